@@ -1,0 +1,7 @@
+"""The way out of Kafka: the same policies that the library's own runners would apply.
+
+A folder that has a `VIEW` is a view: `fts` is the search. `subscription` brings batches of
+events, in one group for each view; `unit_of_work` is what a policy reads and writes; `tracking`
+says how far a view is, and guards it; `view` puts a batch and its tracking into one Postgres
+transaction; `consumer` is the loop around them.
+"""

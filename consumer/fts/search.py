@@ -1,0 +1,91 @@
+"""Searching the view."""
+
+from __future__ import annotations
+
+from typing import Any, LiteralString
+from uuid import UUID
+
+import msgspec
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from consumer.view import ViewStore
+
+START, STOP = "\ue000", "\ue001"
+"""Private characters around what matched: to be replaced by whatever marks it where it is shown."""
+
+# Snippets are cut for the few pages shown only: they need the whole body.
+SEARCH: LiteralString = """
+    WITH found AS (
+        SELECT id, slug, title, body, query,
+               ts_rank('{{0.1, 0.1, 0.1, 1.0}}', document, query) AS rank
+          FROM {schema}.pages,
+               websearch_to_tsquery({schema}.language(), %(query)s) AS query
+         WHERE document @@ query
+         ORDER BY rank DESC, id
+         LIMIT %(limit)s OFFSET %(offset)s
+    )
+    SELECT id, slug, title, rank,
+           ts_headline({schema}.language(), title, query, %(whole)s) AS title_marked,
+           ts_headline({schema}.language(), body, query, %(fragments)s) AS snippet
+      FROM found
+     ORDER BY rank DESC, id
+"""
+
+WHOLE = f"HighlightAll=true, StartSel={START}, StopSel={STOP}"
+FRAGMENTS = (
+    f"StartSel={START}, StopSel={STOP}, MaxFragments=2, MinWords=6, MaxWords=18, "
+    'FragmentDelimiter=" … "'
+)
+
+
+class SearchResult(msgspec.Struct, frozen=True):
+    """A page that matches a query."""
+
+    id: UUID
+    slug: str
+    title: str
+    rank: float
+    title_marked: str
+    """The title, with what matched between `START` and `STOP`."""
+    snippet: str
+    """Parts of the body, marked likewise."""
+
+
+class ViewMissingError(Exception):
+    """No consumer has made the view yet."""
+
+
+async def search(
+    store: ViewStore, query: str, *, limit: int = 10, offset: int = 0
+) -> list[SearchResult]:
+    """Return the pages that match, the best first; a match in the title counts for more.
+
+    `query` is as in web searches: words, `"phrases"`, `OR`, `-without`. One without any word
+    matches nothing. Raises `ValueError` for a query that no page could hold, and
+    `ViewMissingError` before any consumer ran.
+    """
+    if "\0" in query:
+        raise ValueError("A query can't hold a NUL character.")
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("A query must be text: it holds a lone surrogate.") from error
+    statement = sql.SQL(SEARCH).format(schema=sql.Identifier(store.schema))
+    parameters: dict[str, Any] = {
+        "query": query,
+        "limit": limit,
+        "offset": offset,
+        "whole": WHOLE,
+        "fragments": FRAGMENTS,
+    }
+    async with store.connected() as connection:
+        cursor = connection.cursor(row_factory=class_row(SearchResult))
+        try:
+            await cursor.execute(statement, parameters)
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise ViewMissingError(
+                "There is no search view yet. Start its consumer: python -m consumer run fts"
+            ) from error
+        return await cursor.fetchall()

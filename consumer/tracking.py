@@ -1,0 +1,128 @@
+"""Positions, and the guard.
+
+A tracking row says up to which position a view has applied one partition of an application's
+topic. It changes in the transaction that changes the view, and only from the exact values that
+this consumer saw last. If they are others, somebody else moved them: another owner of the
+partition, a replay, a rebuilt generation. Then the transaction rolls back, the rows are read
+again, and the consumer goes on from there. That is the whole answer to zombies and rebalances:
+no clock, no lease, no Kafka offset takes part in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, LiteralString, NamedTuple
+
+from psycopg import AsyncConnection, sql
+
+CREATE_TRACKING: LiteralString = """
+    CREATE TABLE {schema}.tracking (
+        application text NOT NULL,
+        partition integer NOT NULL,
+        position bigint NOT NULL,
+        next_offset bigint NOT NULL,
+        moved_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (application, partition)
+    ) WITH (fillfactor = 50)
+"""
+
+# One row for every partition, so that their number is known to those who wait for a position.
+INSERT_PARTITIONS: LiteralString = """
+    INSERT INTO {schema}.tracking (application, partition, position, next_offset)
+    SELECT %(application)s, partition, 0, 0
+      FROM generate_series(0, %(partitions)s - 1) AS partition
+"""
+
+SELECT_TRACKING: LiteralString = """
+    SELECT partition, position, next_offset
+      FROM {schema}.tracking
+     WHERE application = %(application)s
+       AND partition = ANY(%(partitions)s)
+"""
+
+# The guard.
+MOVE_TRACKING: LiteralString = """
+    UPDATE {schema}.tracking AS tracking
+       SET position = moved.position, next_offset = moved.next_offset, moved_at = now()
+      FROM unnest(%(partitions)s::integer[],
+                  %(seen_positions)s::bigint[], %(seen_offsets)s::bigint[],
+                  %(positions)s::bigint[], %(offsets)s::bigint[])
+           AS moved (partition, seen_position, seen_offset, position, next_offset)
+     WHERE tracking.application = %(application)s
+       AND tracking.partition = moved.partition
+       AND tracking.position = moved.seen_position
+       AND tracking.next_offset = moved.seen_offset
+"""
+
+COUNT_PARTITIONS: LiteralString = """
+    SELECT count(*) FROM {schema}.tracking WHERE application = %(application)s
+"""
+
+
+class Tracking(NamedTuple):
+    """Up to where one partition is applied."""
+
+    partition: int
+    position: int
+    """The highest position that is applied; 0 before the first."""
+    offset: int
+    """The Kafka offset to go on from."""
+
+
+class Move(NamedTuple):
+    """A step of the tracking of one partition."""
+
+    seen: Tracking
+    to: Tracking
+
+
+class TrackingTable:
+    """The tracking rows of one view for one application."""
+
+    def __init__(self, schema: str, application_name: str) -> None:
+        self._schema = schema
+        self._application_name = application_name
+
+    async def create(self, connection: AsyncConnection[Any], partitions: int) -> None:
+        """Create the table, and a row for every partition."""
+        await connection.execute(self._sql(CREATE_TRACKING))
+        await self._execute(connection, INSERT_PARTITIONS, partitions=partitions)
+
+    async def read(
+        self, connection: AsyncConnection[Any], partitions: Collection[int]
+    ) -> Mapping[int, Tracking]:
+        """Return the tracking of each of some partitions."""
+        cursor = await self._execute(connection, SELECT_TRACKING, partitions=list(partitions))
+        return {row[0]: Tracking(*row) for row in await cursor.fetchall()}
+
+    async def move(self, connection: AsyncConnection[Any], moves: Sequence[Move]) -> bool:
+        """Move the rows from exactly what was seen; False if a single one is not as it was seen.
+
+        The transaction must be rolled back then: some rows may have moved.
+        """
+        cursor = await self._execute(
+            connection,
+            MOVE_TRACKING,
+            partitions=[move.seen.partition for move in moves],
+            seen_positions=[move.seen.position for move in moves],
+            seen_offsets=[move.seen.offset for move in moves],
+            positions=[move.to.position for move in moves],
+            offsets=[move.to.offset for move in moves],
+        )
+        return int(cursor.rowcount) == len(moves)
+
+    async def count(self, connection: AsyncConnection[Any]) -> int:
+        """Return the number of partitions; 0 before a consumer has seen the topic."""
+        cursor = await self._execute(connection, COUNT_PARTITIONS)
+        row = await cursor.fetchone()
+        return int(row[0]) if row else 0
+
+    def _sql(self, statement: LiteralString) -> sql.Composed:
+        return sql.SQL(statement).format(schema=sql.Identifier(self._schema))
+
+    async def _execute(
+        self, connection: AsyncConnection[Any], statement: LiteralString, **parameters: Any
+    ) -> Any:
+        return await connection.execute(
+            self._sql(statement), {"application": self._application_name, **parameters}
+        )

@@ -1,0 +1,38 @@
+"""What a policy reads and writes, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from eventsourcing.domain import DomainEventProtocol
+from psycopg import AsyncConnection
+
+Event = DomainEventProtocol[Any]
+
+
+class UnitOfWork(Protocol):
+    """The rows of a view that one batch of events concerns.
+
+    They are read at once, changed in memory by the policy, event by event, and written at once:
+    a row that many events of the batch change is written once.
+    """
+
+    async def read(self, connection: AsyncConnection[Any], events: Sequence[Event]) -> None:
+        """Read whatever the policy will need for `events`."""
+
+    def apply(self, event: Event) -> None:
+        """Apply the policy to one event. When it raises, nothing has changed."""
+
+    async def write(self, connection: AsyncConnection[Any]) -> None:
+        """Write what has changed."""
+
+
+class OutOfOrderError(Exception):
+    """An event is not its aggregate's next one: one is missing before it, or it comes twice."""
+
+    def __init__(self, event: Event, version: int) -> None:
+        super().__init__(
+            f"{type(event).__qualname__} is version {event.originator_version} of "
+            f"{event.originator_id}, of which the view has version {version}."
+        )

@@ -1,0 +1,6 @@
+"""The write side, and the way into Kafka.
+
+`contentmanagement` is a write model: a wiki, made with the `eventsourcing` library. `outbox` reads
+the notifications of any application by position, `wire` makes them records, `relay` publishes
+them. `importer` fills the wiki with the history of a git repository.
+"""

@@ -1,0 +1,149 @@
+"""The commands of the write side: `python -m producer --help`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from aiokafka.errors import KafkaError, ProducerFenced
+from eventsourcing.application import Application
+from eventsourcing.persistence import PersistenceError
+from eventsourcing.utils import resolve_topic
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from producer.outbox import outbox_of
+from producer.relay import PositionAheadError, Relay, TopicUnfitError, read_status
+from producer.wire import EventTypes, KafkaSettings, WireError, WireFormat
+from producer.wire.endurance import run
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The write side: publish an application's events to Kafka, and see how far that is.\n\n"
+    "Settings are the eventsourcing library's (PERSISTENCE_MODULE, POSTGRES_…) and Kafka's "
+    "(KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC_PREFIX, KAFKA_TOPIC_PARTITIONS). "
+    'Those of a stack on this machine: eval "$(python -m compose env)"',
+)
+
+CONTENT_MANAGEMENT = "producer.contentmanagement.application:ContentManagement"
+
+ApplicationTopic = Annotated[
+    str,
+    typer.Option("--application", "-a", help="The application, as module:Class.", metavar="TOPIC"),
+]
+Decrypt = Annotated[
+    bool,
+    typer.Option(help="Publish the events of an application that encrypts them as plain JSON."),
+]
+
+
+@app.command()
+def relay(
+    application: ApplicationTopic = CONTENT_MANAGEMENT,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Notifications in one Kafka transaction, at most.")
+    ] = 2000,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds that a batch in hand has when told to stop.")
+    ] = 10.0,
+    decrypt: Decrypt = False,
+) -> None:
+    """Publish the events of an application to Kafka, each once, until it is stopped.
+
+    It goes on from the position that its last Kafka transaction recorded. Of two relays for one
+    application the newer one publishes, and the older one ends.
+
+    Example: python -m producer relay
+    """
+    with _opened(application) as source:
+        outbox = outbox_of(source, limit=batch_size)
+        settings = KafkaSettings.from_env(os.environ)
+        run(Relay(outbox, _wire(source, decrypt), settings, grace=grace).run)
+
+
+@app.command()
+def status(
+    application: ApplicationTopic = CONTENT_MANAGEMENT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show up to where the events of an application are published.
+
+    The gap is in positions, the lag in seconds: the age of the oldest event not yet published.
+
+    Example: python -m producer status --json
+    """
+    with _opened(application) as source:
+        outbox, settings = outbox_of(source, limit=1), KafkaSettings.from_env(os.environ)
+        found = run(lambda: read_status(outbox, _wire(source, decrypt=True), settings))
+    if found is None:
+        raise typer.Exit(130)
+    fields = msgspec.structs.asdict(found)
+    if as_json:
+        typer.echo(msgspec.json.encode(fields))
+        return
+    table = Table(*fields)
+    table.add_row(
+        *(f"{value:.1f}" if isinstance(value, float) else str(value) for value in fields.values())
+    )
+    Console().print(table)
+
+
+@contextmanager
+def _opened(topic: str) -> Iterator[Application[Any]]:
+    """Construct the application as its settings say, and close it at the end."""
+    if not os.environ.get("PERSISTENCE_MODULE"):
+        raise ValueError(
+            "PERSISTENCE_MODULE is not set: without it an application lives in this process's "
+            "memory only. A stack on this machine prints its settings: python -m compose env"
+        )
+    source = resolve_topic(topic)(env=os.environ)
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+def _wire(source: Application[Any], decrypt: bool) -> WireFormat:
+    return WireFormat(type(source).name, EventTypes(), source.mapper, decrypt=decrypt)
+
+
+def main() -> None:
+    """Run a command; an error that a person can settle is one line, and exit code 1."""
+    console = Console(stderr=True)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(message)s",
+        datefmt="[%X]",
+        handlers=[RichHandler(console=console, show_path=False)],
+    )
+    # What they report of a lost server is said once, by us.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        app()
+    except ProducerFenced:
+        _fail("Another relay for this application has taken over. There is one at a time.")
+    except (
+        KafkaError,
+        OSError,
+        PersistenceError,
+        PositionAheadError,
+        TopicUnfitError,
+        ValueError,
+        WireError,
+    ) as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    typer.secho(f"error: {message}", fg="red", err=True)
+    raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""The notifications of an application after a position, in order, for ever.
+
+There are two: `PostgresOutbox` reads the library's tables with psycopg's async API and proves
+that a hole in the positions is permanent before it passes it; `RecorderOutbox` reads any recorder
+of the library (POPO, SQLite) through the recorder's own interface. Both keep one contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Protocol
+
+from eventsourcing.application import Application
+from eventsourcing.persistence import Notification
+from eventsourcing.postgres import PostgresApplicationRecorder
+
+from producer.outbox.postgres import PostgresOutbox
+from producer.outbox.recorder import RecorderOutbox
+
+__all__ = ["Outbox", "PostgresOutbox", "RecorderOutbox", "outbox_of"]
+
+
+class Outbox(Protocol):
+    """Reads the notifications of one application."""
+
+    async def head(self) -> int:
+        """Return the highest position there is; 0 when there is none."""
+        ...
+
+    def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
+        """Yield all notifications with a higher position than `after`, in order of position.
+
+        Full batches while there is a backlog, and what there is as soon as it is there.
+        A position left out is one that no notification will ever have.
+        """
+        ...
+
+
+def outbox_of(application: Application[Any], *, limit: int = 2000) -> Outbox:
+    """Return the outbox for an application's own recorder. A batch has at most `limit` items."""
+    if isinstance(application.recorder, PostgresApplicationRecorder):
+        return PostgresOutbox.of(application.recorder, limit=limit)
+    return RecorderOutbox(application.recorder, limit=limit)

@@ -1,0 +1,193 @@
+"""An outbox over the library's Postgres tables.
+
+Positions come from a sequence, and a sequence knows nothing of transactions: position 8 can be
+committed while the transaction that took 7 is still at work, or has rolled back. Passing 7 too
+early would lose an event for ever, and waiting for it could take for ever. So a hole is passed
+when it is proven permanent:
+
+1. The positions up to some row are seen, with holes among them.
+2. Then the transactions that hold a writer's lock on the table are listed. A transaction takes
+   that lock before it takes a position, and keeps it until it has ended. So whoever could still
+   fill a hole is in the list; whoever comes later gets a higher position.
+3. When all on the list have ended, the rows are read again. What is missing now stays missing.
+
+Nothing is locked, so no writer ever waits for a reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, LiteralString, Self
+
+import psycopg
+from eventsourcing.persistence import Notification
+from eventsourcing.postgres import PostgresApplicationRecorder
+from psycopg import sql
+
+from producer.wire.endurance import connect_arguments
+
+POLL_SECONDS = 1.0
+"""How long to wait for a NOTIFY before looking anyway: a pooler may swallow it."""
+
+WRITER_POLL_SECONDS = 0.01
+"""How often to look whether the writers that can still fill a hole have ended."""
+
+SELECT_NOTIFICATIONS: LiteralString = """
+    SELECT notification_id, originator_id, originator_version, topic, state
+      FROM {table}
+     WHERE notification_id > %(after)s
+     ORDER BY notification_id
+     LIMIT %(limit)s
+"""
+
+# A prepared transaction has no backend; its lock shows all the same, with a NULL pid.
+SELECT_WRITERS: LiteralString = """
+    SELECT DISTINCT virtualtransaction
+      FROM pg_locks
+     WHERE locktype = 'relation'
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND relation = {table_name}::regclass
+       AND granted
+       AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock',
+                    'ExclusiveLock', 'AccessExclusiveLock')
+"""
+
+SELECT_HEAD: LiteralString = "SELECT coalesce(max(notification_id), 0) FROM {table}"
+
+# A session that caches sequence values takes a low position long after others took higher ones.
+SELECT_UNFIT: LiteralString = """
+    SELECT CASE
+             WHEN pg_is_in_recovery()
+             THEN 'it is a standby, which does not show who is writing: connect to the primary'
+             WHEN seqcache > 1
+             THEN 'its sequence caches values for a session: ALTER SEQUENCE '
+                  || seqrelid::regclass || ' CACHE 1'
+           END
+      FROM pg_sequence
+     WHERE seqrelid = pg_get_serial_sequence({table_name}, 'notification_id')::regclass
+"""
+
+
+class UnfitOutboxError(Exception):
+    """The events table can't be read without the risk of losing an event."""
+
+
+class PostgresOutbox:
+    """Reads an events table of the library with one connection of psycopg's async API."""
+
+    def __init__(
+        self,
+        connect: dict[str, Any],
+        schema: str,
+        table: str,
+        channel: str,
+        *,
+        limit: int = 2000,
+    ) -> None:
+        self._connect = connect
+        self._limit = limit
+        self._channel = channel
+        self._names = {
+            "table": sql.Identifier(schema, table),
+            "table_name": sql.Literal(sql.Identifier(schema, table).as_string()),
+        }
+
+    @classmethod
+    def of(cls, recorder: PostgresApplicationRecorder, *, limit: int = 2000) -> Self:
+        """Read the table of the library's own recorder, connecting as it does."""
+        return cls(
+            connect_arguments(recorder.datastore),
+            recorder.datastore.schema,
+            recorder.events_table_name,
+            recorder.channel_name,
+            limit=limit,
+        )
+
+    async def head(self) -> int:
+        """Return the highest position there is; 0 when there is none."""
+        async with await self._open() as connection:
+            cursor = await connection.execute(self._sql(SELECT_HEAD))
+            row = await cursor.fetchone()
+            return int(row[0]) if row else 0
+
+    async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
+        """Yield all notifications with a higher position than `after`, in order of position.
+
+        Raises `UnfitOutboxError` for a table that can't be read safely, and psycopg's
+        `OperationalError` when the connection is lost: begin again after the last position.
+        """
+        async with await self._open() as connection:
+            await self._check(connection)
+            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+            proven = after  # Up to here, a position that is missing stays missing.
+            while True:
+                rows = await self._select(connection, after)
+                whole = _without_holes(rows, after, proven)
+                if whole:
+                    yield whole
+                    after = whole[-1].id
+                elif rows:
+                    await self._writers_of_now_have_ended(connection)
+                    proven = rows[-1].id
+                else:
+                    await _notified(connection)
+
+    async def _open(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        return await psycopg.AsyncConnection.connect(
+            **self._connect, autocommit=True, application_name="outbox"
+        )
+
+    def _sql(self, statement: LiteralString) -> sql.Composed:
+        return sql.SQL(statement).format(**self._names)
+
+    async def _check(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        cursor = await connection.execute(self._sql(SELECT_UNFIT))
+        for (reason,) in await cursor.fetchall():
+            if reason:
+                raise UnfitOutboxError(f"The outbox can't be read safely: {reason}.")
+
+    async def _select(
+        self, connection: psycopg.AsyncConnection[Any], after: int
+    ) -> list[Notification]:
+        cursor = connection.cursor(binary=True)
+        await cursor.execute(
+            self._sql(SELECT_NOTIFICATIONS), {"after": after, "limit": self._limit}, prepare=True
+        )
+        return [
+            Notification(
+                id=position,
+                originator_id=originator_id,
+                originator_version=version,
+                topic=topic,
+                state=state,
+            )
+            async for position, originator_id, version, topic, state in cursor
+        ]
+
+    async def _writers_of_now_have_ended(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        writers = await self._writers(connection)
+        while writers:
+            await _notified(connection, WRITER_POLL_SECONDS)
+            writers &= await self._writers(connection)
+
+    async def _writers(self, connection: psycopg.AsyncConnection[Any]) -> set[str]:
+        cursor = await connection.execute(self._sql(SELECT_WRITERS))
+        return {transaction for (transaction,) in await cursor.fetchall()}
+
+
+def _without_holes(rows: Sequence[Notification], after: int, proven: int) -> Sequence[Notification]:
+    """Return the first rows, up to a hole that is not proven permanent."""
+    expected = after + 1
+    for index, row in enumerate(rows):
+        if row.id != expected and row.id > proven:
+            return rows[:index]
+        expected = row.id + 1
+    return rows
+
+
+async def _notified(
+    connection: psycopg.AsyncConnection[Any], seconds: float = POLL_SECONDS
+) -> None:
+    """Wait for a writer's NOTIFY, or for `seconds`."""
+    async for _ in connection.notifies(timeout=seconds, stop_after=1):
+        return

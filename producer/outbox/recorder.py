@@ -1,0 +1,42 @@
+"""An outbox over any of the library's recorders."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+
+import anyio
+from anyio import to_thread
+from eventsourcing.persistence import ApplicationRecorder, Notification
+
+POLL_SECONDS = 0.05
+
+
+class RecorderOutbox:
+    """Reads a recorder through its own interface, in a worker thread, by polling.
+
+    For recorders whose commit order is the order of positions, as POPO's and SQLite's is:
+    there is one writer at a time, so a hole is permanent when it is seen.
+    """
+
+    def __init__(self, recorder: ApplicationRecorder, *, limit: int = 2000) -> None:
+        self._recorder = recorder
+        self._limit = limit
+
+    async def head(self) -> int:
+        """Return the highest position there is; 0 when there is none."""
+        return await to_thread.run_sync(self._recorder.max_notification_id) or 0
+
+    async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
+        """Yield all notifications with a higher position than `after`, in order of position."""
+        while True:
+            batch = await to_thread.run_sync(self._select, after)
+            if batch:
+                yield batch
+                after = batch[-1].id
+            else:
+                await anyio.sleep(POLL_SECONDS)
+
+    def _select(self, after: int) -> Sequence[Notification]:
+        return self._recorder.select_notifications(
+            start=after, limit=self._limit, inclusive_of_start=False
+        )

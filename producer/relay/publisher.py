@@ -1,0 +1,162 @@
+"""Kafka transactions of records together with the position that they reach."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Self
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from producer.relay.topics import LARGEST_RECORD_BYTES, TopicUnfitError, prepare_topics
+from producer.wire import KafkaSettings, Record, Topics, partition_of
+from producer.wire.kafka import started
+
+BATCH_BYTES = 512 * 1024
+"""Of one Kafka record batch, before compression. A larger single record still goes."""
+
+TRANSACTION_TIMEOUT_MS = 30_000
+"""After this long the broker aborts the transaction of a relay that died and has no successor."""
+
+
+class Published(msgspec.Struct, frozen=True):
+    """The value of a record in the position topic."""
+
+    position: int
+    """All notifications up to here are in the topic."""
+    partitions: int
+    """Over so many partitions. Another count would put an aggregate's events out of order."""
+
+
+class Publisher:
+    """Publishes for one application. There is one at a time: a new one fences the old one off."""
+
+    def __init__(
+        self, producer: AIOKafkaProducer, topics: Topics, partitions: int, settings: KafkaSettings
+    ) -> None:
+        self._producer = producer
+        self._topics = topics
+        self._partitions = partitions
+        self._settings = settings
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(cls, application_name: str, settings: KafkaSettings) -> AsyncIterator[Self]:
+        """Connect, make or check the topics, and fence off an earlier publisher."""
+        topics = Topics.of(application_name, settings)
+        async with started(AIOKafkaAdminClient(**settings.client())) as admin:
+            partitions = await prepare_topics(admin, topics, settings)
+        producer = AIOKafkaProducer(
+            **settings.client(),
+            transactional_id=f"{settings.group_prefix}{application_name.lower()}.relay",
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            acks="all",
+            compression_type="lz4",
+            max_batch_size=BATCH_BYTES,
+            max_request_size=LARGEST_RECORD_BYTES,
+        )
+        async with started(producer):
+            yield cls(producer, topics, partitions, settings)
+
+    async def position(self) -> int:
+        """Return up to where the application's notifications are published; 0 if none is.
+
+        It is what the last committed transaction says: earlier publishers are fenced off by now,
+        and their open transactions aborted. Raises `TopicUnfitError` if the events topic has
+        another count of partitions than it had then.
+        """
+        last = await read_published(self._topics, self._settings)
+        expected = last.partitions if last else self._settings.topic_partitions
+        if self._partitions != expected:
+            raise TopicUnfitError(
+                f"The topic {self._topics.events!r} has {self._partitions} partitions, and "
+                + (
+                    f"had {expected} when events were published to it. The events of an aggregate "
+                    "would go to another partition than before, and lose their order. "
+                    "Publish to a new topic: choose another KAFKA_TOPIC_PREFIX."
+                    if last
+                    else f"{expected} are configured: set KAFKA_TOPIC_PARTITIONS={self._partitions}"
+                    ", or delete the topic."
+                )
+            )
+        return last.position if last else 0
+
+    async def publish(self, records: Iterable[Record], position: int) -> None:
+        """Publish records and the position they reach, all or nothing.
+
+        An error leaves it open whether they are published: the position tells, after a new start.
+        """
+        await self._producer.begin_transaction()
+        deliveries = []
+        for partition, batch in self._by_partition(records).items():
+            deliveries += await self._send(partition, batch)
+        published = Published(position, self._partitions)
+        deliveries.append(
+            await self._producer.send(
+                self._topics.position, msgspec.json.encode(published), partition=0, key=b"relay"
+            )
+        )
+        await asyncio.gather(*deliveries)
+        await self._producer.commit_transaction()
+
+    def _by_partition(self, records: Iterable[Record]) -> dict[int, list[Record]]:
+        by_partition = defaultdict(list)
+        for record in records:
+            by_partition[partition_of(record.key, self._partitions)].append(record)
+        return by_partition
+
+    async def _send(
+        self, partition: int, records: Sequence[Record]
+    ) -> list[asyncio.Future[object]]:
+        deliveries = []
+        batch = self._producer.create_batch()
+        for key, value, headers, timestamp in records:
+            added = batch.append(key=key, value=value, headers=headers, timestamp=timestamp)
+            if added is None:  # It is full.
+                deliveries.append(await self._deliver(batch, partition))
+                batch = self._producer.create_batch()
+                batch.append(key=key, value=value, headers=headers, timestamp=timestamp)
+        deliveries.append(await self._deliver(batch, partition))
+        return deliveries
+
+    async def _deliver(self, batch: object, partition: int) -> asyncio.Future[object]:
+        delivery: asyncio.Future[object] = await self._producer.send_batch(
+            batch, self._topics.events, partition=partition
+        )
+        return delivery
+
+
+async def read_published(topics: Topics, settings: KafkaSettings) -> Published | None:
+    """Return the last committed record of the position topic, reading from its end."""
+    partition = TopicPartition(topics.position, 0)
+    consumer = AIOKafkaConsumer(
+        **settings.client(), isolation_level="read_committed", enable_auto_commit=False
+    )
+    async with started(consumer):
+        if topics.position not in await consumer.topics():
+            return None
+        consumer.assign([partition])
+        begin = (await consumer.beginning_offsets([partition]))[partition]
+        end = (await consumer.end_offsets([partition]))[partition]
+        step = 8  # A transaction takes two offsets; aborted ones may lie behind the last good one.
+        start = end
+        while start > begin:
+            start, step = max(begin, end - step), step * 8
+            if value := await _last_value(consumer, partition, start, end):
+                return msgspec.json.decode(value, type=Published)
+        return None
+
+
+async def _last_value(
+    consumer: AIOKafkaConsumer, partition: TopicPartition, start: int, end: int
+) -> bytes | None:
+    consumer.seek(partition, start)
+    last = None
+    while await consumer.position(partition) < end:
+        for record in (await consumer.getmany(partition, timeout_ms=50)).get(partition, ()):
+            last = record.value
+    return last

@@ -1,0 +1,78 @@
+"""The relay's loop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+
+import anyio
+
+from producer.outbox import Outbox
+from producer.relay.publisher import Publisher
+from producer.wire import KafkaSettings, Record, WireFormat
+from producer.wire.endurance import ahead, enduring, finishing
+
+logger = logging.getLogger(__name__)
+
+
+class PositionAheadError(Exception):
+    """More is published than the write model has: its database is older than the topic."""
+
+
+class Relay:
+    """Publishes the notifications of one application to Kafka, each once and in order.
+
+    `grace` is how many seconds a batch in hand has to finish when the relay is told to stop;
+    a batch that takes longer than `stuck` seconds means that the client is: it is started again.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        wire: WireFormat,
+        settings: KafkaSettings,
+        *,
+        grace: float = 10.0,
+        stuck: float = 60.0,
+    ) -> None:
+        self._outbox = outbox
+        self._wire = wire
+        self._settings = settings
+        self._grace = grace
+        self._stuck = stuck
+
+    async def run(self) -> None:
+        """Publish for ever; lost servers are waited out.
+
+        Raises `PositionAheadError`, `TopicUnfitError`, `UnfitOutboxError`, `WireError` or
+        aiokafka's `ProducerFenced`: what only a person can settle.
+        """
+        await enduring(f"relay of {self._wire.application_name}", self._publish_what_comes)
+
+    async def _publish_what_comes(self, alive: Callable[[], None]) -> None:
+        async with Publisher.connected(self._wire.application_name, self._settings) as publisher:
+            position = await self._position(publisher)
+            logger.info("publishing after position %d", position)
+            alive()
+            async with ahead(self._records(position)) as batches:
+                async for records, reached in batches:
+                    async with finishing(self._grace):
+                        with anyio.fail_after(self._stuck):
+                            await publisher.publish(records, reached)
+                    alive()
+
+    async def _position(self, publisher: Publisher) -> int:
+        position, head = await publisher.position(), await self._outbox.head()
+        if position > head:
+            raise PositionAheadError(
+                f"Kafka has the events of {self._wire.application_name} up to position {position}, "
+                f"and its database only up to {head}. It was restored from a backup, or it is "
+                "another one. New events would get positions that are published already. "
+                "Restore a newer backup, or publish to new topics: set another KAFKA_TOPIC_PREFIX."
+            )
+        return position
+
+    async def _records(self, after: int) -> AsyncGenerator[tuple[list[Record], int], None]:
+        async for notifications in self._outbox.batches(after):
+            records = [self._wire.to_record(notification) for notification in notifications]
+            yield records, notifications[-1].id

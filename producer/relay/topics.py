@@ -1,0 +1,94 @@
+"""Makes the topics of an application with explicit settings, and checks those that are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from producer.wire import KafkaSettings, Topics
+
+FOR_EVER = "-1"
+USUAL_REPLICAS = 3
+LARGEST_RECORD_BYTES = 2 * 1024 * 1024
+
+EVENTS_CONFIG = {
+    # The log is the source of every replay: what is deleted can't be replayed.
+    "cleanup.policy": "delete",
+    "retention.ms": FOR_EVER,
+    "retention.bytes": FOR_EVER,
+    "max.message.bytes": str(LARGEST_RECORD_BYTES),
+    # An event of a machine with a wrong clock must not be refused: it has happened.
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.after.max.ms": str(2**63 - 1),
+    "message.timestamp.before.max.ms": str(2**63 - 1),
+}
+POSITION_CONFIG = {
+    "cleanup.policy": "compact",
+    # Small segments, so that compaction keeps the topic short: one record a transaction comes in.
+    "segment.bytes": str(16 * 1024 * 1024),
+}
+
+
+class TopicUnfitError(Exception):
+    """A topic that is there can't carry the events: another count of partitions, or compaction."""
+
+
+async def prepare_topics(
+    admin: AIOKafkaAdminClient, topics: Topics, settings: KafkaSettings
+) -> int:
+    """Create what is missing, check what is there, and return the partitions of the events topic.
+
+    Raises `TopicUnfitError` with what to do.
+    """
+    await _create(admin, topics.events, settings.topic_partitions, settings, EVENTS_CONFIG)
+    await _create(admin, topics.position, 1, settings, POSITION_CONFIG)
+    await _check_policy(admin, topics.events, "delete")
+    await _check_policy(admin, topics.position, "compact")
+    if await _partitions(admin, topics.position) != 1:
+        raise TopicUnfitError(f"The topic {topics.position!r} must have exactly one partition.")
+    return await _partitions(admin, topics.events)
+
+
+async def _create(
+    admin: AIOKafkaAdminClient,
+    name: str,
+    partitions: int,
+    settings: KafkaSettings,
+    config: dict[str, str],
+) -> None:
+    brokers = len((await admin.describe_cluster())["brokers"])
+    replicas = settings.topic_replication_factor or min(USUAL_REPLICAS, brokers)
+    topic = NewTopic(name, partitions, replicas, topic_configs=config)
+    response = await admin.create_topics([topic])
+    for _, code, message in response.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            raise error(message)
+
+
+async def _partitions(admin: AIOKafkaAdminClient, name: str) -> int:
+    (topic,) = await admin.describe_topics([name])
+    if topic["error_code"]:
+        raise for_code(topic["error_code"])(name)
+    return len(topic["partitions"])
+
+
+async def _check_policy(admin: AIOKafkaAdminClient, name: str, policy: str) -> None:
+    resource = ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": None})
+    for response in await admin.describe_configs([resource]):
+        for code, message, _, _, entries in response.resources:
+            if code:
+                raise for_code(code)(message)
+            actual = _entry(entries, "cleanup.policy")
+            if actual != policy:
+                raise TopicUnfitError(
+                    f"The topic {name!r} has cleanup.policy={actual}, and needs {policy}. "
+                    f"Change it with kafka-configs, or choose another KAFKA_TOPIC_PREFIX."
+                )
+
+
+def _entry(entries: list[Any], name: str) -> str | None:
+    return next((str(entry[1]) for entry in entries if entry[0] == name), None)

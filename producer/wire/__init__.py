@@ -1,0 +1,27 @@
+"""The published language: what travels from the write model to every view, and how.
+
+One notification of an application becomes one Kafka record, and back:
+
+- the key is the originator ID as text, so that the events of one aggregate keep their order;
+- the value is the plain JSON of the event's attributes (or ciphertext, marked as such);
+- the headers follow CloudEvents 1.0 in the binary mode of its Kafka binding.
+
+`events` knows the event classes by their published names, `records` converts, `kafka` says
+where the records of an application are found, and `endurance` keeps both ends connected.
+"""
+
+from producer.wire.events import EventTypes, UnknownEventTypeError, WireError
+from producer.wire.kafka import KafkaSettings, Topics, partition_of
+from producer.wire.records import Envelope, Record, WireFormat
+
+__all__ = [
+    "Envelope",
+    "EventTypes",
+    "KafkaSettings",
+    "Record",
+    "Topics",
+    "UnknownEventTypeError",
+    "WireError",
+    "WireFormat",
+    "partition_of",
+]

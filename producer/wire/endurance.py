@@ -1,0 +1,179 @@
+"""Staying connected, and stopping well: what both ends of the wire do about a world that fails.
+
+Losing a server is not an error, it is weather: the life of a client ends, and after a pause the
+next one begins where the recorded position says. Nothing else here knows about positions.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Protocol, TypeVar
+
+import anyio
+import psycopg
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from eventsourcing.postgres import PostgresDatastore
+from psycopg_pool import PoolTimeout
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+
+logger = logging.getLogger("endurance")
+
+T = TypeVar("T")
+
+FIRST_PAUSE = 0.1
+"""Seconds; the upper bound of the first pause, doubled with each further one."""
+LONGEST_PAUSE = 10.0
+
+
+class Life(Protocol):
+    """One life of a loop: connects, works for ever, and calls `alive` when it has got through."""
+
+    async def __call__(self, alive: Callable[[], None]) -> None:
+        """Work until an error ends this life."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether an error is the world's and passes by itself: to be waited out, for ever."""
+    match error:
+        case BaseExceptionGroup():
+            return all(is_transient(inner) for inner in error.exceptions)
+        case KafkaError():
+            return bool(error.retriable) or isinstance(error, KafkaConnectionError)
+        case psycopg.OperationalError() | psycopg.InterfaceError() | PoolTimeout():
+            # Class 42 and 28 (no such table, no right, wrong password) come as operational, too,
+            # when connecting: a server that is not set up yet. Waiting is right there.
+            return True
+        case TimeoutError() | ConnectionError():
+            return True
+        case _:
+            return False
+
+
+async def enduring(name: str, life: Life) -> None:
+    """Live one life after the other until one ends of itself, or with an error that is our own.
+
+    After a transient error comes a pause, longer each time and with jitter, until a life gets
+    through. What was lost is said once, and once more when it is back.
+    """
+    lost: str | None = None
+    state: RetryCallState | None = None
+
+    def alive() -> None:
+        nonlocal lost
+        if lost:
+            logger.info("%s: back", name)
+        lost = None
+        if state:
+            state.attempt_number = 1
+
+    def say_once(state: RetryCallState) -> None:
+        nonlocal lost
+        what = _describe(state.outcome.exception()) if state.outcome else ""
+        if what != lost:
+            logger.warning("%s: waiting for its server: %s", name, what)
+        lost = what
+
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception(is_transient),
+        wait=wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
+        before_sleep=say_once,
+        sleep=anyio.sleep,
+        reraise=True,
+    ):
+        with attempt:
+            state = attempt.retry_state
+            await life(alive)
+
+
+def _describe(error: BaseException | None) -> str:
+    error = _first(error) if error else None
+    first_line = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first_line}".rstrip(": ")
+
+
+@asynccontextmanager
+async def finishing(grace: float) -> AsyncIterator[None]:
+    """Let the body finish when it is cancelled from outside, within `grace` seconds.
+
+    What is not finished then is cancelled: its transaction rolls back.
+    """
+    async with anyio.create_task_group() as watching:
+        with anyio.CancelScope(shield=True) as body:
+
+            async def watch() -> None:
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    body.deadline = min(body.deadline, anyio.current_time() + grace)
+
+            watching.start_soon(watch)
+            yield
+        watching.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def ahead(source: AsyncGenerator[T, None]) -> AsyncIterator[AsyncIterator[T]]:
+    """Read one item ahead of the body, so that reading and working overlap."""
+    # With no buffer, the one item read ahead is the one that waits to be sent.
+    send, receive = anyio.create_memory_object_stream[T](0)
+
+    async def read() -> None:
+        async with send, aclosing(source):
+            async for item in source:
+                await send.send(item)
+
+    async with anyio.create_task_group() as reading:
+        reading.start_soon(read)
+        async with receive:
+            yield receive
+        reading.cancel_scope.cancel()
+
+
+def connect_arguments(datastore: PostgresDatastore) -> dict[str, Any]:
+    """Return the arguments with which psycopg connects as the library's datastore does.
+
+    A network that is cut without a word ends such a connection in seconds, not in hours.
+    """
+    pool = datastore.pool
+    assert isinstance(pool.kwargs, dict)  # noqa: S101 - the library always gives one
+    password = {"password": pool.get_password_func()} if pool.get_password_func else {}
+    keepalive = {"keepalives_idle": 5, "keepalives_interval": 5, "tcp_user_timeout": 15_000}
+    given = {name: value for name, value in pool.kwargs.items() if name != "row_factory"}
+    return {**given, **password, **keepalive}
+
+
+def run(main: Callable[[], Awaitable[T]]) -> T | None:
+    """Run a command until it ends, or SIGINT or SIGTERM cancels it (then return None).
+
+    Of errors that task groups raise together, the first is raised by itself.
+    """
+    try:
+        return anyio.run(_until_signalled, main)
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+
+
+async def _until_signalled(main: Callable[[], Awaitable[T]]) -> T | None:
+    result: T | None = None
+    async with anyio.create_task_group() as group:
+
+        async def cancel_on_signal() -> None:
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                async for received in signals:
+                    logger.info("%s: finishing the batch in hand", received.name)
+                    group.cancel_scope.cancel()
+                    return
+
+        group.start_soon(cancel_on_signal)
+        result = await main()
+        group.cancel_scope.cancel()
+    return result
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,197 @@
+"""The registry of published event types: names, classes, and the JSON of their attributes."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, NotRequired, TypedDict, TypeVar, cast, get_origin, get_type_hints
+
+import msgspec
+from eventsourcing.domain import BaseAggregate, CanMutateAggregate, DomainEventProtocol
+from eventsourcing.utils import get_topic, resolve_topic
+
+Event = DomainEventProtocol[Any]
+
+
+class WireError(ValueError):
+    """A record can't be read as an event, or an event can't be written as a record."""
+
+
+class UnknownEventTypeError(WireError):
+    """No registered event class has this name."""
+
+
+class EventType:
+    """One published event class: its name, and its attributes to JSON and back."""
+
+    def __init__(self, cls: type[Event]) -> None:
+        self.cls = cls
+        self.name = cls.__qualname__
+        self.topic = get_topic(cls)
+        self.version = getattr(cls, "class_version", 1)
+        fields: tuple[dataclasses.Field[Any], ...] = (
+            dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+        )
+        self._defaults = {
+            field.name: field.default
+            for field in fields
+            if field.default is not dataclasses.MISSING
+        }
+        hints = _attribute_types(cls)
+        # The attributes as a typed dictionary: msgspec then checks and converts them in C.
+        self._attributes: Any = TypedDict(  # type: ignore[misc]
+            self.name.replace(".", ""),
+            {
+                name: NotRequired[hint] if name in self._defaults else hint
+                for name, hint in hints.items()
+            },
+        )
+        try:
+            self._decoder = msgspec.json.Decoder(self._attributes)
+        except TypeError as error:
+            raise WireError(
+                f"{self.name} has an attribute type without a JSON form: {error}. "
+                "Annotate it with str, int, float, bool, UUID, datetime, Decimal, an enum, "
+                "a dataclass, or a list, dict or union of such."
+            ) from error
+        # A created event names its aggregate by a Python path. On the wire it is the class's name.
+        self._names_aggregate = "originator_topic" in hints
+
+    def to_json(self, event: Event) -> bytes:
+        """Return the attributes of an event as JSON that reads back as an equal event.
+
+        Raises `WireError` naming the event if it doesn't: nothing is published
+        that no consumer could apply.
+        """
+        attributes = vars(event)
+        if self._names_aggregate:
+            aggregate = resolve_topic(attributes["originator_topic"])
+            attributes = {**attributes, "originator_topic": aggregate.__qualname__}
+        try:
+            value = msgspec.json.encode(attributes)
+            same = vars(self.from_json(value)) == vars(event)
+        except (TypeError, ValueError) as error:
+            raise WireError(f"{self._describe(event)} has no JSON form: {error}") from error
+        if not same:
+            raise WireError(
+                f"{self._describe(event)} does not survive JSON. "
+                f"Annotate the attributes of {self.topic} with the types they really have."
+            )
+        return value
+
+    def from_json(self, value: bytes, version: int | None = None) -> Event:
+        """Return the event whose attributes are in `value`, written by class version `version`.
+
+        Raises `WireError` when the JSON is broken or an attribute is missing or of a wrong type.
+        """
+        try:
+            if version is None or version == self.version:
+                attributes = self._decoder.decode(value)
+            else:
+                attributes = self._upcast(msgspec.json.decode(value), version)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise WireError(f"The value is not a {self.name}: {error}") from error
+        event = object.__new__(self.cls)
+        # The library restores stored events the same way: frozen dataclasses, no __init__.
+        vars(event).update(self._defaults, **attributes)
+        if self._names_aggregate:
+            vars(event)["originator_topic"] = self._aggregate_topic(attributes["originator_topic"])
+        return event
+
+    def _upcast(self, attributes: Any, version: int) -> Any:
+        if not isinstance(attributes, dict) or version > self.version:
+            raise WireError(
+                f"The value is version {version} of {self.name}, "
+                f"and this program knows versions up to {self.version}: update it."
+            )
+        for from_version in range(version, self.version):
+            getattr(self.cls, f"upcast_v{from_version}_v{from_version + 1}")(attributes)
+        return msgspec.convert(attributes, self._attributes)
+
+    def _aggregate_topic(self, aggregate_name: str) -> str:
+        # Never from the record: the aggregate is the class in which the event class is defined.
+        expected = self.name.rpartition(".")[0]
+        if aggregate_name != expected:
+            raise WireError(f"A {self.name} creates a {expected}, not a {aggregate_name!r}.")
+        return f"{self.cls.__module__}:{expected}"
+
+    def _describe(self, event: Event) -> str:
+        return f"{self.name} {event.originator_id} version {event.originator_version}"
+
+
+class EventTypes:
+    """The event classes that a topic may carry, by their published names.
+
+    A record never decides what Python imports: its type is looked up here, or is unknown.
+    """
+
+    def __init__(self, classes: Iterable[type[Event]] = ()) -> None:
+        self._by_name: dict[str, EventType] = {}
+        self._by_topic: dict[str, EventType] = {}
+        for cls in classes:
+            self.register(cls)
+
+    @classmethod
+    def of(cls, *owners: type) -> EventTypes:
+        """Register all event classes of some aggregates, and event classes given themselves."""
+        return cls(event_class for owner in owners for event_class in _event_classes(owner))
+
+    def register(self, cls: type[Event]) -> EventType:
+        """Add one event class. Raises `WireError` if its name is another class's already."""
+        event_type = EventType(cls)
+        known = self._by_name.setdefault(event_type.name, event_type)
+        if known.cls is not cls:
+            raise WireError(
+                f"{event_type.topic} and {known.topic} would both be published as "
+                f"{event_type.name!r}: give one of them another name."
+            )
+        self._by_topic[known.topic] = known
+        return known
+
+    def named(self, name: str) -> EventType:
+        """Return the event type of a published name, such as `Page.BodyUpdated`."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise UnknownEventTypeError(
+                f"No event type {name[:80]!r} is registered. Known are: "
+                f"{', '.join(sorted(self._by_name)) or 'none'}."
+            ) from None
+
+    def stored_as(self, topic: str) -> EventType:
+        """Return the event type of a topic in the write model's own store.
+
+        A class not registered yet is imported and added: the store is the application's own.
+        """
+        return self._by_topic.get(topic) or self.register(resolve_topic(topic))
+
+    def __iter__(self) -> Iterator[EventType]:
+        """Iterate over the registered types."""
+        return iter(self._by_name.values())
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether a published name is registered."""
+        return name in self._by_name
+
+
+def _event_classes(owner: type) -> Iterator[type[Event]]:
+    if not issubclass(owner, BaseAggregate):
+        yield cast("type[Event]", owner)
+        return
+    for attribute in vars(owner).values():
+        if isinstance(attribute, type) and issubclass(attribute, CanMutateAggregate):
+            yield attribute
+
+
+def _attribute_types(cls: type) -> dict[str, Any]:
+    """Return name and type of each attribute; an attribute without an annotation is `Any`."""
+    hints = {}
+    for name, hint in get_type_hints(cls).items():
+        if get_origin(hint) is ClassVar or hint is ClassVar:
+            continue
+        if isinstance(hint, TypeVar):
+            hints[name] = getattr(cls, "originator_id_type", None) or Any
+        else:
+            hints[name] = Any if hint is inspect.Parameter.empty else hint
+    return hints

@@ -1,0 +1,96 @@
+"""Where the records of an application are: topic names, partitions, and how to reach Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any, Protocol, Self, TypeVar
+
+import anyio
+import msgspec
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.partitioner import murmur2
+
+CLOSE_SECONDS = 5.0
+
+
+class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach Kafka, from `KAFKA_…` environment variables."""
+
+    bootstrap_servers: str = "localhost:9092"
+    """Comma-separated host:port pairs."""
+    topic_prefix: str = ""
+    """Put before every topic name, to share a cluster."""
+    group_prefix: str = ""
+    """Put before every group and transactional ID, to share a cluster."""
+    topic_partitions: int = 8
+    """Partitions of a topic that the relay creates. It can't be changed later."""
+    topic_replication_factor: int | None = None
+    """Replicas of a topic that the relay creates; by default three, or as many as brokers."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Read the settings out of `env`. Raises `ValueError` naming the variable at fault."""
+        given = {
+            name: env[f"KAFKA_{name.upper()}"]
+            for name in cls.__struct_fields__
+            if env.get(f"KAFKA_{name.upper()}")
+        }
+        try:
+            return msgspec.convert(given, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"The KAFKA_… settings are wrong: {error}") from error
+
+    def client(self) -> dict[str, Any]:
+        """Return the arguments that every aiokafka client takes."""
+        return {"bootstrap_servers": self.bootstrap_servers.split(",")}
+
+
+class Topics(msgspec.Struct, frozen=True):
+    """The topics of one application."""
+
+    events: str
+    """Its notifications, a record each."""
+    position: str
+    """Compacted: up to where the relay has published them."""
+
+    @classmethod
+    def of(cls, application_name: str, settings: KafkaSettings) -> Self:
+        """Name the topics of the application called `application_name`."""
+        stem = f"{settings.topic_prefix}{application_name.lower()}"
+        return cls(events=f"{stem}.events", position=f"{stem}.position")
+
+
+@lru_cache(maxsize=1 << 16)
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition of a key, as Kafka's Java clients choose it (murmur2)."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+async def partitions_of(topic: str, settings: KafkaSettings) -> int:
+    """Return how many partitions a topic has; 0 if there is no such topic."""
+    async with started(AIOKafkaAdminClient(**settings.client())) as admin:
+        if topic not in await admin.list_topics():
+            return 0
+        (described,) = await admin.describe_topics([topic])
+        return len(described["partitions"])
+
+
+class _Client(Protocol):
+    def start(self) -> Awaitable[None]: ...
+
+
+C = TypeVar("C", bound=_Client)
+
+
+@asynccontextmanager
+async def started(client: C) -> AsyncIterator[C]:
+    """Start an aiokafka client, and stop it whatever happens, within a few seconds."""
+    try:
+        await client.start()
+        yield client
+    finally:
+        stop = getattr(client, "stop", None) or getattr(client, "close")  # noqa: B009
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            await stop()

@@ -1,0 +1,177 @@
+"""One notification to one Kafka record, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from eventsourcing.persistence import Mapper, Notification, StoredEvent
+
+from producer.wire.events import Event, EventType, EventTypes, WireError
+
+MAX_DIGITS = 19
+"""Of a 64-bit number."""
+
+JSON = b"application/json"
+CIPHERTEXT = b"application/octet-stream"
+
+Headers = list[tuple[str, bytes]]
+
+
+class Record(NamedTuple):
+    """What is written to Kafka for one notification."""
+
+    key: bytes
+    value: bytes
+    headers: Headers
+    timestamp_ms: int | None
+    """When the event happened, in milliseconds since 1970; None if only its reader may know."""
+
+
+class Envelope(NamedTuple):
+    """What the headers of a record say of its event, before the event itself is decoded."""
+
+    type: str
+    originator_id: str
+    version: int
+    """The place of the event in its aggregate's sequence: `originator_version`."""
+    position: int
+    """The place of the event in its application's sequence: `notification_id`."""
+    class_version: int
+    encrypted: bool
+
+
+class WireFormat:
+    """Converts the notifications of one application to records, and records to events.
+
+    `mapper` is the application's own. A writer needs it to read what is stored; a reader needs
+    it only for ciphertext, with the key in it. An application that encrypts its events is
+    published as ciphertext, unless `decrypt` says otherwise.
+    """
+
+    def __init__(
+        self,
+        application_name: str,
+        types: EventTypes,
+        mapper: Mapper[Any] | None = None,
+        *,
+        decrypt: bool = False,
+    ) -> None:
+        self.application_name = application_name
+        self.types = types
+        self._mapper = mapper
+        self._publish_ciphertext = mapper is not None and mapper.cipher is not None and not decrypt
+        self._constant_headers: dict[str, Headers] = {}
+
+    def to_record(self, notification: Notification) -> Record:
+        """Return the record of one notification.
+
+        Raises `WireError` when its event has no JSON form, or another event class has its name.
+        """
+        event_type = self.types.stored_as(notification.topic)
+        key = str(notification.originator_id).encode()
+        version = b"%d" % notification.originator_version
+        headers = [
+            *self._headers_of_type(event_type),
+            ("ce_id", b"%b:%b" % (key, version)),
+            ("ce_subject", key),
+            ("ce_partitionkey", key),
+            ("ce_sequence", version),
+            ("ce_position", b"%d" % notification.id),
+        ]
+        if self._publish_ciphertext:
+            return Record(key, notification.state, headers, None)
+        assert self._mapper is not None  # noqa: S101 - a writer has one
+        event = self._mapper.to_domain_event(notification)
+        value = event_type.to_json(event)
+        timestamp = getattr(event, "timestamp", None)
+        if timestamp is None:
+            return Record(key, value, headers, None)
+        headers.append(("ce_time", timestamp.isoformat().encode()))
+        return Record(key, value, headers, int(timestamp.timestamp() * 1000))
+
+    def _headers_of_type(self, event_type: EventType) -> Headers:
+        headers = self._constant_headers.get(event_type.name)
+        if headers is None:
+            headers = [
+                ("ce_specversion", b"1.0"),
+                ("ce_type", event_type.name.encode()),
+                ("ce_source", f"/{self.application_name}".encode()),
+                ("ce_sequencetype", b"Integer"),
+                ("content-type", CIPHERTEXT if self._publish_ciphertext else JSON),
+            ]
+            if self._publish_ciphertext:
+                headers.append(("ce_encrypted", b"true"))
+            if event_type.version > 1:
+                headers.append(("ce_classversion", b"%d" % event_type.version))
+            self._constant_headers[event_type.name] = headers
+        return headers
+
+    def envelope(self, key: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Envelope:
+        """Read the headers of a record.
+
+        Raises `WireError` when one is missing, doubled or malformed, or contradicts the key:
+        the record was not written by the relay of this application.
+        """
+        named: dict[str, bytes] = {}
+        for name, value in headers:
+            if name in named:
+                raise WireError(f"The header {name!r} is there twice.")
+            named[name] = value
+        try:
+            envelope = Envelope(
+                named["ce_type"].decode(),
+                named["ce_subject"].decode(),
+                _natural_number(named["ce_sequence"]),
+                _natural_number(named["ce_position"]),
+                _natural_number(named.get("ce_classversion", b"1")),
+                "ce_encrypted" in named,
+            )
+        except KeyError as error:
+            raise WireError(f"The header {error} is missing.") from None
+        except (UnicodeDecodeError, ValueError, AttributeError) as error:
+            raise WireError(f"A header is malformed: {error}") from None
+        if named.get("ce_source") != f"/{self.application_name}".encode():
+            raise WireError(f"The record is not from {self.application_name}.")
+        if key != named["ce_subject"]:
+            raise WireError("The key is not the header 'ce_subject'.")
+        return envelope
+
+    def to_event(self, envelope: Envelope, value: bytes | None) -> Event:
+        """Return the domain event of a record. Raises `WireError` when there is none in it."""
+        event_type = self.types.named(envelope.type)
+        if value is None:
+            raise WireError("The record has no value (a tombstone).")
+        if envelope.encrypted:
+            return self._decrypt(event_type, envelope, value)
+        event = event_type.from_json(value, envelope.class_version)
+        if (
+            str(event.originator_id) != envelope.originator_id
+            or event.originator_version != envelope.version
+        ):
+            raise WireError("The value contradicts the headers: another event, or another version.")
+        return event
+
+    def _decrypt(self, event_type: EventType, envelope: Envelope, value: bytes) -> Event:
+        if self._mapper is None or self._mapper.cipher is None:
+            raise WireError(
+                f"{event_type.name} is encrypted, and this reader has no key: "
+                "set CIPHER_TOPIC and CIPHER_KEY as the application has them."
+            )
+        id_type = getattr(event_type.cls, "originator_id_type", None) or UUID
+        return self._mapper.to_domain_event(
+            StoredEvent(
+                originator_id=id_type(envelope.originator_id),
+                originator_version=envelope.version,
+                topic=event_type.topic,
+                state=value,
+            )
+        )
+
+
+def _natural_number(text: bytes) -> int:
+    # int() alone would take "+1", " 1 " and "1_0".
+    if not text.isdigit() or len(text) > MAX_DIGITS:
+        raise ValueError(f"{text[:40]!r} is not a natural number")
+    return int(text)
