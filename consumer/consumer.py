@@ -75,7 +75,7 @@ class Consumer:
     async def _partitions(self) -> int:
         """Return how many partitions the topic has, once the relay has made it."""
         topic = Topics.of(self._store.view.application_name, self._settings).events
-        while not (partitions := await partitions_of(topic, self._settings)):
+        while not (partitions := await partitions_of(topic, self._settings)):  # noqa: ASYNC110
             await anyio.sleep(TOPIC_POLL_SECONDS)
         return partitions
 

@@ -52,7 +52,7 @@ async def read_status(store: ViewStore, settings: KafkaSettings) -> list[Partiti
                 gap := max(0, end - trackings[partition.partition].offset),
                 await _lag(kafka, partition, trackings[partition.partition]) if gap else 0.0,
             )
-            for partition, end in ends.items()
+            for partition, end in sorted(ends.items())
         ]
 
 

@@ -1,0 +1,45 @@
+# Everything here needs Python 3.11+, make and git, and nothing else.
+
+PYTHON ?= python3
+REPO ?= .
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: .venv/installed ## Stream a git history (REPO=path) through Kafka into a search, and verify it
+	@$(BIN)/python -m compose demo $(REPO)
+
+test: .venv/installed ## Run the tests, against a real Kafka and a real Postgres
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/installed ## Run the linters and the type checker
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: .venv/installed ## Format the code
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+# The lock keeps names, versions and hashes. Download addresses are left to the index in use,
+# so that a mirror serves as well.
+lock: .venv/installed ## Resolve the dependencies anew, into uv.lock
+	@$(UV) lock --upgrade
+	@sed -E -i.bak -e 's#registry = "[^"]*"#registry = "index"#' \
+		-e 's#\{ url = "[^"]*/([^"/]+)"#{ filename = "\1"#' uv.lock && rm uv.lock.bak
+
+clean: ## Remove what was made here
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/installed: uv.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x "$(UV)" || $(BIN)/python -m pip install --quiet "uv>=0.9,<1"
+	@$(UV) export --frozen --quiet --all-extras --no-emit-project > .venv/requirements.txt
+	@VIRTUAL_ENV=.venv $(UV) pip install --quiet --require-hashes -r .venv/requirements.txt
+	@VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
