@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 
 import anyio
 import msgspec
-import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from consumer.tracking import Tracking
-from consumer.view import ViewStore
+from consumer.store import NOT_THERE, ViewStore
+from consumer.tracking import Progress, Tracking
 from producer.wire import KafkaSettings, Topics
 from producer.wire.kafka import partitions_of, started
 
@@ -30,6 +29,12 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """Offsets between that one and the last stable one: records, and transaction markers."""
     lag_seconds: float
     """The age of the oldest record not applied; 0 when there is none."""
+    records: int
+    """How many records the view has taken in."""
+    parked: int
+    """Events set aside, of all time and not yet retried or dropped."""
+    stopped: str | None
+    """Why the partition stopped, if it did."""
 
 
 async def read_status(store: ViewStore, settings: KafkaSettings) -> list[PartitionStatus]:
@@ -40,29 +45,34 @@ async def read_status(store: ViewStore, settings: KafkaSettings) -> list[Partiti
     )
     async with started(kafka):
         partitions = list(range(await partitions_of(topic, settings)))
-        trackings = await _trackings(store, partitions)
+        progress = await _progress(store, partitions)
         ends = await kafka.end_offsets([TopicPartition(topic, number) for number in partitions])
         kafka.assign(list(ends))
         return [
             PartitionStatus(
                 store.view.name,
                 partition.partition,
-                trackings[partition.partition].position,
-                trackings[partition.partition].offset,
-                gap := max(0, end - trackings[partition.partition].offset),
-                await _lag(kafka, partition, trackings[partition.partition]) if gap else 0.0,
+                row.tracking.position,
+                row.tracking.offset,
+                gap := max(0, end - row.tracking.offset),
+                await _lag(kafka, partition, row.tracking) if gap else 0.0,
+                row.records,
+                row.parked,
+                row.stopped,
             )
             for partition, end in sorted(ends.items())
+            for row in [progress[partition.partition]]
         ]
 
 
-async def _trackings(store: ViewStore, partitions: list[int]) -> dict[int, Tracking]:
-    nowhere = {partition: Tracking(partition, 0, 0) for partition in partitions}
+async def _progress(store: ViewStore, partitions: list[int]) -> dict[int, Progress]:
+    nowhere = {number: Progress(Tracking(number, 0, 0), 0) for number in partitions}
     async with store.connected() as connection:
         try:
-            return {**nowhere, **await store.tracking.read(connection, partitions)}
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            rows = await store.tracking.progress(connection)
+        except NOT_THERE:
             return nowhere  # No consumer has been here yet.
+    return nowhere | {row.tracking.partition: row for row in rows}
 
 
 async def _lag(kafka: AIOKafkaConsumer, partition: TopicPartition, tracking: Tracking) -> float:

@@ -28,36 +28,67 @@ from aiokafka import (
     OffsetAndMetadata,
     TopicPartition,
 )
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from consumer.tracking import Tracking
 from consumer.unit_of_work import Event
 from producer.wire import Envelope, EventTypes, KafkaSettings, Topics, WireError, WireFormat
 from producer.wire.kafka import started
+from producer.wire.terminal import OperatorError
 
 logger = logging.getLogger(__name__)
 
 POLL_MS = 500
 MIRROR_SECONDS = 1.0
+METADATA = "position="
+"""What the metadata of our own commits begins with."""
+
 MAX_POLL_INTERVAL_MS = 30 * 60 * 1000
 """A group member that is silent for longer is put out. The guard makes that harmless."""
 
-ReadTracking = Callable[[Collection[int]], Awaitable[Mapping[int, Tracking]]]
+IDLE_CHECK_SECONDS = 30.0
+"""With nothing to read for so long, the true ends of the partitions are asked for."""
+
+Place = Callable[[Collection[int], Mapping[int, int]], Awaitable[Mapping[int, Tracking]]]
+"""Given new partitions, and the offsets an operator set some of them to, says where to read."""
 
 
-class RecordsDeletedError(Exception):
+class StuckError(TimeoutError):
+    """The client brings nothing though there is something: it is to be started again."""
+
+
+class RecordsDeletedError(OperatorError):
     """Kafka has deleted records that the view has not applied yet."""
 
 
 class Item(NamedTuple):
     """One record, and what it means for the view."""
 
-    offset: int
+    record: ConsumerRecord
     envelope: Envelope | None
     """None if the headers can't be read."""
     event: Event | None
     """None if the view does not ask for this type, or the record can't be read."""
     error: WireError | None
+
+    @classmethod
+    def of(cls, record: ConsumerRecord, wire: WireFormat, wanted: EventTypes) -> Self:
+        """Read a record as far as the view needs it: often its headers are enough."""
+        envelope = event = error = None
+        try:
+            envelope = wire.envelope(record.key, record.headers)
+            if envelope.type in wanted or envelope.type not in wire.types:
+                event = wire.to_event(envelope, record.value)
+        except WireError as reason:
+            error = reason
+        return cls(record, envelope, event, error)
+
+    @property
+    def originator_id(self) -> str:
+        """The aggregate that the record belongs to, as far as can be told: at least its key."""
+        key = (self.record.key or b"").decode(errors="backslashreplace")
+        return (self.envelope.originator_id if self.envelope else key).replace("\0", "\\0")
 
 
 class Span(NamedTuple):
@@ -77,7 +108,10 @@ class Span(NamedTuple):
 
     def moved(self, seen: Tracking) -> Tracking:
         """Return the tracking of the partition after this span."""
-        positions = (item.envelope.position for item in self.items if item.envelope)
+        # What can't be read may lie about its position.
+        positions = (
+            item.envelope.position for item in self.items if item.envelope and not item.error
+        )
         return Tracking(self.partition, max([seen.position, *positions]), self.end)
 
 
@@ -90,18 +124,22 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(
         self,
         consumer: AIOKafkaConsumer,
+        group: str,
         topic: str,
         wire: WireFormat,
         wanted: EventTypes,
-        read_tracking: ReadTracking,
+        place: Place,
+        settings: KafkaSettings,
         limit: int,
     ) -> None:
         self.seen: dict[int, Tracking] = {}
         self._consumer = consumer
+        self._group = group
         self._topic = topic
         self._wire = wire
         self._wanted = wanted
-        self._read_tracking = read_tracking
+        self._place = place
+        self._settings = settings
         self._limit = limit
         self._unplaced: set[int] = set()
         self._fetched: dict[int, int] = {}
@@ -114,22 +152,29 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         group: str,
         wire: WireFormat,
         wanted: EventTypes,
-        read_tracking: ReadTracking,
+        place: Place,
         settings: KafkaSettings,
         *,
         limit: int,
+        instance: str | None = None,
     ) -> AsyncIterator[Self]:
-        """Join a view's group, and leave it at the end."""
+        """Join a view's group, and leave it at the end.
+
+        A static member, with an `instance` of its own, keeps its partitions over a restart.
+        """
         consumer = AIOKafkaConsumer(
             **settings.client(),
             group_id=group,
+            group_instance_id=instance,
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.session_timeout_ms // 3,
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
         )
         topic = Topics.of(wire.application_name, settings).events
-        subscription = cls(consumer, topic, wire, wanted, read_tracking, limit)
+        subscription = cls(consumer, group, topic, wire, wanted, place, settings, limit)
         async with started(consumer):
             consumer.subscribe([topic], listener=subscription)
             async with anyio.create_task_group() as mirroring:
@@ -142,23 +187,34 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                         await subscription._mirror()
 
     async def batches(self) -> AsyncGenerator[Sequence[Span], None]:
-        """Yield what comes, decoded; a span without items tells of offsets without records."""
+        """Yield what comes, decoded; an empty batch when nothing does.
+
+        A span without items tells of offsets without records. Raises `StuckError`.
+        """
+        idle_since = anyio.current_time()
         while True:
             if self._unplaced:
-                await self._place()
+                await self._place_new_partitions()
             fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=self._limit)
             spans = [
                 self._span(partition.partition, records)
                 for partition, records in fetched.items()
                 if partition.partition not in self._unplaced
             ]
-            spans = spans or [span async for span in self._offsets_without_records()]
             if spans:
-                yield spans
+                idle_since = anyio.current_time()
+            elif anyio.current_time() - idle_since > IDLE_CHECK_SECONDS:
+                await self._check_nothing_is_left()
+                idle_since = anyio.current_time()
+            yield spans or [span async for span in self._offsets_without_records()]
 
     def advance(self, trackings: Iterable[Tracking]) -> None:
         """Take note of what is applied."""
         self.seen.update({tracking.partition: tracking for tracking in trackings})
+
+    def stop(self, partition: int) -> None:
+        """Read no more of a partition, until it is sought, or assigned anew."""
+        self._consumer.pause(self._partition(partition))
 
     def seek(self, trackings: Iterable[Tracking]) -> None:
         """Go on from where the tracking is; what is fetched already from elsewhere is void."""
@@ -167,6 +223,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._consumer.seek(self._partition(tracking.partition), tracking.offset)
             except IllegalStateError:  # It has gone to another member meanwhile.
                 continue
+            self._consumer.resume(self._partition(tracking.partition))
             self._fetched[tracking.partition] = tracking.offset
             self.seen[tracking.partition] = tracking
 
@@ -180,16 +237,36 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         """Take note only: the tracking may have to be waited for, and aiokafka does not wait."""
         self._unplaced = {partition.partition for partition in assigned}
 
-    async def _place(self) -> None:
+    async def _place_new_partitions(self) -> None:
         """Seek every new partition to its tracking."""
         unplaced = set(self._unplaced)
-        trackings = await self._read_tracking(unplaced)
+        trackings = await self._place(unplaced, await self._offsets_set_by_operator(unplaced))
         await self._check_nothing_is_deleted(trackings.values())
         if unplaced == self._unplaced:  # No further rebalance meanwhile.
-            self.seek(trackings.values())
             self._unplaced = set()
             self._mirrored = {}
+            self.seek(trackings.values())
             logger.info("reading %s, partitions %s", self._topic, sorted(unplaced))
+
+    async def _offsets_set_by_operator(self, partitions: Collection[int]) -> dict[int, int]:
+        """Return the group's offsets that are not our own: Kafka's tool clears the metadata."""
+        async with started(AIOKafkaAdminClient(**self._settings.client())) as admin:
+            committed = await admin.list_consumer_group_offsets(
+                self._group, partitions=[self._partition(number) for number in partitions]
+            )
+        return {
+            partition.partition: offset
+            for partition, (offset, metadata) in committed.items()
+            if offset >= 0 and not metadata.startswith(METADATA)
+        }
+
+    async def _check_nothing_is_left(self) -> None:
+        partitions = {self._partition(number): at for number, at in self._fetched.items()}
+        ends = await self._consumer.end_offsets(list(partitions))
+        for partition, end in ends.items():
+            stuck = partition not in self._consumer.paused() and end > partitions[partition]
+            if stuck and self._fetched.get(partition.partition) == partitions[partition]:
+                raise StuckError(f"Nothing comes of {partition}, which goes on until {end}.")
 
     async def _check_nothing_is_deleted(self, trackings: Iterable[Tracking]) -> None:
         offsets = {self._partition(tracking.partition): tracking.offset for tracking in trackings}
@@ -205,17 +282,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     def _span(self, partition: int, records: Sequence[ConsumerRecord]) -> Span:
         start, end = self._fetched[partition], records[-1].offset + 1
         self._fetched[partition] = end
-        return Span(partition, start, end, [self._item(record) for record in records])
-
-    def _item(self, record: ConsumerRecord) -> Item:
-        envelope = event = error = None
-        try:
-            envelope = self._wire.envelope(record.key, record.headers)
-            if envelope.type in self._wanted or envelope.type not in self._wire.types:
-                event = self._wire.to_event(envelope, record.value)
-        except WireError as reason:
-            error = reason
-        return Item(record.offset, envelope, event, error)
+        items = [Item.of(record, self._wire, self._wanted) for record in records]
+        return Span(partition, start, end, items)
 
     async def _offsets_without_records(self) -> AsyncIterator[Span]:
         """Yield the offsets that transaction markers take, once the records are all read."""
@@ -246,7 +314,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._consumer.commit(
                 {
                     self._partition(partition): OffsetAndMetadata(
-                        tracking.offset, f"position={tracking.position}"
+                        tracking.offset, f"{METADATA}{tracking.position}"
                     )
                     for partition, tracking in news.items()
                 }

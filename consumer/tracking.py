@@ -21,6 +21,8 @@ CREATE_TRACKING: LiteralString = """
         partition integer NOT NULL,
         position bigint NOT NULL,
         next_offset bigint NOT NULL,
+        records bigint NOT NULL DEFAULT 0,
+        stopped text,
         moved_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (application, partition)
     ) WITH (fillfactor = 50)
@@ -43,15 +45,47 @@ SELECT_TRACKING: LiteralString = """
 # The guard.
 MOVE_TRACKING: LiteralString = """
     UPDATE {schema}.tracking AS tracking
-       SET position = moved.position, next_offset = moved.next_offset, moved_at = now()
+       SET position = moved.position, next_offset = moved.next_offset,
+           records = tracking.records + moved.records, stopped = moved.stopped, moved_at = now()
       FROM unnest(%(partitions)s::integer[],
                   %(seen_positions)s::bigint[], %(seen_offsets)s::bigint[],
-                  %(positions)s::bigint[], %(offsets)s::bigint[])
-           AS moved (partition, seen_position, seen_offset, position, next_offset)
+                  %(positions)s::bigint[], %(offsets)s::bigint[],
+                  %(records)s::bigint[], %(stopped)s::text[])
+           AS moved (partition, seen_position, seen_offset, position, next_offset,
+                     records, stopped)
      WHERE tracking.application = %(application)s
        AND tracking.partition = moved.partition
        AND tracking.position = moved.seen_position
        AND tracking.next_offset = moved.seen_offset
+"""
+
+# What a replay is about to undo; nobody moves these rows until its transaction has ended.
+LOCK_TRACKING: LiteralString = """
+    SELECT partition, position, next_offset, records
+      FROM {schema}.tracking
+     WHERE application = %(application)s
+       AND (%(partitions)s::integer[] IS NULL OR partition = ANY(%(partitions)s))
+     ORDER BY partition
+       FOR UPDATE
+"""
+
+SELECT_PROGRESS: LiteralString = """
+    SELECT partition, position, next_offset, records,
+           (SELECT count(*)
+              FROM {schema}.parked
+             WHERE parked.application = tracking.application
+               AND parked.partition = tracking.partition),
+           stopped
+      FROM {schema}.tracking
+     WHERE application = %(application)s
+     ORDER BY partition
+"""
+
+RESET_TRACKING: LiteralString = """
+    UPDATE {schema}.tracking
+       SET position = 0, next_offset = 0, records = 0, stopped = NULL, moved_at = now()
+     WHERE application = %(application)s
+       AND partition = ANY(%(partitions)s)
 """
 
 COUNT_PARTITIONS: LiteralString = """
@@ -74,6 +108,20 @@ class Move(NamedTuple):
 
     seen: Tracking
     to: Tracking
+    records: int = 0
+    """How many records it takes in."""
+    stopped: str | None = None
+    """Why it ends before an event that can't be applied."""
+
+
+class Progress(NamedTuple):
+    """How far one partition is, and what there is to say about it."""
+
+    tracking: Tracking
+    records: int
+    """How many records the view has taken in."""
+    parked: int = 0
+    stopped: str | None = None
 
 
 class TrackingTable:
@@ -108,8 +156,30 @@ class TrackingTable:
             seen_offsets=[move.seen.offset for move in moves],
             positions=[move.to.position for move in moves],
             offsets=[move.to.offset for move in moves],
+            records=[move.records for move in moves],
+            stopped=[move.stopped for move in moves],
         )
         return int(cursor.rowcount) == len(moves)
+
+    async def lock(
+        self, connection: AsyncConnection[Any], partitions: Collection[int] | None = None
+    ) -> Sequence[Progress]:
+        """Return rows, of all partitions if none are named, and keep them from being moved."""
+        cursor = await self._execute(
+            connection,
+            LOCK_TRACKING,
+            partitions=None if partitions is None else list(partitions),
+        )
+        return [Progress(Tracking(*row[:3]), row[3]) for row in await cursor.fetchall()]
+
+    async def progress(self, connection: AsyncConnection[Any]) -> Sequence[Progress]:
+        """Return how far each partition is."""
+        cursor = await self._execute(connection, SELECT_PROGRESS)
+        return [Progress(Tracking(*row[:3]), *row[3:]) for row in await cursor.fetchall()]
+
+    async def reset(self, connection: AsyncConnection[Any], partitions: Collection[int]) -> None:
+        """Set partitions back to the start."""
+        await self._execute(connection, RESET_TRACKING, partitions=list(partitions))
 
     async def count(self, connection: AsyncConnection[Any]) -> int:
         """Return the number of partitions; 0 before a consumer has seen the topic."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from eventsourcing.domain import DomainEventProtocol
@@ -18,11 +18,23 @@ class UnitOfWork(Protocol):
     a row that many events of the batch change is written once.
     """
 
-    async def read(self, connection: AsyncConnection[Any], events: Sequence[Event]) -> None:
-        """Read whatever the policy will need for `events`."""
+    async def read(
+        self,
+        connection: AsyncConnection[Any],
+        originators: Collection[str],
+        events: Sequence[Event],
+    ) -> None:
+        """Read whatever the policy will need for these events, of these aggregates."""
 
-    def apply(self, event: Event) -> None:
-        """Apply the policy to one event. When it raises, nothing has changed."""
+    def apply(self, event: Event, partition: int) -> None:
+        """Apply the policy to one event of a partition. When it raises, nothing has changed.
+
+        Every row belongs to the partition of the events that made it: so a single partition
+        can be replayed.
+        """
+
+    def skip(self, originator_id: str, version: int, partition: int) -> None:
+        """Take note that an event is dropped: the next one of its aggregate follows it."""
 
     async def write(self, connection: AsyncConnection[Any]) -> None:
         """Write what has changed."""

@@ -5,22 +5,35 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
+
+import typer
 
 import consumer
 from consumer.view import View
+from producer.wire.terminal import SettingsError
 
 
-class UnknownViewError(ValueError):
+class UnknownViewError(SettingsError):
     """No view has this name."""
 
 
 @cache
 def views() -> dict[str, View]:
     """Return all views by name."""
-    packages = (found.name for found in iter_modules(consumer.__path__) if found.ispkg)
-    modules = (import_module(f"consumer.{name}") for name in packages)
-    found = (getattr(module, "VIEW", None) for module in modules)
+    found = (getattr(folder, "VIEW", None) for folder in _folders())
     return {view.name: view for view in found if view}
+
+
+def view_commands() -> list[typer.Typer]:
+    """Return the commands that views bring with them, as `COMMANDS`."""
+    found = (getattr(folder, "COMMANDS", None) for folder in _folders())
+    return [commands for commands in found if commands]
+
+
+def _folders() -> list[ModuleType]:
+    names = (found.name for found in iter_modules(consumer.__path__) if found.ispkg)
+    return [import_module(f"consumer.{name}") for name in names]
 
 
 def view_named(name: str) -> View:

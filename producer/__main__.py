@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import msgspec
 import typer
-from aiokafka.errors import KafkaError, ProducerFenced
 from eventsourcing.application import Application
-from eventsourcing.persistence import PersistenceError
 from eventsourcing.utils import resolve_topic
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.table import Table
 
+from producer.applications import open_application
+from producer.importer.command import import_git
 from producer.outbox import outbox_of
-from producer.relay import PositionAheadError, Relay, TopicUnfitError, read_status
-from producer.wire import EventTypes, KafkaSettings, WireError, WireFormat
+from producer.relay import Relay, read_status
+from producer.wire import EventTypes, KafkaSettings, WireFormat
 from producer.wire.endurance import run
+from producer.wire.terminal import run_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,6 +40,9 @@ Decrypt = Annotated[
 ]
 
 
+app.command("import-git")(import_git)
+
+
 @app.command()
 def relay(
     application: ApplicationTopic = CONTENT_MANAGEMENT,
@@ -56,8 +56,8 @@ def relay(
 ) -> None:
     """Publish the events of an application to Kafka, each once, until it is stopped.
 
-    It goes on from the position that its last Kafka transaction recorded. Of two relays for one
-    application the newer one publishes, and the older one ends.
+    It goes on from the position that its last Kafka transaction recorded. Of several relays for
+    one application one publishes; the others wait, and one takes over when it ends.
 
     Example: python -m producer relay
     """
@@ -94,56 +94,14 @@ def status(
     Console().print(table)
 
 
-@contextmanager
-def _opened(topic: str) -> Iterator[Application[Any]]:
-    """Construct the application as its settings say, and close it at the end."""
-    if not os.environ.get("PERSISTENCE_MODULE"):
-        raise ValueError(
-            "PERSISTENCE_MODULE is not set: without it an application lives in this process's "
-            "memory only. A stack on this machine prints its settings: python -m compose env"
-        )
-    source = resolve_topic(topic)(env=os.environ)
-    try:
-        yield source
-    finally:
-        source.close()
+def _opened(topic: str) -> Application[Any]:
+    application_class: type[Application[Any]] = resolve_topic(topic)
+    return open_application(application_class, os.environ)
 
 
 def _wire(source: Application[Any], decrypt: bool) -> WireFormat:
     return WireFormat(type(source).name, EventTypes(), source.mapper, decrypt=decrypt)
 
 
-def main() -> None:
-    """Run a command; an error that a person can settle is one line, and exit code 1."""
-    console = Console(stderr=True)
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(message)s",
-        datefmt="[%X]",
-        handlers=[RichHandler(console=console, show_path=False)],
-    )
-    # What they report of a lost server is said once, by us.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    try:
-        app()
-    except ProducerFenced:
-        _fail("Another relay for this application has taken over. There is one at a time.")
-    except (
-        KafkaError,
-        OSError,
-        PersistenceError,
-        PositionAheadError,
-        TopicUnfitError,
-        ValueError,
-        WireError,
-    ) as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> None:
-    typer.secho(f"error: {message}", fg="red", err=True)
-    raise SystemExit(1)
-
-
 if __name__ == "__main__":
-    main()
+    run_commands(app)

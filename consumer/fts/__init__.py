@@ -4,6 +4,7 @@
 the recorders in `postgres` and `sqlite`), the async consumer in the unit of work of `view`.
 """
 
+from consumer.fts.commands import COMMANDS
 from consumer.fts.view import VIEW
 
-__all__ = ["VIEW"]
+__all__ = ["COMMANDS", "VIEW"]

@@ -6,11 +6,11 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 import msgspec
-import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from consumer.view import ViewStore
+from consumer.store import NOT_THERE, ViewMissingError, ViewStore
+from producer.wire.terminal import SettingsError
 
 START, STOP = "\ue000", "\ue001"
 """Private characters around what matched: to be replaced by whatever marks it where it is shown."""
@@ -27,6 +27,7 @@ SEARCH: LiteralString = """
          LIMIT %(limit)s OFFSET %(offset)s
     )
     SELECT id, slug, title, rank,
+           EXISTS (SELECT FROM {schema}.parked WHERE originator_id = found.id::text) AS stale,
            ts_headline({schema}.language(), title, query, %(whole)s) AS title_marked,
            ts_headline({schema}.language(), body, query, %(fragments)s) AS snippet
       FROM found
@@ -47,14 +48,12 @@ class SearchResult(msgspec.Struct, frozen=True):
     slug: str
     title: str
     rank: float
+    stale: bool
+    """An event of the page is parked: it is shown as it was before."""
     title_marked: str
     """The title, with what matched between `START` and `STOP`."""
     snippet: str
     """Parts of the body, marked likewise."""
-
-
-class ViewMissingError(Exception):
-    """No consumer has made the view yet."""
 
 
 async def search(
@@ -63,15 +62,15 @@ async def search(
     """Return the pages that match, the best first; a match in the title counts for more.
 
     `query` is as in web searches: words, `"phrases"`, `OR`, `-without`. One without any word
-    matches nothing. Raises `ValueError` for a query that no page could hold, and
+    matches nothing. Raises `SettingsError` for a query that no page could hold, and
     `ViewMissingError` before any consumer ran.
     """
     if "\0" in query:
-        raise ValueError("A query can't hold a NUL character.")
+        raise SettingsError("A query can't hold a NUL character.")
     try:
         query.encode()
     except UnicodeEncodeError as error:
-        raise ValueError("A query must be text: it holds a lone surrogate.") from error
+        raise SettingsError("A query must be text: it holds a lone surrogate.") from error
     statement = sql.SQL(SEARCH).format(schema=sql.Identifier(store.schema))
     parameters: dict[str, Any] = {
         "query": query,
@@ -84,8 +83,6 @@ async def search(
         cursor = connection.cursor(row_factory=class_row(SearchResult))
         try:
             await cursor.execute(statement, parameters)
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
-            raise ViewMissingError(
-                "There is no search view yet. Start its consumer: python -m consumer run fts"
-            ) from error
+        except NOT_THERE as error:
+            raise ViewMissingError(store.view.name) from error
         return await cursor.fetchall()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -11,7 +12,8 @@ from psycopg import AsyncConnection, sql
 from consumer.fts.policy import PageInfo, policy
 from consumer.unit_of_work import Event
 from consumer.view import View
-from producer.contentmanagement.domainmodel import Page, PageLogged, Slug
+from producer.contentmanagement.domainmodel import Page
+from producer.published import CONTENT_MANAGEMENT
 from producer.wire import EventTypes
 
 CREATE_LANGUAGE: LiteralString = """
@@ -29,8 +31,8 @@ CREATE_DOCUMENT: LiteralString = """
     BEGIN
         LOOP
             BEGIN
-                RETURN setweight(to_tsvector({schema}.language(), title), 'A')
-                    || setweight(to_tsvector({schema}.language(), left(body, indexed)), 'B');
+                RETURN setweight(to_tsvector({language}, title), 'A')
+                    || setweight(to_tsvector({language}, left(body, indexed)), 'B');
             EXCEPTION WHEN program_limit_exceeded THEN
                 indexed := indexed * 4 / 5;
             END;
@@ -42,6 +44,7 @@ CREATE_DOCUMENT: LiteralString = """
 CREATE_PAGES: LiteralString = """
     CREATE TABLE {schema}.pages (
         id uuid PRIMARY KEY,
+        partition integer NOT NULL,
         version bigint NOT NULL,
         slug text NOT NULL,
         title text NOT NULL,
@@ -51,7 +54,7 @@ CREATE_PAGES: LiteralString = """
 """
 
 CREATE_INDEX: LiteralString = """
-    CREATE INDEX pages_document ON {schema}.pages USING gin (document)
+    CREATE INDEX IF NOT EXISTS pages_document ON {schema}.pages USING gin (document)
 """
 
 SELECT_PAGES: LiteralString = """
@@ -61,10 +64,10 @@ SELECT_PAGES: LiteralString = """
 """
 
 UPSERT_PAGES: LiteralString = """
-    INSERT INTO {schema}.pages (id, version, slug, title, body, document)
-    SELECT id, version, slug, title, body, {schema}.document(title, body)
-      FROM unnest(%s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::text[])
-           AS page (id, version, slug, title, body)
+    INSERT INTO {schema}.pages (id, partition, version, slug, title, body, document)
+    SELECT id, partition, version, slug, title, body, {schema}.document(title, body)
+      FROM unnest(%s::integer[], %s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::text[])
+           AS page (partition, id, version, slug, title, body)
         ON CONFLICT (id) DO UPDATE
        SET version = excluded.version, slug = excluded.slug, title = excluded.title,
            body = excluded.body, document = excluded.document
@@ -77,37 +80,64 @@ class PagesUnitOfWork:
     def __init__(self, schema: str) -> None:
         self._schema = sql.Identifier(schema)
         self._pages: dict[UUID, PageInfo] = {}
-        self._changed: dict[UUID, PageInfo] = {}
+        self._changed: dict[UUID, tuple[int, PageInfo]] = {}
 
-    async def read(self, connection: AsyncConnection[Any], events: Sequence[Event]) -> None:
+    async def read(
+        self,
+        connection: AsyncConnection[Any],
+        originators: Collection[str],
+        events: Sequence[Event],
+    ) -> None:
         """Read the pages of the events, in one query."""
-        ids = list({event.originator_id for event in events})
+        ids = list({event.originator_id for event in events} | set(_uuids(originators)))
+        if not ids:
+            return
         cursor = connection.cursor(binary=True)
         await cursor.execute(self._sql(SELECT_PAGES), [ids])
         self._pages = {row[0]: PageInfo(*row) async for row in cursor}
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: Event, partition: int) -> None:
         """Apply the policy to the page of the event."""
         changed = policy(event, self._pages.get(event.originator_id))
         if changed:
-            self._pages[changed.id] = self._changed[changed.id] = changed
+            self._change(changed, partition)
+
+    def skip(self, originator_id: str, version: int, partition: int) -> None:
+        """Let the page go on behind a dropped event."""
+        for page in map(self._pages.get, _uuids([originator_id])):
+            if page and page.version + 1 == version:
+                self._change(page._replace(version=version), partition)
+
+    def _change(self, page: PageInfo, partition: int) -> None:
+        self._pages[page.id] = page
+        self._changed[page.id] = partition, page
 
     async def write(self, connection: AsyncConnection[Any]) -> None:
         """Write each changed page once."""
         if self._changed:
-            columns = [list(column) for column in zip(*self._changed.values(), strict=True)]
+            rows = ((partition, *page) for partition, page in self._changed.values())
+            columns = [list(column) for column in zip(*rows, strict=True)]
             await connection.execute(self._sql(UPSERT_PAGES), columns)
 
     def _sql(self, statement: LiteralString) -> sql.Composed:
         return sql.SQL(statement).format(schema=self._schema)
 
 
+def _uuids(originators: Collection[str]) -> Iterator[UUID]:
+    """Yield those that are; what can't be read as a record may have anything for a key."""
+    for originator in originators:
+        with suppress(ValueError):
+            yield UUID(originator)
+
+
 VIEW = View(
     name="fts",
     application_name="ContentManagement",
-    types=EventTypes.of(Page, Slug, PageLogged),
+    types=CONTENT_MANAGEMENT,
     wanted=EventTypes.of(Page),
-    create=[CREATE_LANGUAGE, CREATE_DOCUMENT, CREATE_PAGES, CREATE_INDEX],
+    tables=["pages"],
+    create=[CREATE_LANGUAGE, CREATE_DOCUMENT, CREATE_PAGES],
+    indexes=[CREATE_INDEX],
     unit_of_work=PagesUnitOfWork,
     settings={"language": "english"},
 )

@@ -8,6 +8,7 @@ of the library (POPO, SQLite) through the recorder's own interface. Both keep on
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from eventsourcing.application import Application
@@ -25,6 +26,14 @@ class Outbox(Protocol):
 
     async def head(self) -> int:
         """Return the highest position there is; 0 when there is none."""
+        ...
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait until no other relay reads this outbox, and keep others waiting meanwhile.
+
+        A relay that is killed, or stands still for seconds, loses its turn. Kafka's fencing is
+        what makes that safe; taking turns keeps relays from fencing each other off.
+        """
         ...
 
     def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:

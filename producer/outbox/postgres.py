@@ -16,15 +16,18 @@ Nothing is locked, so no writer ever waits for a reader.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, LiteralString, Self
 
+import anyio
 import psycopg
 from eventsourcing.persistence import Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import sql
 
 from producer.wire.endurance import connect_arguments
+from producer.wire.terminal import OperatorError
 
 POLL_SECONDS = 1.0
 """How long to wait for a NOTIFY before looking anyway: a pooler may swallow it."""
@@ -52,6 +55,12 @@ SELECT_WRITERS: LiteralString = """
                     'ExclusiveLock', 'AccessExclusiveLock')
 """
 
+TURN_MS = "5000"
+TURN_PING_SECONDS = 1.0
+
+WAIT_FOR_TURN: LiteralString = "SELECT pg_advisory_lock({table_name}::regclass::oid::bigint)"
+KEEP_TURN_FOR: LiteralString = "SELECT set_config('idle_session_timeout', %s, false)"
+
 SELECT_HEAD: LiteralString = "SELECT coalesce(max(notification_id), 0) FROM {table}"
 
 # A session that caches sequence values takes a low position long after others took higher ones.
@@ -68,7 +77,7 @@ SELECT_UNFIT: LiteralString = """
 """
 
 
-class UnfitOutboxError(Exception):
+class UnfitOutboxError(OperatorError):
     """The events table can't be read without the risk of losing an event."""
 
 
@@ -132,6 +141,22 @@ class PostgresOutbox:
                 else:
                     await _notified(connection)
 
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until no other relay reads this outbox, and keep others waiting meanwhile.
+
+        It is an advisory lock of a session that the server ends when it is silent for some
+        seconds, as it is when the process is killed, stopped, or cut off. Raises psycopg's
+        `OperationalError`, in the body, when the turn is lost.
+        """
+        async with await self._open() as connection:
+            await connection.execute(self._sql(WAIT_FOR_TURN))
+            await connection.execute(self._sql(KEEP_TURN_FOR), [TURN_MS])
+            async with anyio.create_task_group() as keeping:
+                keeping.start_soon(_keep_turn, connection)
+                yield
+                keeping.cancel_scope.cancel()
+
     async def _open(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
         return await psycopg.AsyncConnection.connect(
             **self._connect, autocommit=True, application_name="outbox"
@@ -183,6 +208,12 @@ def _without_holes(rows: Sequence[Notification], after: int, proven: int) -> Seq
             return rows[:index]
         expected = row.id + 1
     return rows
+
+
+async def _keep_turn(connection: psycopg.AsyncConnection[Any]) -> None:
+    while True:
+        await anyio.sleep(TURN_PING_SECONDS)
+        await connection.execute("SELECT 1")
 
 
 async def _notified(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import anyio
 from anyio import to_thread
@@ -25,6 +26,10 @@ class RecorderOutbox:
     async def head(self) -> int:
         """Return the highest position there is; 0 when there is none."""
         return await to_thread.run_sync(self._recorder.max_notification_id) or 0
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Do not wait: such a recorder has no lock to share. Kafka fences off an earlier relay."""
+        return nullcontext()
 
     async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position."""

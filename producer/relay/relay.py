@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 import anyio
 
@@ -11,11 +12,12 @@ from producer.outbox import Outbox
 from producer.relay.publisher import Publisher
 from producer.wire import KafkaSettings, Record, WireFormat
 from producer.wire.endurance import ahead, enduring, finishing
+from producer.wire.terminal import OperatorError
 
 logger = logging.getLogger(__name__)
 
 
-class PositionAheadError(Exception):
+class PositionAheadError(OperatorError):
     """More is published than the write model has: its database is older than the topic."""
 
 
@@ -50,7 +52,8 @@ class Relay:
         await enduring(f"relay of {self._wire.application_name}", self._publish_what_comes)
 
     async def _publish_what_comes(self, alive: Callable[[], None]) -> None:
-        async with Publisher.connected(self._wire.application_name, self._settings) as publisher:
+        name = self._wire.application_name
+        async with self._outbox.turn(), Publisher.connected(name, self._settings) as publisher:
             position = await self._position(publisher)
             logger.info("publishing after position %d", position)
             alive()
@@ -73,6 +76,7 @@ class Relay:
         return position
 
     async def _records(self, after: int) -> AsyncGenerator[tuple[list[Record], int], None]:
-        async for notifications in self._outbox.batches(after):
-            records = [self._wire.to_record(notification) for notification in notifications]
-            yield records, notifications[-1].id
+        async with aclosing(self._outbox.batches(after)) as batches:
+            async for notifications in batches:
+                records = [self._wire.to_record(notification) for notification in notifications]
+                yield records, notifications[-1].id

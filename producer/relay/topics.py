@@ -9,6 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from producer.wire import KafkaSettings, Topics
+from producer.wire.terminal import OperatorError
 
 FOR_EVER = "-1"
 USUAL_REPLICAS = 3
@@ -32,7 +33,7 @@ POSITION_CONFIG = {
 }
 
 
-class TopicUnfitError(Exception):
+class TopicUnfitError(OperatorError):
     """A topic that is there can't carry the events: another count of partitions, or compaction."""
 
 

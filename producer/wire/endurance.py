@@ -42,6 +42,8 @@ def is_transient(error: BaseException) -> bool:
             return all(is_transient(inner) for inner in error.exceptions)
         case KafkaError():
             return bool(error.retriable) or isinstance(error, KafkaConnectionError)
+        case psycopg.errors.ProgramLimitExceeded():  # It is filed under operational errors.
+            return False
         case psycopg.OperationalError() | psycopg.InterfaceError() | PoolTimeout():
             # Class 42 and 28 (no such table, no right, wrong password) come as operational, too,
             # when connecting: a server that is not set up yet. Waiting is right there.
@@ -89,7 +91,7 @@ async def enduring(name: str, life: Life) -> None:
 
 
 def _describe(error: BaseException | None) -> str:
-    error = _first(error) if error else None
+    error = first_error(error) if error else None
     first_line = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {first_line}".rstrip(": ")
 
@@ -153,7 +155,7 @@ def run(main: Callable[[], Awaitable[T]]) -> T | None:
     try:
         return anyio.run(_until_signalled, main)
     except BaseExceptionGroup as group:
-        raise _first(group) from group
+        raise first_error(group) from group
 
 
 async def _until_signalled(main: Callable[[], Awaitable[T]]) -> T | None:
@@ -173,7 +175,8 @@ async def _until_signalled(main: Callable[[], Awaitable[T]]) -> T | None:
     return result
 
 
-def _first(error: BaseException) -> BaseException:
+def first_error(error: BaseException) -> BaseException:
+    """Return an error by itself, out of the groups that task groups put it in."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -11,10 +11,12 @@ import msgspec
 from eventsourcing.domain import BaseAggregate, CanMutateAggregate, DomainEventProtocol
 from eventsourcing.utils import get_topic, resolve_topic
 
+from producer.wire.terminal import OperatorError
+
 Event = DomainEventProtocol[Any]
 
 
-class WireError(ValueError):
+class WireError(OperatorError, ValueError):
     """A record can't be read as an event, or an event can't be written as a record."""
 
 
@@ -70,8 +72,9 @@ class EventType:
             attributes = {**attributes, "originator_topic": aggregate.__qualname__}
         try:
             value = msgspec.json.encode(attributes)
-            same = vars(self.from_json(value)) == vars(event)
-        except (TypeError, ValueError) as error:
+            # What was stored before an attribute was added has its default, as on the class.
+            same = vars(self.from_json(value)) == {**self._defaults, **vars(event)}
+        except (TypeError, ValueError, RecursionError) as error:
             raise WireError(f"{self._describe(event)} has no JSON form: {error}") from error
         if not same:
             raise WireError(
@@ -99,15 +102,22 @@ class EventType:
             vars(event)["originator_topic"] = self._aggregate_topic(attributes["originator_topic"])
         return event
 
-    def _upcast(self, attributes: Any, version: int) -> Any:
-        if not isinstance(attributes, dict) or version > self.version:
+    def check_version(self, version: int) -> None:
+        """Raise `WireError` for a class version that is not known here."""
+        if not 1 <= version <= self.version:
             raise WireError(
                 f"The value is version {version} of {self.name}, "
                 f"and this program knows versions up to {self.version}: update it."
             )
-        for from_version in range(version, self.version):
-            getattr(self.cls, f"upcast_v{from_version}_v{from_version + 1}")(attributes)
-        return msgspec.convert(attributes, self._attributes)
+
+    def _upcast(self, attributes: Any, version: int) -> Any:
+        self.check_version(version)
+        try:
+            for from_version in range(version, self.version):
+                getattr(self.cls, f"upcast_v{from_version}_v{from_version + 1}")(attributes)
+        except Exception as error:  # The class's own code, over attributes not checked yet.
+            raise WireError(f"It is no {self.name} of version {version}: {error!r}") from error
+        return msgspec.convert(attributes, self._attributes, str_keys=True)
 
     def _aggregate_topic(self, aggregate_name: str) -> str:
         # Never from the record: the aggregate is the class in which the event class is defined.

@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Any, Protocol, Self, TypeVar
+from typing import Annotated, Any, Protocol, Self, TypeVar
 
 import anyio
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import murmur2
 
+from producer.wire.terminal import SettingsError
+
 CLOSE_SECONDS = 5.0
 
 
-class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
+def _variable(setting: str) -> str:
+    return f"KAFKA_{setting.upper()}"
+
+
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     """How to reach Kafka, from `KAFKA_…` environment variables."""
 
     bootstrap_servers: str = "localhost:9092"
@@ -24,23 +33,22 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Put before every topic name, to share a cluster."""
     group_prefix: str = ""
     """Put before every group and transactional ID, to share a cluster."""
-    topic_partitions: int = 8
+    topic_partitions: AtLeastOne = 8
     """Partitions of a topic that the relay creates. It can't be changed later."""
-    topic_replication_factor: int | None = None
+    topic_replication_factor: AtLeastOne | None = None
     """Replicas of a topic that the relay creates; by default three, or as many as brokers."""
+
+    session_timeout_ms: int = 10_000
+    """After so long a consumer that is silent loses its partitions to the others."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """Read the settings out of `env`. Raises `ValueError` naming the variable at fault."""
-        given = {
-            name: env[f"KAFKA_{name.upper()}"]
-            for name in cls.__struct_fields__
-            if env.get(f"KAFKA_{name.upper()}")
-        }
+        """Read the settings out of `env`. Raises `SettingsError` naming the variable at fault."""
+        given = {name: env[name] for name in cls.__struct_encode_fields__ if env.get(name)}
         try:
             return msgspec.convert(given, cls, strict=False)
         except msgspec.ValidationError as error:
-            raise ValueError(f"The KAFKA_… settings are wrong: {error}") from error
+            raise SettingsError(f"The KAFKA_… settings are wrong: {error}") from error
 
     def client(self) -> dict[str, Any]:
         """Return the arguments that every aiokafka client takes."""

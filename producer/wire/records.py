@@ -10,8 +10,8 @@ from eventsourcing.persistence import Mapper, Notification, StoredEvent
 
 from producer.wire.events import Event, EventType, EventTypes, WireError
 
-MAX_DIGITS = 19
-"""Of a 64-bit number."""
+LARGEST_NUMBER = 2**63 - 1
+MAX_DIGITS = len(str(LARGEST_NUMBER))
 
 JSON = b"application/json"
 CIPHERTEXT = b"application/octet-stream"
@@ -143,9 +143,11 @@ class WireFormat:
         event_type = self.types.named(envelope.type)
         if value is None:
             raise WireError("The record has no value (a tombstone).")
-        if envelope.encrypted:
-            return self._decrypt(event_type, envelope, value)
-        event = event_type.from_json(value, envelope.class_version)
+        event = (
+            self._decrypt(event_type, envelope, value)
+            if envelope.encrypted
+            else event_type.from_json(value, envelope.class_version)
+        )
         if (
             str(event.originator_id) != envelope.originator_id
             or event.originator_version != envelope.version
@@ -159,19 +161,25 @@ class WireFormat:
                 f"{event_type.name} is encrypted, and this reader has no key: "
                 "set CIPHER_TOPIC and CIPHER_KEY as the application has them."
             )
+        event_type.check_version(envelope.class_version)
         id_type = getattr(event_type.cls, "originator_id_type", None) or UUID
-        return self._mapper.to_domain_event(
-            StoredEvent(
-                originator_id=id_type(envelope.originator_id),
-                originator_version=envelope.version,
-                topic=event_type.topic,
-                state=value,
+        try:
+            return self._mapper.to_domain_event(
+                StoredEvent(
+                    originator_id=id_type(envelope.originator_id),
+                    originator_version=envelope.version,
+                    topic=event_type.topic,
+                    state=value,
+                )
             )
-        )
+        except ValueError as error:
+            raise WireError(
+                f"A {event_type.name} can't be decrypted. Is CIPHER_KEY the application's? {error}"
+            ) from error
 
 
 def _natural_number(text: bytes) -> int:
     # int() alone would take "+1", " 1 " and "1_0".
-    if not text.isdigit() or len(text) > MAX_DIGITS:
+    if not text.isdigit() or len(text) > MAX_DIGITS or int(text) > LARGEST_NUMBER:
         raise ValueError(f"{text[:40]!r} is not a natural number")
     return int(text)

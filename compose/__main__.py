@@ -1,0 +1,183 @@
+"""The command line: `python -m compose --help`."""
+
+import json
+import os
+import shlex
+import signal
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+from rich.console import Console
+
+from compose.demo import demo as run_demo
+from compose.details import DETAILS
+from compose.display import show
+from compose.errors import StackError
+from compose.jars import classpath
+from compose.kafka import tool_command, tools
+from compose.stack import RunningStack, Stack, checked_parts, parts, running_stack
+
+app = typer.Typer(
+    name="compose",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="A real Kafka and a real Postgres, and the relay and the consumers on them,"
+    " with nothing to install.",
+)
+
+_INTERRUPTED = 130
+
+Data = Annotated[
+    Path | None,
+    typer.Option(help="The data folder, kept between runs. Without it: a temporary one."),
+]
+WhichData = Annotated[
+    Path | None, typer.Option("--data", help="The data folder of the stack, if several run.")
+]
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn a StackError into a message and exit code 1."""
+    try:
+        yield
+    except StackError as error:
+        Console(stderr=True, highlight=False).print(f"Error: {error}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def up(
+    data: Data = None,
+    only: Annotated[
+        str | None, typer.Option(help=f"Run only these parts, of: {', '.join(parts())}.")
+    ] = None,
+    kafka_port: Annotated[int | None, typer.Option(help="Default: a free port.")] = None,
+    postgres_port: Annotated[int | None, typer.Option(help="Default: a free port.")] = None,
+) -> None:
+    """Start the stack and show its state until Ctrl-C.
+
+    Everything on temporary data: `python -m compose up`
+
+    The servers alone, on data that is kept:
+    `python -m compose up --data ./data --only kafka,postgres`
+    """
+    chosen = _chosen_parts(only)
+    with _plain_errors():
+        if "kafka" in chosen:
+            classpath()  # has a progress display of its own
+        stack = Stack(data, only=chosen, kafka_port=kafka_port, postgres_port=postgres_port)
+        raise typer.Exit(anyio.run(_run, stack))
+
+
+def _chosen_parts(only: str | None) -> Collection[str]:
+    try:
+        return checked_parts([name.strip() for name in only.split(",")] if only else parts())
+    except StackError as error:
+        raise typer.BadParameter(str(error), param_hint="--only") from None
+
+
+async def _run(stack: Stack) -> int:
+    """Run the stack until a signal comes; return the exit code."""
+    console = Console(highlight=False, markup=False)
+    kept = "removed at the end" if stack.temporary else "kept"
+    console.print(f"Data in {stack.data}, {kept}. Ctrl-C stops everything.", soft_wrap=True)
+    code, failure = _INTERRUPTED, None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_cancel_on_signal, tasks.cancel_scope, console)
+        tasks.start_soon(show, stack, DETAILS, console)
+        try:
+            async with stack:
+                code = 0
+                console.print('Point a shell at it: eval "$(python -m compose env)"')
+                await anyio.sleep_forever()
+        except StackError as error:
+            failure = error
+            tasks.cancel_scope.cancel()
+    if failure:
+        raise failure
+    console.print("Stopped.")
+    return code
+
+
+async def _cancel_on_signal(scope: anyio.CancelScope, console: Console) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            console.print("Stopping.")
+            scope.cancel()
+            return
+
+
+@app.command()
+def demo(
+    repository: Annotated[Path, typer.Argument(help="A git repository on this machine.")] = Path(),
+) -> None:
+    """Stream the edit history of a git repository through Kafka into a search, and verify it.
+
+    `python -m compose demo ../some/repository`
+    """
+    with _plain_errors():
+        classpath()  # has a progress display of its own
+        code = anyio.run(run_demo, repository, Console(highlight=False))
+    raise typer.Exit(code)
+
+
+@app.command()
+def env(
+    data: WhichData = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Print the settings that point every command at the running stack.
+
+    `eval "$(python -m compose env)"`
+    """
+    with _plain_errors():
+        environment = running_stack(data).environment
+    if as_json:
+        typer.echo(json.dumps(environment, indent=2))
+    else:
+        for name, value in environment.items():
+            typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog=f"The tools: {', '.join(tools())}.",
+)
+def kafka(
+    tool: Annotated[str, typer.Argument(help="The tool; `TOOL --help` tells its options.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="Handed on to the tool as they are.")
+    ] = None,
+    data: WhichData = None,
+) -> None:
+    """Run one of Kafka's own command-line tools against the running stack.
+
+    `python -m compose kafka topics --list`
+
+    `python -m compose kafka consumer-groups --describe --all-groups`
+    """
+
+    def servers() -> str:
+        set_here = None if data else os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+        return set_here or _kafka_of(running_stack(data))
+
+    with _plain_errors():
+        command = tool_command(tool, arguments or (), servers)
+    os.execv(command[0], command)  # noqa: S606 - the tool gets our terminal, we its exit code
+
+
+def _kafka_of(stack: RunningStack) -> str:
+    try:
+        return stack.environment["KAFKA_BOOTSTRAP_SERVERS"]
+    except KeyError:
+        raise StackError(f"the stack on {stack.data} runs without Kafka") from None
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m compose")

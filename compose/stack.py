@@ -1,0 +1,287 @@
+"""The whole stack: Kafka, Postgres and the processes between them, started and stopped in order."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+import platformdirs
+
+from compose.errors import StackError
+from compose.kafka import Kafka
+from compose.postgres import Postgres
+from compose.processes import HOST, claimed, family, kill, note, noted
+from compose.server import Server
+from compose.service import Service
+
+SERVERS = ("kafka", "postgres")
+
+SERVICES: dict[str, tuple[str, ...]] = {
+    "relay": ("producer", "relay"),
+    "consumer fts": ("consumer", "run", "fts"),
+    "consumer activity": ("consumer", "run", "activity"),
+}
+"""What runs on the servers: the module, and its arguments, of each process."""
+
+DATABASES = {"CONTENTMANAGEMENT": "contentmanagement", "FTS": "fts", "ACTIVITY": "activity"}
+"""A database for the write model and one for each view, by the prefix of their settings."""
+
+_RESTART_PAUSE = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """The state of one part of the stack, for people."""
+
+    name: str
+    state: str
+    where: str = ""
+    trouble: str = ""  # what its log said last, when it has ended
+
+
+class Stack(anyio.AsyncContextManagerMixin):
+    """Kafka and Postgres, and the relay and the consumers on them, while its context lasts.
+
+    `data` is kept between runs; without it the data is in a temporary folder, removed at
+    the end. `only` names the parts to run, of `parts()`. A part that ends by itself is
+    started again. On exit first the services, then Kafka, then Postgres are stopped, each
+    killed after ten seconds.
+
+    Raises StackError on entry when a part can't be started, saying why and what to do.
+    """
+
+    def __init__(
+        self,
+        data: Path | None = None,
+        *,
+        only: Collection[str] | None = None,
+        kafka_port: int | None = None,
+        postgres_port: int | None = None,
+        kafka_properties: Mapping[str, str] | None = None,
+        postgres_settings: Mapping[str, str] | None = None,
+    ) -> None:
+        chosen = checked_parts(parts() if only is None else only)
+        self.temporary = data is None
+        self.data = (data or Path(tempfile.mkdtemp(prefix="eventsourcing-kafka-"))).absolute()
+        self.kafka = Kafka(self.data / "kafka", port=kafka_port, properties=kafka_properties)
+        self.postgres = Postgres(
+            self.data / "postgres", port=postgres_port, settings=postgres_settings
+        )
+        servers = {"postgres": self.postgres, "kafka": self.kafka}
+        self._servers: dict[str, Server] = {n: s for n, s in servers.items() if n in chosen}
+        self._states: dict[str, str] = {}
+        self._chosen_services = [name for name in SERVICES if name in chosen]
+        self._services: list[Service] = []
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
+        forget_the_dead()
+        with self._owned(), claimed(self.data):
+            async with AsyncExitStack() as postgres, AsyncExitStack() as kafka:
+                await self._start({"postgres": postgres, "kafka": kafka})
+                self._services = [self._service(name) for name in self._chosen_services]
+                with self._announced():
+                    async with anyio.create_task_group() as keepers:
+                        for name in self._servers:
+                            keepers.start_soon(self._keep, name)
+                        for service in self._services:
+                            keepers.start_soon(service.keep)
+                        yield self
+                        keepers.cancel_scope.cancel()
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point the project's commands at this stack."""
+        variables = {}
+        if "kafka" in self._servers:
+            variables["KAFKA_BOOTSTRAP_SERVERS"] = self.kafka.bootstrap_servers
+        if "postgres" in self._servers:
+            variables |= postgres_environment(self.postgres, DATABASES)
+        return variables
+
+    def rows(self) -> list[Row]:
+        """Return the state of each part."""
+        servers = [
+            Row(server.name, self._states[name], f"{HOST}:{server.port}")
+            for name, server in self._servers.items()
+            if name in self._states
+        ]
+        services = [
+            Row(service.name, service.state, str(service.log), service.last_words)
+            for service in self._services
+        ]
+        return servers + services
+
+    async def _start(self, exits: Mapping[str, AsyncExitStack]) -> None:
+        async def enter(name: str) -> None:
+            self._states[name] = "starting"
+            await exits[name].enter_async_context(self._servers[name])
+            if name == "postgres":
+                for dbname in DATABASES.values():
+                    await self.postgres.create_database(dbname)
+            self._states[name] = self._running(name)
+
+        await _together([partial(enter, name) for name in self._servers])
+
+    async def _keep(self, name: str) -> None:
+        """Start a server again that has ended without being told to."""
+        server = self._servers[name]
+        while True:
+            await anyio.sleep(_RESTART_PAUSE)
+            if server.running or not server.wanted:
+                self._states[name] = self._running(name) if server.running else "stopped"
+                continue
+            self._states[name] = "has ended unasked, starts again"
+            try:
+                await server.start()
+            except StackError as error:
+                self._states[name] = f"does not start: {error}"
+
+    def _running(self, name: str) -> str:
+        return f"running, process {self._servers[name].pid}"
+
+    def _service(self, name: str) -> Service:
+        log = self.data / f"{name.replace(' ', '-')}.log"
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self.environment()}
+        return Service(name, SERVICES[name], log, environment)
+
+    @contextmanager
+    def _owned(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if self.temporary:
+                shutil.rmtree(self.data, ignore_errors=True)
+
+    @contextmanager
+    def _announced(self) -> Iterator[None]:
+        """Let `running_stacks` find this one."""
+        _announcements().mkdir(parents=True, exist_ok=True)
+        file = _announcements() / f"{uuid.uuid4().hex}.json"
+        note(
+            file,
+            os.getpid(),
+            data=str(self.data),
+            temporary=self.temporary,
+            environment=self.environment(),
+        )
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def parts() -> list[str]:
+    """Return the names of what a stack can run."""
+    return [*SERVERS, *SERVICES]
+
+
+def postgres_environment(postgres: Postgres, databases: Mapping[str, str]) -> dict[str, str]:
+    """Return the library's variables for a server and the database of each application."""
+    return {
+        "PERSISTENCE_MODULE": "eventsourcing.postgres",
+        "POSTGRES_HOST": HOST,
+        "POSTGRES_PORT": str(postgres.port),
+        "POSTGRES_USER": postgres.user,
+        "POSTGRES_PASSWORD": postgres.password,
+        "POSTGRES_DBNAME": next(iter(databases.values())),
+        **{f"{prefix}_POSTGRES_DBNAME": dbname for prefix, dbname in databases.items()},
+    }
+
+
+def checked_parts(chosen: Collection[str]) -> Collection[str]:
+    """Return the chosen parts; raises StackError when one is unknown or lacks its servers."""
+    for name in chosen:
+        if name not in parts():
+            raise StackError(f"there is no part {name!r}: there are {', '.join(parts())}")
+    if not set(SERVERS) <= set(chosen):
+        for name in set(SERVICES) & set(chosen):
+            raise StackError(f"{name!r} needs {' and '.join(SERVERS)}: name these as well")
+    return chosen
+
+
+async def _together(functions: Collection[Callable[[], Awaitable[None]]]) -> None:
+    """Await all at once; the first failure, which cancels the others, is raised as it is."""
+    failures: list[StackError] = []
+
+    async def collect(function: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await function()
+        except StackError as error:
+            failures.append(error)
+            tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for function in functions:
+            tasks.start_soon(collect, function)
+    if failures:
+        raise failures[0]
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """A stack that runs in some process of this user."""
+
+    pid: int
+    data: Path
+    environment: Mapping[str, str]
+
+
+def running_stacks() -> list[RunningStack]:
+    """Return the stacks that this user runs."""
+    return [
+        RunningStack(written["pid"], Path(written["data"]), written["environment"])
+        for file, written in _announced_stacks()
+        if noted(file)
+    ]
+
+
+def running_stack(data: Path | None = None) -> RunningStack:
+    """Return the one stack that runs, or the one that runs on a data folder.
+
+    Raises StackError when there is none, or more than one to choose from.
+    """
+    stacks = running_stacks()
+    where = ""
+    if data:
+        stacks = [stack for stack in stacks if stack.data == data.absolute()]
+        where = f" on {data}"
+    if not stacks:
+        raise StackError(f"no stack runs{where}: start one with `python -m compose up`")
+    if len(stacks) > 1:
+        folders = ", ".join(str(stack.data) for stack in stacks)
+        raise StackError(f"{len(stacks)} stacks run: choose one with --data, of {folders}")
+    return stacks[0]
+
+
+def forget_the_dead() -> None:
+    """Remove what killed stacks have left: announcements and temporary data."""
+    for file, written in _announced_stacks():
+        if noted(file):
+            continue
+        data = Path(written["data"])
+        if written["temporary"] and data.exists():
+            with contextlib.suppress(StackError), claimed(data):
+                for server in data.glob("*/server.json"):
+                    left = noted(server)
+                    kill(family(left.pid) if left else [])
+                shutil.rmtree(data, ignore_errors=True)
+        file.unlink(missing_ok=True)
+
+
+def _announced_stacks() -> Iterator[tuple[Path, dict[str, Any]]]:
+    for file in _announcements().glob("*.json"):
+        with contextlib.suppress(FileNotFoundError):  # it has just been stopped
+            yield file, json.loads(file.read_text())
+
+
+def _announcements() -> Path:
+    return platformdirs.user_state_path("eventsourcing-kafka") / "stacks"

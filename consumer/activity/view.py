@@ -1,0 +1,210 @@
+"""The activity view of the async consumer: its tables, and what a batch adds to them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, LiteralString, NamedTuple, Self, TypeVar
+from uuid import UUID
+
+from psycopg import AsyncConnection, sql
+
+from consumer.unit_of_work import Event
+from consumer.view import View
+from producer.contentmanagement.domainmodel import Page
+from producer.published import CONTENT_MANAGEMENT
+from producer.wire import EventTypes
+
+CREATE_CHANGES: LiteralString = """
+    CREATE TABLE {schema}.changes (
+        page_id uuid NOT NULL,
+        version bigint NOT NULL,
+        partition integer NOT NULL,
+        user_id uuid,
+        change text NOT NULL,
+        changed_at timestamptz NOT NULL
+    )
+"""
+
+# Counted by partition, so that the part of one partition can be taken back.
+CREATE_CONTRIBUTORS: LiteralString = """
+    CREATE TABLE {schema}.contributors (
+        user_id uuid,
+        partition integer NOT NULL,
+        edits bigint NOT NULL,
+        first_at timestamptz NOT NULL,
+        last_at timestamptz NOT NULL,
+        UNIQUE NULLS NOT DISTINCT (user_id, partition)
+    )
+"""
+
+CREATE_PAGES: LiteralString = """
+    CREATE TABLE {schema}.pages (
+        page_id uuid PRIMARY KEY,
+        partition integer NOT NULL,
+        slug text NOT NULL,
+        title text NOT NULL,
+        edits bigint NOT NULL,
+        first_at timestamptz NOT NULL,
+        last_at timestamptz NOT NULL
+    )
+"""
+
+CREATE_INDEX: LiteralString = """
+    CREATE INDEX IF NOT EXISTS changes_changed_at ON {schema}.changes (changed_at DESC)
+"""
+
+INSERT_CHANGES: LiteralString = """
+    INSERT INTO {schema}.changes (page_id, version, partition, user_id, change, changed_at)
+    SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::integer[], %s::uuid[], %s::text[],
+                         %s::timestamptz[])
+"""
+
+ADD_TO_CONTRIBUTORS: LiteralString = """
+    INSERT INTO {schema}.contributors AS known (user_id, partition, edits, first_at, last_at)
+    SELECT * FROM unnest(%s::uuid[], %s::integer[], %s::bigint[], %s::timestamptz[],
+                         %s::timestamptz[])
+        ON CONFLICT (user_id, partition) DO UPDATE
+       SET edits = known.edits + excluded.edits,
+           first_at = least(known.first_at, excluded.first_at),
+           last_at = greatest(known.last_at, excluded.last_at)
+"""
+
+ADD_TO_PAGES: LiteralString = """
+    INSERT INTO {schema}.pages AS known (
+           page_id, partition, edits, first_at, last_at, slug, title)
+    SELECT page_id, partition, edits, first_at, last_at, coalesce(slug, ''), coalesce(title, '')
+      FROM unnest(%(page_ids)s::uuid[], %(partitions)s::integer[], %(edits)s::bigint[],
+                  %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
+           AS added (page_id, partition, edits, first_at, last_at)
+      LEFT JOIN unnest(%(named)s::uuid[], %(slugs)s::text[], %(titles)s::text[])
+           AS name (page_id, slug, title) USING (page_id)
+        ON CONFLICT (page_id) DO UPDATE
+       SET edits = known.edits + excluded.edits,
+           first_at = least(known.first_at, excluded.first_at),
+           last_at = greatest(known.last_at, excluded.last_at),
+           slug = coalesce(nullif(excluded.slug, ''), known.slug),
+           title = coalesce(nullif(excluded.title, ''), known.title)
+"""
+
+
+class Change(NamedTuple):
+    """One edit of one page."""
+
+    page_id: UUID
+    version: int
+    partition: int
+    user_id: UUID | None
+    change: str
+    """The name of the event: `Created`, `BodyUpdated`, …"""
+    changed_at: datetime
+
+
+Key = TypeVar("Key")
+
+
+class Tally(NamedTuple):
+    """How many edits, and when."""
+
+    edits: int
+    first_at: datetime
+    last_at: datetime
+
+    @classmethod
+    def of(cls, changes: Iterable[Change]) -> Self:
+        """Count some changes."""
+        times = [change.changed_at for change in changes]
+        return cls(len(times), min(times), max(times))
+
+
+class ActivityUnitOfWork:
+    """What a batch adds. It reads nothing: additions need no knowledge of what is there."""
+
+    def __init__(self, schema: str) -> None:
+        self._schema = sql.Identifier(schema)
+        self._changes: list[Change] = []
+        self._names: dict[UUID, dict[str, str]] = {}
+
+    async def read(
+        self,
+        connection: AsyncConnection[Any],
+        originators: Collection[str],
+        events: Sequence[Event],
+    ) -> None:
+        """Read nothing."""
+
+    def apply(self, event: Event, partition: int) -> None:
+        """Add one edit."""
+        assert isinstance(event, Page.Event)  # noqa: S101 - the view wants no others
+        change = type(event).__name__
+        self._changes.append(
+            Change(
+                event.originator_id,
+                event.originator_version,
+                partition,
+                event.user_id,
+                change,
+                event.timestamp,
+            )
+        )
+        for name in ("slug", "title"):
+            if hasattr(event, name):
+                self._names.setdefault(event.originator_id, {})[name] = getattr(event, name)
+
+    def skip(self, originator_id: str, version: int, partition: int) -> None:
+        """Nothing follows from a dropped event here."""
+
+    async def write(self, connection: AsyncConnection[Any]) -> None:
+        """Add to what is there."""
+        if not self._changes:
+            return
+        await connection.execute(self._sql(INSERT_CHANGES), _columns(self._changes))
+        by_user = _grouped(self._changes, lambda change: (change.user_id, change.partition))
+        await connection.execute(
+            self._sql(ADD_TO_CONTRIBUTORS),
+            _columns((*key, *tally) for key, tally in by_user.items()),
+        )
+        by_page = _grouped(self._changes, lambda change: (change.page_id, change.partition))
+        page_ids, partitions, edits, firsts, lasts = _columns(
+            (*key, *tally) for key, tally in by_page.items()
+        )
+        await connection.execute(
+            self._sql(ADD_TO_PAGES),
+            {
+                "page_ids": page_ids,
+                "partitions": partitions,
+                "edits": edits,
+                "firsts": firsts,
+                "lasts": lasts,
+                "named": list(self._names),
+                "slugs": [names.get("slug") for names in self._names.values()],
+                "titles": [names.get("title") for names in self._names.values()],
+            },
+        )
+
+    def _sql(self, statement: LiteralString) -> sql.Composed:
+        return sql.SQL(statement).format(schema=self._schema)
+
+
+def _grouped(changes: Iterable[Change], key: Callable[[Change], Key]) -> Mapping[Key, Tally]:
+    groups: dict[Key, list[Change]] = defaultdict(list)
+    for change in changes:
+        groups[key(change)].append(change)
+    return {group: Tally.of(members) for group, members in groups.items()}
+
+
+def _columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+VIEW = View(
+    name="activity",
+    application_name="ContentManagement",
+    types=CONTENT_MANAGEMENT,
+    wanted=EventTypes.of(Page),
+    tables=["changes", "contributors", "pages"],
+    create=[CREATE_CHANGES, CREATE_CONTRIBUTORS, CREATE_PAGES],
+    indexes=[CREATE_INDEX],
+    unit_of_work=ActivityUnitOfWork,
+)

@@ -1,0 +1,222 @@
+"""The commands that run views, and show and change how far they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Annotated
+
+import anyio
+import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from consumer.applying import OnError
+from consumer.commands.output import AsJson, Yes, confirm, show
+from consumer.consumer import Consumer
+from consumer.rebuild import Progress as RebuildProgress
+from consumer.rebuild import Rebuild
+from consumer.replay import applied_records, replay_view
+from consumer.status import PartitionStatus, read_status
+from consumer.store import ViewStore
+from consumer.views import view_named, views
+from producer.wire import KafkaSettings
+from producer.wire.endurance import first_error
+from producer.wire.endurance import run as run_async
+
+COMMANDS = typer.Typer()
+
+
+def _complete(incomplete: str) -> list[str]:
+    return [name for name in views() if name.startswith(incomplete)]
+
+
+ViewName = Annotated[
+    str, typer.Argument(metavar="VIEW", help="Which view.", autocompletion=_complete)
+]
+
+
+@COMMANDS.command()
+def run(
+    names: Annotated[
+        list[str], typer.Argument(metavar="VIEW…", help="Which views.", autocompletion=_complete)
+    ],
+    on_error: Annotated[
+        OnError,
+        typer.Option(
+            help="An event that can't be applied is parked, with all of its aggregate after it; "
+            "or its partition stops before it."
+        ),
+    ] = OnError.PARK,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Records in one Postgres transaction, at most.")
+    ] = 5000,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds that a batch in hand has when told to stop.")
+    ] = 10.0,
+    instance: Annotated[
+        str | None,
+        typer.Option(
+            help="A name for this consumer that no other has and that it keeps over restarts: "
+            "its partitions then wait for it (Kafka's static membership)."
+        ),
+    ] = None,
+) -> None:
+    """Keep views up to date until it is stopped.
+
+    Start it as often as you like, on any machine: the consumers of a view share its partitions.
+    Views in one process have each their own group, transactions and failures.
+
+    Example: python -m consumer run fts activity
+    """
+    settings = KafkaSettings.from_env(os.environ)
+    consumers = {
+        name: Consumer(
+            _store(name),
+            settings,
+            on_error=on_error,
+            limit=batch_size,
+            grace=grace,
+            instance=instance,
+        )
+        for name in dict.fromkeys(names)
+    }
+    failures: dict[str, Exception] = {}
+
+    async def keep(name: str) -> None:
+        try:
+            await consumers[name].run()
+        except Exception as error:  # noqa: BLE001 - the other views go on
+            failures[name] = error
+            typer.secho(f"error: view {name} has ended: {first_error(error)}", fg="red", err=True)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as running:
+            for name in consumers:
+                running.start_soon(keep, name, name=name)
+
+    run_async(main)
+    stopped = {name: consumer.stopped for name, consumer in consumers.items() if consumer.stopped}
+    for name, reasons in stopped.items():
+        for partition, reason in reasons.items():
+            typer.secho(f"{name}, partition {partition} had stopped: {reason}", fg="red", err=True)
+    if failures or stopped:
+        raise typer.Exit(1)
+
+
+@COMMANDS.command()
+def status(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[VIEW]…", help="Which views; all without.", autocompletion=_complete
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far views are, partition by partition; exit with 1 if one has stopped.
+
+    The gap is in Kafka offsets, the lag in seconds: the age of the oldest event not applied.
+
+    Example: python -m consumer status fts
+    """
+    settings = KafkaSettings.from_env(os.environ)
+    stores = [_store(name) for name in names or sorted(views())]
+
+    async def read() -> list[PartitionStatus]:
+        return [row for store in stores for row in await read_status(store, settings)]
+
+    rows = run_async(read) or []
+    show(rows, PartitionStatus, as_json=as_json)
+    if any(row.stopped for row in rows):
+        raise typer.Exit(1)
+
+
+@COMMANDS.command()
+def replay(
+    view: ViewName,
+    partition: Annotated[
+        list[int] | None, typer.Option(help="Only this one; may be given several times.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Only tell how many events it means.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Forget what a view has applied, and have it applied again from the start.
+
+    Running consumers notice, and start over; meanwhile the view is incomplete. To keep it
+    whole for those who search it, rebuild it instead.
+
+    Example: python -m consumer replay fts --dry-run
+    """
+    store = _store(view)
+    found = run_async(lambda: applied_records(store, partition))
+    if found is None:
+        raise typer.Exit(130)
+    what = f"{sum(found.values())} records of {len(found)} partitions"
+    if dry_run:
+        typer.echo(f"{view}: {what} would be applied again")
+        return
+    confirm(f"Apply {what} to {view} again, from an empty view?", yes=yes)
+    run_async(lambda: replay_view(store, partition))
+    typer.echo(f"{view}: {what} are applied again by its consumers")
+
+
+@COMMANDS.command()
+def rebuild(
+    view: ViewName,
+    keep: Annotated[bool, typer.Option(help="Keep the old generation, for --swap-back.")] = False,
+    swap_back: Annotated[bool, typer.Option(help="Return to the kept generation.")] = False,
+    anew: Annotated[
+        bool, typer.Option(help="Do not go on with what an interrupted rebuild has filled.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Fill a new generation of a view beside the active one, and swap them.
+
+    Searches go on against the old one until the swap. If it fails, or is interrupted, the
+    active one is as it was, and the next rebuild goes on.
+
+    Example: python -m consumer rebuild fts --keep
+    """
+    job = Rebuild(_store(view), KafkaSettings.from_env(os.environ))
+    if swap_back:
+        confirm(f"Make the kept generation of {view} the active one?", yes=yes)
+        run_async(job.swap_back)
+        typer.echo(f"{view}: the kept generation is active again; the other one is kept")
+        return
+    if not keep:
+        confirm(f"Remove the present generation of {view} after the swap?", yes=yes)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.speed:,.0f}/s"),
+        TimeRemainingColumn(),
+    ) as bar:
+        task = bar.add_task(f"rebuilding {view}", total=None)
+
+        def report(progress: RebuildProgress) -> None:
+            total = progress.records + progress.gap
+            bar.update(task, completed=progress.records, total=total)
+
+        done = run_async(lambda: _finished(job, report, keep=keep, anew=anew))
+    if not done:
+        typer.echo("interrupted: the next rebuild goes on from here", err=True)
+        raise typer.Exit(130)
+    typer.echo(f"{view}: the new generation is active")
+
+
+async def _finished(
+    job: Rebuild, report: Callable[[RebuildProgress], None], *, keep: bool, anew: bool
+) -> bool:
+    await job.run(report, keep=keep, anew=anew)
+    return True
+
+
+def _store(name: str) -> ViewStore:
+    return ViewStore.of(view_named(name), os.environ)

@@ -1,0 +1,48 @@
+"""What commands print: a table for people, JSON for machines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="Rows to show.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before what can't be undone; without a terminal to ask on, `--yes` is needed."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"{question} Nobody is there to answer: say --yes.")
+    typer.confirm(question, abort=True)
+
+
+def show(rows: Sequence[msgspec.Struct], kind: type[msgspec.Struct], *, as_json: bool) -> None:
+    """Print rows of one kind."""
+    if as_json:
+        typer.echo(msgspec.json.encode(rows))
+        return
+    table = Table(*kind.__struct_fields__)
+    for row in rows:
+        table.add_row(*(_cell(value) for value in msgspec.structs.astuple(row)))
+    Console().print(table)
+
+
+def _cell(value: Any) -> Text:
+    match value:
+        case None:
+            return Text("")
+        case float():
+            return Text(f"{value:.1f}")
+        case _:
+            # What a user wrote must not steer the terminal.
+            return Text("".join(c if c.isprintable() else "\ufffd" for c in str(value)))

@@ -1,0 +1,58 @@
+"""The command of the search view."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from consumer.commands.output import AsJson
+from consumer.fts.search import START, STOP
+from consumer.fts.search import search as search_pages
+from consumer.fts.view import VIEW
+from consumer.store import ViewStore
+from producer.wire.endurance import run
+
+COMMANDS = typer.Typer()
+
+
+@COMMANDS.command()
+def search(
+    query: Annotated[str, typer.Argument(help='Words, "a phrase", rose OR zebra, -without.')],
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Pages to show.")] = 10,
+    offset: Annotated[int, typer.Option(min=0, help="Pages to leave out before.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Search the wiki's pages, the best match first.
+
+    Example: python -m consumer search "rose OR zebra"
+    """
+    store = ViewStore.of(VIEW, os.environ)
+    results = run(lambda: search_pages(store, query, limit=limit, offset=offset)) or []
+    if as_json:
+        typer.echo(msgspec.json.encode(results))
+        return
+    console = Console(highlight=False)
+    for result in results:
+        stale = Text("  (stale: an event of it is parked)" if result.stale else "", "red")
+        console.print(Text(result.slug, "bold cyan"), _marked(result.title_marked), stale)
+        console.print("   ", _marked(" ".join(result.snippet.split())))
+    if not results:
+        console.print("no page matches")
+
+
+def _marked(text: str) -> Text:
+    marked = Text()
+    for part in text.split(START):
+        found, stop, rest = part.partition(STOP)
+        marked.append(_printable(found), "bold yellow" if stop else "").append(_printable(rest))
+    return marked
+
+
+def _printable(text: str) -> str:
+    # What a user wrote must not steer the terminal.
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

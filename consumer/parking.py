@@ -1,0 +1,256 @@
+"""Events that can't be applied: set aside with their reason, in order, and never lost.
+
+An event is parked in the transaction that moves the tracking past it, and so is every later
+event of the same aggregate; all other aggregates go on. A person then mends what is wrong and has
+them tried again, or drops the first of them. A drop is recorded for ever, with who, when and why.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, LiteralString
+
+import msgspec
+from aiokafka import ConsumerRecord
+from psycopg import AsyncConnection, sql
+from psycopg.rows import class_row
+
+from consumer.subscription import Item
+
+CREATE_PARKED: LiteralString = """
+    CREATE TABLE {schema}.parked (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        application text NOT NULL,
+        partition integer NOT NULL,
+        record_offset bigint NOT NULL,
+        position bigint,
+        originator_id text NOT NULL,
+        originator_version bigint,
+        type text,
+        key bytea,
+        value bytea,
+        headers bytea NOT NULL,
+        reason text NOT NULL,
+        traceback text NOT NULL,
+        parked_at timestamptz NOT NULL DEFAULT now(),
+        UNIQUE (application, partition, record_offset)
+    )
+"""
+
+CREATE_PARKED_INDEX: LiteralString = """
+    CREATE INDEX parked_originator ON {schema}.parked (originator_id, id)
+"""
+
+# A drop has one offset; a skip, which an operator makes with Kafka's own tool, has many.
+CREATE_DROPPED: LiteralString = """
+    CREATE TABLE {schema}.dropped (
+        application text NOT NULL,
+        partition integer NOT NULL,
+        first_offset bigint NOT NULL,
+        last_offset bigint NOT NULL,
+        position bigint,
+        originator_id text,
+        type text,
+        failure text,
+        dropped_by text NOT NULL,
+        reason text NOT NULL,
+        dropped_at timestamptz NOT NULL DEFAULT now()
+    )
+"""
+
+INSERT_PARKED: LiteralString = """
+    INSERT INTO {schema}.parked (
+           application, partition, record_offset, position, originator_id, originator_version,
+           type, key, value, headers, reason, traceback)
+    VALUES (%(application)s, %(partition)s, %(record_offset)s, %(position)s, %(originator_id)s,
+            %(originator_version)s, %(type)s, %(key)s, %(value)s, %(headers)s, %(reason)s,
+            %(traceback)s)
+"""
+
+SELECT_PARKED_ORIGINATORS: LiteralString = """
+    SELECT DISTINCT originator_id
+      FROM {schema}.parked
+     WHERE originator_id = ANY(%(originators)s)
+"""
+
+SELECT_PARKED: LiteralString = """
+    SELECT id, application, partition, record_offset, position, originator_id,
+           originator_version, type, key, value, headers, reason, traceback, parked_at
+      FROM {schema}.parked
+"""
+
+SELECT_IS_DROPPED: LiteralString = """
+    SELECT EXISTS (
+        SELECT FROM {schema}.dropped
+         WHERE application = %(application)s AND partition = %(partition)s
+           AND %(offset)s BETWEEN first_offset AND last_offset)
+"""
+
+DELETE_PARKED: LiteralString = "DELETE FROM {schema}.parked WHERE id = ANY(%(ids)s)"
+
+INSERT_DROPPED: LiteralString = """
+    INSERT INTO {schema}.dropped (
+           application, partition, first_offset, last_offset, position, originator_id, type,
+           failure, dropped_by, reason)
+    VALUES (%(application)s, %(partition)s, %(first_offset)s, %(last_offset)s, %(position)s,
+            %(originator_id)s, %(type)s, %(failure)s, %(dropped_by)s, %(reason)s)
+"""
+
+BEHIND = "An earlier event of this aggregate is parked."
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """A parked event."""
+
+    id: int
+    application: str
+    partition: int
+    record_offset: int
+    position: int | None
+    originator_id: str
+    """Of the aggregate; the record's key if the headers can't be read."""
+    originator_version: int | None
+    type: str | None
+    key: bytes | None
+    value: bytes | None
+    headers: bytes
+    reason: str
+    traceback: str
+    parked_at: datetime
+
+    def record(self) -> ConsumerRecord:
+        """Return the Kafka record as it was read."""
+        headers = msgspec.msgpack.decode(self.headers, type=list[tuple[str, bytes | None]])
+        return ConsumerRecord(
+            "", self.partition, self.record_offset, 0, 0, self.key, self.value, None, 0, 0, headers
+        )
+
+
+class Parking:
+    """The parked and the dropped events of one view."""
+
+    def __init__(self, schema: str, application_name: str) -> None:
+        self._schema = sql.Identifier(schema)
+        self._application_name = application_name
+
+    async def create(self, connection: AsyncConnection[Any]) -> None:
+        """Create the tables."""
+        for statement in (CREATE_PARKED, CREATE_PARKED_INDEX, CREATE_DROPPED):
+            await connection.execute(self._sql(statement))
+
+    async def parked_among(
+        self, connection: AsyncConnection[Any], originators: Collection[str]
+    ) -> set[str]:
+        """Return which of some aggregates have parked events."""
+        cursor = await connection.execute(
+            self._sql(SELECT_PARKED_ORIGINATORS), {"originators": list(originators)}
+        )
+        return {originator for (originator,) in await cursor.fetchall()}
+
+    async def park(
+        self, connection: AsyncConnection[Any], partition: int, item: Item, reason: Exception | None
+    ) -> None:
+        """Set an event aside; without a reason of its own it is behind another one."""
+        envelope, record = item.envelope, item.record
+        await connection.execute(
+            self._sql(INSERT_PARKED),
+            {
+                "application": self._application_name,
+                "partition": partition,
+                "record_offset": record.offset,
+                "position": envelope.position if envelope else None,
+                "originator_id": item.originator_id,
+                "originator_version": envelope.version if envelope else None,
+                "type": _storable(envelope.type) if envelope else None,
+                "key": record.key,
+                "value": record.value,
+                "headers": msgspec.msgpack.encode([list(header) for header in record.headers]),
+                "reason": _storable(f"{type(reason).__name__}: {reason}") if reason else BEHIND,
+                "traceback": _storable("".join(traceback.format_exception(reason)))
+                if reason
+                else "",
+            },
+        )
+
+    async def is_dropped(
+        self, connection: AsyncConnection[Any], partition: int, offset: int
+    ) -> bool:
+        """Tell whether a record was dropped, or skipped, before."""
+        cursor = await connection.execute(
+            self._sql(SELECT_IS_DROPPED),
+            {"application": self._application_name, "partition": partition, "offset": offset},
+        )
+        row = await cursor.fetchone()
+        return bool(row and row[0])
+
+    async def select(
+        self,
+        connection: AsyncConnection[Any],
+        *,
+        originator_id: str | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Parked]:
+        """Return parked events in their order, of one aggregate or of all."""
+        condition = (
+            sql.SQL(" WHERE originator_id = {}").format(originator_id)
+            if originator_id is not None
+            else sql.SQL("")
+        )
+        cursor = connection.cursor(row_factory=class_row(Parked))
+        await cursor.execute(
+            self._sql(SELECT_PARKED) + condition + sql.SQL(" ORDER BY id LIMIT {}").format(limit)
+        )
+        return await cursor.fetchall()
+
+    async def remove(self, connection: AsyncConnection[Any], parked: Sequence[Parked]) -> None:
+        """Take events out: they are applied, or dropped."""
+        await connection.execute(self._sql(DELETE_PARKED), {"ids": [event.id for event in parked]})
+
+    async def record_drop(
+        self, connection: AsyncConnection[Any], parked: Parked, *, by: str, reason: str
+    ) -> None:
+        """Record for ever that an event is not applied."""
+        await self._record(
+            connection,
+            partition=parked.partition,
+            first_offset=parked.record_offset,
+            last_offset=parked.record_offset,
+            position=parked.position,
+            originator_id=parked.originator_id,
+            type=parked.type,
+            failure=parked.reason,
+            dropped_by=by,
+            reason=reason,
+        )
+
+    async def record_skip(
+        self, connection: AsyncConnection[Any], partition: int, first: int, last: int
+    ) -> None:
+        """Record for ever that an operator had the view pass over these offsets."""
+        await self._record(
+            connection,
+            partition=partition,
+            first_offset=first,
+            last_offset=last,
+            position=None,
+            originator_id=None,
+            type=None,
+            failure=None,
+            dropped_by="kafka-consumer-groups",
+            reason="The group's offset was reset to the future.",
+        )
+
+    async def _record(self, connection: AsyncConnection[Any], **drop: Any) -> None:
+        await connection.execute(
+            self._sql(INSERT_DROPPED), {"application": self._application_name, **drop}
+        )
+
+    def _sql(self, statement: LiteralString) -> sql.Composed:
+        return sql.SQL(statement).format(schema=self._schema)
+
+
+def _storable(text: str) -> str:
+    """Return text that Postgres takes, whatever was in the record."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()

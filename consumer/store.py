@@ -1,0 +1,227 @@
+"""A view's rows and its tracking, in one schema of one Postgres database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from typing import Any, LiteralString, Self
+from uuid import UUID
+
+import anyio
+import psycopg
+from eventsourcing.postgres import PostgresFactory
+from eventsourcing.utils import Environment
+from psycopg import AsyncConnection, sql
+
+from consumer.parking import Parking
+from consumer.tracking import Move, Progress, Tracking, TrackingTable
+from consumer.view import View
+from producer.wire import partition_of
+from producer.wire.endurance import connect_arguments
+from producer.wire.terminal import OperatorError
+
+LOOK_AGAIN_SECONDS = 1.0
+"""While waiting for a position: a pooler may swallow the NOTIFY."""
+
+NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
+
+
+class ShapeChangedError(OperatorError):
+    """The code makes the view's tables otherwise than they were made."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The tables of {name} were made by other code, or with other settings. "
+            f"Fill new ones beside them and swap: python -m consumer rebuild {name}"
+        )
+
+
+class PartitionsChangedError(OperatorError):
+    """The topic has another count of partitions than the view has tracked."""
+
+    def __init__(self, name: str, partitions: int) -> None:
+        super().__init__(
+            f"The topic has {partitions} partitions, and the view {name} has followed another "
+            f"count. Is it another topic? Fill the view anew: python -m consumer rebuild {name}"
+        )
+
+
+class ViewMissingError(OperatorError):
+    """No consumer has made the view yet."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"There is no view {name} yet. Start its consumer: python -m consumer run {name}"
+        )
+
+
+class ViewStore:
+    """One generation of a view: its schema has the tables, the tracking, and what is parked."""
+
+    def __init__(
+        self, view: View, connect: dict[str, Any], schema: str, settings: Mapping[str, str]
+    ) -> None:
+        self.view = view
+        self.schema = schema
+        self.tracking = TrackingTable(schema, view.application_name)
+        self.parking = Parking(schema, view.application_name)
+        self._connect = connect
+        self._settings = settings
+
+    @classmethod
+    def of(cls, view: View, env: Mapping[str, str]) -> Self:
+        """Find a view by the library's settings, prefixed with its name: `FTS_POSTGRES_DBNAME`."""
+        named = Environment(view.name, dict(env))
+        datastore = PostgresFactory(named).datastore
+        schema = named.get(PostgresFactory.POSTGRES_SCHEMA) or view.name
+        settings = {
+            name: named.get(name.upper()) or default for name, default in view.settings.items()
+        }
+        return cls(view, connect_arguments(datastore), schema, settings)
+
+    def generation(self, schema: str) -> Self:
+        """Return the same view in another schema."""
+        return type(self)(self.view, self._connect, schema, self._settings)
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Open a connection, and close it at the end."""
+        connection = await AsyncConnection.connect(
+            **self._connect,
+            autocommit=True,
+            application_name=self.view.name,
+            # Long words that no index takes are a NOTICE each.
+            options="-c client_min_messages=warning",
+        )
+        async with connection:
+            yield connection
+
+    async def prepare(
+        self, connection: AsyncConnection[Any], partitions: int, *, indexed: bool = True
+    ) -> None:
+        """Create the schema, the tables and the tracking rows, if they are not there.
+
+        Raises `ShapeChangedError` if they are, and would be created otherwise today.
+        """
+        async with connection.transaction():
+            # Of two consumers that start at once, one waits.
+            await connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtext(%s))", [f"prepare {self.schema}"]
+            )
+            shape = await self._shape(connection)
+            if shape is None:
+                await self._create(connection, partitions)
+                if indexed:
+                    await self.create_indexes(connection)
+            elif shape != self._fingerprint:
+                raise ShapeChangedError(self.view.name)
+            elif await self.tracking.count(connection) != partitions:
+                raise PartitionsChangedError(self.view.name, partitions)
+        # Without waiting for the disk at commit. After a crash of the database the view and its
+        # tracking are both as they were shortly before, and Kafka still has the records.
+        await connection.execute("SET synchronous_commit = off")
+
+    async def exists(self, connection: AsyncConnection[Any]) -> bool:
+        """Tell whether the tables have been made."""
+        return await self._shape(connection) is not None
+
+    async def create_indexes(self, connection: AsyncConnection[Any]) -> None:
+        """Create what makes the view quick to read."""
+        await self._execute_all(connection, self.view.indexes)
+
+    async def _create(self, connection: AsyncConnection[Any], partitions: int) -> None:
+        await connection.execute(self.sql("CREATE SCHEMA IF NOT EXISTS {schema}"))
+        await self.tracking.create(connection, partitions)
+        await self.parking.create(connection)
+        await self._execute_all(connection, self.view.create)
+        await connection.execute(
+            self.sql("COMMENT ON TABLE {schema}.tracking IS {shape}", shape=self._fingerprint)
+        )
+
+    async def _execute_all(
+        self, connection: AsyncConnection[Any], statements: Sequence[LiteralString]
+    ) -> None:
+        for statement in statements:
+            await connection.execute(self.sql(statement, **self._settings))
+
+    async def _shape(self, connection: AsyncConnection[Any]) -> str | None:
+        """Return the fingerprint of the statements that made the tables; None before them."""
+        tracking = sql.Identifier(self.schema, "tracking").as_string()
+        cursor = await connection.execute("SELECT obj_description(to_regclass(%s))", [tracking])
+        row = await cursor.fetchone()
+        return row[0] if row else None
+
+    @property
+    def _fingerprint(self) -> str:
+        shape = (self.view.create, self.view.indexes, sorted(self._settings.items()))
+        return f"shape {sha256(repr(shape).encode()).hexdigest()[:16]}"
+
+    def sql(self, statement: LiteralString, **literals: str) -> sql.Composed:
+        """Return a statement with the schema, and literals by their names, filled in."""
+        return sql.SQL(statement).format(
+            schema=sql.Identifier(self.schema),
+            **{name: sql.Literal(value) for name, value in literals.items()},
+        )
+
+    async def notify(self, connection: AsyncConnection[Any]) -> None:
+        """Wake those who wait for a position, when the transaction commits."""
+        await connection.execute("SELECT pg_notify(%s, '')", [self._channel])
+
+    async def wait(
+        self, position: int, originator_id: UUID | str, *, seconds: float | None = 10.0
+    ) -> None:
+        """Wait until the view has applied the notification of `originator_id` at `position`.
+
+        So you read your own writes. It is woken as soon as the view is there. Raises
+        `TimeoutError` if it is not within `seconds`; None waits for ever.
+        """
+        with anyio.fail_after(seconds):
+            async with self.connected() as connection:
+                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+                while not await self._has(connection, position, str(originator_id).encode()):
+                    async for _ in connection.notifies(timeout=LOOK_AGAIN_SECONDS, stop_after=1):
+                        break
+
+    async def _has(self, connection: AsyncConnection[Any], position: int, key: bytes) -> bool:
+        try:
+            partitions = await self.tracking.count(connection)
+            if not partitions:
+                return False
+            partition = partition_of(key, partitions)
+            tracking = await self.tracking.read(connection, [partition])
+        except NOT_THERE:
+            return False  # No consumer has been here yet.
+        return tracking[partition].position >= position
+
+    async def replay(
+        self, connection: AsyncConnection[Any], partitions: Collection[int] | None = None
+    ) -> Sequence[Progress]:
+        """Forget what was applied of some partitions, or of all, and return how much that was.
+
+        Running consumers find the tracking moved, and start over. What was dropped stays so.
+        """
+        async with connection.transaction():
+            forgotten = await self.tracking.lock(connection, partitions)
+            numbers = [progress.tracking.partition for progress in forgotten]
+            for table in (*self.view.tables, "parked"):
+                await connection.execute(
+                    sql.SQL("DELETE FROM {} WHERE partition = ANY(%s)").format(
+                        sql.Identifier(self.schema, table)
+                    ),
+                    [numbers],
+                )
+            await self.tracking.reset(connection, numbers)
+            await self.notify(connection)
+        return forgotten
+
+    async def skip(self, connection: AsyncConnection[Any], seen: Tracking, offset: int) -> None:
+        """Pass over the records of a partition up to an offset, and record that for ever."""
+        move = Move(seen, seen._replace(offset=offset))
+        async with connection.transaction():
+            if await self.tracking.move(connection, [move]):
+                await self.parking.record_skip(connection, seen.partition, seen.offset, offset - 1)
+
+    @property
+    def _channel(self) -> str:
+        return f"{self.schema}_tracking"

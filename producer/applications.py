@@ -1,0 +1,38 @@
+"""Opening an application of the library for a command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from eventsourcing.application import Application
+from eventsourcing.persistence import DatabaseError
+from eventsourcing.utils import Environment
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
+
+from producer.wire.terminal import SettingsError
+
+A = TypeVar("A", bound=Application)  # type: ignore[type-arg]
+
+
+# Of several processes that make the tables of a new database at once, Postgres stops some,
+# IF NOT EXISTS notwithstanding. The next time they are there.
+@retry(
+    retry=retry_if_exception_type(DatabaseError),
+    stop=stop_after_attempt(5),
+    wait=wait_random(0.05, 0.3),
+    reraise=True,
+)
+def open_application(cls: type[A], env: Mapping[str, str]) -> A:
+    """Construct an application on the database that its settings name.
+
+    Raises `SettingsError` when they name none: its events would be lost at exit.
+    """
+    module = Environment(cls.name, dict(env)).get("PERSISTENCE_MODULE") or "eventsourcing.popo"
+    if module == "eventsourcing.popo":
+        raise SettingsError(
+            "PERSISTENCE_MODULE is not set, so the events would be in memory only and lost at "
+            "exit. Set it, and the POSTGRES_… or SQLITE_… settings, to the write model's database. "
+            "A stack on this machine prints its own: python -m compose env"
+        )
+    return cls(env=dict(env))

@@ -1,0 +1,1 @@
+"""A wiki's write model: pages whose bodies change by diffs, found by their slugs."""

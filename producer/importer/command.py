@@ -1,0 +1,148 @@
+"""The command line of the import."""
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from eventsourcing.persistence import PersistenceError
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from producer.applications import open_application
+from producer.contentmanagement.application import ContentManagement
+from producer.importer.git_import import (
+    GitImporter,
+    ImportConflictError,
+    ImportRefusedError,
+    Report,
+)
+from producer.importer.history import History, HistoryError
+
+SECONDS_BETWEEN_LINES = 5.0
+PATHS_SHOWN = 5
+"""How many paths the summary shows for a reason; the JSON has them all."""
+
+
+def import_git(
+    path: Annotated[Path, typer.Argument(help="A git repository on this machine.")],
+    include: Annotated[
+        list[str] | None,
+        typer.Option(help="Import only files that match this glob, such as '*.md'; repeatable."),
+    ] = None,
+    ref: Annotated[str, typer.Option(help="The branch, tag or commit to import up to.")] = "HEAD",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Import at most this many commits; repeat for more.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Import the edit history of a git repository's text files as a wiki's history.
+
+    Each file becomes a page, each commit that changes it an update by its author. Stop it
+    and repeat it as you like: it goes on where it stopped, and takes what is new.
+    """
+    started = time.monotonic()
+    try:
+        history = History(path, ref)
+        with open_application(ContentManagement, os.environ) as app:
+            importer = GitImporter(app, history, include or [])
+            with _progress(len(importer.remaining[:limit])) as advance:
+                report = importer.run(limit, advance)
+    except (HistoryError, ImportRefusedError, ImportConflictError, PersistenceError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    left = len(importer.remaining) - report.commits
+    show = _show_json if as_json else _show_table
+    show(report, history.tip, left, time.monotonic() - started)
+
+
+class _RateColumn(ProgressColumn):
+    """Commits per second, of late."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} commits/s" if task.speed else "")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """Show the commits as they are imported: a bar on a terminal, else a line at times."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = [BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn()]
+        with Progress("importing", *columns, console=console) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda: bar.advance(task)
+    else:
+        yield _lines(total)
+
+
+def _lines(total: int) -> Callable[[], None]:
+    started = shown = time.monotonic()
+    done = 0
+
+    def advance() -> None:
+        nonlocal done, shown
+        done += 1
+        now = time.monotonic()
+        if done == total or now - shown >= SECONDS_BETWEEN_LINES:
+            shown = now
+            rate = done / max(now - started, 0.001)
+            typer.echo(f"imported {done:,} of {total:,} commits, {rate:,.0f}/s", err=True)
+
+    return advance
+
+
+def _show_json(report: Report, tip: str, left: int, seconds: float) -> None:
+    summary = {
+        "tip": tip,
+        "commits": report.commits,
+        "commits_left": left,
+        "events": report.events,
+        "skipped": _by_reason(report),
+        "seconds": round(seconds, 3),
+    }
+    typer.echo(json.dumps(summary))
+
+
+def _show_table(report: Report, tip: str, left: int, seconds: float) -> None:
+    typer.echo(
+        f"imported {report.commits:,} commits as {report.events:,} events in {seconds:.1f} s, "
+        + (f"{left:,} commits left" if left else f"up to {tip[:12]}")
+    )
+    if not report.skipped:
+        return
+    table = Table("left out because", "files", "such as", title="Versions not imported")
+    for reason, paths in _by_reason(report).items():
+        examples = [_shown(path) for path in paths[:PATHS_SHOWN]]
+        more = ["…"] if len(paths) > PATHS_SHOWN else []
+        table.add_row(Text(reason), f"{len(paths):,}", Text("\n".join(examples + more)))
+    Console().print(table)
+
+
+def _by_reason(report: Report) -> dict[str, list[str]]:
+    reasons: defaultdict[str, list[str]] = defaultdict(list)
+    for path, reason in sorted(report.skipped.items()):
+        reasons[reason].append(path)
+    return dict(reasons)
+
+
+def _shown(path: str) -> str:
+    """Escape what a path may do to a terminal."""
+    return path if path.isprintable() else ascii(path)

@@ -1,0 +1,176 @@
+"""The import itself: commits into drafts, drafts into the wiki, again and again."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from eventsourcing.application import AggregateNotFoundError
+from eventsourcing.persistence import IntegrityError
+
+from producer.contentmanagement.application import ContentManagement
+from producer.contentmanagement.domainmodel import user_id_cvar
+from producer.contentmanagement.limits import InvalidPageError
+from producer.importer.drafts import Drafts
+from producer.importer.history import FileChange, History, UnfitFileError
+from producer.importer.record import GitImport
+
+COMMITS_PER_SAVE = 100
+EVENTS_PER_SAVE = 250
+CHARS_PER_SAVE = 200_000
+"""Of diffs. The library inserts in psycopg's pipeline mode, which may wait for ever when
+one insert is larger than what the socket takes at once (some hundred kilobytes)."""
+
+
+class ImportRefusedError(Exception):
+    """This history can't be imported into this wiki; the message says why."""
+
+
+class ImportConflictError(Exception):
+    """The wiki was changed by someone else meanwhile: import again, nothing is lost."""
+
+
+@dataclass
+class Report:
+    """What an import did."""
+
+    commits: int = 0
+    """Commits that this run imported."""
+    events: int = 0
+    """Events that this run saved, of pages, slugs and the log of pages."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """By path: why a version of the file was left out, so that its page stayed as it was."""
+
+
+class GitImporter:
+    """Imports what is new in a history, in order, and remembers how far it has come."""
+
+    def __init__(
+        self, app: ContentManagement, history: History, include: Sequence[str] = ()
+    ) -> None:
+        """Find out what there is to import.
+
+        `include` are globs, whose `*` matches any part of a path; none means all files.
+        Raises `ImportRefusedError` or `HistoryError`.
+        """
+        self._history = history
+        self._include = sorted(set(include))
+        self._drafts = Drafts(app)
+        self._limits = app.limits
+        self._record = self._find_record(app)
+        self._last_commit: str | None = None
+        self._unsaved_commits = 0
+        self.remaining = self._find_remaining()
+        """The commits to import, in order."""
+        self.report = Report()
+
+    def run(self, limit: int | None = None, progress: Callable[[], None] = lambda: None) -> Report:
+        """Import the commits that remain, or the first `limit` of them.
+
+        `progress` is called after each commit. An import may be interrupted at any point
+        and repeated with a new importer. Raises `ImportConflictError` or `HistoryError`.
+        """
+        for commit_id in self.remaining[:limit]:
+            self._import(commit_id)
+            self._last_commit = commit_id
+            self._unsaved_commits += 1
+            self._save_if_full()
+            progress()
+        if self._unsaved_commits:
+            self._save()
+        return self.report
+
+    def _import(self, commit_id: str) -> None:
+        token = user_id_cvar.set(self._history.author(commit_id))
+        try:
+            for change in self._history.changes(commit_id):
+                self._write(change)
+                # A commit of any size has to fit into memory and a transaction, so it may
+                # be saved in parts. A part written again changes nothing.
+                self._save_if_full()
+        finally:
+            user_id_cvar.reset(token)
+
+    def _write(self, change: FileChange) -> None:
+        if not self._includes(change.path):
+            return
+        try:
+            self._limits.check_slug(change.path)
+        except InvalidPageError:
+            self.report.skipped[change.path] = "path unfit for a slug"
+            return
+        if change.moved_from is not None:
+            self._drafts.move(change.moved_from, change.path)
+        if change.obstacle is not None:
+            self.report.skipped[change.path] = change.obstacle
+        if change.blob_id is None:
+            self._drafts.empty(change.path)
+            return
+        try:
+            text = self._history.text(change.blob_id, self._limits.body_bytes)
+            self._drafts.write(change.path, text)
+        except UnfitFileError as error:
+            self.report.skipped[change.path] = str(error)
+        except InvalidPageError:
+            self.report.skipped[change.path] = "over-long"
+
+    def _includes(self, path: str) -> bool:
+        return not self._include or any(fnmatchcase(path, glob) for glob in self._include)
+
+    def _save_if_full(self) -> None:
+        if (
+            self._unsaved_commits >= COMMITS_PER_SAVE
+            or self._drafts.pending >= EVENTS_PER_SAVE
+            or self._drafts.pending_chars >= CHARS_PER_SAVE
+        ):
+            self._save()
+
+    def _save(self) -> None:
+        """Save the drafts, and with them the last commit that they hold completely."""
+        if self._last_commit is not None:
+            self._record.advance(self._history.tip, self._last_commit)
+        events = self._drafts.pending
+        try:
+            self._drafts.save(self._record)
+        except IntegrityError as error:
+            raise ImportConflictError(
+                "the wiki was changed meanwhile, by another import or an edit: "
+                "run the import again, it goes on where it stopped"
+            ) from error
+        self.report.events += events
+        self.report.commits += self._unsaved_commits
+        self._unsaved_commits = 0
+
+    def _find_record(self, app: ContentManagement) -> GitImport:
+        root = self._history.root
+        try:
+            record: GitImport = app.repository.get(GitImport.create_id(root))
+        except AggregateNotFoundError:
+            return GitImport(root, self._include)
+        if record.include != self._include:
+            raise ImportRefusedError(
+                f"this history was imported with --include {record.include}, "
+                f"now with {self._include}: use the same, or another wiki"
+            )
+        return record
+
+    def _find_remaining(self) -> list[str]:
+        imported = self._find_imported()
+        commits = self._history.commits()
+        if strays := imported.difference(commits):
+            raise ImportRefusedError(
+                f"the wiki holds {len(strays):,} commits that don't lead to "
+                f"{self._history.tip}, {min(strays)} for one: the history was rewritten, "
+                "or this is an earlier commit or another branch"
+            )
+        return [commit for commit in commits if commit not in imported]
+
+    def _find_imported(self) -> set[str]:
+        """Walk again as the imports before this one did."""
+        imported: set[str] = set()
+        for tip, last in self._record.walks:
+            for commit in self._history.commits(tip):
+                if commit not in imported:
+                    imported.add(commit)
+                    if commit == last:
+                        break
+        return imported

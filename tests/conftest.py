@@ -1,0 +1,89 @@
+"""The servers of the whole session, and a fresh place on them for each test."""
+
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from compose.kafka import Kafka
+from compose.postgres import Postgres
+from compose.stack import postgres_environment
+
+NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+QUICK_TO_GIVE_UP = {
+    "group.min.session.timeout.ms": "100",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
+}
+
+
+@pytest.fixture(scope="session")
+def portal() -> Iterator[BlockingPortal]:
+    """Runs the session's servers in a loop and a thread of their own, apart from any test's."""
+    with start_blocking_portal() as portal:
+        yield portal
+
+
+@pytest.fixture(scope="session")
+def kafka(portal: BlockingPortal) -> Iterator[Kafka]:
+    """A broker for all tests; one that kills its broker starts another."""
+    with (
+        tempfile.TemporaryDirectory(prefix="kafka-") as folder,
+        portal.wrap_async_context_manager(
+            Kafka(Path(folder, "data"), properties=QUICK_TO_GIVE_UP)
+        ) as kafka,
+    ):
+        yield kafka
+
+
+@pytest.fixture(scope="session")
+def postgres(portal: BlockingPortal) -> Iterator[Postgres]:
+    """A database server for all tests; one that kills its server starts another."""
+    with (
+        tempfile.TemporaryDirectory(prefix="postgres-") as folder,
+        portal.wrap_async_context_manager(
+            Postgres(Path(folder, "data"), settings=NOT_DURABLE)
+        ) as postgres,
+    ):
+        yield postgres
+
+
+@pytest.fixture
+def token() -> str:
+    """A short name that no other test has."""
+    return f"t{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def database(
+    portal: BlockingPortal, postgres: Postgres, token: str
+) -> Iterator[Callable[[str], str]]:
+    """Makes an empty database that goes when the test ends; returns its full name."""
+    made = []
+
+    def make(name: str) -> str:
+        dbname = f"{token}_{name}"
+        portal.call(postgres.create_database, dbname)
+        made.append(dbname)
+        return dbname
+
+    yield make
+    for dbname in made:
+        portal.call(postgres.drop_database, dbname)
+
+
+@pytest.fixture
+def environment(
+    kafka: Kafka, postgres: Postgres, database: Callable[[str], str], token: str
+) -> dict[str, str]:
+    """The settings of a pipeline of this test's own: its databases, its topics, its groups."""
+    databases = {name.upper(): database(name) for name in ("contentmanagement", "fts", "activity")}
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "KAFKA_TOPIC_PREFIX": f"{token}.",
+        "KAFKA_GROUP_PREFIX": f"{token}.",
+        **postgres_environment(postgres, databases),
+    }

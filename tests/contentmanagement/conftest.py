@@ -1,0 +1,25 @@
+"""The write model on each of the library's persistence modules."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from producer.contentmanagement.application import ContentManagement
+
+
+@pytest.fixture(params=["popo", "sqlite", "postgres"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    if request.param == "postgres":
+        environment: dict[str, str] = request.getfixturevalue("environment")
+        return environment
+    return {
+        "PERSISTENCE_MODULE": f"eventsourcing.{request.param}",
+        "SQLITE_DBNAME": str(tmp_path / "wiki.sqlite"),
+    }
+
+
+@pytest.fixture
+def app(settings: dict[str, str]) -> Iterator[ContentManagement]:
+    with ContentManagement(settings) as app:
+        yield app

@@ -1,0 +1,48 @@
+"""Readers of an outbox, with a deadline."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import anyio
+from eventsourcing.persistence import Notification
+from psycopg import AsyncConnection
+
+from producer.outbox import Outbox, PostgresOutbox
+
+Batches = AsyncGenerator[Sequence[Notification], None]
+
+
+@asynccontextmanager
+async def reading(outbox: Outbox, after: int = 0, deadline: float = 10) -> AsyncIterator[Batches]:
+    """Read batches, for so many seconds at most."""
+    with anyio.fail_after(deadline):
+        async with aclosing(outbox.batches(after)) as batches:
+            yield batches
+
+
+async def next_positions(batches: Batches, count: int = 1) -> list[int]:
+    """Return the positions of the next batches, up to so many notifications or a few more."""
+    positions: list[int] = []
+    while len(positions) < count:
+        positions += [notification.id for notification in await anext(batches)]
+    return positions
+
+
+async def read(outbox: Outbox, after: int = 0, count: int = 1) -> list[int]:
+    async with reading(outbox, after) as batches:
+        return await next_positions(batches, count)
+
+
+class WatchedOutbox(PostgresOutbox):
+    """Tells when it has looked at the writers that hold it up, and found some."""
+
+    looks = 0
+    proving: anyio.Event
+
+    async def _writers(self, connection: AsyncConnection[Any]) -> set[str]:
+        writers = await super()._writers(connection)
+        self.looks += bool(writers)
+        if self.looks >= 2:
+            self.proving.set()
+        return writers

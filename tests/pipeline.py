@@ -1,0 +1,263 @@
+"""The way from the wiki to its search view: the whole of it, or with no Kafka between."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, ParamSpec, Self, TypeVar, cast
+from uuid import UUID
+
+import anyio
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from anyio import to_thread
+from anyio.abc import TaskGroup
+from psycopg import AsyncConnection, sql
+
+from consumer.consumer import Consumer
+from consumer.fts import VIEW
+from consumer.fts.policy import PageInfo
+from consumer.subscription import Item, Span
+from consumer.tracking import Tracking
+from consumer.view import Applied, Moved, ViewStore
+from producer.contentmanagement.application import ContentManagement
+from producer.contentmanagement.domainmodel import Page, Slug
+from producer.outbox import outbox_of
+from producer.relay import Relay
+from producer.relay import read_status as read_relay_status
+from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat, partition_of
+from producer.wire.kafka import started
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 30.0
+"""Whatever is waited for longer will not come."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def pages_of(wiki: ContentManagement) -> list[PageInfo]:
+    """Return what the view must have of each page of the write model."""
+    pages = (cast("Page", wiki.repository.get(e.page_id)) for e in wiki.page_log.get())
+    return sorted(PageInfo(p.id, p.version, p.slug, p.title, p.body) for p in pages)
+
+
+def page_id(wiki: ContentManagement, slug: str) -> UUID:
+    """Return the ID of the page that a slug leads to."""
+    entry: Slug = wiki.repository.get(Slug.create_id(slug))
+    assert entry.page_id is not None
+    return entry.page_id
+
+
+def write_page(wiki: ContentManagement, slug: str, *bodies: str) -> UUID:
+    """Create a page, and give it one body after the other."""
+    wiki.create_page(slug.title(), slug)
+    for body in bodies:
+        wiki.update_body(slug, body)
+    return page_id(wiki, slug)
+
+
+async def select_pages(store: ViewStore) -> list[PageInfo]:
+    """Return the rows of the view."""
+    statement = sql.SQL("SELECT id, version, slug, title, body FROM {}.pages ORDER BY id")
+    async with store.connected() as connection:
+        cursor = await connection.execute(statement.format(sql.Identifier(store.schema)))
+        return [PageInfo(*row) for row in await cursor.fetchall()]
+
+
+async def until(happens: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for what nothing notifies of."""
+    with anyio.fail_after(SECONDS):
+        while not await happens():  # noqa: ASYNC110
+            await anyio.sleep(0.02)
+
+
+class Part:
+    """A relay or a consumer that runs."""
+
+    def __init__(self, run: Callable[[], Awaitable[None]]) -> None:
+        self._run = run
+        self._scope = anyio.CancelScope()
+        self._ended = anyio.Event()
+
+    async def run(self) -> None:
+        """Run until it is stopped; its errors go to whoever runs it."""
+        with self._scope:
+            await self._run()
+        self._ended.set()
+
+    async def stop(self) -> None:
+        """Cancel it, and wait until it has ended."""
+        self._scope.cancel()
+        await self._ended.wait()
+
+
+class Pipeline(anyio.AsyncContextManagerMixin):
+    """The wiki, a relay, and some consumers of the search view, on real servers.
+
+    An error of one of them ends the context.
+    """
+
+    wiki: ContentManagement
+    relay: Part
+
+    def __init__(self, environment: Mapping[str, str], *, consumers: int = 1) -> None:
+        self.environment = dict(environment)
+        self.settings = KafkaSettings.from_env(self.environment)
+        self.store = ViewStore.of(VIEW, self.environment)
+        self.consumers: list[Part] = []
+        self._wanted_consumers = consumers
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
+        self.wiki = await to_thread.run_sync(ContentManagement, self.environment)
+        self._outbox = outbox_of(self.wiki)
+        self._wire = WireFormat("ContentManagement", EventTypes(), self.wiki.mapper)
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks: TaskGroup = tasks
+                self.start_relay()
+                for _ in range(self._wanted_consumers):
+                    self.start_consumer()
+                yield self
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self.wiki.close)
+
+    def start_relay(self) -> None:
+        """Start a relay, which fences an earlier one off."""
+        self.relay = self._start(Relay(self._outbox, self._wire, self.settings).run)
+
+    def start_consumer(self, *, limit: int = 5000) -> Part:
+        """Start one more consumer."""
+        part = self._start(self.consumer(limit=limit).run)
+        self.consumers.append(part)
+        return part
+
+    def consumer(self, *, limit: int = 5000) -> Consumer:
+        """Return a consumer that does not run yet."""
+        return Consumer(self.store, self.settings, limit=limit)
+
+    async def do(self, command: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a command of the wiki in a worker thread."""
+        return await to_thread.run_sync(lambda: command(*args, **kwargs))
+
+    async def write(self, slug: str, *bodies: str) -> UUID:
+        """Create a page with these bodies, one after the other."""
+        return await self.do(write_page, self.wiki, slug, *bodies)
+
+    async def published(self) -> None:
+        """Wait until all that the wiki has is in Kafka."""
+        await until(self._is_published)
+
+    async def applied(self) -> None:
+        """Wait until the view has all that the wiki has."""
+        for originator_id, position in (await self.do(self._last_positions)).items():
+            await self.store.wait(position, originator_id, seconds=SECONDS)
+
+    async def settled(self) -> None:
+        """Wait until all is applied, and the tracking is at the ends of the partitions."""
+        await self.applied()
+        await self.published()
+        await until(self._is_at_the_ends)
+
+    async def ends(self) -> dict[int, int]:
+        """Return the offset after the last stable one of each partition."""
+        topic = Topics.of("ContentManagement", self.settings).events
+        partitions = [TopicPartition(topic, n) for n in range(self.settings.topic_partitions)]
+        isolated = {"isolation_level": "read_committed", "enable_auto_commit": False}
+        async with started(AIOKafkaConsumer(**self.settings.client(), **isolated)) as kafka:
+            ends = await kafka.end_offsets(partitions)
+            return {partition.partition: end for partition, end in ends.items()}
+
+    async def pages(self) -> list[PageInfo]:
+        """Return the rows of the view."""
+        return await select_pages(self.store)
+
+    async def expected_pages(self) -> list[PageInfo]:
+        """Return what the rows must be, from the write model."""
+        return await self.do(pages_of, self.wiki)
+
+    async def trackings(self) -> dict[int, Tracking]:
+        """Return the tracking of each partition."""
+        async with self.store.connected() as connection:
+            every = range(self.settings.topic_partitions)
+            return dict(await self.store.tracking.read(connection, every))
+
+    async def _is_published(self) -> bool:
+        status = await read_relay_status(self._outbox, self._wire, self.settings)
+        return status.position == status.head
+
+    async def _is_at_the_ends(self) -> bool:
+        trackings = await self.trackings()
+        return {n: tracking.offset for n, tracking in trackings.items()} == await self.ends()
+
+    def _last_positions(self) -> dict[UUID, int]:
+        notifications = self.wiki.recorder.select_notifications(1, 1_000_000)
+        count = self.settings.topic_partitions
+        last = {
+            partition_of(str(notification.originator_id).encode(), count): notification
+            for notification in notifications
+        }
+        return {notification.originator_id: notification.id for notification in last.values()}
+
+    def _start(self, run: Callable[[], Awaitable[None]]) -> Part:
+        part = Part(run)
+        self._tasks.start_soon(part.run)
+        return part
+
+
+class Shortcut(anyio.AsyncContextManagerMixin):
+    """A wiki in memory, and its search view in Postgres, with no Kafka between.
+
+    What Kafka would bring is made from the wiki's notifications by the same wire format.
+    """
+
+    partitions = 2
+
+    connection: AsyncConnection[Any]
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.wiki = ContentManagement({"MAX_BODY_BYTES": "4000000", "MAX_DIFF_BYTES": "9000000"})
+        self.store = ViewStore.of(VIEW, environment)
+        self._writing = WireFormat("ContentManagement", EventTypes(), self.wiki.mapper)
+        self._reading = WireFormat("ContentManagement", VIEW.types)
+        self._position = 0
+        self._topic: list[list[Item]] = [[] for _ in range(self.partitions)]
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
+        async with self.store.connected() as self.connection:
+            await self.store.prepare(self.connection, self.partitions)
+            yield self
+
+    async def seen(self) -> dict[int, Tracking]:
+        """Return the tracking of each partition."""
+        return dict(await self.store.tracking.read(self.connection, range(self.partitions)))
+
+    def batch(self, seen: Mapping[int, Tracking]) -> list[Span]:
+        """Return what a consumer would fetch that goes on from what it has seen."""
+        self._relay()
+        return [
+            Span(partition, start, len(items), items[start:])
+            for partition, items in enumerate(self._topic)
+            if len(items) > (start := seen[partition].offset)
+        ]
+
+    async def catch_up(self) -> Applied | Moved:
+        """Apply all that the wiki has."""
+        seen = await self.seen()
+        return await self.store.apply(self.connection, self.batch(seen), seen)
+
+    async def pages(self) -> list[PageInfo]:
+        """Return the rows of the view."""
+        return await select_pages(self.store)
+
+    def _relay(self) -> None:
+        for notification in self.wiki.recorder.select_notifications(self._position + 1, 10_000):
+            record = self._writing.to_record(notification)
+            envelope = self._reading.envelope(record.key, record.headers)
+            wanted = envelope.type in VIEW.wanted
+            event = self._reading.to_event(envelope, record.value) if wanted else None
+            items = self._topic[partition_of(record.key, self.partitions)]
+            items.append(Item(len(items), envelope, event, None))
+            self._position = notification.id

@@ -1,0 +1,89 @@
+"""Ends or breaks a batch at its n-th await, or at the n-th request that it sends to Kafka."""
+
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from typing import Any
+
+import pytest
+from aiokafka.client import AIOKafkaClient
+
+from producer.relay import Publisher
+from producer.wire import Record
+
+class Killed(Exception):  # noqa: N818 - it is what happens to the process
+    """Nothing in the code expects it: the relay ends where it stands."""
+
+
+class Injection:
+    """Puts an error at the n-th step of a batch, before the step is taken or when it is done."""
+
+    def __init__(self, error: Exception, n: int, *, done: bool) -> None:
+        self.error = error
+        self.n = n
+        self.done = done
+        self.steps = 0
+        self.happened = False
+
+    def due(self, *, done: bool) -> bool:
+        """Count the beginning of a step, and tell whether the error is due: once."""
+        self.steps += not done
+        now = not self.happened and self.steps == self.n and done == self.done
+        self.happened |= now
+        return now
+
+
+class _AtAwaits:
+    """Awaits a coroutine, and throws the injected error into it where it waits."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], injection: Injection) -> None:
+        self._coroutine = coroutine
+        self._injection = injection
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        coroutine, injection = self._coroutine, self._injection
+        step: Callable[[], Any] = lambda: coroutine.send(None)  # noqa: E731
+        try:
+            while True:
+                waiting_for = step()
+                if injection.due(done=False):
+                    waiting_for = coroutine.throw(injection.error)
+                try:
+                    yield waiting_for
+                except BaseException as error:  # noqa: BLE001 - it is the coroutine's to catch
+                    thrown = error
+                    step = lambda: coroutine.throw(thrown)  # noqa: B023, E731
+                else:
+                    step = lambda: coroutine.send(None)  # noqa: E731
+                if injection.due(done=True):
+                    step = lambda: coroutine.throw(injection.error)  # noqa: E731
+        except StopIteration:
+            return
+
+
+def at_awaits(monkeypatch: pytest.MonkeyPatch, injection: Injection) -> None:
+    """Inject at the awaits of the next batch that is published."""
+    publish: Any = Publisher.publish
+
+    async def broken(publisher: Publisher, records: Iterable[Record], position: int) -> None:
+        await _AtAwaits(publish(publisher, records, position), injection)
+
+    monkeypatch.setattr(Publisher, "publish", broken)
+
+
+def at_requests(monkeypatch: pytest.MonkeyPatch, injection: Injection) -> None:
+    """Inject at the requests that publishing the next batch sends to Kafka."""
+    publish, send = Publisher.publish, AIOKafkaClient.send
+
+    async def broken_send(client: AIOKafkaClient, *args: Any, **kwargs: Any) -> Any:
+        if injection.due(done=False):
+            raise injection.error
+        response = await send(client, *args, **kwargs)
+        if injection.due(done=True):
+            raise injection.error
+        return response
+
+    async def broken(publisher: Publisher, records: Iterable[Record], position: int) -> None:
+        with pytest.MonkeyPatch.context() as during:
+            during.setattr(AIOKafkaClient, "send", broken_send)
+            await publish(publisher, records, position)
+
+    monkeypatch.setattr(Publisher, "publish", broken)

@@ -1,0 +1,163 @@
+"""A write model, the relay of its events, and a reader of the topic that is not ours."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, LiteralString
+from uuid import UUID
+
+import anyio
+import pytest
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.postgres import PostgresApplicationRecorder
+from psycopg import AsyncConnection
+
+from producer.contentmanagement.application import ContentManagement
+from producer.contentmanagement.domainmodel import Page
+from producer.outbox import outbox_of
+from producer.relay import Publisher, Relay, RelayStatus, read_status
+from producer.wire import EventTypes, KafkaSettings, Record, Topics, WireFormat
+from producer.wire.endurance import connect_arguments
+from producer.wire.kafka import started
+
+PARTITIONS = 3
+PAGES = [UUID(int=number) for number in range(1, 6)]
+
+
+class Progress:
+    """Up to where relays have come, in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._position = -1
+        self._moved = anyio.Condition()
+        read_position, publish = Publisher.position, Publisher.publish
+
+        async def position(publisher: Publisher) -> int:
+            position = await read_position(publisher)
+            await self._set(position)
+            return position
+
+        async def publish_and_tell(
+            publisher: Publisher, records: Iterable[Record], position: int
+        ) -> None:
+            await publish(publisher, records, position)
+            await self._set(position)
+
+        monkeypatch.setattr(Publisher, "position", position)
+        monkeypatch.setattr(Publisher, "publish", publish_and_tell)
+
+    def forget(self) -> None:
+        self._position = -1
+
+    async def _set(self, position: int) -> None:
+        async with self._moved:
+            self._position = position
+            self._moved.notify_all()
+
+    async def reached(self, position: int) -> None:
+        with anyio.fail_after(30):
+            async with self._moved:
+                while self._position < position:
+                    await self._moved.wait()
+
+
+class Pipeline:
+    """One application and its topics."""
+
+    def __init__(self, app: ContentManagement, settings: KafkaSettings, progress: Progress) -> None:
+        self.app = app
+        self.settings = settings
+        self.progress = progress
+        self.topics = Topics.of(app.name, settings)
+        self.wire = WireFormat(app.name, EventTypes(), app.mapper)
+        self._versions: Counter[UUID] = Counter()
+
+    def write(self, count: int = 1, size: int = 0, when: datetime | None = None) -> int:
+        """Store events of several aggregates, and return the position of the last one."""
+        events = [self._event(PAGES[number % len(PAGES)], size, when) for number in range(count)]
+        return max(self.app.recorder.insert_events(events) or [0])
+
+    def _event(self, originator_id: UUID, size: int, when: datetime | None) -> StoredEvent:
+        self._versions[originator_id] += 1
+        make: Any = Page.BodyUpdated
+        event = make(
+            originator_id=originator_id,
+            originator_version=self._versions[originator_id],
+            timestamp=when or Page.Event.create_timestamp(),
+            diff="x" * size,
+        )
+        return self.app.mapper.to_stored_event(event)
+
+    def relay(self, *, limit: int = 2000, **timing: float) -> Relay:
+        return Relay(outbox_of(self.app, limit=limit), self.wire, self.settings, **timing)
+
+    @asynccontextmanager
+    async def relaying(self, *, limit: int = 2000, **timing: float) -> AsyncIterator[None]:
+        """Run a relay meanwhile, and stop it at the end."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.relay(limit=limit, **timing).run)
+            yield
+            group.cancel_scope.cancel()
+
+    async def catch_up(self, *, limit: int = 2000) -> None:
+        """Run a fresh relay until all is published."""
+        head = await outbox_of(self.app).head()
+        self.progress.forget()
+        async with self.relaying(limit=limit):
+            await self.progress.reached(head)
+
+    async def status(self) -> RelayStatus:
+        return await read_status(outbox_of(self.app), self.wire, self.settings)
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        async with started(AIOKafkaAdminClient(**self.settings.client())) as admin:
+            yield admin
+
+    async def create_topic(self, name: str, partitions: int, config: dict[str, str]) -> None:
+        async with self.admin() as admin:
+            await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=config)])
+
+    async def execute(self, statement: LiteralString) -> None:
+        """Run a statement in the write model's database."""
+        recorder = self.app.recorder
+        assert isinstance(recorder, PostgresApplicationRecorder)
+        arguments = connect_arguments(recorder.datastore)
+        async with await AsyncConnection.connect(**arguments) as connection:
+            await connection.execute(statement)
+
+    async def records(self) -> list[ConsumerRecord[bytes, bytes]]:
+        """Return all that a read_committed reader finds in the topic, in offset order."""
+        consumer = AIOKafkaConsumer(
+            **self.settings.client(), isolation_level="read_committed", enable_auto_commit=False
+        )
+        async with started(consumer):
+            partitions = [TopicPartition(self.topics.events, n) for n in range(PARTITIONS)]
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            ends = await consumer.end_offsets(partitions)
+            found: list[ConsumerRecord[bytes, bytes]] = []
+            with anyio.fail_after(20):
+                while any([await consumer.position(at) < ends[at] for at in partitions]):
+                    for batch in (await consumer.getmany(timeout_ms=50)).values():
+                        found += batch
+            return found
+
+
+def position_of(record: ConsumerRecord[bytes, bytes]) -> int:
+    return int(dict(record.headers)["ce_position"])
+
+
+def positions(records: Iterable[ConsumerRecord[bytes, bytes]]) -> list[int]:
+    return [position_of(record) for record in records]
+
+
+def by_offset(record: ConsumerRecord[bytes, bytes]) -> tuple[int, int]:
+    return record.partition, record.offset
+
+
+def by_position(record: ConsumerRecord[bytes, bytes]) -> tuple[int, int]:
+    return record.partition, position_of(record)

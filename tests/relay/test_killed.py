@@ -1,0 +1,47 @@
+"""A relay that dies or loses its connection anywhere in a batch loses and doubles nothing."""
+
+from collections.abc import Callable
+from itertools import count
+
+import anyio
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from . import killing
+from .killing import Injection, Killed
+from .pipeline import Pipeline, by_offset, by_position, positions
+
+MOST_STEPS = 50
+
+Where = Callable[[pytest.MonkeyPatch, Injection], None]
+
+
+@pytest.mark.parametrize("error", [Killed(), KafkaConnectionError()], ids=["killed", "cut off"])
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("where", [killing.at_awaits, killing.at_requests])
+async def test_a_relay_that_ends_anywhere_in_a_batch_loses_and_doubles_nothing(
+    pipeline: Pipeline, where: Where, done: bool, error: Exception
+) -> None:
+    for n in count(1):
+        injection = Injection(error, n, done=done)
+        await _relay_with(pipeline, where, injection)
+        await pipeline.catch_up()
+        if not injection.happened:
+            break
+
+    assert 3 < n < MOST_STEPS
+    records = await pipeline.records()
+    assert sorted(positions(records)) == list(range(1, pipeline.write()))
+    assert sorted(records, key=by_offset) == sorted(records, key=by_position)
+
+
+async def _relay_with(pipeline: Pipeline, where: Where, injection: Injection) -> None:
+    """Run a relay until it is killed, or has published everything all the same."""
+    last = pipeline.write(6)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        where(monkeypatch, injection)
+        try:
+            async with pipeline.relaying():
+                await pipeline.progress.reached(last)
+        except* Exception:
+            assert injection.happened

@@ -1,0 +1,122 @@
+"""Every notification is published once, in order of position, keyed by its aggregate."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from producer.relay.publisher import BATCH_BYTES, read_published
+from producer.wire import partition_of
+
+from .pipeline import PAGES, PARTITIONS, Pipeline, by_offset, by_position, positions
+
+
+async def test_every_notification_is_published_once_and_in_order_inside_its_partition(
+    pipeline: Pipeline,
+) -> None:
+    last = pipeline.write(100)
+
+    await pipeline.catch_up(limit=30)
+
+    records = await pipeline.records()
+    assert sorted(positions(records)) == list(range(1, last + 1))
+    assert sorted(records, key=by_offset) == sorted(records, key=by_position)
+    assert len({record.partition for record in records}) > 1
+
+
+async def test_records_are_keyed_and_placed_by_their_aggregate(pipeline: Pipeline) -> None:
+    pipeline.write(20)
+
+    await pipeline.catch_up()
+
+    records = await pipeline.records()
+    assert {record.key for record in records} == {str(page_id).encode() for page_id in PAGES}
+    for record in records:
+        assert record.key == dict(record.headers)["ce_subject"]
+        assert record.partition == partition_of(record.key, PARTITIONS)
+
+
+async def test_what_is_published_is_read_as_the_events_that_were_stored(pipeline: Pipeline) -> None:
+    pipeline.app.create_page("A rose", "rose")
+    pipeline.app.update_body("rose", "is a rose")
+
+    await pipeline.catch_up()
+
+    wire = pipeline.wire
+    for record in await pipeline.records():
+        envelope = wire.envelope(record.key, record.headers)
+        (stored,) = pipeline.app.recorder.select_notifications(envelope.position, 1)
+        event = wire.to_event(envelope, record.value)
+        assert event == pipeline.app.mapper.to_domain_event(stored)
+        assert record.timestamp == int(vars(event)["timestamp"].timestamp() * 1000)
+
+
+async def test_the_position_is_published_with_the_partitions_it_holds_for(
+    pipeline: Pipeline,
+) -> None:
+    last = pipeline.write(7)
+
+    await pipeline.catch_up(limit=2)
+
+    published = await read_published(pipeline.topics, pipeline.settings)
+    assert published
+    assert (published.position, published.partitions) == (last, PARTITIONS)
+
+
+async def test_a_relay_goes_on_where_the_last_one_came(pipeline: Pipeline) -> None:
+    for _ in range(3):
+        last = pipeline.write(5)
+        await pipeline.catch_up()
+
+    assert sorted(positions(await pipeline.records())) == list(range(1, last + 1))
+
+
+async def test_what_is_written_while_a_relay_runs_is_published_at_once(pipeline: Pipeline) -> None:
+    async with pipeline.relaying():
+        for _ in range(5):
+            await pipeline.progress.reached(pipeline.write(3))
+
+    assert sorted(positions(await pipeline.records())) == list(range(1, 16))
+
+
+async def test_a_hole_is_nothing_to_publish(pipeline: Pipeline) -> None:
+    await pipeline.execute("SELECT setval('contentmanagement_events_notification_id_seq', 3)")
+    last = pipeline.write(2)
+
+    await pipeline.catch_up()
+
+    assert sorted(positions(await pipeline.records())) == [4, 5]
+    assert last == 5
+
+
+@pytest.mark.parametrize("size", [BATCH_BYTES, 900_000])
+async def test_an_event_larger_than_a_batch_is_published(pipeline: Pipeline, size: int) -> None:
+    pipeline.write(3)
+    pipeline.write(2, size=size)
+    last = pipeline.write(3)
+
+    await pipeline.catch_up()
+
+    records = await pipeline.records()
+    assert sorted(positions(records)) == list(range(1, last + 1))
+    assert sum(len(record.value) > size for record in records) == 2
+
+
+async def test_a_transaction_of_many_batches_for_each_partition_is_published(
+    pipeline: Pipeline,
+) -> None:
+    last = pipeline.write(120, size=BATCH_BYTES // 10)
+
+    await pipeline.catch_up()
+
+    records = await pipeline.records()
+    assert sorted(positions(records)) == list(range(1, last + 1))
+    assert sorted(records, key=by_offset) == sorted(records, key=by_position)
+
+
+async def test_an_event_of_a_machine_with_a_wrong_clock_is_published(pipeline: Pipeline) -> None:
+    pipeline.write(when=datetime(1900, 1, 1, tzinfo=UTC))
+    pipeline.write(when=datetime(2200, 1, 1, tzinfo=UTC))
+
+    await pipeline.catch_up()
+
+    assert sorted(positions(await pipeline.records())) == [1, 2]

@@ -1,0 +1,99 @@
+"""A relay that is told to stop finishes the batch in hand, if that does not take too long."""
+
+from collections.abc import Iterable
+
+import anyio
+import pytest
+
+from producer.relay import Publisher
+from producer.relay.publisher import TRANSACTION_TIMEOUT_MS
+from producer.wire import Record
+
+from .pipeline import Pipeline, positions
+
+
+class SlowBatch:
+    """Holds up what is published, once it is sent and before it is committed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun = anyio.Event()
+        self.released = anyio.Event()
+        publish = Publisher.publish
+
+        async def publish_slowly(
+            publisher: Publisher, records: Iterable[Record], position: int
+        ) -> None:
+            producer = publisher._producer
+            commit = producer.commit_transaction
+
+            async def commit_slowly() -> None:
+                self.begun.set()
+                await self.released.wait()
+                await commit()
+
+            producer.commit_transaction = commit_slowly
+            await publish(publisher, records, position)
+
+        monkeypatch.setattr(Publisher, "publish", publish_slowly)
+
+
+@pytest.fixture
+def slow_batch(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> SlowBatch:
+    return SlowBatch(monkeypatch)
+
+
+async def test_the_batch_in_hand_is_finished(pipeline: Pipeline, slow_batch: SlowBatch) -> None:
+    pipeline.write(10)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(pipeline.relay(limit=4).run)
+        await slow_batch.begun.wait()
+        group.cancel_scope.cancel()
+        slow_batch.released.set()
+
+    assert sorted(positions(await pipeline.records())) == [1, 2, 3, 4]
+    assert (await pipeline.status()).position == 4
+
+
+async def test_a_batch_that_takes_longer_than_the_grace_is_given_up_and_published_later(
+    pipeline: Pipeline, slow_batch: SlowBatch
+) -> None:
+    last = pipeline.write(10)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(pipeline.relay(grace=0.1).run)
+        await slow_batch.begun.wait()
+        group.cancel_scope.cancel()
+    assert (await pipeline.status()).position == 0
+
+    slow_batch.released.set()
+    await pipeline.catch_up()
+    assert sorted(positions(await pipeline.records())) == list(range(1, last + 1))
+
+
+async def test_a_batch_that_is_stuck_is_given_up_and_the_client_started_again(
+    pipeline: Pipeline, slow_batch: SlowBatch
+) -> None:
+    last = pipeline.write(10)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(pipeline.relay(stuck=0.2).run)
+        await slow_batch.begun.wait()
+        await pipeline.progress.begun_again()
+        slow_batch.released.set()
+        await pipeline.progress.reached(last)
+        group.cancel_scope.cancel()
+
+    assert sorted(positions(await pipeline.records())) == list(range(1, last + 1))
+
+
+def test_a_stuck_batch_is_given_up_before_the_broker_would_end_its_transaction(
+    pipeline: Pipeline,
+) -> None:
+    """Which would look as if another relay had taken over, and end this one."""
+    assert pipeline.relay()._stuck < TRANSACTION_TIMEOUT_MS / 1000
+
+
+async def test_an_idle_relay_stops_at_once(pipeline: Pipeline) -> None:
+    with anyio.fail_after(5):
+        await pipeline.catch_up()

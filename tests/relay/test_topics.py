@@ -1,0 +1,117 @@
+"""Topics are made with explicit settings, and those that are there must fit."""
+
+import pytest
+from aiokafka.admin import NewPartitions
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from msgspec.structs import replace
+
+from producer.relay import PositionAheadError, TopicUnfitError, prepare_topics
+
+from .pipeline import Pipeline
+
+
+async def config_of(pipeline: Pipeline, topic: str) -> dict[str, str]:
+    async with pipeline.admin() as admin:
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+        (response,) = await admin.describe_configs([resource])
+        ((_, _, _, _, entries),) = response.resources
+        return {name: value for name, value, *_ in entries}
+
+
+async def test_events_are_kept_for_ever(pipeline: Pipeline) -> None:
+    await pipeline.catch_up()
+
+    config = await config_of(pipeline, pipeline.topics.events)
+
+    assert config["cleanup.policy"] == "delete"
+    assert config["retention.ms"] == "-1"
+    assert config["retention.bytes"] == "-1"
+    assert int(config["max.message.bytes"]) == 2 * 1024 * 1024
+    assert config["message.timestamp.type"] == "CreateTime"
+    assert int(config["message.timestamp.before.max.ms"]) == 2**63 - 1
+    assert int(config["message.timestamp.after.max.ms"]) == 2**63 - 1
+
+
+async def test_the_position_is_kept_in_a_compacted_topic_of_one_partition(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.catch_up()
+
+    config = await config_of(pipeline, pipeline.topics.position)
+
+    assert config["cleanup.policy"] == "compact"
+    async with pipeline.admin() as admin:
+        (topic,) = await admin.describe_topics([pipeline.topics.position])
+    assert len(topic["partitions"]) == 1
+
+
+async def test_topics_that_are_there_are_left_as_they_are(pipeline: Pipeline) -> None:
+    async with pipeline.admin() as admin:
+        assert await prepare_topics(admin, pipeline.topics, pipeline.settings) == 3
+        more = replace(pipeline.settings, topic_partitions=5)
+        assert await prepare_topics(admin, pipeline.topics, more) == 3
+
+
+async def test_more_partitions_after_events_were_published_are_refused(pipeline: Pipeline) -> None:
+    pipeline.write()
+    await pipeline.catch_up()
+    async with pipeline.admin() as admin:
+        await admin.create_partitions({pipeline.topics.events: NewPartitions(total_count=4)})
+
+    with pytest.raises(TopicUnfitError, match="has 4 partitions, and had 3 when"):
+        await pipeline.relay().run()
+
+
+async def test_other_partitions_than_configured_are_refused_before_the_first_event(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.create_topic(pipeline.topics.events, 2, {})
+
+    with pytest.raises(TopicUnfitError, match="KAFKA_TOPIC_PARTITIONS=2"):
+        await pipeline.relay().run()
+
+
+async def test_the_configured_partitions_do_not_matter_once_events_are_published(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.write()
+    await pipeline.catch_up()
+    pipeline.settings = replace(pipeline.settings, topic_partitions=5)
+    pipeline.write()
+
+    await pipeline.catch_up()
+
+    assert len(await pipeline.records()) == 2
+
+
+async def test_an_events_topic_that_is_compacted_is_refused(pipeline: Pipeline) -> None:
+    await pipeline.create_topic(pipeline.topics.events, 3, {"cleanup.policy": "compact"})
+
+    with pytest.raises(TopicUnfitError, match=r"has cleanup\.policy=compact, and needs delete"):
+        await pipeline.relay().run()
+
+
+async def test_a_position_topic_that_is_not_compacted_is_refused(pipeline: Pipeline) -> None:
+    await pipeline.create_topic(pipeline.topics.position, 1, {"cleanup.policy": "delete"})
+
+    with pytest.raises(TopicUnfitError, match=r"has cleanup\.policy=delete, and needs compact"):
+        await pipeline.relay().run()
+
+
+async def test_a_position_topic_of_several_partitions_is_refused(pipeline: Pipeline) -> None:
+    await pipeline.create_topic(pipeline.topics.position, 2, {"cleanup.policy": "compact"})
+
+    with pytest.raises(TopicUnfitError, match="must have exactly one partition"):
+        await pipeline.relay().run()
+
+
+async def test_a_database_restored_from_a_backup_is_noticed(pipeline: Pipeline) -> None:
+    pipeline.write(3)
+    await pipeline.catch_up()
+    await pipeline.execute("TRUNCATE contentmanagement_events RESTART IDENTITY")
+    pipeline.write(2)
+
+    with pytest.raises(PositionAheadError, match="up to position 3, and its database only up to 2"):
+        await pipeline.relay().run()
+
+    assert len(await pipeline.records()) == 3

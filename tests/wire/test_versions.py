@@ -1,0 +1,87 @@
+"""Events written by older and by newer programs."""
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from producer.wire import EventTypes, Record, WireError, WireFormat
+
+from .conversation import APPLICATION, read, written
+from .shop import Account, happened
+
+READER = WireFormat(APPLICATION, EventTypes.of(Account))
+OPENED = happened(Account.Opened, holder="Ada", balances={})
+
+
+def opened_in_version(version: int, **attributes: object) -> Record:
+    """Return what a program wrote that knew the class in an earlier or later version."""
+    record = written(OPENED)
+    common = {
+        name: value
+        for name, value in json.loads(record.value).items()
+        if name not in {"holder", "balances"}
+    }
+    headers = [(name, value) for name, value in record.headers if name != "ce_classversion"]
+    headers.append(("ce_classversion", str(version).encode()))
+    return record._replace(value=json.dumps({**common, **attributes}).encode(), headers=headers)
+
+
+def test_the_version_of_a_class_that_has_changed_is_in_a_header() -> None:
+    assert dict(written(OPENED).headers)["ce_classversion"] == b"3"
+    assert "ce_classversion" not in dict(written(happened(Account.Closed)).headers)
+
+
+def test_the_current_version_is_read_as_it_is() -> None:
+    assert vars(read(written(OPENED), READER)) == vars(OPENED)
+
+
+@pytest.mark.parametrize("attributes", [{"name": "Ada"}, {"holder": "Ada"}])
+def test_an_older_version_is_upcast(attributes: dict[str, str]) -> None:
+    version = 1 if "name" in attributes else 2
+
+    again = read(opened_in_version(version, **attributes), READER)
+
+    # The upcasts speak JSON: the types come from the annotations, as always.
+    assert vars(again) == {**vars(OPENED), "balances": {1: Decimal("0.00")}}
+
+
+@pytest.mark.parametrize("version", [4, 400])
+def test_a_newer_version_asks_for_an_update(version: int) -> None:
+    record = opened_in_version(version, holder="Ada", balances={}, signature="…")
+
+    with pytest.raises(
+        WireError, match=f"version {version} of Account.Opened.* up to 3: update it"
+    ):
+        read(record, READER)
+
+
+def test_a_version_that_never_was_is_refused() -> None:
+    with pytest.raises(WireError, match=r"version 0 of Account\.Opened"):
+        read(opened_in_version(0), READER)
+
+
+def test_an_older_version_without_what_its_upcast_needs_is_refused() -> None:
+    with pytest.raises(WireError, match=r"no Account\.Opened of version 1: KeyError\('name'\)"):
+        read(opened_in_version(1, holder="Ada"), READER)
+
+
+@pytest.mark.parametrize("value", [b"[]", b"1", b"null"])
+def test_an_older_version_that_is_no_object_is_refused(value: bytes) -> None:
+    with pytest.raises(WireError, match=r"no Account\.Opened of version 2"):
+        read(opened_in_version(2)._replace(value=value), READER)
+
+
+def test_an_older_version_with_an_attribute_of_a_wrong_type_is_refused() -> None:
+    with pytest.raises(WireError, match="Expected `str`, got `int`"):
+        read(opened_in_version(2, holder=1), READER)
+
+
+def test_a_missing_attribute_with_a_default_is_filled() -> None:
+    record = written(happened(Account.Closed, reason="moved"))
+    attributes = json.loads(record.value)
+    del attributes["reason"]
+
+    again = read(record._replace(value=json.dumps(attributes).encode()), READER)
+
+    assert vars(again)["reason"] == "unknown"
