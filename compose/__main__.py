@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Annotated
 
 import anyio
+import psycopg
 import typer
+from aiokafka.errors import KafkaError
+from eventsourcing.domain import EventSourcingError
 from rich.console import Console
 
+from compose.audit.audit import FULL_FINDINGS
+from compose.audit.command import audit_and_show
 from compose.demo import demo as run_demo
 from compose.details import DETAILS
 from compose.display import show
@@ -20,6 +25,8 @@ from compose.errors import StackError
 from compose.jars import classpath
 from compose.kafka import tool_command, tools
 from compose.stack import RunningStack, Stack, checked_parts, parts, running_stack
+from producer.wire.endurance import run as run_async
+from producer.wire.terminal import OperatorError
 
 app = typer.Typer(
     name="compose",
@@ -43,10 +50,17 @@ WhichData = Annotated[
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Turn a StackError into a message and exit code 1."""
+    """Turn what only a person can settle into a message and exit code 1."""
     try:
         yield
-    except StackError as error:
+    except (
+        EventSourcingError,
+        KafkaError,
+        OSError,
+        OperatorError,
+        StackError,
+        psycopg.Error,
+    ) as error:
         Console(stderr=True, highlight=False).print(f"Error: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
 
@@ -125,6 +139,37 @@ def demo(
         classpath()  # has a progress display of its own
         code = anyio.run(run_demo, repository, Console(highlight=False))
     raise typer.Exit(code)
+
+
+@app.command()
+def audit(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[VIEW]…", help="Which views; all without.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Findings to show in full.")] = FULL_FINDINGS,
+    decrypt: Annotated[
+        bool, typer.Option(help="The relay publishes encrypted events as plain JSON.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+    data: WhichData = None,
+) -> None:
+    """Compare the write model, the topic and the views, position by position.
+
+    Everything may run meanwhile. The exit code is 1 if anything is found.
+
+    `python -m compose audit fts`
+    """
+    with _plain_errors():
+        set_here = not data and "KAFKA_BOOTSTRAP_SERVERS" in os.environ
+        environment = dict(os.environ) if set_here else running_stack(data).environment
+        report = run_async(
+            lambda: audit_and_show(
+                environment, names or (), limit=limit, decrypt=decrypt, as_json=as_json
+            )
+        )
+    if report is None:
+        raise typer.Exit(_INTERRUPTED)
+    raise typer.Exit(0 if report.clean else 1)
 
 
 @app.command()

@@ -13,9 +13,10 @@ from anyio import to_thread
 from rich.console import Console
 from rich.progress import Progress
 
+from compose.audit.audit import audit
+from compose.audit.command import show
 from compose.kafka import tool_command
 from compose.stack import Stack
-from compose.verification import compare_pages
 from consumer.fts.search import START, STOP, search
 from consumer.status import read_status as read_view_status
 from consumer.store import ViewStore
@@ -33,7 +34,8 @@ SEARCHES = 3
 # Words that some pages have, but not most: they make a search worth looking at.
 TELLING_WORDS: LiteralString = """
     SELECT word
-      FROM ts_stat('SELECT to_tsvector(''simple'', left(body, 20000)) FROM {schema}.pages LIMIT 200')
+      FROM ts_stat('SELECT to_tsvector(''simple'', left(body, 20000))
+                      FROM {schema}.pages LIMIT 200')
      WHERE word ~ '^[a-z]{{6,12}}$'
      ORDER BY abs(ndoc - 5), nentry DESC
      LIMIT %s
@@ -69,7 +71,7 @@ async def demo(repository: Path, console: Console) -> int:
             environment,
         )
         _say(console, "Comparing every page of the write model with the view")
-        return await _verify(wiki, store, console)
+        return await _verify(environment, console)
 
 
 async def _caught_up(
@@ -101,17 +103,12 @@ async def _search(store: ViewStore, console: Console) -> None:
             console.print(f"    {result.slug}: {snippet}", markup=False, soft_wrap=True)
 
 
-async def _verify(wiki: ContentManagement, store: ViewStore, console: Console) -> int:
-    with Progress(console=console) as progress:
-        task = progress.add_task("compared", total=None)
-        identical, differences = await compare_pages(
-            wiki, store, lambda pages: progress.advance(task, pages)
-        )
-    if differences:
-        for line in differences:
-            console.print(line, markup=False, style="red")
-        console.print(f"{len(differences)} differences", style="bold red")
+async def _verify(environment: Mapping[str, str], console: Console) -> int:
+    report = await audit(environment, ["fts"])
+    show(report, console)
+    if not report.clean:
         return 1
+    identical = report.views[0].rows["pages"]
     console.print(f"verified: {identical} pages identical in the write model and the search view")
     return 0
 

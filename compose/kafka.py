@@ -154,6 +154,9 @@ class Kafka(Server):
             "transaction.state.log.min.isr": in_sync,
             "share.coordinator.state.topic.replication.factor": replicas,
             "share.coordinator.state.topic.min.isr": in_sync,
+            # A lone broker that hands its partitions over to nobody takes open transactions for
+            # those of deleted topics, and forgets their markers (KAFKA-20734).
+            "controlled.shutdown.enable": "false" if nodes == 1 else "true",
             **self.properties,
         }
 

@@ -8,21 +8,29 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 import psycopg
+from anyio import to_thread
+from eventsourcing.persistence import DataError, IntegrityError
 from psycopg import AsyncConnection
 
-from consumer.parking import Parking
+from consumer.parking import SetAside
 from consumer.store import ViewStore
-from consumer.subscription import Item, Span
+from consumer.subscription import Item, Located, Span
 from consumer.tracking import Move, Tracking
 from consumer.unit_of_work import UnitOfWork
+from producer.wire.endurance import is_transient
 
 REFUSALS = (
     psycopg.DataError,
     psycopg.IntegrityError,
     psycopg.errors.ProgramLimitExceeded,
     UnicodeError,
+    DataError,
+    IntegrityError,
 )
-"""What Postgres says of values that it does not take: the event's fault, not the server's."""
+"""What Postgres, or the library, says of values that it does not take: not the server's fault."""
+
+REFUSED_IN_WRITING = (*REFUSALS, TypeError, ValueError)
+"""And what Python says of values that do not go together, such as times without a zone."""
 
 
 class OnError(StrEnum):
@@ -70,13 +78,6 @@ class _MovedByAnotherError(Exception):
 
 class _RefusedTogetherError(Exception):
     """The database refuses what the batch writes: it is to be found out by which event."""
-
-
-class Located(NamedTuple):
-    """A record of a batch, and the partition that it is in."""
-
-    partition: int
-    item: Item
 
 
 class Applying:
@@ -150,84 +151,106 @@ class _Work:
         self, store: ViewStore, connection: AsyncConnection[Any], on_error: OnError
     ) -> None:
         self._store = store
-        self._parking: Parking = store.parking
         self._connection = connection
         self._on_error = on_error
-        self._parked_originators: set[str] = set()
 
     async def together(self, news: Sequence[Located]) -> int:
         """Apply events in one unit of work; return how many were parked."""
-        await self._find_parked(news)
+        set_aside = await self._store.parking.set_aside(self._connection, news)
         try:
-            return await self._unit(news)
-        except REFUSALS as error:
+            failures = await apply_unit(self._store, self._connection, news, set_aside)
+        except REFUSED_IN_WRITING as error:
             raise _RefusedTogetherError from error
+        return await self._park(failures)
 
     async def one_by_one(self, news: Sequence[Located]) -> int:
         """Apply each event in a unit of its own, so that the one that is refused is found."""
-        await self._find_parked(news)
+        set_aside = await self._store.parking.set_aside(self._connection, news)
         parked = 0
         for located in news:
             try:
                 async with self._connection.transaction():
-                    parked += await self._unit([located])
-            except REFUSALS as error:
-                await self._set_aside(*located, error)
-                parked += 1
+                    failures = await apply_unit(self._store, self._connection, [located], set_aside)
+            except REFUSED_IN_WRITING as error:
+                set_aside.parked.add(located.item.originator_id)
+                failures = [Failure(located, error)]
+            parked += await self._park(failures)
         return parked
 
-    async def _find_parked(self, news: Sequence[Located]) -> None:
-        originators = {item.originator_id for _, item in news if item.event or item.error}
-        if originators:
-            self._parked_originators = await self._parking.parked_among(
-                self._connection, originators
-            )
-
-    async def _unit(self, news: Sequence[Located]) -> int:
-        unit = self._store.view.unit_of_work(self._store.schema)
-        parked = 0
-        concerned = [item for _, item in news if item.event or item.error]
-        originators = {item.originator_id for item in concerned}
-        await unit.read(
-            self._connection, originators, [item.event for item in concerned if item.event]
-        )
-        for partition, item in news:
-            if not item.event and not item.error:
-                continue
-            if item.originator_id in self._parked_originators:
-                await self._parking.park(self._connection, partition, item, None)
-                parked += 1
-                continue
-            try:
-                apply_item(unit, partition, item)
-            except Exception as reason:  # noqa: BLE001 - whatever a policy raises
-                if await self._is_dropped(unit, partition, item):
-                    continue
-                await self._set_aside(partition, item, reason)
-                parked += 1
-        await unit.write(self._connection)
-        return parked
-
-    async def _is_dropped(self, unit: UnitOfWork, partition: int, item: Item) -> bool:
-        if not await self._parking.is_dropped(self._connection, partition, item.record.offset):
-            return False
-        if item.envelope:
-            unit.skip(item.envelope.originator_id, item.envelope.version, partition)
-        return True
-
-    async def _set_aside(self, partition: int, item: Item, reason: Exception) -> None:
-        if self._on_error is OnError.STOP:
-            raise CannotApplyError(partition, item, reason) from reason
-        await self._parking.park(self._connection, partition, item, reason)
-        self._parked_originators.add(item.originator_id)
+    async def _park(self, failures: Sequence[Failure]) -> int:
+        for (partition, item), reason in failures:
+            if reason and self._on_error is OnError.STOP:
+                raise CannotApplyError(partition, item, reason) from reason
+            await self._store.parking.park(self._connection, partition, item, reason)
+        return len(failures)
 
 
-def apply_item(unit: UnitOfWork, partition: int, item: Item) -> None:
+class Failure(NamedTuple):
+    """A record that is not applied."""
+
+    located: Located
+    reason: Exception | None
+    """None if it is behind another one of its aggregate."""
+
+
+async def apply_unit(
+    store: ViewStore,
+    connection: AsyncConnection[Any],
+    news: Sequence[Located],
+    set_aside: SetAside,
+) -> list[Failure]:
+    """Apply events in one unit of work, and return those that the policy can't be applied to."""
+    concerned = [located for located in news if located.item.event or located.item.error]
+    originators = {item.originator_id for _, item in concerned}
+    events = [item.event for _, item in concerned if item.event]
+    unit = store.view.unit_of_work(store.schema)
+    await unit.read(connection, originators, events)
+    if store.view.hosted:
+        failures = await to_thread.run_sync(fold, unit, concerned, set_aside)
+    else:
+        failures = fold(unit, concerned, set_aside)
+    await unit.write(connection)
+    return failures
+
+
+def fold(unit: UnitOfWork, news: Sequence[Located], set_aside: SetAside) -> list[Failure]:
+    """Apply the policy to one event after the other, and return those that it can't be applied to.
+
+    Errors of the database are raised: they are not the policy's.
+    """
+    failures = []
+    for located in news:
+        if located.item.originator_id in set_aside.parked:
+            failures.append(Failure(located, None))
+            continue
+        if set_aside.has_dropped(located):
+            skip_item(unit, located)
+            continue
+        try:
+            apply_item(unit, located)
+        except REFUSALS:
+            raise
+        except Exception as reason:
+            if is_transient(reason):
+                raise
+            failures.append(Failure(located, reason))
+            set_aside.parked.add(located.item.originator_id)
+    return failures
+
+
+def apply_item(unit: UnitOfWork, located: Located) -> None:
     """Apply the policy to one record, or raise what is wrong with it."""
-    if item.error:
-        raise item.error
-    if item.event:
-        unit.apply(item.event, partition)
+    if located.item.error:
+        raise located.item.error
+    if located.item.event:
+        unit.apply(located.item.event, located.place)
+
+
+def skip_item(unit: UnitOfWork, located: Located) -> None:
+    """Let its aggregate go on behind a record that is given up."""
+    envelope = located.item.envelope
+    if envelope:
+        unit.skip(envelope.originator_id, envelope.version, located.place)
 
 
 def _news(batch: Sequence[Span], seen: Mapping[int, Tracking]) -> Iterator[Located]:
@@ -235,17 +258,15 @@ def _news(batch: Sequence[Span], seen: Mapping[int, Tracking]) -> Iterator[Locat
     for span in batch:
         last = seen[span.partition].position
         for item in span.items:
-            if item.envelope is None or item.envelope.position > last:
+            if item.envelope is None or item.error:  # It may lie about its position.
                 yield Located(span.partition, item)
-                last = item.envelope.position if item.envelope else last
+            elif item.envelope.position > last:
+                yield Located(span.partition, item)
+                last = item.envelope.position
 
 
 def _before(error: CannotApplyError, batch: Sequence[Span]) -> Iterator[Span]:
     """Yield the batch as far as it goes without the event that can't be applied."""
     for span in batch:
-        if span.partition != error.partition:
-            yield span
-            continue
-        offset = error.item.record.offset
-        items = [item for item in span.items if item.record.offset < offset]
-        yield span._replace(end=offset, items=items)
+        failing = span.partition == error.partition
+        yield span.before(error.item.record.offset) if failing else span

@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import anyio
 from psycopg import AsyncConnection
 
 from consumer.applying import Applied, Applying, Moved, OnError
-from consumer.store import ViewStore
-from consumer.subscription import Span, Subscription
+from consumer.store import NotReplayableError, ViewStore
+from consumer.subscription import Span, Subscription, Wanted, Wish
 from consumer.tracking import Tracking
 from producer.wire import KafkaSettings, Topics, WireFormat
 from producer.wire.endurance import ahead, enduring, finishing
@@ -43,10 +42,12 @@ class Consumer:
         stuck: float = 300.0,
         instance: str | None = None,
         indexed: bool = True,
+        applying: Applying | None = None,
     ) -> None:
         self.stopped: dict[int, str] = {}
+        self.seen: Mapping[int, Tracking] = {}
         self._store = store
-        self._applying = Applying(store, on_error)
+        self._applying = applying or Applying(store, on_error)
         self._settings = settings
         self._limit = limit
         self._grace = grace
@@ -54,6 +55,17 @@ class Consumer:
         self._instance = instance
         self._indexed = indexed
         self._group = f"{settings.group_prefix}{store.schema}"
+        self._session = (
+            {}
+            if store.view.hosted
+            else {
+                # Commits do not wait for the disk. After a crash of the database the view and its
+                # tracking are both as they were shortly before, and Kafka still has the records.
+                "synchronous_commit": "off",
+                # What a process that stands still has locked goes to its successor.
+                "idle_in_transaction_session_timeout": f"{stuck:.0f}s",
+            }
+        )
 
     async def run(self) -> None:
         """Apply for ever; lost servers are waited out.
@@ -64,15 +76,20 @@ class Consumer:
 
     async def _apply_what_comes(self, alive: Callable[[], None]) -> None:
         partitions = await self._partitions()
-        async with self._store.connected() as connection, self._joined() as subscription:
+        async with (
+            self._store.working(self._session) as connection,
+            self._joined() as subscription,
+        ):
             await self._store.prepare(connection, partitions, indexed=self._indexed)
             alive()
+            self.seen = subscription.seen
             async with ahead(subscription.batches()) as batches:
                 async for batch in batches:
                     seen = dict(subscription.seen)
-                    current = [span for span in batch if span.follows(seen)]
+                    current = [span for part in batch if (span := part.after(seen))]
                     match await self._outcome(connection, current, seen):
                         case Applied() as applied:
+                            subscription.advance(seen, applied.trackings)
                             self._note(subscription, applied)
                         case Moved(trackings):
                             logger.info("the tracking was moved: going on from there")
@@ -97,7 +114,8 @@ class Consumer:
         return outcome
 
     def _note(self, subscription: Subscription, applied: Applied) -> None:
-        subscription.advance(applied.trackings)
+        for tracking in applied.trackings:
+            self.stopped.pop(tracking.partition, None)
         for partition, reason in applied.stopped.items():
             logger.error("partition %d has stopped: %s", partition, reason)
             subscription.stop(partition)
@@ -119,9 +137,9 @@ class Consumer:
             self._store.connected() as placing,
             Subscription.joined(
                 self._group,
-                WireFormat(view.application_name, view.types),
+                WireFormat(view.application_name, view.types, view.mapper),
                 view.wanted,
-                partial(self._place, placing),
+                _Places(self._store, placing),
                 self._settings,
                 limit=self._limit,
                 instance=self._instance,
@@ -129,23 +147,26 @@ class Consumer:
         ):
             yield subscription
 
-    async def _place(
-        self,
-        connection: AsyncConnection[Any],
-        partitions: Collection[int],
-        operators_offsets: Mapping[int, int],
-    ) -> Mapping[int, Tracking]:
-        """Return where to read new partitions from.
 
-        An operator who set the group back wants a replay of those partitions, whole, for a
-        view has no way back to the middle; one who set it forward wants to skip what lies between.
-        """
-        trackings = await self._store.tracking.read(connection, partitions)
-        for partition, offset in operators_offsets.items():
-            if offset < trackings[partition].offset:
-                logger.warning("partition %d: replayed, as its group was set back", partition)
-                await self._store.replay(connection, [partition])
-            elif offset > trackings[partition].offset:
-                logger.warning("partition %d: skipped to offset %d", partition, offset)
-                await self._store.skip(connection, trackings[partition], offset)
-        return await self._store.tracking.read(connection, partitions)
+class _Places:
+    """Where a view is in the partitions of its topic."""
+
+    def __init__(self, store: ViewStore, connection: AsyncConnection[Any]) -> None:
+        self._store = store
+        self._connection = connection
+
+    async def read(self, partitions: Collection[int]) -> Mapping[int, Tracking]:
+        return await self._store.tracking.read(self._connection, partitions)
+
+    async def grant(self, wish: Wish) -> None:
+        match wish.wanted:
+            case Wanted.REPLAY:
+                logger.warning("partition %d: replayed, as its group was set back", wish.partition)
+                try:
+                    await self._store.replay(self._connection, [wish.partition])
+                except NotReplayableError as error:
+                    logger.error("%s", error)  # noqa: TRY400 - the text says it all
+            case Wanted.SKIP:
+                logger.warning("partition %d: skipped to offset %d", wish.partition, wish.offset)
+                seen = await self.read([wish.partition])
+                await self._store.skip(self._connection, seen[wish.partition], wish)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from psycopg import AsyncConnection
 
-from consumer.applying import apply_item
-from consumer.parking import Parked
+from consumer.applying import REFUSED_IN_WRITING, apply_unit
+from consumer.parking import Dropped, Parked, SetAside
 from consumer.store import ViewStore
-from consumer.subscription import Item
+from consumer.subscription import Item, Located
+from consumer.unit_of_work import Place
 from producer.wire import WireFormat
 from producer.wire.terminal import OperatorError, SettingsError
 
@@ -18,7 +20,7 @@ from producer.wire.terminal import OperatorError, SettingsError
 class StillFailingError(OperatorError):
     """A parked event can't be applied yet: it stays parked, and those behind it."""
 
-    def __init__(self, parked: Parked, reason: Exception) -> None:
+    def __init__(self, parked: Parked, reason: Exception | None) -> None:
         super().__init__(
             f"Parked event {parked.id} ({parked.type}, aggregate {parked.originator_id}) still "
             f"can't be applied: {type(reason).__name__}: {reason}"
@@ -33,17 +35,28 @@ class NotFirstError(SettingsError):
     """Only the first parked event of an aggregate can be dropped: the others wait for it."""
 
 
+async def parked_events(store: ViewStore) -> Sequence[Parked]:
+    """Return all parked events, in order."""
+    async with store.connected() as connection:
+        await store.check(connection)
+        return await store.parking.select(connection)
+
+
+async def dropped_events(store: ViewStore) -> Sequence[Dropped]:
+    """Return what was dropped, or skipped, the oldest first."""
+    async with store.connected() as connection:
+        await store.check(connection)
+        return await store.parking.dropped(connection)
+
+
 async def parked_originators(store: ViewStore) -> list[str]:
     """Return the aggregates that have parked events, the longest parked first."""
-    async with store.connected() as connection:
-        parked = await store.parking.select(connection)
-        return list(dict.fromkeys(event.originator_id for event in parked))
+    return _originators(await parked_events(store))
 
 
 async def parked_event(store: ViewStore, event_id: int) -> Parked:
     """Return one parked event. Raises `NotParkedError` with those there are."""
-    async with store.connected() as connection:
-        return _find(await store.parking.select(connection), event_id)
+    return _find(await parked_events(store), event_id)
 
 
 async def retry(store: ViewStore, originator_id: str, wire: WireFormat | None = None) -> int:
@@ -53,20 +66,28 @@ async def retry(store: ViewStore, originator_id: str, wire: WireFormat | None = 
     changed, or `NotParkedError`.
     """
     wire = wire or WireFormat(store.view.application_name, store.view.types)
-    async with store.connected() as connection, connection.transaction():
-        events = await _hold(store, connection, originator_id)
-        items = [Item.of(event.record(), wire, store.view.wanted) for event in events]
-        unit = store.view.unit_of_work(store.schema)
-        await unit.read(connection, {originator_id}, [item.event for item in items if item.event])
-        for parked, item in zip(events, items, strict=True):
-            try:
-                apply_item(unit, parked.partition, item)
-            except Exception as reason:
-                raise StillFailingError(parked, reason) from reason
-        await unit.write(connection)
+    async with _mending(store) as connection:
+        events = await _parked_of(store, connection, originator_id)
+        for parked in events:
+            item = Item.of(parked.record(), wire, store.view.wanted)
+            await _apply(store, connection, parked, Located(parked.partition, item))
         await store.parking.remove(connection, events)
         await store.notify(connection)
         return len(events)
+
+
+async def _apply(
+    store: ViewStore, connection: AsyncConnection[Any], parked: Parked, located: Located
+) -> None:
+    known = await store.parking.set_aside(connection, [located])
+    try:
+        failures = await apply_unit(
+            store, connection, [located], SetAside(parked=set(), dropped=known.dropped)
+        )
+    except REFUSED_IN_WRITING as reason:
+        raise StillFailingError(parked, reason) from reason
+    for failure in failures:
+        raise StillFailingError(parked, failure.reason) from failure.reason
 
 
 async def drop(store: ViewStore, event_id: int, *, by: str, reason: str) -> Parked:
@@ -75,9 +96,9 @@ async def drop(store: ViewStore, event_id: int, *, by: str, reason: str) -> Park
     The events behind it stay parked until they are tried again. Raises `NotParkedError` or
     `NotFirstError`.
     """
-    async with store.connected() as connection, connection.transaction():
+    async with _mending(store) as connection:
         dropped = _find(await store.parking.select(connection), event_id)
-        first, *_ = await _hold(store, connection, dropped.originator_id)
+        first, *_ = await _parked_of(store, connection, dropped.originator_id)
         if first.id != dropped.id:
             raise NotFirstError(
                 f"Event {dropped.id} is behind event {first.id} of the same aggregate: "
@@ -88,25 +109,38 @@ async def drop(store: ViewStore, event_id: int, *, by: str, reason: str) -> Park
         if dropped.originator_version is not None:
             unit = store.view.unit_of_work(store.schema)
             await unit.read(connection, {dropped.originator_id}, [])
-            unit.skip(dropped.originator_id, dropped.originator_version, dropped.partition)
+            place = Place(dropped.partition, dropped.position or 0)
+            unit.skip(dropped.originator_id, dropped.originator_version, place)
             await unit.write(connection)
         return dropped
 
 
-async def _hold(
+@asynccontextmanager
+async def _mending(store: ViewStore) -> AsyncIterator[AsyncConnection[Any]]:
+    """Open a transaction in which consumers do not park more, or apply anything."""
+    async with store.connected() as connection, connection.transaction():
+        await store.check(connection)
+        # A consumer's batch moves the tracking first: either all that it parks is there already,
+        # or it waits for the end of our transaction.
+        await store.tracking.hold(connection)
+        yield connection
+
+
+async def _parked_of(
     store: ViewStore, connection: AsyncConnection[Any], originator_id: str
 ) -> Sequence[Parked]:
-    """Return an aggregate's parked events, and keep consumers from parking more meanwhile."""
-    parked = await store.parking.select(connection, originator_id=originator_id)
-    # A consumer's batch moves the tracking first, so it waits here for the end of our transaction.
-    await store.tracking.lock(connection, {event.partition for event in parked})
+    """Return an aggregate's parked events. Raises `NotParkedError` with those that have some."""
     parked = await store.parking.select(connection, originator_id=originator_id)
     if not parked:
-        others = {event.originator_id for event in await store.parking.select(connection, limit=20)}
+        others = _originators(await store.parking.select(connection))[:20]
         raise NotParkedError(
             f"Nothing of {originator_id} is parked. Parked are: {', '.join(others) or 'none'}."
         )
     return parked
+
+
+def _originators(parked: Sequence[Parked]) -> list[str]:
+    return list(dict.fromkeys(event.originator_id for event in parked))
 
 
 def _find(parked: Sequence[Parked], event_id: int) -> Parked:

@@ -8,16 +8,16 @@ them tried again, or drops the first of them. A drop is recorded for ever, with 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 import msgspec
 from aiokafka import ConsumerRecord
 from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
 
-from consumer.subscription import Item
+from consumer.subscription import Item, Located
 
 CREATE_PARKED: LiteralString = """
     CREATE TABLE {schema}.parked (
@@ -39,8 +39,9 @@ CREATE_PARKED: LiteralString = """
     )
 """
 
+# By hash: what can't be read may have a key of any length, and a B-tree takes no long ones.
 CREATE_PARKED_INDEX: LiteralString = """
-    CREATE INDEX parked_originator ON {schema}.parked (originator_id, id)
+    CREATE INDEX parked_originator ON {schema}.parked USING hash (originator_id)
 """
 
 # A drop has one offset; a skip, which an operator makes with Kafka's own tool, has many.
@@ -67,25 +68,26 @@ INSERT_PARKED: LiteralString = """
     VALUES (%(application)s, %(partition)s, %(record_offset)s, %(position)s, %(originator_id)s,
             %(originator_version)s, %(type)s, %(key)s, %(value)s, %(headers)s, %(reason)s,
             %(traceback)s)
+        ON CONFLICT DO NOTHING
 """
 
-SELECT_PARKED_ORIGINATORS: LiteralString = """
-    SELECT DISTINCT originator_id
+# Both in one question: it is asked for every batch, and hardly ever is there anything.
+SELECT_SET_ASIDE: LiteralString = """
+    SELECT DISTINCT originator_id, NULL::integer, NULL::bigint, NULL::bigint
       FROM {schema}.parked
      WHERE originator_id = ANY(%(originators)s)
+     UNION ALL
+    SELECT NULL, partition, first_offset, last_offset
+      FROM {schema}.dropped
+     WHERE application = %(application)s
+       AND partition = ANY(%(partitions)s)
+       AND last_offset >= %(first_offset)s
 """
 
 SELECT_PARKED: LiteralString = """
     SELECT id, application, partition, record_offset, position, originator_id,
            originator_version, type, key, value, headers, reason, traceback, parked_at
       FROM {schema}.parked
-"""
-
-SELECT_IS_DROPPED: LiteralString = """
-    SELECT EXISTS (
-        SELECT FROM {schema}.dropped
-         WHERE application = %(application)s AND partition = %(partition)s
-           AND %(offset)s BETWEEN first_offset AND last_offset)
 """
 
 DELETE_PARKED: LiteralString = "DELETE FROM {schema}.parked WHERE id = ANY(%(ids)s)"
@@ -98,7 +100,38 @@ INSERT_DROPPED: LiteralString = """
             %(originator_id)s, %(type)s, %(failure)s, %(dropped_by)s, %(reason)s)
 """
 
+SELECT_DROPPED: LiteralString = """
+    SELECT partition, first_offset, last_offset, position, type, originator_id, failure,
+           dropped_by, reason, dropped_at
+      FROM {schema}.dropped
+     WHERE application = %(application)s
+     ORDER BY dropped_at, partition
+"""
+
+COPY_DROPPED: LiteralString = """
+    INSERT INTO {to}.dropped
+    SELECT * FROM {schema}.dropped
+    EXCEPT
+    SELECT * FROM {to}.dropped
+"""
+
 BEHIND = "An earlier event of this aggregate is parked."
+
+
+class SetAside(NamedTuple):
+    """What is known of a batch before it is applied."""
+
+    parked: set[str]
+    """Aggregates that have parked events: what is new of them is parked behind."""
+    dropped: Sequence[tuple[int, range]]
+    """Partitions, and offsets in them that were given up, or skipped."""
+
+    def has_dropped(self, located: Located) -> bool:
+        """Tell whether a record was given up before."""
+        offset = located.item.record.offset
+        return any(
+            located.partition == number and offset in given for number, given in self.dropped
+        )
 
 
 class Parked(msgspec.Struct, frozen=True):
@@ -128,6 +161,23 @@ class Parked(msgspec.Struct, frozen=True):
         )
 
 
+class Dropped(msgspec.Struct, frozen=True):
+    """What was given up for ever: an event that was dropped, or offsets that were skipped."""
+
+    partition: int
+    first_offset: int
+    last_offset: int
+    position: int | None
+    type: str | None
+    originator_id: str | None
+    failure: str | None
+    """Why it could not be applied."""
+    dropped_by: str
+    reason: str
+    """Why it was given up."""
+    dropped_at: datetime
+
+
 class Parking:
     """The parked and the dropped events of one view."""
 
@@ -140,14 +190,35 @@ class Parking:
         for statement in (CREATE_PARKED, CREATE_PARKED_INDEX, CREATE_DROPPED):
             await connection.execute(self._sql(statement))
 
-    async def parked_among(
-        self, connection: AsyncConnection[Any], originators: Collection[str]
-    ) -> set[str]:
-        """Return which of some aggregates have parked events."""
+    async def set_aside(
+        self, connection: AsyncConnection[Any], records: Sequence[Located]
+    ) -> SetAside:
+        """Return what of some records is to be treated otherwise than applied."""
         cursor = await connection.execute(
-            self._sql(SELECT_PARKED_ORIGINATORS), {"originators": list(originators)}
+            self._sql(SELECT_SET_ASIDE),
+            {
+                "application": self._application_name,
+                "originators": list({item.originator_id for _, item in records}),
+                "partitions": list({partition for partition, _ in records}),
+                "first_offset": min((item.record.offset for _, item in records), default=0),
+            },
         )
-        return {originator for (originator,) in await cursor.fetchall()}
+        rows = await cursor.fetchall()
+        return SetAside(
+            {originator for originator, *_ in rows if originator is not None},
+            [(row[1], range(row[2], row[3] + 1)) for row in rows if row[0] is None],
+        )
+
+    async def dropped(self, connection: AsyncConnection[Any]) -> Sequence[Dropped]:
+        """Return what was given up, the oldest first."""
+        cursor = connection.cursor(row_factory=class_row(Dropped))
+        await cursor.execute(self._sql(SELECT_DROPPED), {"application": self._application_name})
+        return await cursor.fetchall()
+
+    async def copy_dropped(self, connection: AsyncConnection[Any], to: str) -> None:
+        """Have another generation know what was given up in this one."""
+        copy = sql.SQL(COPY_DROPPED).format(schema=self._schema, to=sql.Identifier(to))
+        await connection.execute(copy)
 
     async def park(
         self, connection: AsyncConnection[Any], partition: int, item: Item, reason: Exception | None
@@ -173,17 +244,6 @@ class Parking:
                 else "",
             },
         )
-
-    async def is_dropped(
-        self, connection: AsyncConnection[Any], partition: int, offset: int
-    ) -> bool:
-        """Tell whether a record was dropped, or skipped, before."""
-        cursor = await connection.execute(
-            self._sql(SELECT_IS_DROPPED),
-            {"application": self._application_name, "partition": partition, "offset": offset},
-        )
-        row = await cursor.fetchone()
-        return bool(row and row[0])
 
     async def select(
         self,
@@ -228,7 +288,12 @@ class Parking:
     async def record_skip(
         self, connection: AsyncConnection[Any], partition: int, first: int, last: int
     ) -> None:
-        """Record for ever that an operator had the view pass over these offsets."""
+        """Record for ever, and once, that an operator had the view pass over these offsets."""
+        known = [row for row in await self.dropped(connection) if row.partition == partition]
+        if first > last or any(
+            (row.first_offset, row.last_offset) == (first, last) for row in known
+        ):
+            return
         await self._record(
             connection,
             partition=partition,

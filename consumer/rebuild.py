@@ -18,7 +18,8 @@ from psycopg import AsyncConnection, sql
 from consumer.consumer import Consumer
 from consumer.status import read_status
 from consumer.store import ViewMissingError, ViewStore
-from producer.wire import KafkaSettings
+from producer.wire import KafkaSettings, Topics
+from producer.wire.kafka import partitions_of
 from producer.wire.terminal import OperatorError
 
 PROGRESS_SECONDS = 0.3
@@ -26,16 +27,11 @@ LEVEL_SECONDS = 0.02
 BATCH = 20_000
 """A rebuild has the machine to itself: large batches write a page that is edited often once."""
 
-COPY_DROPPED: LiteralString = """
-    INSERT INTO {next}.dropped
-    SELECT * FROM {active}.dropped
-    EXCEPT
-    SELECT * FROM {next}.dropped
-"""
+NEARLY = 1000
+"""With so many offsets left it is time to swap: writers that never pause leave some always."""
 
-# Whoever moves a tracking waits for the end of the swap, and then looks its name up again.
-# Readers do not wait.
-HOLD_TRACKING: LiteralString = "LOCK TABLE {schema}.tracking IN EXCLUSIVE MODE"
+# Of the session: a rebuild that is killed leaves no lock behind.
+TRY_TO_BEGIN: LiteralString = "SELECT pg_try_advisory_lock(hashtext({rebuild}))"
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -56,6 +52,17 @@ class KeptMissingError(OperatorError):
         )
 
 
+class AlreadyRebuildingError(OperatorError):
+    """Somebody else rebuilds the view, or swaps it back."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is being rebuilt already: wait for that, or stop it.")
+
+
+class TopicMissingError(OperatorError):
+    """There is nothing to fill the view from."""
+
+
 class Rebuild:
     """Rebuilds one view. What an interrupted rebuild has filled is gone on with."""
 
@@ -63,6 +70,7 @@ class Rebuild:
         self._active = store
         self._next = store.generation(f"{store.schema}_next")
         self._kept = store.generation(f"{store.schema}_kept")
+        self._aside = store.generation(f"{store.schema}_aside")
         self._settings = settings
 
     async def run(
@@ -71,20 +79,20 @@ class Rebuild:
         """Fill a new generation, make its indexes, and swap.
 
         With `keep` the old generation stays, for `swap_back`. With `anew` what an interrupted
-        rebuild has filled is thrown away first. Raises `ViewMissingError` without an active one.
+        rebuild has filled is thrown away first; so it is if it has another shape. Raises
+        `ViewMissingError` without an active one, and `AlreadyRebuildingError`.
         """
-        async with self._active.connected() as connection, AsyncExitStack() as swap:
+        async with self._begun() as connection, AsyncExitStack() as swap:
             if not await self._active.exists(connection):
                 raise ViewMissingError(self._active.view.name)
-            if anew:
-                await _remove(connection, self._next)
+            await self._prepare_next(connection, anew=anew)
             async with self._filling():
                 await self._caught_up(report)
                 await self._next.create_indexes(connection)
                 await self._caught_up(report)
                 await swap.enter_async_context(connection.transaction())
-                await _hold(connection, self._active)
-                await self._level(connection)
+                await self._active.tracking.hold(connection)
+                await self._level(connection, report)
             await self._swap(connection, keep=keep)
 
     async def swap_back(self) -> None:
@@ -92,16 +100,36 @@ class Rebuild:
 
         Consumers bring it up to date from where it was. Raises `KeptMissingError`.
         """
-        async with self._active.connected() as connection:
+        async with self._begun() as connection:
             if not await self._kept.exists(connection):
                 raise KeptMissingError(self._active.view.name)
             async with connection.transaction():
-                await _hold(connection, self._active)
-                await _hold(connection, self._kept)
-                await _rename(connection, self._active, self._next)
+                await self._active.tracking.hold(connection)
+                await self._active.parking.copy_dropped(connection, self._kept.schema)
+                await _rename(connection, self._active, self._aside)
                 await _rename(connection, self._kept, self._active)
-                await _rename(connection, self._next, self._kept)
+                await _rename(connection, self._aside, self._kept)
                 await self._active.notify(connection)
+
+    @asynccontextmanager
+    async def _begun(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Connect, as the only one who rebuilds the view."""
+        async with self._active.connected() as connection:
+            rebuild = f"rebuild {self._active.schema}"
+            cursor = await connection.execute(self._active.sql(TRY_TO_BEGIN, rebuild=rebuild))
+            if await cursor.fetchone() != (True,):
+                raise AlreadyRebuildingError(self._active.view.name)
+            yield connection
+
+    async def _prepare_next(self, connection: AsyncConnection[Any], *, anew: bool) -> None:
+        topic = Topics.of(self._next.view.application_name, self._settings).events
+        partitions = await partitions_of(topic, self._settings)
+        if not partitions:
+            raise TopicMissingError(f"There is no topic {topic!r} to fill the view from.")
+        if anew or not await self._next.fits(connection, partitions):
+            await _remove(connection, self._next)
+        await self._next.prepare(connection, partitions, indexed=False)
+        await self._active.parking.copy_dropped(connection, self._next.schema)
 
     @asynccontextmanager
     async def _filling(self) -> AsyncIterator[None]:
@@ -117,37 +145,44 @@ class Rebuild:
             status = await read_status(self._next, self._settings)
             progress = Progress(sum(row.offset for row in status), sum(row.gap for row in status))
             report(progress)
-            if status and not progress.gap:
+            if progress.gap <= NEARLY:
                 return
             await anyio.sleep(PROGRESS_SECONDS)
 
-    async def _level(self, connection: AsyncConnection[Any]) -> None:
+    async def _level(
+        self, connection: AsyncConnection[Any], report: Callable[[Progress], None]
+    ) -> None:
         """Wait until the new generation has all that the active one has, which is held."""
-        goal = [row.tracking for row in await self._active.tracking.lock(connection)]
+        goal = {row.tracking for row in await self._active.tracking.progress(connection)}
+        # The active one may follow a topic that is no more, further than this one goes.
+        ends = {row.partition: row.end for row in await read_status(self._next, self._settings)}
         while True:
-            reached = await self._next.tracking.read(connection, range(len(goal)))
-            if all(reached[seen.partition].offset >= seen.offset for seen in goal):
+            reached = await self._next.tracking.read(connection, list(ends))
+            left = [
+                min(seen.offset, ends[seen.partition]) - reached[seen.partition].offset
+                for seen in goal
+                if seen.partition in ends
+            ]
+            report(
+                Progress(
+                    sum(tracking.offset for tracking in reached.values()),
+                    gap := sum(max(0, offsets) for offsets in left),
+                )
+            )
+            if not gap:
                 return
             await anyio.sleep(LEVEL_SECONDS)
 
     async def _swap(self, connection: AsyncConnection[Any], *, keep: bool) -> None:
-        await _hold(connection, self._next)
-        await connection.execute(
-            sql.SQL(COPY_DROPPED).format(
-                active=sql.Identifier(self._active.schema), next=sql.Identifier(self._next.schema)
-            )
-        )
-        await _remove(connection, self._kept)
+        await self._next.tracking.hold(connection)
+        await self._active.parking.copy_dropped(connection, self._next.schema)
         if keep:
+            await _remove(connection, self._kept)
             await _rename(connection, self._active, self._kept)
         else:
             await _remove(connection, self._active)
         await _rename(connection, self._next, self._active)
         await self._active.notify(connection)
-
-
-async def _hold(connection: AsyncConnection[Any], store: ViewStore) -> None:
-    await connection.execute(store.sql(HOLD_TRACKING))
 
 
 async def _remove(connection: AsyncConnection[Any], store: ViewStore) -> None:

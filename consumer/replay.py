@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from consumer.store import NOT_THERE, ViewMissingError, ViewStore
+from consumer.store import ViewStore
 from producer.wire.terminal import SettingsError
 
 
@@ -17,14 +17,11 @@ async def applied_records(
 ) -> dict[int, int]:
     """Return how many records of some partitions, or of all, the view has taken in.
 
-    Raises `ViewMissingError`, or `UnknownPartitionError` with the partitions there are.
+    Raises `ViewMissingError`, `ShapeChangedError`, or `UnknownPartitionError` with those there are.
     """
     async with store.connected() as connection:
-        try:
-            async with connection.transaction():
-                rows = await store.tracking.lock(connection)
-        except NOT_THERE as error:
-            raise ViewMissingError(store.view.name) from error
+        await store.check(connection)
+        rows = await store.tracking.progress(connection)
     known = {row.tracking.partition: row.records for row in rows}
     if unknown := set(partitions or ()) - set(known):
         raise UnknownPartitionError(

@@ -33,8 +33,15 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """How many records the view has taken in."""
     parked: int
     """Events set aside, of all time and not yet retried or dropped."""
+    dropped: int
+    """Offsets given up for ever: dropped events, and what an operator had the view skip."""
     stopped: str | None
     """Why the partition stopped, if it did."""
+
+    @property
+    def end(self) -> int:
+        """The last stable offset, or further: a view may be ahead of a topic that was made anew."""
+        return self.offset + self.gap
 
 
 async def read_status(store: ViewStore, settings: KafkaSettings) -> list[PartitionStatus]:
@@ -58,6 +65,7 @@ async def read_status(store: ViewStore, settings: KafkaSettings) -> list[Partiti
                 await _lag(kafka, partition, row.tracking) if gap else 0.0,
                 row.records,
                 row.parked,
+                row.dropped,
                 row.stopped,
             )
             for partition, end in sorted(ends.items())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, LiteralString, Self
 from uuid import UUID
 
@@ -15,7 +16,8 @@ from eventsourcing.utils import Environment
 from psycopg import AsyncConnection, sql
 
 from consumer.parking import Parking
-from consumer.tracking import Move, Progress, Tracking, TrackingTable
+from consumer.subscription import Wish
+from consumer.tracking import Move, Tracking, TrackingTable
 from consumer.view import View
 from producer.wire import partition_of
 from producer.wire.endurance import connect_arguments
@@ -47,6 +49,17 @@ class PartitionsChangedError(OperatorError):
         )
 
 
+class NotReplayableError(OperatorError):
+    """A replay would record events a second time."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} can't be replayed: it is an application that may record events of its own, "
+            "and they would be recorded, and published, a second time. Follow with a new "
+            "application, under another name, on a database of its own."
+        )
+
+
 class ViewMissingError(OperatorError):
     """No consumer has made the view yet."""
 
@@ -64,10 +77,11 @@ class ViewStore:
     ) -> None:
         self.view = view
         self.schema = schema
-        self.tracking = TrackingTable(schema, view.application_name)
-        self.parking = Parking(schema, view.application_name)
         self._connect = connect
         self._settings = settings
+        self._shape = _fingerprint(view, settings)
+        self.tracking = TrackingTable(schema, view.application_name, self._shape)
+        self.parking = Parking(schema, view.application_name)
 
     @classmethod
     def of(cls, view: View, env: Mapping[str, str]) -> Self:
@@ -84,18 +98,30 @@ class ViewStore:
         """Return the same view in another schema."""
         return type(self)(self.view, self._connect, schema, self._settings)
 
+    def working(
+        self, settings: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+        """Open the connection that batches are applied on."""
+        return self.connected(settings)
+
     @asynccontextmanager
-    async def connected(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Open a connection, and close it at the end."""
+    async def connected(
+        self, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> AsyncIterator[AsyncConnection[Any]]:
+        """Open a connection, with `settings` of its session, and close it at the end."""
+        # Long words that no index takes are a NOTICE each.
+        options = {"client_min_messages": "warning", **settings}
         connection = await AsyncConnection.connect(
             **self._connect,
             autocommit=True,
             application_name=self.view.name,
-            # Long words that no index takes are a NOTICE each.
-            options="-c client_min_messages=warning",
+            options=" ".join(f"-c {name}={value}" for name, value in options.items()),
         )
-        async with connection:
+        try:
             yield connection
+        finally:
+            # The connection's own context would roll back first, and stay open when cancelled.
+            await connection.close()
 
     async def prepare(
         self, connection: AsyncConnection[Any], partitions: int, *, indexed: bool = True
@@ -109,22 +135,32 @@ class ViewStore:
             await connection.execute(
                 "SELECT pg_advisory_xact_lock(hashtext(%s))", [f"prepare {self.schema}"]
             )
-            shape = await self._shape(connection)
-            if shape is None:
+            if not await self.exists(connection):
                 await self._create(connection, partitions)
                 if indexed:
                     await self.create_indexes(connection)
-            elif shape != self._fingerprint:
-                raise ShapeChangedError(self.view.name)
-            elif await self.tracking.count(connection) != partitions:
+            await self.check(connection)
+            if await self.tracking.count(connection) != partitions:
                 raise PartitionsChangedError(self.view.name, partitions)
-        # Without waiting for the disk at commit. After a crash of the database the view and its
-        # tracking are both as they were shortly before, and Kafka still has the records.
-        await connection.execute("SET synchronous_commit = off")
 
     async def exists(self, connection: AsyncConnection[Any]) -> bool:
         """Tell whether the tables have been made."""
-        return await self._shape(connection) is not None
+        return await self.tracking.shape(connection) is not None
+
+    async def fits(self, connection: AsyncConnection[Any], partitions: int) -> bool:
+        """Tell whether the tables are as the code, and the topic, would have them made today."""
+        return (
+            await self.tracking.shape(connection) == self._shape
+            and await self.tracking.count(connection) == partitions
+        )
+
+    async def check(self, connection: AsyncConnection[Any]) -> None:
+        """Raise `ViewMissingError` or `ShapeChangedError` unless the tables are as the code is."""
+        shape = await self.tracking.shape(connection)
+        if shape is None:
+            raise ViewMissingError(self.view.name)
+        if shape != self._shape:
+            raise ShapeChangedError(self.view.name)
 
     async def create_indexes(self, connection: AsyncConnection[Any]) -> None:
         """Create what makes the view quick to read."""
@@ -135,27 +171,12 @@ class ViewStore:
         await self.tracking.create(connection, partitions)
         await self.parking.create(connection)
         await self._execute_all(connection, self.view.create)
-        await connection.execute(
-            self.sql("COMMENT ON TABLE {schema}.tracking IS {shape}", shape=self._fingerprint)
-        )
 
     async def _execute_all(
         self, connection: AsyncConnection[Any], statements: Sequence[LiteralString]
     ) -> None:
         for statement in statements:
             await connection.execute(self.sql(statement, **self._settings))
-
-    async def _shape(self, connection: AsyncConnection[Any]) -> str | None:
-        """Return the fingerprint of the statements that made the tables; None before them."""
-        tracking = sql.Identifier(self.schema, "tracking").as_string()
-        cursor = await connection.execute("SELECT obj_description(to_regclass(%s))", [tracking])
-        row = await cursor.fetchone()
-        return row[0] if row else None
-
-    @property
-    def _fingerprint(self) -> str:
-        shape = (self.view.create, self.view.indexes, sorted(self._settings.items()))
-        return f"shape {sha256(repr(shape).encode()).hexdigest()[:16]}"
 
     def sql(self, statement: LiteralString, **literals: str) -> sql.Composed:
         """Return a statement with the schema, and literals by their names, filled in."""
@@ -196,14 +217,18 @@ class ViewStore:
 
     async def replay(
         self, connection: AsyncConnection[Any], partitions: Collection[int] | None = None
-    ) -> Sequence[Progress]:
-        """Forget what was applied of some partitions, or of all, and return how much that was.
+    ) -> None:
+        """Forget what was applied of some partitions, or of all.
 
         Running consumers find the tracking moved, and start over. What was dropped stays so.
+        Raises `NotReplayableError` for a view that records events of its own.
         """
+        if self.view.hosted:
+            raise NotReplayableError(self.view.name)
         async with connection.transaction():
-            forgotten = await self.tracking.lock(connection, partitions)
-            numbers = [progress.tracking.partition for progress in forgotten]
+            await self.check(connection)
+            await self.tracking.hold(connection)
+            numbers = list(partitions or range(await self.tracking.count(connection)))
             for table in (*self.view.tables, "parked"):
                 await connection.execute(
                     sql.SQL("DELETE FROM {} WHERE partition = ANY(%s)").format(
@@ -213,15 +238,26 @@ class ViewStore:
                 )
             await self.tracking.reset(connection, numbers)
             await self.notify(connection)
-        return forgotten
 
-    async def skip(self, connection: AsyncConnection[Any], seen: Tracking, offset: int) -> None:
-        """Pass over the records of a partition up to an offset, and record that for ever."""
-        move = Move(seen, seen._replace(offset=offset))
+    async def skip(self, connection: AsyncConnection[Any], seen: Tracking, wish: Wish) -> None:
+        """Have records passed over that are not applied yet, and record that for ever.
+
+        They are still read, as far as Kafka has them: the view takes note of their versions.
+        """
+        kept = max(seen.offset, min(wish.first_in_kafka, wish.offset))
+        move = Move(seen, seen._replace(offset=kept))
         async with connection.transaction():
             if await self.tracking.move(connection, [move]):
-                await self.parking.record_skip(connection, seen.partition, seen.offset, offset - 1)
+                await self.parking.record_skip(
+                    connection, seen.partition, seen.offset, wish.offset - 1
+                )
 
     @property
     def _channel(self) -> str:
         return f"{self.schema}_tracking"
+
+
+def _fingerprint(view: View, settings: Mapping[str, str]) -> str:
+    """Return what changes when the view's tables would be made otherwise."""
+    shape = (view.create, view.indexes, sorted(settings.items()))
+    return sha256(repr(shape).encode()).hexdigest()[:16]

@@ -10,15 +10,14 @@ import logging
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
-    Awaitable,
-    Callable,
     Collection,
     Iterable,
     Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager
-from typing import NamedTuple, Self
+from enum import StrEnum
+from typing import NamedTuple, Protocol, Self
 
 import anyio
 from aiokafka import (
@@ -32,26 +31,55 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from consumer.tracking import Tracking
-from consumer.unit_of_work import Event
+from consumer.unit_of_work import Event, Place
 from producer.wire import Envelope, EventTypes, KafkaSettings, Topics, WireError, WireFormat
-from producer.wire.kafka import started
+from producer.wire.kafka import CLOSE_SECONDS, started
 from producer.wire.terminal import OperatorError
 
 logger = logging.getLogger(__name__)
 
 POLL_MS = 500
 MIRROR_SECONDS = 1.0
+HEARTBEAT_MS = 1000
+"""So often a member hears whether others have joined or left."""
+
 METADATA = "position="
-"""What the metadata of our own commits begins with."""
+"""What the metadata of our own commits begins with. Kafka's tool leaves none."""
 
 MAX_POLL_INTERVAL_MS = 30 * 60 * 1000
 """A group member that is silent for longer is put out. The guard makes that harmless."""
 
-IDLE_CHECK_SECONDS = 30.0
-"""With nothing to read for so long, the true ends of the partitions are asked for."""
+CHECK_SECONDS = 30.0
+"""So often each partition must have come on, unless it was at its true end."""
 
-Place = Callable[[Collection[int], Mapping[int, int]], Awaitable[Mapping[int, Tracking]]]
-"""Given new partitions, and the offsets an operator set some of them to, says where to read."""
+
+class Wanted(StrEnum):
+    """What an operator wants who has set the group's offset of a partition."""
+
+    REPLAY = "replay"
+    """It was set back: all of the partition again, for a view has no way back to the middle."""
+    SKIP = "skip"
+    """It was set forward: what lies between is to be passed over."""
+
+
+class Wish(NamedTuple):
+    """What an operator has set the group's offset of a partition to."""
+
+    partition: int
+    offset: int
+    wanted: Wanted
+    first_in_kafka: int
+    """The first offset that Kafka has not deleted."""
+
+
+class Places(Protocol):
+    """Knows where partitions are to be read from."""
+
+    async def read(self, partitions: Collection[int]) -> Mapping[int, Tracking]:
+        """Return the tracking of partitions."""
+
+    async def grant(self, wish: Wish) -> None:
+        """Do what an operator wants. It does no harm to do so again."""
 
 
 class StuckError(TimeoutError):
@@ -91,6 +119,19 @@ class Item(NamedTuple):
         return (self.envelope.originator_id if self.envelope else key).replace("\0", "\\0")
 
 
+class Located(NamedTuple):
+    """A record of a batch, and the partition that it is in."""
+
+    partition: int
+    item: Item
+
+    @property
+    def place(self) -> Place:
+        """Where its event comes from."""
+        envelope = self.item.envelope
+        return Place(self.partition, envelope.position if envelope else 0)
+
+
 class Span(NamedTuple):
     """Consecutive records of one partition. A batch is spans of several partitions."""
 
@@ -101,10 +142,18 @@ class Span(NamedTuple):
     """The offset to go on from."""
     items: Sequence[Item]
 
-    def follows(self, seen: Mapping[int, Tracking]) -> bool:
-        """Tell whether this is what comes next: not so after a seek, or when the owner changed."""
+    def after(self, seen: Mapping[int, Tracking]) -> Span | None:
+        """Return the part of it that comes next: none after a seek, or when the owner changed."""
         tracking = seen.get(self.partition)
-        return tracking is not None and tracking.offset == self.start
+        if tracking is None or not self.start <= tracking.offset < self.end:
+            return None
+        items = [item for item in self.items if item.record.offset >= tracking.offset]
+        return self._replace(start=tracking.offset, items=items)
+
+    def before(self, offset: int) -> Span:
+        """Return the part of it that lies before an offset."""
+        items = [item for item in self.items if item.record.offset < offset]
+        return self._replace(end=offset, items=items)
 
     def moved(self, seen: Tracking) -> Tracking:
         """Return the tracking of the partition after this span."""
@@ -128,7 +177,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         topic: str,
         wire: WireFormat,
         wanted: EventTypes,
-        place: Place,
+        places: Places,
         settings: KafkaSettings,
         limit: int,
     ) -> None:
@@ -138,12 +187,14 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._topic = topic
         self._wire = wire
         self._wanted = wanted
-        self._place = place
+        self._places = places
         self._settings = settings
         self._limit = limit
         self._unplaced: set[int] = set()
         self._fetched: dict[int, int] = {}
         self._mirrored: dict[int, Tracking] = {}
+        self._behind: dict[TopicPartition, int] = {}
+        self._batches_since_check = 0
 
     @classmethod
     @asynccontextmanager
@@ -152,7 +203,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         group: str,
         wire: WireFormat,
         wanted: EventTypes,
-        place: Place,
+        places: Places,
         settings: KafkaSettings,
         *,
         limit: int,
@@ -167,14 +218,14 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             group_id=group,
             group_instance_id=instance,
             session_timeout_ms=settings.session_timeout_ms,
-            heartbeat_interval_ms=settings.session_timeout_ms // 3,
+            heartbeat_interval_ms=min(HEARTBEAT_MS, settings.session_timeout_ms // 3),
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
         )
         topic = Topics.of(wire.application_name, settings).events
-        subscription = cls(consumer, group, topic, wire, wanted, place, settings, limit)
+        subscription = cls(consumer, group, topic, wire, wanted, places, settings, limit)
         async with started(consumer):
             consumer.subscribe([topic], listener=subscription)
             async with anyio.create_task_group() as mirroring:
@@ -183,7 +234,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                     yield subscription
                 finally:
                     mirroring.cancel_scope.cancel()
-                    with anyio.CancelScope(shield=True):
+                    with anyio.move_on_after(CLOSE_SECONDS, shield=True):
                         await subscription._mirror()
 
     async def batches(self) -> AsyncGenerator[Sequence[Span], None]:
@@ -191,7 +242,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
 
         A span without items tells of offsets without records. Raises `StuckError`.
         """
-        idle_since = anyio.current_time()
+        checked_at = anyio.current_time()
         while True:
             if self._unplaced:
                 await self._place_new_partitions()
@@ -199,18 +250,26 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             spans = [
                 self._span(partition.partition, records)
                 for partition, records in fetched.items()
-                if partition.partition not in self._unplaced
+                # What comes between an assignment and its placing is from anywhere.
+                if partition.partition in self._fetched
+                and partition.partition not in self._unplaced
             ]
-            if spans:
-                idle_since = anyio.current_time()
-            elif anyio.current_time() - idle_since > IDLE_CHECK_SECONDS:
-                await self._check_nothing_is_left()
-                idle_since = anyio.current_time()
-            yield spans or [span async for span in self._offsets_without_records()]
+            self._batches_since_check += 1
+            if anyio.current_time() - checked_at > CHECK_SECONDS:
+                await self._check_all_come_on()
+                checked_at = anyio.current_time()
+            brought = {span.partition for span in spans}
+            yield spans + [span async for span in self._offsets_without_records(brought)]
 
-    def advance(self, trackings: Iterable[Tracking]) -> None:
-        """Take note of what is applied."""
-        self.seen.update({tracking.partition: tracking for tracking in trackings})
+    def advance(self, seen: Mapping[int, Tracking], trackings: Iterable[Tracking]) -> None:
+        """Take note of what is applied after what was `seen`.
+
+        Of a partition that went to another member, or was placed anew meanwhile, other things
+        are seen by now.
+        """
+        for tracking in trackings:
+            if self.seen.get(tracking.partition) == seen[tracking.partition]:
+                self.seen[tracking.partition] = tracking
 
     def stop(self, partition: int) -> None:
         """Read no more of a partition, until it is sought, or assigned anew."""
@@ -238,39 +297,71 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._unplaced = {partition.partition for partition in assigned}
 
     async def _place_new_partitions(self) -> None:
-        """Seek every new partition to its tracking."""
+        """Seek every new partition to its tracking, once the wishes of operators are granted."""
         unplaced = set(self._unplaced)
-        trackings = await self._place(unplaced, await self._offsets_set_by_operator(unplaced))
-        await self._check_nothing_is_deleted(trackings.values())
+        begins = await self._consumer.beginning_offsets(list(map(self._partition, unplaced)))
+        for wish in await self._wishes(await self._places.read(unplaced), begins):
+            # What it means is written down before it is done. When it is done, and we are killed
+            # before the next commit, the same offset would seem to mean something else.
+            noted = OffsetAndMetadata(wish.offset, wish.wanted.value)
+            try:
+                await self._consumer.commit({self._partition(wish.partition): noted})
+            except (CommitFailedError, IllegalStateError):
+                return  # It has gone to another member meanwhile.
+            await self._places.grant(wish)
+        trackings = await self._places.read(unplaced)
+        self._check_nothing_is_deleted(trackings, begins)
         if unplaced == self._unplaced:  # No further rebalance meanwhile.
             self._unplaced = set()
             self._mirrored = {}
             self.seek(trackings.values())
+            await self._mirror()
             logger.info("reading %s, partitions %s", self._topic, sorted(unplaced))
 
-    async def _offsets_set_by_operator(self, partitions: Collection[int]) -> dict[int, int]:
-        """Return the group's offsets that are not our own: Kafka's tool clears the metadata."""
+    async def _wishes(
+        self, trackings: Mapping[int, Tracking], begins: Mapping[TopicPartition, int]
+    ) -> list[Wish]:
+        """Return what operators want who have set the group's offsets of partitions."""
         async with started(AIOKafkaAdminClient(**self._settings.client())) as admin:
             committed = await admin.list_consumer_group_offsets(
-                self._group, partitions=[self._partition(number) for number in partitions]
+                self._group, partitions=[self._partition(number) for number in trackings]
             )
-        return {
-            partition.partition: offset
-            for partition, (offset, metadata) in committed.items()
-            if offset >= 0 and not metadata.startswith(METADATA)
+        wishes = []
+        for partition, (offset, metadata) in committed.items():
+            at = trackings[partition.partition].offset
+            if offset < 0 or metadata.startswith(METADATA):
+                continue
+            if metadata in set(Wanted):
+                wanted = Wanted(metadata)
+            elif offset != at:
+                wanted = Wanted.REPLAY if offset < at else Wanted.SKIP
+            else:
+                continue
+            wishes.append(Wish(partition.partition, offset, wanted, begins[partition]))
+        return wishes
+
+    async def _check_all_come_on(self) -> None:
+        """Raise `StuckError` if a partition stands where it stood, short of its end, a check ago.
+
+        That is fair to say only when the client had the time to bring something of each.
+        """
+        if self._batches_since_check <= 2 * len(self.seen):
+            return
+        at = {self._partition(number): seen.offset for number, seen in self.seen.items()}
+        for partition, offset in at.items():
+            if self._behind.get(partition) == offset and partition not in self._consumer.paused():
+                raise StuckError(f"Nothing comes of {partition} after offset {offset}.")
+        ends = await self._consumer.end_offsets(list(at))
+        self._behind = {
+            partition: at[partition] for partition in at if ends[partition] > at[partition]
         }
+        self._batches_since_check = 0
 
-    async def _check_nothing_is_left(self) -> None:
-        partitions = {self._partition(number): at for number, at in self._fetched.items()}
-        ends = await self._consumer.end_offsets(list(partitions))
-        for partition, end in ends.items():
-            stuck = partition not in self._consumer.paused() and end > partitions[partition]
-            if stuck and self._fetched.get(partition.partition) == partitions[partition]:
-                raise StuckError(f"Nothing comes of {partition}, which goes on until {end}.")
-
-    async def _check_nothing_is_deleted(self, trackings: Iterable[Tracking]) -> None:
-        offsets = {self._partition(tracking.partition): tracking.offset for tracking in trackings}
-        for partition, begin in (await self._consumer.beginning_offsets(list(offsets))).items():
+    def _check_nothing_is_deleted(
+        self, trackings: Mapping[int, Tracking], begins: Mapping[TopicPartition, int]
+    ) -> None:
+        offsets = {self._partition(number): seen.offset for number, seen in trackings.items()}
+        for partition, begin in begins.items():
             if begin > offsets[partition]:
                 raise RecordsDeletedError(
                     f"{partition.topic}, partition {partition.partition}: the view has applied the "
@@ -285,9 +376,11 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         items = [Item.of(record, self._wire, self._wanted) for record in records]
         return Span(partition, start, end, items)
 
-    async def _offsets_without_records(self) -> AsyncIterator[Span]:
-        """Yield the offsets that transaction markers take, once the records are all read."""
+    async def _offsets_without_records(self, brought: Collection[int]) -> AsyncIterator[Span]:
+        """Yield the offsets that transaction markers take, of those that `brought` no records."""
         for partition, start in list(self._fetched.items()):
+            if partition in brought:
+                continue
             try:
                 end = await self._consumer.position(self._partition(partition))
             except IllegalStateError:
@@ -299,7 +392,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _mirror_for_ever(self) -> None:
         while True:
             await anyio.sleep(MIRROR_SECONDS)
-            await self._mirror()
+            # A commit that is cancelled goes on inside aiokafka, and nobody takes its error.
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                await self._mirror()
 
     async def _mirror(self) -> None:
         """Commit to the group what the view has applied, with metadata of our own."""

@@ -23,6 +23,7 @@ CREATE_TRACKING: LiteralString = """
         next_offset bigint NOT NULL,
         records bigint NOT NULL DEFAULT 0,
         stopped text,
+        shape text NOT NULL,
         moved_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (application, partition)
     ) WITH (fillfactor = 50)
@@ -30,8 +31,8 @@ CREATE_TRACKING: LiteralString = """
 
 # One row for every partition, so that their number is known to those who wait for a position.
 INSERT_PARTITIONS: LiteralString = """
-    INSERT INTO {schema}.tracking (application, partition, position, next_offset)
-    SELECT %(application)s, partition, 0, 0
+    INSERT INTO {schema}.tracking (application, partition, position, next_offset, shape)
+    SELECT %(application)s, partition, 0, 0, %(shape)s
       FROM generate_series(0, %(partitions)s - 1) AS partition
 """
 
@@ -42,7 +43,8 @@ SELECT_TRACKING: LiteralString = """
        AND partition = ANY(%(partitions)s)
 """
 
-# The guard.
+# The guard. The shape is of the tables beside it: a generation that other code has filled may
+# have the same positions.
 MOVE_TRACKING: LiteralString = """
     UPDATE {schema}.tracking AS tracking
        SET position = moved.position, next_offset = moved.next_offset,
@@ -57,17 +59,14 @@ MOVE_TRACKING: LiteralString = """
        AND tracking.partition = moved.partition
        AND tracking.position = moved.seen_position
        AND tracking.next_offset = moved.seen_offset
+       AND tracking.shape = %(shape)s
 """
 
-# What a replay is about to undo; nobody moves these rows until its transaction has ended.
-LOCK_TRACKING: LiteralString = """
-    SELECT partition, position, next_offset, records
-      FROM {schema}.tracking
-     WHERE application = %(application)s
-       AND (%(partitions)s::integer[] IS NULL OR partition = ANY(%(partitions)s))
-     ORDER BY partition
-       FOR UPDATE
-"""
+# Whoever moves a row waits until the transaction has ended, and then looks the table's name up
+# again. Readers do not wait.
+HOLD_TRACKING: LiteralString = "LOCK TABLE {schema}.tracking IN EXCLUSIVE MODE"
+
+SELECT_SHAPE: LiteralString = "SELECT shape FROM {schema}.tracking LIMIT 1"
 
 SELECT_PROGRESS: LiteralString = """
     SELECT partition, position, next_offset, records,
@@ -75,6 +74,10 @@ SELECT_PROGRESS: LiteralString = """
               FROM {schema}.parked
              WHERE parked.application = tracking.application
                AND parked.partition = tracking.partition),
+           (SELECT coalesce(sum(last_offset - first_offset + 1), 0)::bigint
+              FROM {schema}.dropped
+             WHERE dropped.application = tracking.application
+               AND dropped.partition = tracking.partition),
            stopped
       FROM {schema}.tracking
      WHERE application = %(application)s
@@ -121,20 +124,36 @@ class Progress(NamedTuple):
     records: int
     """How many records the view has taken in."""
     parked: int = 0
+    dropped: int = 0
+    """Offsets that were given up: of dropped events, and of what an operator skipped."""
     stopped: str | None = None
 
 
 class TrackingTable:
-    """The tracking rows of one view for one application."""
+    """The tracking rows of one view for one application.
 
-    def __init__(self, schema: str, application_name: str) -> None:
+    `shape` tells in which shape the code that runs would make the view's tables.
+    """
+
+    def __init__(self, schema: str, application_name: str, shape: str) -> None:
         self._schema = schema
         self._application_name = application_name
+        self._shape = shape
 
     async def create(self, connection: AsyncConnection[Any], partitions: int) -> None:
         """Create the table, and a row for every partition."""
         await connection.execute(self._sql(CREATE_TRACKING))
-        await self._execute(connection, INSERT_PARTITIONS, partitions=partitions)
+        await self._execute(connection, INSERT_PARTITIONS, partitions=partitions, shape=self._shape)
+
+    async def shape(self, connection: AsyncConnection[Any]) -> str | None:
+        """Return the shape that the view's tables were made in; None before they are made."""
+        table = sql.Identifier(self._schema, "tracking").as_string()
+        cursor = await connection.execute("SELECT to_regclass(%s) IS NOT NULL", [table])
+        if await cursor.fetchone() != (True,):
+            return None
+        cursor = await connection.execute(self._sql(SELECT_SHAPE))
+        row = await cursor.fetchone()
+        return str(row[0]) if row else None
 
     async def read(
         self, connection: AsyncConnection[Any], partitions: Collection[int]
@@ -158,19 +177,13 @@ class TrackingTable:
             offsets=[move.to.offset for move in moves],
             records=[move.records for move in moves],
             stopped=[move.stopped for move in moves],
+            shape=self._shape,
         )
         return int(cursor.rowcount) == len(moves)
 
-    async def lock(
-        self, connection: AsyncConnection[Any], partitions: Collection[int] | None = None
-    ) -> Sequence[Progress]:
-        """Return rows, of all partitions if none are named, and keep them from being moved."""
-        cursor = await self._execute(
-            connection,
-            LOCK_TRACKING,
-            partitions=None if partitions is None else list(partitions),
-        )
-        return [Progress(Tracking(*row[:3]), row[3]) for row in await cursor.fetchall()]
+    async def hold(self, connection: AsyncConnection[Any]) -> None:
+        """Keep everybody else from moving any row until the transaction ends."""
+        await connection.execute(self._sql(HOLD_TRACKING))
 
     async def progress(self, connection: AsyncConnection[Any]) -> Sequence[Progress]:
         """Return how far each partition is."""

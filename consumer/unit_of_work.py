@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from eventsourcing.domain import DomainEventProtocol
 from psycopg import AsyncConnection
 
 Event = DomainEventProtocol[Any]
+
+
+class Place(NamedTuple):
+    """Where an event comes from."""
+
+    partition: int
+    position: int
 
 
 class UnitOfWork(Protocol):
@@ -26,14 +33,14 @@ class UnitOfWork(Protocol):
     ) -> None:
         """Read whatever the policy will need for these events, of these aggregates."""
 
-    def apply(self, event: Event, partition: int) -> None:
-        """Apply the policy to one event of a partition. When it raises, nothing has changed.
+    def apply(self, event: Event, place: Place) -> None:
+        """Apply the policy to one event. When it raises, nothing has changed.
 
         Every row belongs to the partition of the events that made it: so a single partition
         can be replayed.
         """
 
-    def skip(self, originator_id: str, version: int, partition: int) -> None:
+    def skip(self, originator_id: str, version: int, place: Place) -> None:
         """Take note that an event is dropped: the next one of its aggregate follows it."""
 
     async def write(self, connection: AsyncConnection[Any]) -> None:

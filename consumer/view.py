@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import LiteralString
+from typing import Any, LiteralString
+
+from eventsourcing.persistence import Mapper
 
 from consumer.unit_of_work import UnitOfWork
 from producer.wire import EventTypes
@@ -30,5 +32,10 @@ class View:
     """Returns what one batch reads and writes, in the schema given."""
     indexes: Sequence[LiteralString] = ()
     """Statements that create what makes it quick to read. A rebuild runs them last."""
+    mapper: Mapper[Any] | None = None
+    """The application's own, with its key: where the events are encrypted."""
+    hosted: bool = False
+    """It is a class of the library, whose policy does input and output of its own, in a worker
+    thread, and may record events of its own: so it can't be replayed."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """What shapes the tables, with defaults: `language` is set by `FTS_LANGUAGE`, for one."""

@@ -10,6 +10,7 @@ from types import ModuleType
 import typer
 
 import consumer
+from consumer.audit import Audit
 from consumer.view import View
 from producer.wire.terminal import SettingsError
 
@@ -29,6 +30,18 @@ def view_commands() -> list[typer.Typer]:
     """Return the commands that views bring with them, as `COMMANDS`."""
     found = (getattr(folder, "COMMANDS", None) for folder in _folders())
     return [commands for commands in found if commands]
+
+
+def audit_of(view: View) -> Audit | None:
+    """Return the audit that a view brings with it, as `AUDIT`; None if it brings none."""
+    return next(
+        (
+            getattr(folder, "AUDIT", None)
+            for folder in _folders()
+            if getattr(folder, "VIEW", None) is view
+        ),
+        None,
+    )
 
 
 def _folders() -> list[ModuleType]:

@@ -87,3 +87,22 @@ def environment(
         "KAFKA_GROUP_PREFIX": f"{token}.",
         **postgres_environment(postgres, databases),
     }
+
+
+@pytest.fixture(scope="session")
+def shared_database(portal: BlockingPortal, postgres: Postgres) -> Iterator[str]:
+    """One database for all tests that need no Kafka: to make one takes longer than they do."""
+    dbname = f"shared_{uuid.uuid4().hex[:10]}"
+    portal.call(postgres.create_database, dbname)
+    yield dbname
+    portal.call(postgres.drop_database, dbname)
+
+
+@pytest.fixture
+def schemas(postgres: Postgres, shared_database: str, token: str) -> dict[str, str]:
+    """The settings of views in schemas of this test's own."""
+    views = ("FTS", "ACTIVITY")
+    return {
+        **postgres_environment(postgres, dict.fromkeys(views, shared_database)),
+        **{f"{view}_POSTGRES_SCHEMA": f"{token}_{view.lower()}" for view in views},
+    }

@@ -1,23 +1,25 @@
 """The way from the wiki to its search view: the whole of it, or with no Kafka between."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from typing import Any, LiteralString, ParamSpec, Self, TypeVar
 from uuid import UUID
 
 import anyio
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from anyio import to_thread
 from anyio.abc import TaskGroup
 from psycopg import AsyncConnection, sql
 
+from consumer.applying import Applied, Applying, Moved, OnError
 from consumer.consumer import Consumer
 from consumer.fts import VIEW
 from consumer.fts.policy import PageInfo
+from consumer.store import ViewStore
 from consumer.subscription import Item, Span
-from consumer.tracking import Tracking
-from consumer.view import Applied, Moved, ViewStore
+from consumer.tracking import Progress, Tracking
+from consumer.view import View
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page, Slug
 from producer.outbox import outbox_of
@@ -30,13 +32,19 @@ ROOT = Path(__file__).parents[1]
 SECONDS = 30.0
 """Whatever is waited for longer will not come."""
 
+LISTENERS: LiteralString = """
+    SELECT FROM pg_stat_activity
+     WHERE datname = current_database() AND pid != pg_backend_pid()
+       AND state = 'idle' AND query NOT LIKE 'LISTEN%%'
+"""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def pages_of(wiki: ContentManagement) -> list[PageInfo]:
     """Return what the view must have of each page of the write model."""
-    pages = (cast("Page", wiki.repository.get(e.page_id)) for e in wiki.page_log.get())
+    pages: list[Page] = [wiki.repository.get(logged.page_id) for logged in wiki.page_log.get()]
     return sorted(PageInfo(p.id, p.version, p.slug, p.title, p.body) for p in pages)
 
 
@@ -91,7 +99,7 @@ class Part:
 
 
 class Pipeline(anyio.AsyncContextManagerMixin):
-    """The wiki, a relay, and some consumers of the search view, on real servers.
+    """The wiki, a relay, and some consumers of a view, on real servers.
 
     An error of one of them ends the context.
     """
@@ -99,12 +107,19 @@ class Pipeline(anyio.AsyncContextManagerMixin):
     wiki: ContentManagement
     relay: Part
 
-    def __init__(self, environment: Mapping[str, str], *, consumers: int = 1) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        consumers: int = 1,
+        relay: bool = True,
+        view: View = VIEW,
+    ) -> None:
         self.environment = dict(environment)
         self.settings = KafkaSettings.from_env(self.environment)
-        self.store = ViewStore.of(VIEW, self.environment)
+        self.store = ViewStore.of(view, self.environment)
         self.consumers: list[Part] = []
-        self._wanted_consumers = consumers
+        self._wanted = (consumers, relay)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
@@ -114,8 +129,10 @@ class Pipeline(anyio.AsyncContextManagerMixin):
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks: TaskGroup = tasks
-                self.start_relay()
-                for _ in range(self._wanted_consumers):
+                consumers, relay = self._wanted
+                if relay:
+                    self.start_relay()
+                for _ in range(consumers):
                     self.start_consumer()
                 yield self
                 tasks.cancel_scope.cancel()
@@ -127,15 +144,15 @@ class Pipeline(anyio.AsyncContextManagerMixin):
         """Start a relay, which fences an earlier one off."""
         self.relay = self._start(Relay(self._outbox, self._wire, self.settings).run)
 
-    def start_consumer(self, *, limit: int = 5000) -> Part:
+    def start_consumer(self, consumer: Consumer | None = None) -> Part:
         """Start one more consumer."""
-        part = self._start(self.consumer(limit=limit).run)
+        part = self._start((consumer or self.consumer()).run)
         self.consumers.append(part)
         return part
 
-    def consumer(self, *, limit: int = 5000) -> Consumer:
-        """Return a consumer that does not run yet."""
-        return Consumer(self.store, self.settings, limit=limit)
+    def consumer(self, **options: Any) -> Consumer:
+        """Return a consumer that does not run yet, and that has no time to finish when killed."""
+        return Consumer(self.store, self.settings, **{"grace": 0, **options})
 
     async def do(self, command: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a command of the wiki in a worker thread."""
@@ -183,6 +200,11 @@ class Pipeline(anyio.AsyncContextManagerMixin):
             every = range(self.settings.topic_partitions)
             return dict(await self.store.tracking.read(connection, every))
 
+    async def progress(self) -> Sequence[Progress]:
+        """Return the whole tracking row of each partition."""
+        async with self.store.connected() as connection:
+            return await self.store.tracking.progress(connection)
+
     async def _is_published(self) -> bool:
         status = await read_relay_status(self._outbox, self._wire, self.settings)
         return status.position == status.head
@@ -191,7 +213,7 @@ class Pipeline(anyio.AsyncContextManagerMixin):
         trackings = await self.trackings()
         return {n: tracking.offset for n, tracking in trackings.items()} == await self.ends()
 
-    def _last_positions(self) -> dict[UUID, int]:
+    def _last_positions(self) -> dict[UUID | str, int]:
         notifications = self.wiki.recorder.select_notifications(1, 1_000_000)
         count = self.settings.topic_partitions
         last = {
@@ -207,7 +229,7 @@ class Pipeline(anyio.AsyncContextManagerMixin):
 
 
 class Shortcut(anyio.AsyncContextManagerMixin):
-    """A wiki in memory, and its search view in Postgres, with no Kafka between.
+    """A wiki in memory, and a view of it in Postgres, with no Kafka between.
 
     What Kafka would bring is made from the wiki's notifications by the same wire format.
     """
@@ -216,11 +238,11 @@ class Shortcut(anyio.AsyncContextManagerMixin):
 
     connection: AsyncConnection[Any]
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], view: View = VIEW) -> None:
         self.wiki = ContentManagement({"MAX_BODY_BYTES": "4000000", "MAX_DIFF_BYTES": "9000000"})
-        self.store = ViewStore.of(VIEW, environment)
+        self.store = ViewStore.of(view, environment)
         self._writing = WireFormat("ContentManagement", EventTypes(), self.wiki.mapper)
-        self._reading = WireFormat("ContentManagement", VIEW.types)
+        self._reading = WireFormat("ContentManagement", view.types)
         self._position = 0
         self._topic: list[list[Item]] = [[] for _ in range(self.partitions)]
 
@@ -235,29 +257,70 @@ class Shortcut(anyio.AsyncContextManagerMixin):
         return dict(await self.store.tracking.read(self.connection, range(self.partitions)))
 
     def batch(self, seen: Mapping[int, Tracking]) -> list[Span]:
-        """Return what a consumer would fetch that goes on from what it has seen."""
-        self._relay()
+        """Return what a consumer fetches that goes on from what it has seen."""
+        self.relay()
         return [
             Span(partition, start, len(items), items[start:])
             for partition, items in enumerate(self._topic)
             if len(items) > (start := seen[partition].offset)
         ]
 
-    async def catch_up(self) -> Applied | Moved:
+    async def catch_up(self, on_error: OnError = OnError.PARK) -> Applied | Moved:
         """Apply all that the wiki has."""
         seen = await self.seen()
-        return await self.store.apply(self.connection, self.batch(seen), seen)
+        return await Applying(self.store, on_error).apply(self.connection, self.batch(seen), seen)
 
     async def pages(self) -> list[PageInfo]:
         """Return the rows of the view."""
         return await select_pages(self.store)
 
-    def _relay(self) -> None:
+    async def sql(self, statement: LiteralString) -> None:
+        """Change the view behind everybody's back."""
+        await self.connection.execute(self.store.sql(statement))
+
+    def partition(self, originator_id: UUID) -> int:
+        """Return the partition of an aggregate."""
+        return partition_of(str(originator_id).encode(), self.partitions)
+
+    async def listened(self) -> None:
+        """Wait until somebody else waits for a notification of the view's database."""
+        await until(self._is_listened)
+
+    async def _is_listened(self) -> bool:
+        cursor = await self.connection.execute(LISTENERS)
+        return cursor.rowcount > 0
+
+    def offered(self) -> dict[int, int]:
+        """Return how many records there are in each partition."""
+        return {partition: len(items) for partition, items in enumerate(self._topic)}
+
+    async def progress(self) -> Sequence[Progress]:
+        """Return the whole tracking row of each partition."""
+        return await self.store.tracking.progress(self.connection)
+
+    async def records(self) -> dict[int, int]:
+        """Return how many records of each partition the view has taken in."""
+        return {row.tracking.partition: row.records for row in await self.progress()}
+
+    def relay(self) -> None:
+        """Put what is new of the wiki into the topic."""
         for notification in self.wiki.recorder.select_notifications(self._position + 1, 10_000):
-            record = self._writing.to_record(notification)
-            envelope = self._reading.envelope(record.key, record.headers)
-            wanted = envelope.type in VIEW.wanted
-            event = self._reading.to_event(envelope, record.value) if wanted else None
-            items = self._topic[partition_of(record.key, self.partitions)]
-            items.append(Item(len(items), envelope, event, None))
+            key, value, headers, timestamp = self._writing.to_record(notification)
+            self.put(key, value, headers, timestamp)
             self._position = notification.id
+
+    def put(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]],
+        timestamp: int | None = None,
+    ) -> int:
+        """Put a record into the topic, as anybody could; return its partition."""
+        partition = partition_of(key or b"", self.partitions)
+        items = self._topic[partition]
+        record = ConsumerRecord(
+            "topic", partition, len(items), timestamp, 0, key, value, 0, 0, 0, headers
+        )
+        items.append(Item.of(record, self._reading, self.store.view.wanted))
+        return partition

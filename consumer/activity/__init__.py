@@ -4,7 +4,8 @@ Its counters are updated by addition. So an event that is lost or applied twice 
 and that makes it the view to test a pipeline with.
 """
 
+from consumer.activity.audit import audit as AUDIT  # noqa: N812 - found by this name
 from consumer.activity.commands import COMMANDS
 from consumer.activity.view import VIEW
 
-__all__ = ["COMMANDS", "VIEW"]
+__all__ = ["AUDIT", "COMMANDS", "VIEW"]

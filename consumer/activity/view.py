@@ -10,7 +10,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, sql
 
-from consumer.unit_of_work import Event
+from consumer.unit_of_work import Event, Place
 from consumer.view import View
 from producer.contentmanagement.domainmodel import Page
 from producer.published import CONTENT_MANAGEMENT
@@ -134,15 +134,17 @@ class ActivityUnitOfWork:
     ) -> None:
         """Read nothing."""
 
-    def apply(self, event: Event, partition: int) -> None:
+    def apply(self, event: Event, place: Place) -> None:
         """Add one edit."""
         assert isinstance(event, Page.Event)  # noqa: S101 - the view wants no others
+        if event.timestamp.tzinfo is None:
+            raise ValueError("the time of the event has no time zone")
         change = type(event).__name__
         self._changes.append(
             Change(
                 event.originator_id,
                 event.originator_version,
-                partition,
+                place.partition,
                 event.user_id,
                 change,
                 event.timestamp,
@@ -152,7 +154,7 @@ class ActivityUnitOfWork:
             if hasattr(event, name):
                 self._names.setdefault(event.originator_id, {})[name] = getattr(event, name)
 
-    def skip(self, originator_id: str, version: int, partition: int) -> None:
+    def skip(self, originator_id: str, version: int, place: Place) -> None:
         """Nothing follows from a dropped event here."""
 
     async def write(self, connection: AsyncConnection[Any]) -> None:

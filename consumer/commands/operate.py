@@ -12,9 +12,12 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from consumer.applying import OnError
 from consumer.commands.output import AsJson, Yes, confirm, show
@@ -195,7 +198,7 @@ def rebuild(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.speed:,.0f}/s"),
+        _RateColumn(),
         TimeRemainingColumn(),
     ) as bar:
         task = bar.add_task(f"rebuilding {view}", total=None)
@@ -209,6 +212,14 @@ def rebuild(
         typer.echo("interrupted: the next rebuild goes on from here", err=True)
         raise typer.Exit(130)
     typer.echo(f"{view}: the new generation is active")
+
+
+class _RateColumn(ProgressColumn):
+    """How fast it goes; nothing is known of that before the second report."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate."""
+        return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
 
 
 async def _finished(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Annotated
@@ -13,10 +12,16 @@ import msgspec
 import typer
 
 from consumer.commands.output import AsJson, Yes, confirm, show
-from consumer.mending import StillFailingError, parked_event, parked_originators
+from consumer.mending import (
+    StillFailingError,
+    dropped_events,
+    parked_event,
+    parked_events,
+    parked_originators,
+)
 from consumer.mending import drop as drop_event
 from consumer.mending import retry as retry_aggregate
-from consumer.parking import Parked
+from consumer.parking import Dropped, Parked
 from consumer.store import ViewStore
 from consumer.views import view_named
 from producer.wire.endurance import run
@@ -51,8 +56,17 @@ def list_parked(view: ViewName = "fts", as_json: AsJson = False) -> None:
 
     Example: python -m consumer parked list
     """
-    rows = run(lambda: _select(_store(view))) or []
+    rows = run(lambda: parked_events(_store(view))) or []
     show([_line(event) for event in rows], ParkedLine, as_json=as_json)
+
+
+@COMMANDS.command("dropped")
+def list_dropped(view: ViewName = "fts", as_json: AsJson = False) -> None:
+    """List what was given up for ever: dropped events, and offsets skipped with Kafka's tool.
+
+    Example: python -m consumer parked dropped
+    """
+    show(run(lambda: dropped_events(_store(view))) or [], Dropped, as_json=as_json)
 
 
 @COMMANDS.command("show")
@@ -86,6 +100,8 @@ def retry(
         raise typer.BadParameter("say either --aggregate ID or --all")
     store = _store(view)
     aggregates = [aggregate] if aggregate else run(lambda: parked_originators(store)) or []
+    if not aggregates:
+        typer.echo(f"nothing of {view} is parked")
     failed = 0
     for originator_id in aggregates:
         try:
@@ -120,11 +136,6 @@ def drop(
     who = by or getpass.getuser()
     run(lambda: drop_event(store, event_id, by=who, reason=reason))
     typer.echo(f"event {event_id} is dropped; those behind it wait for: parked retry")
-
-
-async def _select(store: ViewStore) -> Sequence[Parked]:
-    async with store.connected() as connection:
-        return await store.parking.select(connection)
 
 
 def _line(event: Parked) -> ParkedLine:

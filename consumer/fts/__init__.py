@@ -4,7 +4,8 @@
 the recorders in `postgres` and `sqlite`), the async consumer in the unit of work of `view`.
 """
 
+from consumer.fts.audit import audit as AUDIT  # noqa: N812 - found by this name
 from consumer.fts.commands import COMMANDS
 from consumer.fts.view import VIEW
 
-__all__ = ["COMMANDS", "VIEW"]
+__all__ = ["AUDIT", "COMMANDS", "VIEW"]

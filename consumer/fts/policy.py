@@ -41,7 +41,7 @@ def policy(event: Event, page: PageInfo | None) -> PageInfo | None:
             return page._replace(version=version + 1, slug=event.slug)
         case Page.BodyUpdated(), PageInfo():
             return page._replace(version=version + 1, body=apply_diff(page.body, event.diff))
+        case (Page.Created(), PageInfo()) | (_, None):
+            raise OutOfOrderError(event, version)
         case _, PageInfo():  # An event that the search does not show.
             return page._replace(version=version + 1)
-        case _:
-            raise OutOfOrderError(event, version)

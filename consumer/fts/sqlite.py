@@ -118,7 +118,8 @@ def web_search_to_fts5(query: str) -> str:
     result is empty: FTS5 can't answer what is only to be left out.
     """
     alternatives: list[tuple[list[str], list[str]]] = [([], [])]
-    for term in TERM.finditer(query.replace("\0", " ")):
+    storable = query.replace("\0", " ").encode(errors="replace").decode()
+    for term in TERM.finditer(storable):
         text = term["word"] if term["phrase"] is None else term["phrase"]
         if term["word"] == "OR" and not term["without"]:
             alternatives.append(([], []))

@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg import AsyncConnection, sql
 
 from consumer.fts.policy import PageInfo, policy
-from consumer.unit_of_work import Event
+from consumer.unit_of_work import Event, Place
 from consumer.view import View
 from producer.contentmanagement.domainmodel import Page
 from producer.published import CONTENT_MANAGEMENT
@@ -27,12 +27,12 @@ CREATE_DOCUMENT: LiteralString = """
     CREATE FUNCTION {schema}.document(title text, body text) RETURNS tsvector
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
     DECLARE
+        titled tsvector := setweight(to_tsvector({language}, title), 'A');
         indexed integer := length(body);
     BEGIN
         LOOP
             BEGIN
-                RETURN setweight(to_tsvector({language}, title), 'A')
-                    || setweight(to_tsvector({language}, left(body, indexed)), 'B');
+                RETURN titled || setweight(to_tsvector({language}, left(body, indexed)), 'B');
             EXCEPTION WHEN program_limit_exceeded THEN
                 indexed := indexed * 4 / 5;
             END;
@@ -96,17 +96,17 @@ class PagesUnitOfWork:
         await cursor.execute(self._sql(SELECT_PAGES), [ids])
         self._pages = {row[0]: PageInfo(*row) async for row in cursor}
 
-    def apply(self, event: Event, partition: int) -> None:
+    def apply(self, event: Event, place: Place) -> None:
         """Apply the policy to the page of the event."""
         changed = policy(event, self._pages.get(event.originator_id))
         if changed:
-            self._change(changed, partition)
+            self._change(changed, place.partition)
 
-    def skip(self, originator_id: str, version: int, partition: int) -> None:
+    def skip(self, originator_id: str, version: int, place: Place) -> None:
         """Let the page go on behind a dropped event."""
         for page in map(self._pages.get, _uuids([originator_id])):
             if page and page.version + 1 == version:
-                self._change(page._replace(version=version), partition)
+                self._change(page._replace(version=version), place.partition)
 
     def _change(self, page: PageInfo, partition: int) -> None:
         self._pages[page.id] = page

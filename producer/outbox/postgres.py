@@ -16,6 +16,7 @@ Nothing is locked, so no writer ever waits for a reader.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString, Self
@@ -28,6 +29,8 @@ from psycopg import sql
 
 from producer.wire.endurance import connect_arguments
 from producer.wire.terminal import OperatorError
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
 """How long to wait for a NOTIFY before looking anyway: a pooler may swallow it."""
@@ -57,8 +60,10 @@ SELECT_WRITERS: LiteralString = """
 
 TURN_MS = "5000"
 TURN_PING_SECONDS = 1.0
+TURN_POLL_SECONDS = 0.5
 
-WAIT_FOR_TURN: LiteralString = "SELECT pg_advisory_lock({table_name}::regclass::oid::bigint)"
+# Not the one that waits: a statement that runs for hours keeps vacuum from removing anything.
+TRY_TURN: LiteralString = "SELECT pg_try_advisory_lock({table_name}::regclass::oid::bigint)"
 KEEP_TURN_FOR: LiteralString = "SELECT set_config('idle_session_timeout', %s, false)"
 
 SELECT_HEAD: LiteralString = "SELECT coalesce(max(notification_id), 0) FROM {table}"
@@ -114,7 +119,7 @@ class PostgresOutbox:
 
     async def head(self) -> int:
         """Return the highest position there is; 0 when there is none."""
-        async with await self._open() as connection:
+        async with self._connected() as connection:
             cursor = await connection.execute(self._sql(SELECT_HEAD))
             row = await cursor.fetchone()
             return int(row[0]) if row else 0
@@ -125,7 +130,7 @@ class PostgresOutbox:
         Raises `UnfitOutboxError` for a table that can't be read safely, and psycopg's
         `OperationalError` when the connection is lost: begin again after the last position.
         """
-        async with await self._open() as connection:
+        async with self._connected() as connection:
             await self._check(connection)
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
             proven = after  # Up to here, a position that is missing stays missing.
@@ -149,18 +154,24 @@ class PostgresOutbox:
         seconds, as it is when the process is killed, stopped, or cut off. Raises psycopg's
         `OperationalError`, in the body, when the turn is lost.
         """
-        async with await self._open() as connection:
-            await connection.execute(self._sql(WAIT_FOR_TURN))
+        async with self._connected() as connection:
+            await self._await_turn(connection)
             await connection.execute(self._sql(KEEP_TURN_FOR), [TURN_MS])
             async with anyio.create_task_group() as keeping:
                 keeping.start_soon(_keep_turn, connection)
                 yield
                 keeping.cancel_scope.cancel()
 
-    async def _open(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
-        return await psycopg.AsyncConnection.connect(
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        connection = await psycopg.AsyncConnection.connect(
             **self._connect, autocommit=True, application_name="outbox"
         )
+        try:
+            yield connection
+        finally:
+            # The connection's own context would roll back first, and stay open when cancelled.
+            await connection.close()
 
     def _sql(self, statement: LiteralString) -> sql.Composed:
         return sql.SQL(statement).format(**self._names)
@@ -170,6 +181,18 @@ class PostgresOutbox:
         for (reason,) in await cursor.fetchall():
             if reason:
                 raise UnfitOutboxError(f"The outbox can't be read safely: {reason}.")
+
+    async def _await_turn(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        told = False
+        while not await self._has_turn(connection):
+            if not told:
+                logger.info("another relay publishes: waiting for its end")
+            told = True
+            await anyio.sleep(TURN_POLL_SECONDS)
+
+    async def _has_turn(self, connection: psycopg.AsyncConnection[Any]) -> bool:
+        cursor = await connection.execute(self._sql(TRY_TURN))
+        return await cursor.fetchone() == (True,)
 
     async def _select(
         self, connection: psycopg.AsyncConnection[Any], after: int

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import anyio
 
 from producer.outbox import Outbox
-from producer.relay.publisher import Publisher
+from producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Publisher
 from producer.wire import KafkaSettings, Record, WireFormat
 from producer.wire.endurance import ahead, enduring, finishing
 from producer.wire.terminal import OperatorError
@@ -26,6 +26,8 @@ class Relay:
 
     `grace` is how many seconds a batch in hand has to finish when the relay is told to stop;
     a batch that takes longer than `stuck` seconds means that the client is: it is started again.
+    That must be sooner than the broker would abort its transaction: the relay would take it for
+    the work of another one, and end.
     """
 
     def __init__(
@@ -35,8 +37,10 @@ class Relay:
         settings: KafkaSettings,
         *,
         grace: float = 10.0,
-        stuck: float = 60.0,
+        stuck: float = TRANSACTION_TIMEOUT_MS / 1000 * 2 / 3,
     ) -> None:
+        self.position = 0
+        """Up to where this relay has published, or found published."""
         self._outbox = outbox
         self._wire = wire
         self._settings = settings
@@ -47,14 +51,14 @@ class Relay:
         """Publish for ever; lost servers are waited out.
 
         Raises `PositionAheadError`, `TopicUnfitError`, `UnfitOutboxError`, `WireError` or
-        aiokafka's `ProducerFenced`: what only a person can settle.
+        aiokafka's `ProducerFenced`, in an exception group: what only a person can settle.
         """
         await enduring(f"relay of {self._wire.application_name}", self._publish_what_comes)
 
     async def _publish_what_comes(self, alive: Callable[[], None]) -> None:
         name = self._wire.application_name
         async with self._outbox.turn(), Publisher.connected(name, self._settings) as publisher:
-            position = await self._position(publisher)
+            position = self.position = await self._position(publisher)
             logger.info("publishing after position %d", position)
             alive()
             async with ahead(self._records(position)) as batches:
@@ -62,6 +66,7 @@ class Relay:
                     async with finishing(self._grace):
                         with anyio.fail_after(self._stuck):
                             await publisher.publish(records, reached)
+                    self.position = reached
                     alive()
 
     async def _position(self, publisher: Publisher) -> int:

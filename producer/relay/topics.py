@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from producer.wire import KafkaSettings, Topics
 from producer.wire.terminal import OperatorError
@@ -46,6 +48,20 @@ async def prepare_topics(
     """
     await _create(admin, topics.events, settings.topic_partitions, settings, EVENTS_CONFIG)
     await _create(admin, topics.position, 1, settings, POSITION_CONFIG)
+    # A topic is not known everywhere in the moment when it is made.
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(UnknownTopicOrPartitionError),
+        wait=wait_fixed(0.05),
+        stop=stop_after_delay(10),
+        sleep=anyio.sleep,
+        reraise=True,
+    ):
+        with attempt:
+            partitions = await _checked(admin, topics)
+    return partitions
+
+
+async def _checked(admin: AIOKafkaAdminClient, topics: Topics) -> int:
     await _check_policy(admin, topics.events, "delete")
     await _check_policy(admin, topics.position, "compact")
     if await _partitions(admin, topics.position) != 1:

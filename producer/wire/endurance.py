@@ -13,8 +13,10 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 import anyio
+import anyio.lowlevel
 import psycopg
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, UnknownError
+from eventsourcing.persistence import InterfaceError, OperationalError
 from eventsourcing.postgres import PostgresDatastore
 from psycopg_pool import PoolTimeout
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
@@ -35,23 +37,37 @@ class Life(Protocol):
         """Work until an error ends this life."""
 
 
+# No such database, a wrong password: operational, too, when connecting. The server is not set up
+# yet, so waiting is right there.
+LOST = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.ReadOnlySqlTransaction,
+    OperationalError,
+    InterfaceError,
+    PoolTimeout,
+    TimeoutError,
+    ConnectionError,
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    UnknownError,  # What aiokafka has no name for, as the errors of a new leader.
+)
+"""What a lost server shows itself as: in psycopg, the library around it, asyncio and aiokafka."""
+
+
 def is_transient(error: BaseException) -> bool:
     """Tell whether an error is the world's and passes by itself: to be waited out, for ever."""
     match error:
         case BaseExceptionGroup():
             return all(is_transient(inner) for inner in error.exceptions)
         case KafkaError():
-            return bool(error.retriable) or isinstance(error, KafkaConnectionError)
+            # A bare one is aiokafka's for a broker that it lost where it did not expect to.
+            return error.retriable or isinstance(error, LOST) or type(error) is KafkaError
         case psycopg.errors.ProgramLimitExceeded():  # It is filed under operational errors.
             return False
-        case psycopg.OperationalError() | psycopg.InterfaceError() | PoolTimeout():
-            # Class 42 and 28 (no such table, no right, wrong password) come as operational, too,
-            # when connecting: a server that is not set up yet. Waiting is right there.
-            return True
-        case TimeoutError() | ConnectionError():
-            return True
         case _:
-            return False
+            return isinstance(error, LOST)
 
 
 async def enduring(name: str, life: Life) -> None:
@@ -113,6 +129,8 @@ async def finishing(grace: float) -> AsyncIterator[None]:
 
             watching.start_soon(watch)
             yield
+        if body.cancelled_caught:
+            await anyio.lowlevel.checkpoint()  # We are cancelled from outside, and end here.
         watching.cancel_scope.cancel()
 
 
@@ -130,8 +148,11 @@ async def ahead(source: AsyncGenerator[T, None]) -> AsyncIterator[AsyncIterator[
     async with anyio.create_task_group() as reading:
         reading.start_soon(read)
         async with receive:
-            yield receive
-        reading.cancel_scope.cancel()
+            try:
+                yield receive
+            finally:
+                # First, or an item that nobody takes any more would be an error of its own.
+                reading.cancel_scope.cancel()
 
 
 def connect_arguments(datastore: PostgresDatastore) -> dict[str, Any]:
@@ -152,10 +173,17 @@ def run(main: Callable[[], Awaitable[T]]) -> T | None:
 
     Of errors that task groups raise together, the first is raised by itself.
     """
+    logging.getLogger("asyncio").addFilter(_is_news)
     try:
         return anyio.run(_until_signalled, main)
     except BaseExceptionGroup as group:
         raise first_error(group) from group
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether a task that aiokafka left alone has failed of more than a lost server."""
+    error = record.exc_info[1] if record.exc_info else None
+    return error is None or not is_transient(error)
 
 
 async def _until_signalled(main: Callable[[], Awaitable[T]]) -> T | None:
@@ -176,7 +204,10 @@ async def _until_signalled(main: Callable[[], Awaitable[T]]) -> T | None:
 
 
 def first_error(error: BaseException) -> BaseException:
-    """Return an error by itself, out of the groups that task groups put it in."""
+    """Return an error by itself, out of the groups that task groups put it in.
+
+    Of several it is one that does not pass by itself, if there is one.
+    """
     while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+        error = min(error.exceptions, key=is_transient)
     return error

@@ -99,6 +99,16 @@ async def started(client: C) -> AsyncIterator[C]:
         await client.start()
         yield client
     finally:
-        stop = getattr(client, "stop", None) or getattr(client, "close")  # noqa: B009
+        # A consumer that stops while a fetch of its own backs off raises the CancelledError of
+        # that fetch, and leaves its connections open. It is not we who are cancelled.
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-            await stop()
+            async with anyio.create_task_group() as stopping:
+                stopping.start_soon(_stop, client)
+
+
+async def _stop(client: Any) -> None:
+    try:
+        await (client.stop if hasattr(client, "stop") else client.close)()
+    finally:
+        if hasattr(client, "_client"):
+            await client._client.close()  # noqa: SLF001 - there is no public way

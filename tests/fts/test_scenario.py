@@ -7,13 +7,13 @@ from uuid import UUID, uuid4
 import pytest
 from anyio import from_thread, to_thread
 from eventsourcing.system import MultiThreadedRunner, Runner, SingleThreadedRunner
-from pipeline import SECONDS, Pipeline
 
 from consumer.fts.application import FtsProcess
 from consumer.fts.search import search
 from consumer.fts.system import ContentManagementSystem
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import user_id_cvar
+from tests.pipeline import SECONDS, Pipeline
 
 BODIES = {
     "animals": ("cat", "cat dog zebra"),

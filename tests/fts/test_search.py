@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
-from pipeline import Shortcut, page_id, pages_of, write_page
 
-from consumer.fts.search import START, STOP, ViewMissingError, search
-from consumer.view import ShapeChangedError
+from consumer.fts.search import START, STOP, search
+from consumer.store import ShapeChangedError, ViewMissingError
+from tests.pipeline import Shortcut, page_id, pages_of, write_page
 
 HOSTILE = [
     "",

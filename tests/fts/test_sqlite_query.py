@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 from eventsourcing.system import SingleThreadedRunner
@@ -44,7 +45,7 @@ def test_no_text_is_an_error_of_sqlite(documents: sqlite3.Connection, query: str
 
 def test_pages_are_found_as_in_web_searches() -> None:
     bodies = {"a": "red rose", "b": "rose, not red", "c": "blue zebra", "rose": "a flower"}
-    with SingleThreadedRunner(ContentManagementSystem(), SQLITE) as runner:
+    with SingleThreadedRunner[UUID](ContentManagementSystem(), SQLITE) as runner:
         wiki, view = runner.get(ContentManagement), runner.get(FtsProcess)
         for slug, body in bodies.items():
             wiki.create_page(slug.title(), slug)

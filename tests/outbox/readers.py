@@ -35,10 +35,14 @@ async def read(outbox: Outbox, after: int = 0, count: int = 1) -> list[int]:
 
 
 class WatchedOutbox(PostgresOutbox):
-    """Tells when it has looked at the writers that hold it up, and found some."""
+    """Tells when it was held up: by writers, at the second look at them, or by another reader."""
 
     looks = 0
-    proving: anyio.Event
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.proving = anyio.Event()
+        self.waiting_for_turn = anyio.Event()
 
     async def _writers(self, connection: AsyncConnection[Any]) -> set[str]:
         writers = await super()._writers(connection)
@@ -46,3 +50,9 @@ class WatchedOutbox(PostgresOutbox):
         if self.looks >= 2:
             self.proving.set()
         return writers
+
+    async def _has_turn(self, connection: AsyncConnection[Any]) -> bool:
+        has_turn = await super()._has_turn(connection)
+        if not has_turn:
+            self.waiting_for_turn.set()
+        return has_turn

@@ -17,9 +17,7 @@ from .writers import Table, write_in_a_thread
 
 @pytest.fixture
 def outbox(recorder: PostgresApplicationRecorder) -> WatchedOutbox:
-    outbox = WatchedOutbox.of(recorder)
-    outbox.proving = anyio.Event()
-    return outbox
+    return WatchedOutbox.of(recorder)
 
 
 async def test_the_hole_of_a_transaction_rolled_back_is_passed(

@@ -8,12 +8,19 @@ from eventsourcing.postgres import PostgresApplicationRecorder
 from producer.outbox import PostgresOutbox
 from producer.outbox.postgres import UnfitOutboxError
 
-from .readers import next_positions, read, reading
+from .readers import WatchedOutbox, next_positions, read, reading
 from .writers import Table, write
 
 KILL_OUTBOXES = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
      WHERE application_name = 'outbox' AND datname = current_database()
+"""
+
+NOBODY_HAS_A_TURN = """
+    SELECT WHERE NOT EXISTS (
+        SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database
+         WHERE locktype = 'advisory' AND datname = current_database()
+    )
 """
 
 
@@ -64,3 +71,42 @@ async def test_a_sequence_that_caches_is_refused_with_what_to_do(
 
     with pytest.raises(UnfitOutboxError, match=f"ALTER SEQUENCE {sequence} CACHE 1"):
         await read(PostgresOutbox.of(recorder))
+
+
+async def test_readers_that_take_turns_wait_for_each_other(
+    recorder: PostgresApplicationRecorder,
+) -> None:
+    first, second = PostgresOutbox.of(recorder), WatchedOutbox.of(recorder)
+    entered = anyio.Event()
+
+    async def wait_for_a_turn() -> None:
+        async with second.turn():
+            entered.set()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            async with first.turn():
+                group.start_soon(wait_for_a_turn)
+                await second.waiting_for_turn.wait()
+                assert not entered.is_set()
+            await entered.wait()
+
+
+async def test_a_reader_that_is_cancelled_gives_its_turn_back_at_once(
+    table: Table, recorder: PostgresApplicationRecorder
+) -> None:
+    with anyio.CancelScope() as scope:
+        async with PostgresOutbox.of(recorder).turn():
+            scope.cancel()
+            await anyio.sleep_forever()
+
+    await table.until(NOBODY_HAS_A_TURN)
+
+
+async def test_a_turn_that_is_lost_is_an_operational_error(
+    table: Table, recorder: PostgresApplicationRecorder
+) -> None:
+    with anyio.fail_after(10), pytest.RaisesGroup(psycopg.OperationalError):
+        async with PostgresOutbox.of(recorder).turn():
+            await table.execute(KILL_OUTBOXES)
+            await anyio.sleep_forever()

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any, LiteralString
 from uuid import uuid4
 
+import anyio
 from anyio import to_thread
 from eventsourcing.persistence import ApplicationRecorder, StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder
@@ -55,6 +56,13 @@ class Table:
     async def insert_and_commit(self) -> int:
         async with self.connection(autocommit=True) as connection:
             return await self.insert(connection)
+
+    async def until(self, condition: LiteralString, seconds: float = 10.0) -> None:
+        """Wait until a query finds a row."""
+        with anyio.fail_after(seconds):
+            async with self.connection(autocommit=True) as connection:
+                while not (await connection.execute(condition)).rowcount:  # noqa: ASYNC110 - locks tell nobody
+                    await anyio.sleep(0.01)
 
     async def execute(self, statement: LiteralString) -> None:
         async with self.connection(autocommit=True) as connection:

@@ -9,6 +9,7 @@ from aiokafka.client import AIOKafkaClient
 from producer.relay import Publisher
 from producer.wire import Record
 
+
 class Killed(Exception):  # noqa: N818 - it is what happens to the process
     """Nothing in the code expects it: the relay ends where it stands."""
 
@@ -23,10 +24,14 @@ class Injection:
         self.steps = 0
         self.happened = False
 
-    def due(self, *, done: bool) -> bool:
-        """Count the beginning of a step, and tell whether the error is due: once."""
-        self.steps += not done
-        now = not self.happened and self.steps == self.n and done == self.done
+    def begin(self) -> int:
+        """Return the number of the step that begins."""
+        self.steps += 1
+        return self.steps
+
+    def due(self, step: int, *, done: bool) -> bool:
+        """Tell whether the error is due at the beginning or the end of a step."""
+        now = step == self.n and done == self.done
         self.happened |= now
         return now
 
@@ -44,7 +49,8 @@ class _AtAwaits:
         try:
             while True:
                 waiting_for = step()
-                if injection.due(done=False):
+                number = injection.begin()
+                if injection.due(number, done=False):
                     waiting_for = coroutine.throw(injection.error)
                 try:
                     yield waiting_for
@@ -53,7 +59,7 @@ class _AtAwaits:
                     step = lambda: coroutine.throw(thrown)  # noqa: B023, E731
                 else:
                     step = lambda: coroutine.send(None)  # noqa: E731
-                if injection.due(done=True):
+                if injection.due(number, done=True):
                     step = lambda: coroutine.throw(injection.error)  # noqa: E731
         except StopIteration:
             return
@@ -74,10 +80,11 @@ def at_requests(monkeypatch: pytest.MonkeyPatch, injection: Injection) -> None:
     publish, send = Publisher.publish, AIOKafkaClient.send
 
     async def broken_send(client: AIOKafkaClient, *args: Any, **kwargs: Any) -> Any:
-        if injection.due(done=False):
+        number = injection.begin()
+        if injection.due(number, done=False):
             raise injection.error
         response = await send(client, *args, **kwargs)
-        if injection.due(done=True):
+        if injection.due(number, done=True):
             raise injection.error
         return response
 

@@ -1,5 +1,6 @@
 """A write model, the relay of its events, and a reader of the topic that is not ours."""
 
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -32,36 +33,41 @@ class Progress:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._position = -1
-        self._moved = anyio.Condition()
+        self._moved = anyio.Event()
+        self.gave_up = anyio.Event()
         read_position, publish = Publisher.position, Publisher.publish
 
         async def position(publisher: Publisher) -> int:
             position = await read_position(publisher)
-            await self._set(position)
+            self._set(position)
             return position
 
         async def publish_and_tell(
             publisher: Publisher, records: Iterable[Record], position: int
         ) -> None:
-            await publish(publisher, records, position)
-            await self._set(position)
+            try:
+                await publish(publisher, records, position)
+            except BaseException:
+                self.gave_up.set()
+                raise
+            self._set(position)
 
         monkeypatch.setattr(Publisher, "position", position)
         monkeypatch.setattr(Publisher, "publish", publish_and_tell)
 
     def forget(self) -> None:
         self._position = -1
+        self.gave_up = anyio.Event()
 
-    async def _set(self, position: int) -> None:
-        async with self._moved:
-            self._position = position
-            self._moved.notify_all()
+    def _set(self, position: int) -> None:
+        self._position = position
+        self._moved.set()
+        self._moved = anyio.Event()
 
     async def reached(self, position: int) -> None:
         with anyio.fail_after(30):
-            async with self._moved:
-                while self._position < position:
-                    await self._moved.wait()
+            while self._position < position:
+                await self._moved.wait()
 
 
 class Pipeline:
@@ -87,7 +93,7 @@ class Pipeline:
             originator_id=originator_id,
             originator_version=self._versions[originator_id],
             timestamp=when or Page.Event.create_timestamp(),
-            diff="x" * size,
+            diff=random.randbytes(size // 2).hex(),  # Compression makes it no smaller.
         )
         return self.app.mapper.to_stored_event(event)
 
@@ -121,13 +127,13 @@ class Pipeline:
         async with self.admin() as admin:
             await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=config)])
 
-    async def execute(self, statement: LiteralString) -> None:
-        """Run a statement in the write model's database."""
+    async def execute(self, statement: LiteralString) -> int:
+        """Run a statement in the write model's database, and return how many rows it finds."""
         recorder = self.app.recorder
         assert isinstance(recorder, PostgresApplicationRecorder)
         arguments = connect_arguments(recorder.datastore)
         async with await AsyncConnection.connect(**arguments) as connection:
-            await connection.execute(statement)
+            return (await connection.execute(statement)).rowcount
 
     async def records(self) -> list[ConsumerRecord[bytes, bytes]]:
         """Return all that a read_committed reader finds in the topic, in offset order."""

@@ -22,7 +22,7 @@ async def test_a_broker_that_crashes_and_hangs_is_waited_out(
 ) -> None:
     pipeline.settings = replace(pipeline.settings, bootstrap_servers=broker.bootstrap_servers)
 
-    async with pipeline.relaying(limit=10, stuck=3):
+    async with pipeline.relaying(limit=10, stuck=1):
         await pipeline.progress.reached(pipeline.write(50))
 
         pipeline.write(1000)
@@ -32,8 +32,9 @@ async def test_a_broker_that_crashes_and_hangs_is_waited_out(
         await pipeline.progress.reached(last)
 
         last = pipeline.write(50)
+        pipeline.progress.forget()
         broker.pause()
-        await pipeline.progress.begun_again()
+        await pipeline.progress.gave_up.wait()
         broker.resume()
         await pipeline.progress.reached(last)
 

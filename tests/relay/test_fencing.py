@@ -1,12 +1,27 @@
 """Of two relays for one application, one publishes."""
 
+import anyio
 import pytest
 from aiokafka.errors import ProducerFenced
+from eventsourcing.postgres import PostgresApplicationRecorder
 
-from producer.relay import Publisher
+from producer.outbox import RecorderOutbox
+from producer.relay import Publisher, Relay
 from producer.wire import Record
+from tests.outbox.readers import WatchedOutbox
 
 from .pipeline import Pipeline, positions
+
+CUT_OUTBOXES = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE application_name = 'outbox' AND datname = current_database()
+"""
+
+
+@pytest.fixture
+async def topics(pipeline: Pipeline) -> None:
+    """Make the topics: a publisher, other than a relay, does not wait for new ones."""
+    await pipeline.catch_up()
 
 
 def record(pipeline: Pipeline, position: int) -> Record:
@@ -14,6 +29,7 @@ def record(pipeline: Pipeline, position: int) -> Record:
     return pipeline.wire.to_record(notification)
 
 
+@pytest.mark.usefixtures("topics")
 async def test_a_publisher_that_was_replaced_publishes_nothing_more(pipeline: Pipeline) -> None:
     pipeline.write(3)
     name, settings = pipeline.app.name, pipeline.settings
@@ -31,6 +47,7 @@ async def test_a_publisher_that_was_replaced_publishes_nothing_more(pipeline: Pi
     assert sorted(positions(await pipeline.records())) == [1, 2, 3]
 
 
+@pytest.mark.usefixtures("topics")
 async def test_a_publisher_replaced_in_the_middle_of_a_batch_publishes_nothing_of_it(
     pipeline: Pipeline,
 ) -> None:
@@ -53,16 +70,46 @@ async def test_a_publisher_replaced_in_the_middle_of_a_batch_publishes_nothing_o
     assert await pipeline.records() == []
 
 
-async def test_a_relay_that_was_replaced_ends_and_its_successor_goes_on(
-    pipeline: Pipeline,
-) -> None:
-    last = pipeline.write(3)
+async def test_a_relay_waits_for_its_turn_and_takes_over(pipeline: Pipeline) -> None:
+    recorder = pipeline.app.recorder
+    assert isinstance(recorder, PostgresApplicationRecorder)
+    outbox = WatchedOutbox.of(recorder)
+
+    async with anyio.create_task_group() as second:
+        async with pipeline.relaying():
+            await pipeline.progress.reached(pipeline.write(3))
+            second.start_soon(Relay(outbox, pipeline.wire, pipeline.settings).run)
+            await outbox.waiting_for_turn.wait()
+            await pipeline.progress.reached(pipeline.write(3))
+        await pipeline.progress.reached(pipeline.write(3))
+        second.cancel_scope.cancel()
+
+    assert sorted(positions(await pipeline.records())) == list(range(1, 10))
+
+
+async def test_a_relay_that_was_fenced_off_ends(pipeline: Pipeline) -> None:
+    outbox = RecorderOutbox(pipeline.app.recorder)  # It does not wait for its turn.
 
     with pytest.RaisesGroup(ProducerFenced, flatten_subgroups=True):
         async with pipeline.relaying():
-            await pipeline.progress.reached(last)
-            await pipeline.catch_up()
             await pipeline.progress.reached(pipeline.write(3))
-            await pipeline.catch_up()
+            async with anyio.create_task_group() as group:
+                pipeline.progress.forget()
+                group.start_soon(Relay(outbox, pipeline.wire, pipeline.settings).run)
+                await pipeline.progress.reached(3)
+                last = pipeline.write(3)
+                await anyio.sleep_forever()
 
-    assert sorted(positions(await pipeline.records())) == list(range(1, 7))
+    await pipeline.catch_up()
+    assert sorted(positions(await pipeline.records())) == list(range(1, last + 1))
+
+
+async def test_a_relay_whose_database_cuts_its_connections_goes_on(pipeline: Pipeline) -> None:
+    async with pipeline.relaying():
+        for _ in range(3):
+            await pipeline.progress.reached(pipeline.write(3))
+            await pipeline.execute(CUT_OUTBOXES)
+
+        await pipeline.progress.reached(pipeline.write(3))
+
+    assert sorted(positions(await pipeline.records())) == list(range(1, 13))

@@ -79,7 +79,7 @@ async def test_a_batch_that_is_stuck_is_given_up_and_the_client_started_again(
     async with anyio.create_task_group() as group:
         group.start_soon(pipeline.relay(stuck=0.2).run)
         await slow_batch.begun.wait()
-        await pipeline.progress.begun_again()
+        await pipeline.progress.gave_up.wait()
         slow_batch.released.set()
         await pipeline.progress.reached(last)
         group.cancel_scope.cancel()

@@ -10,6 +10,11 @@ from producer.relay import PositionAheadError, TopicUnfitError, prepare_topics
 from .pipeline import Pipeline
 
 
+def ends_with(error: type[Exception], match: str) -> pytest.RaisesGroup[Exception]:
+    """Expect a relay to end with one error, out of whatever task groups."""
+    return pytest.RaisesGroup(pytest.RaisesExc(error, match=match), flatten_subgroups=True)
+
+
 async def config_of(pipeline: Pipeline, topic: str) -> dict[str, str]:
     async with pipeline.admin() as admin:
         resource = ConfigResource(ConfigResourceType.TOPIC, topic)
@@ -58,7 +63,7 @@ async def test_more_partitions_after_events_were_published_are_refused(pipeline:
     async with pipeline.admin() as admin:
         await admin.create_partitions({pipeline.topics.events: NewPartitions(total_count=4)})
 
-    with pytest.raises(TopicUnfitError, match="has 4 partitions, and had 3 when"):
+    with ends_with(TopicUnfitError, "has 4 partitions, and had 3 when"):
         await pipeline.relay().run()
 
 
@@ -67,7 +72,7 @@ async def test_other_partitions_than_configured_are_refused_before_the_first_eve
 ) -> None:
     await pipeline.create_topic(pipeline.topics.events, 2, {})
 
-    with pytest.raises(TopicUnfitError, match="KAFKA_TOPIC_PARTITIONS=2"):
+    with ends_with(TopicUnfitError, "KAFKA_TOPIC_PARTITIONS=2"):
         await pipeline.relay().run()
 
 
@@ -87,21 +92,21 @@ async def test_the_configured_partitions_do_not_matter_once_events_are_published
 async def test_an_events_topic_that_is_compacted_is_refused(pipeline: Pipeline) -> None:
     await pipeline.create_topic(pipeline.topics.events, 3, {"cleanup.policy": "compact"})
 
-    with pytest.raises(TopicUnfitError, match=r"has cleanup\.policy=compact, and needs delete"):
+    with ends_with(TopicUnfitError, r"has cleanup\.policy=compact, and needs delete"):
         await pipeline.relay().run()
 
 
 async def test_a_position_topic_that_is_not_compacted_is_refused(pipeline: Pipeline) -> None:
     await pipeline.create_topic(pipeline.topics.position, 1, {"cleanup.policy": "delete"})
 
-    with pytest.raises(TopicUnfitError, match=r"has cleanup\.policy=delete, and needs compact"):
+    with ends_with(TopicUnfitError, r"has cleanup\.policy=delete, and needs compact"):
         await pipeline.relay().run()
 
 
 async def test_a_position_topic_of_several_partitions_is_refused(pipeline: Pipeline) -> None:
     await pipeline.create_topic(pipeline.topics.position, 2, {"cleanup.policy": "compact"})
 
-    with pytest.raises(TopicUnfitError, match="must have exactly one partition"):
+    with ends_with(TopicUnfitError, "must have exactly one partition"):
         await pipeline.relay().run()
 
 
@@ -111,7 +116,7 @@ async def test_a_database_restored_from_a_backup_is_noticed(pipeline: Pipeline) 
     await pipeline.execute("TRUNCATE contentmanagement_events RESTART IDENTITY")
     pipeline.write(2)
 
-    with pytest.raises(PositionAheadError, match="up to position 3, and its database only up to 2"):
+    with ends_with(PositionAheadError, "up to position 3, and its database only up to 2"):
         await pipeline.relay().run()
 
     assert len(await pipeline.records()) == 3

@@ -1,0 +1,309 @@
+"""Compares the records of a topic with the notifications of the write model."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+from aiokafka import ConsumerRecord
+from eventsourcing.persistence import Notification
+
+from compose.audit.positions import Positions
+from compose.audit.records import Read, TopicReader
+from compose.audit.report import Fault, Finding, Findings, TopicReport
+from compose.audit.tracking import Watch
+from compose.audit.write_model import WriteModel
+from producer.relay.publisher import read_published
+from producer.wire import KafkaSettings, Record, Topics, WireFormat, partition_of
+
+BLOCK = 500
+"""Notifications that are read at once."""
+BLOCKS = 8
+"""Blocks that are kept. Where the topic is in order, each is read once."""
+LONGEST_VALUE = 60
+
+Advance = Callable[[str, int, int], None]
+"""Is told what is being compared, how far it is, and how far that goes."""
+
+
+def unwatched(what: str, done: int, total: int) -> None:
+    """Show no progress."""
+
+
+class Expected(NamedTuple):
+    """What must be in the topic for one notification."""
+
+    key: bytes
+    partition: int
+    id: bytes
+    """The header `ce_id`."""
+    type: str
+    timed: bool
+    """Whether the record has the time of the event, or that of its publishing."""
+    digest: bytes
+
+    @classmethod
+    def of(cls, record: Record, partitions: int) -> Expected:
+        """Keep of a record what is needed to recognise it."""
+        key, value, headers, timestamp = record
+        named = dict(headers)
+        return cls(
+            key,
+            partition_of(key, partitions),
+            named["ce_id"],
+            named["ce_type"].decode(),
+            timestamp is not None,
+            _digest(key, value, headers, timestamp),
+        )
+
+    def is_in(self, found: ConsumerRecord) -> bool:
+        """Tell whether a record has exactly this, in every byte."""
+        timestamp = found.timestamp if self.timed else None
+        return self.digest == _digest(found.key, found.value, found.headers, timestamp)
+
+    def is_meant_by(self, found: ConsumerRecord) -> bool:
+        """Tell whether a record that claims its position is of this notification, altered or not.
+
+        Another application's record can have the same position.
+        """
+        return found.key == self.key or ("ce_id", self.id) in found.headers
+
+
+class Book:
+    """What must be in the topic, by position. A few blocks of it are in memory."""
+
+    def __init__(self, model: WriteModel, wire: WireFormat, partitions: int) -> None:
+        self.known = Positions()
+        """All positions that were read and that there are: the others are holes."""
+        self._model = model
+        self._wire = wire
+        self._partitions = partitions
+        self._blocks: OrderedDict[int, Mapping[int, Expected]] = OrderedDict()
+        self._read: set[int] = set()
+
+    async def at(self, position: int) -> Expected | None:
+        """Return what must be there for the notification at a position, if there is one."""
+        number = position // BLOCK
+        block = self._blocks.get(number)
+        if block is None or position not in block:  # It may have been written meanwhile.
+            block = await self._read_block(number)
+        return block.get(position)
+
+    async def read_up_to(self, position: int) -> None:
+        """Read the blocks that were not asked for."""
+        for number in range(position // BLOCK + 1):
+            if number not in self._read:
+                await self._read_block(number)
+
+    async def record(self, position: int) -> Record:
+        """Return the record of one notification."""
+        (notification,) = await self._model.between(position, position)
+        return self._wire.to_record(notification)
+
+    async def _read_block(self, number: int) -> Mapping[int, Expected]:
+        first = number * BLOCK
+        notifications = await self._model.between(first, first + BLOCK - 1)
+        block = dict(self._expected(notifications))
+        for position in block:
+            self.known.add(position)
+        self._read.add(number)
+        self._blocks[number] = block
+        self._blocks.move_to_end(number)
+        while len(self._blocks) > BLOCKS:
+            self._blocks.popitem(last=False)
+        return block
+
+    def _expected(self, notifications: Sequence[Notification]) -> Iterator[tuple[int, Expected]]:
+        for notification in notifications:
+            record = self._wire.to_record(notification)
+            yield notification.id, Expected.of(record, self._partitions)
+
+
+class TopicAudit:
+    """Goes through the records once, and takes note of what is wrong."""
+
+    def __init__(self, book: Book, partitions: int, findings: Findings) -> None:
+        self.records = 0
+        self._book = book
+        self._findings = findings
+        self._seen = Positions()
+        self._highest = [0] * partitions
+
+    async def compare(self, read: Read, following: Read | None) -> int | None:
+        """Compare a record; return its position, or None if it is of no notification."""
+        self.records += 1
+        position, record = read
+        expected = await self._book.at(position) if position else None
+        if not position or not expected:
+            self._found(Fault.FOREIGN, read, "there is no notification of this position")
+            return None
+        same = expected.is_in(record)
+        if not same and not expected.is_meant_by(record):
+            self._found(Fault.FOREIGN, read, "the notification of this position is another one")
+            return None
+        if record.partition != expected.partition:
+            what = f"its aggregate belongs in partition {expected.partition}"
+            self._found(Fault.MISPLACED, read, what, expected)
+        elif position in self._seen:
+            self._found(Fault.DOUBLED, read, "it is in the topic before", expected)
+        else:
+            self._seen.add(position)
+            self._check_order(read, expected, following)
+        if not same:
+            what = await self._differences(position, record)
+            self._found(Fault.ALTERED, read, what, expected)
+        return position
+
+    async def find_missing(self, until: int) -> int:
+        """Find what is not in the topic up to a position; return how many should be."""
+        await self._book.read_up_to(until)
+        due = sum(position <= until for position in self._book.known)
+        for position in self._book.known - self._seen:
+            if position <= until:
+                await self._missing(position)
+        return due
+
+    def _check_order(self, read: Read, expected: Expected, following: Read | None) -> None:
+        position, record = read
+        assert position is not None  # noqa: S101 - it is of a notification
+        highest = self._highest[record.partition]
+        if position < highest:
+            what = f"it is behind position {highest}"
+            self._found(Fault.MISORDERED, read, what, expected)
+        elif following and highest < (following.position or 0) < position:
+            # One record that is much too early does not make all that follow late.
+            what = f"it is before position {following.position}"
+            self._found(Fault.MISORDERED, read, what, expected)
+        else:
+            self._highest[record.partition] = position
+
+    async def _differences(self, position: int, found: ConsumerRecord) -> str:
+        if not self._findings.are_wanted:
+            return ""
+        return "; ".join(_differences(found, await self._book.record(position)))
+
+    async def _missing(self, position: int) -> None:
+        expected = await self._book.at(position) if self._findings.are_wanted else None
+        self._findings.add(
+            Finding(
+                where="topic",
+                fault=Fault.MISSING,
+                position=position,
+                partition=expected and expected.partition,
+                aggregate=expected and expected.key.decode(),
+                type=expected and expected.type,
+                what="it is not in its partition",
+            )
+        )
+
+    def _found(self, fault: Fault, read: Read, what: str, expected: Expected | None = None) -> None:
+        key = expected.key if expected else read.record.key
+        self._findings.add(
+            Finding(
+                where="topic",
+                fault=fault,
+                position=read.position,
+                partition=read.record.partition,
+                offset=read.record.offset,
+                aggregate=key.decode(errors="backslashreplace") if key else None,
+                type=expected.type if expected else None,
+                what=what,
+            )
+        )
+
+
+async def audit_topic(
+    model: WriteModel,
+    wire: WireFormat,
+    settings: KafkaSettings,
+    reader: TopicReader,
+    watches: Sequence[Watch],
+    findings: Findings,
+    advance: Advance,
+) -> TopicReport:
+    """Compare the topic with the write model, up to where the relay says that it is.
+
+    `watches` are told of every record of their partitions.
+    """
+    topics = Topics.of(wire.application_name, settings)
+    published = await read_published(topics, settings)
+    position = published.position if published else 0
+    # What is published by now is before these offsets, and stored before that position.
+    ends, head = await reader.ends(), await model.head()
+    if position > head:
+        what = f"the relay has published up to {position}, and the write model ends at {head}"
+        finding = Finding(where="relay", fault=Fault.POSITION, position=position, what=what)
+        findings.add(finding)
+    partitions = published.partitions if published else reader.partitions
+    passing = TopicAudit(Book(model, wire, partitions), reader.partitions, findings)
+    async with aclosing(reader.by_position(ends)) as records:
+        async for read, following in records:
+            of_notification = await passing.compare(read, following)
+            for watch in watches:
+                watch.saw(read.record, of_notification)
+            if of_notification and passing.records % BLOCK == 0:
+                advance("topic", min(of_notification, position), position)
+    due = await passing.find_missing(min(position, head))
+    for watch in watches:
+        watch.conclude(ends, findings)
+    advance("topic", position, position)
+    return TopicReport(
+        wire.application_name,
+        topics.events,
+        due,
+        passing.records,
+        position,
+        max(0, head - position),
+    )
+
+
+def _digest(key: object, value: object, headers: object, timestamp: int | None) -> bytes:
+    whole = msgspec.msgpack.encode((key, value, headers, timestamp))
+    return blake2b(whole, digest_size=16).digest()
+
+
+def _differences(found: ConsumerRecord, expected: Record) -> Iterator[str]:
+    """Say in which parts a record differs."""
+    if found.key != expected.key:
+        yield f"key is {_short(found.key)}, not {_short(expected.key)}"
+    if found.value != expected.value:
+        value = found.value or b""
+        start = max(0, _first_difference(value, expected.value) - LONGEST_VALUE // 2)
+        yield (
+            f"value from byte {start} is {_short(value[start:])}, "
+            f"not {_short(expected.value[start:])}"
+        )
+    if list(found.headers) != expected.headers:
+        yield from _differing_headers(list(found.headers), expected.headers)
+    if expected.timestamp_ms not in (None, found.timestamp):
+        yield f"timestamp is {found.timestamp}, not {expected.timestamp_ms}"
+
+
+def _differing_headers(
+    found: list[tuple[str, bytes]], expected: list[tuple[str, bytes]]
+) -> Iterator[str]:
+    for name, value in expected:
+        values = [other for known, other in found if known == name]
+        if values != [value]:
+            shown = " and ".join(map(_short, values)) or "not there"
+            yield f"header {name} is {shown}, not {_short(value)}"
+    names = {name for name, _ in expected}
+    yield from (f"header {name} is there" for name, _ in found if name not in names)
+    if sorted(found) == sorted(expected):
+        yield "headers are in another order"
+
+
+def _first_difference(one: bytes, other: bytes) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
+
+
+def _short(value: bytes | None) -> str:
+    if value is None:
+        return "nothing"
+    text = value.decode(errors="backslashreplace")
+    return repr(text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…")

@@ -1,0 +1,99 @@
+"""Compares the tracking of a view with the records of its partition, as they go past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from aiokafka import ConsumerRecord
+
+from compose.audit.report import Fault, Finding, Findings
+from consumer.tracking import Tracking
+
+
+class SetAside(NamedTuple):
+    """A parked or dropped event of a view, or a range of offsets that was skipped."""
+
+    partition: int
+    first_offset: int
+    last_offset: int
+    position: int | None
+    """None for a range, and for a record that can't be read."""
+    originator_id: str | None
+    """None for a range."""
+
+    @property
+    def is_range(self) -> bool:
+        """Tell whether it was made by skipping, not by an event of its own."""
+        return self.originator_id is None
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Tell whether it is of an aggregate, but nobody knows which event."""
+        return self.position is None and not self.is_range
+
+
+class Watch:
+    """The tracking of a view for one partition."""
+
+    def __init__(self, view: str, tracking: Tracking, set_aside: Iterable[SetAside]) -> None:
+        self._view = view
+        self._tracking = tracking
+        set_aside = list(set_aside)
+        self._unmet = {event.first_offset: event for event in set_aside if not event.is_range}
+        self._passed_by = {event.first_offset for event in set_aside if not event.is_range}
+        self._skipped = [event for event in set_aside if event.is_range]
+        # A record that was set aside may have moved the position, or not.
+        self._at_least = 0
+        self._at_most = 0
+
+    def saw(self, record: ConsumerRecord, position: int | None) -> None:
+        """Take note of a record, and of its position if it is of a notification."""
+        if record.partition != self._tracking.partition:
+            return
+        event = self._unmet.get(record.offset)
+        if event and event.position in (None, position):
+            del self._unmet[record.offset]
+        if record.offset < self._tracking.offset and position is not None:
+            self._at_most = max(self._at_most, position)
+            if not self._is_set_aside(record.offset):
+                self._at_least = max(self._at_least, position)
+
+    def conclude(self, ends: Mapping[int, int], findings: Findings) -> None:
+        """Find out whether the tracking is where the records are."""
+        partition, position, offset = self._tracking
+        end = ends.get(partition, 0)
+        if offset > end:
+            findings.add(self._misplaced(f"its next offset is beyond the end, {end}"))
+        if not self._at_least <= position <= self._at_most:
+            what = f"the records before its next offset end with position {self._at_most}"
+            findings.add(self._misplaced(what))
+        for event in self._unmet.values():
+            findings.add(self._unaccounted(event))
+
+    def _is_set_aside(self, offset: int) -> bool:
+        return offset in self._passed_by or any(
+            skipped.first_offset <= offset <= skipped.last_offset for skipped in self._skipped
+        )
+
+    def _misplaced(self, what: str) -> Finding:
+        partition, position, offset = self._tracking
+        return Finding(
+            where=f"{self._view}.tracking",
+            fault=Fault.POSITION,
+            position=position,
+            partition=partition,
+            offset=offset,
+            what=what,
+        )
+
+    def _unaccounted(self, event: SetAside) -> Finding:
+        return Finding(
+            where=self._view,
+            fault=Fault.UNACCOUNTED,
+            position=event.position,
+            partition=event.partition,
+            offset=event.first_offset,
+            aggregate=event.originator_id,
+            what="it is parked or dropped, and the topic has no such record there",
+        )

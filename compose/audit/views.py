@@ -1,0 +1,201 @@
+"""Compares the rows of a view with the events up to its tracked positions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, LiteralString, NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncConnection, IsolationLevel
+
+from compose.audit.positions import Positions
+from compose.audit.records import TopicReader
+from compose.audit.report import Fault, Finding, Findings, ViewReport
+from compose.audit.topic import BLOCK, Advance
+from compose.audit.tracking import SetAside, Watch
+from compose.audit.write_model import WriteModel
+from consumer.audit import Comparison, Difference, History, Standing, Stored
+from consumer.store import ViewStore
+from consumer.tracking import Tracking
+from consumer.views import audit_of
+from producer.wire import WireFormat, partition_of
+
+# While it is held no rebuild swaps the view for another. Before the snapshot is taken.
+HOLD_GENERATION: LiteralString = "LOCK TABLE {schema}.tracking IN ROW SHARE MODE"
+
+SELECT_PARKED: LiteralString = """
+    SELECT partition, record_offset, record_offset, position, originator_id
+      FROM {schema}.parked
+     WHERE application = %s
+"""
+
+SELECT_DROPPED: LiteralString = """
+    SELECT partition, first_offset, last_offset, position, originator_id
+      FROM {schema}.dropped
+     WHERE application = %s
+"""
+
+
+class Snapshot(NamedTuple):
+    """What a view says of itself."""
+
+    trackings: Mapping[int, Tracking]
+    parked: Sequence[SetAside]
+    dropped: Sequence[SetAside]
+
+    def watches(self, view: str) -> list[Watch]:
+        """Return what compares the trackings with the topic."""
+        return [
+            Watch(
+                view,
+                tracking,
+                [event for event in (*self.parked, *self.dropped) if event.partition == number],
+            )
+            for number, tracking in self.trackings.items()
+        ]
+
+
+class ViewAudit:
+    """Compares one view with the write model, in one snapshot of it.
+
+    Parked events and drops are in memory, by their positions alone.
+    """
+
+    def __init__(
+        self,
+        store: ViewStore,
+        model: WriteModel,
+        wire: WireFormat,
+        reader: TopicReader,
+        findings: Findings,
+        advance: Advance,
+    ) -> None:
+        self.watches: list[Watch] = []
+        self._store = store
+        self._model = model
+        self._wire = wire
+        self._reader = reader
+        self._findings = findings
+        self._advance = advance
+        self._parked: set[int | None] = set()
+        self._unreadable: set[str | None] = set()
+        self._unsure = Positions()
+        self._events = 0
+        self._read = 0
+
+    async def run(self) -> ViewReport:
+        """Compare all rows. What the trackings say is in `watches` then."""
+        view = self._store.view
+        async with self._store.connected() as connection:
+            if not await self._store.exists(connection):
+                return ViewReport(view.name, exists=False)
+            await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+            async with connection.transaction():
+                await connection.execute(self._store.sql(HOLD_GENERATION))
+                snapshot = await self._snapshot(connection)
+                self.watches = snapshot.watches(view.name)
+                await self._take_note(snapshot)
+                rows = await self._compare_rows(connection, snapshot.trackings)
+        return ViewReport(
+            view.name,
+            exists=True,
+            events=self._events,
+            rows=dict(rows),
+            parked=len(snapshot.parked),
+            dropped=len(snapshot.dropped),
+        )
+
+    async def _snapshot(self, connection: AsyncConnection[Any]) -> Snapshot:
+        rows = await self._store.tracking.progress(connection)
+        application = [self._store.view.application_name]
+        parked = await connection.execute(self._store.sql(SELECT_PARKED), application)
+        dropped = await connection.execute(self._store.sql(SELECT_DROPPED), application)
+        return Snapshot(
+            {row.tracking.partition: row.tracking for row in rows},
+            [SetAside(*row) async for row in parked],
+            [SetAside(*row) async for row in dropped],
+        )
+
+    async def _take_note(self, snapshot: Snapshot) -> None:
+        """Note the positions of what may not be in the rows."""
+        self._parked = {event.position for event in snapshot.parked}
+        every = (*snapshot.parked, *snapshot.dropped)
+        self._unreadable = {event.originator_id for event in every if event.is_unreadable}
+        for event in snapshot.dropped:
+            if event.position is not None:
+                self._unsure.add(event.position)
+            elif event.is_range:
+                await self._take_note_of_skipped(event)
+
+    async def _take_note_of_skipped(self, event: SetAside) -> None:
+        partition, first, last, *_ = event
+        async with aclosing(self._reader.positions(partition, first, last)) as positions:
+            async for position in positions:
+                self._unsure.add(position)
+
+    async def _compare_rows(
+        self, connection: AsyncConnection[Any], trackings: Mapping[int, Tracking]
+    ) -> Counter[str]:
+        audit, view = audit_of(self._store.view), self._store.view.name
+        if len(trackings) != self._reader.partitions:
+            what = f"it tracks {len(trackings)} partitions, and there are {self._reader.partitions}"
+            where = f"{view}.tracking"
+            self._findings.add(Finding(where=where, fault=Fault.POSITION, what=what))
+            return Counter()
+        if audit is None:
+            return Counter()
+        comparison = Comparison(connection, self._store.schema, self._found)
+        async with aclosing(self._stored(trackings)) as stored:
+            await audit(comparison, _by_aggregate(stored))
+        return comparison.compared
+
+    async def _stored(self, trackings: Mapping[int, Tracking]) -> AsyncGenerator[Stored, None]:
+        """Yield the events that the view wants and is past, aggregate by aggregate."""
+        view, types, head = self._store.view, self._wire.types, await self._model.head()
+        async with aclosing(self._model.by_aggregate(head)) as notifications:
+            async for notification in notifications:
+                self._read += 1
+                if self._read % BLOCK == 0:
+                    self._advance(view.name, self._read, head)
+                key = str(notification.originator_id)
+                partition = partition_of(key.encode(), len(trackings))
+                if notification.id > trackings[partition].position:
+                    continue
+                self._events += 1
+                if types.stored_as(notification.topic).name in view.wanted:
+                    event = self._model.mapper.to_domain_event(notification)
+                    yield Stored(event, partition, self._standing(notification.id, key))
+        self._advance(view.name, head, head)
+
+    def _standing(self, position: int, originator_id: str) -> Standing:
+        if originator_id in self._unreadable or position in self._unsure:
+            return Standing.UNSURE
+        return Standing.PARKED if position in self._parked else Standing.APPLIED
+
+    def _found(self, difference: Difference) -> None:
+        fault, table, originator_id, what = difference
+        self._findings.add(
+            Finding(
+                where=f"{self._store.view.name}.{table}",
+                fault=Fault(fault.value),
+                aggregate=str(originator_id) if originator_id else None,
+                what=what,
+            )
+        )
+
+
+async def _by_aggregate(stored: AsyncIterator[Stored]) -> AsyncIterator[History]:
+    """Yield the events of each aggregate, to be read to their end before the next."""
+    following = await anext(stored, None)
+
+    async def events(originator_id: UUID) -> AsyncIterator[Stored]:
+        nonlocal following
+        while following and following.event.originator_id == originator_id:
+            yield following
+            following = await anext(stored, None)
+
+    while following:
+        originator_id = following.event.originator_id
+        yield History(originator_id, following.partition, events(originator_id))

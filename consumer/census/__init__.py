@@ -1,0 +1,1 @@
+"""Who lives: the aggregates of the everything application that are not discarded."""

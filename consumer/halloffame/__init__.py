@@ -1,0 +1,1 @@
+"""The three best players of the game, in an event-sourced table."""

@@ -1,0 +1,7 @@
+"""Hosts the library's own classes, as they are: process applications, and both kinds of projection.
+
+Their policies do their own reading and writing, through the library's recorders, so they run in a
+worker thread. In Postgres (`postgres`) a whole batch is one transaction, with our tracking, guard
+and parking in it; what the policies record is collected in memory (`collecting`) and inserted
+together. With POPO and SQLite (`local`) each event is recorded with the library's own tracking.
+"""

@@ -1,0 +1,123 @@
+"""Hosts an application or a projection whose recorder is in Postgres: a batch, a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, cast
+
+from anyio import to_thread
+from eventsourcing.application import Cache
+from eventsourcing.persistence import Tracking
+from eventsourcing.postgres import PostgresDatastore
+from eventsourcing.projection import EventSourcedProjection
+from psycopg import Connection
+
+from consumer.hosting.collecting import CollectingRecorder
+from consumer.hosting.follower import Follower
+from consumer.hosting.threads import ThreadedConnection
+from consumer.unit_of_work import Event, Place
+
+
+class PinnedPool:
+    """Gives the one connection that a batch's transaction is on, whoever asks."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self.pinned: Connection[Any] | None = None
+
+    @contextmanager
+    def connection(self, *args: Any, **kwargs: Any) -> Iterator[Connection[Any]]:
+        """Give the pinned connection, or one of the pool's while none is."""
+        if self.pinned is not None:
+            yield self.pinned
+        else:
+            with self._pool.connection(*args, **kwargs) as connection:
+                yield connection
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the pool in all else."""
+        return getattr(self._pool, name)
+
+
+class PostgresHost:
+    """Runs a follower's policy inside our transactions.
+
+    The follower is this host's own: what a batch has in memory and has not committed is seen by
+    nobody else. It is an application (`EventSourcedProjection`, `ProcessApplication`), whose
+    aggregates are loaded once a batch and whose new events are inserted together; or a
+    `Projection`, whose view writes event by event, in the same transaction.
+    """
+
+    def __init__(self, follower: Follower, datastore: PostgresDatastore, leader: str) -> None:
+        self.leader = leader
+        self._follower = follower
+        self._datastore = datastore
+        self._pool = PinnedPool(datastore.pool)
+        datastore.pool = self._pool  # type: ignore[assignment]
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[ThreadedConnection]:
+        """Take one of the follower's own connections, and have all its work go over that."""
+        with self._datastore.get_connection() as connection:
+            self._pool.pinned = connection
+            try:
+                yield ThreadedConnection(connection)
+            finally:
+                self._pool.pinned = None
+
+    def unit_of_work(self, _schema: str) -> HostedUnitOfWork:
+        """Return what one batch records."""
+        return HostedUnitOfWork(self._follower, self.leader)
+
+
+class HostedUnitOfWork:
+    """What a follower records during one batch."""
+
+    def __init__(self, follower: Follower, leader: str) -> None:
+        self._follower = follower
+        self._leader = leader
+        self._collected: CollectingRecorder | None = None
+
+    async def read(
+        self, _connection: Any, _originators: Collection[str], _events: Sequence[Event]
+    ) -> None:
+        """Read nothing yet: a policy reads what it needs, and what it has read is kept."""
+        if isinstance(self._follower, EventSourcedProjection):
+            self._collected = _collecting(self._follower)
+
+    def apply(self, event: Event, place: Place) -> None:
+        """Have the follower process an event."""
+        tracking = Tracking(f"{self._leader}:{place.partition}", place.position)
+        mark = self._collected.mark() if self._collected else 0
+        try:
+            self._follower.process_event(event, tracking)
+        except BaseException:
+            if self._collected and isinstance(self._follower, EventSourcedProjection):
+                self._collected.forget(mark)
+                _forget_aggregates(self._follower)
+            raise
+
+    def skip(self, originator_id: str, version: int, place: Place) -> None:
+        """Nothing is known here of what an event would have done."""
+
+    async def write(self, _connection: Any) -> None:
+        """Insert together what was collected."""
+        if self._collected:
+            await to_thread.run_sync(self._collected.write)
+
+
+def _collecting(application: EventSourcedProjection[Any]) -> CollectingRecorder:
+    """Have an application's events collected, and its aggregates kept, from now on."""
+    recorder: Any = application.recorder
+    stored = recorder.behind if isinstance(recorder, CollectingRecorder) else recorder
+    collecting = CollectingRecorder(stored)
+    application.recorder = cast("Any", collecting)
+    application.events.recorder = cast("Any", collecting)
+    _forget_aggregates(application)
+    return collecting
+
+
+def _forget_aggregates(application: EventSourcedProjection[Any]) -> None:
+    application.repository.cache = Cache()
+    application.repository.fastforward = False

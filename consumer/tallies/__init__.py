@@ -1,0 +1,1 @@
+"""How many aggregates an application has created, and how often they changed since."""

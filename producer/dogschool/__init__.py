@@ -1,0 +1,1 @@
+"""A dog school's write model: dogs, and the tricks that they have learnt."""

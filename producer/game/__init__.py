@@ -1,0 +1,1 @@
+"""A game's write model: players, and the scores that they reach."""

@@ -1,0 +1,123 @@
+"""Processes of the product that are ended and frozen on purpose, and started again."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import anyio
+
+from compose.processes import Supervised, ending, tail
+from tests.chaos.logs import STARTS
+
+RESTART_SECONDS = 0.3
+STOP_SECONDS = 15.0
+"""From SIGTERM to the end: the grace of a batch, and that of each client that says goodbye."""
+
+FENCED = "Another relay for this application has taken over."
+NOT_YET_LISTENING = -signal.SIGTERM
+"""How Python ends that gets SIGTERM while it is still importing."""
+
+Say = Callable[[str], None]
+
+
+class Actor:
+    """A command that is kept running. An end that nobody asked for is told to `complain`."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str],
+        say: Say,
+        complain: Say,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._command = [sys.executable, "-m", *command]
+        self._environment = {**os.environ, "COLUMNS": "200", **environment}
+        self._say = say
+        self._complain = complain
+        self._process: Supervised | None = None
+        self._asked_at: float | None = None
+        self._asked: signal.Signals | None = None
+        self._steps = anyio.Lock()
+        self._retiring = False
+        self._retired = anyio.Event()
+
+    async def keep(self) -> None:
+        """Keep it running until it retires, or kill it when cancelled."""
+        while not self._retiring:
+            await self.once()
+            await anyio.sleep(RESTART_SECONDS)
+        self._retired.set()
+
+    async def retire(self) -> None:
+        """Have it stopped for good."""
+        self._retiring = True
+        while not self._retired.is_set():
+            await self.end(signal.SIGTERM)
+            with anyio.move_on_after(STOP_SECONDS):
+                await self._retired.wait()
+
+    async def once(self) -> int:
+        """Run it to its end; return the exit code."""
+        with self.log.open("a") as log:
+            log.write(f"{STARTS}\n")
+            start = log.tell()
+        self._asked = self._asked_at = None
+        self._process = process = await Supervised.start(
+            self._command, log=self.log, env=self._environment
+        )
+        try:
+            code = await process.wait()
+        finally:
+            await process.end(signal.SIGKILL, 0)
+        self._judge(code, tail(self.log, since=start))
+        return code
+
+    async def end(self, farewell: signal.Signals) -> None:
+        """Send a signal that ends it."""
+        async with self._steps:
+            self._asked, self._asked_at = farewell, anyio.current_time()
+            self._signal(farewell)
+
+    async def freeze(self, seconds: float) -> None:
+        """Let it stand still: for long enough, and it wakes up as a zombie."""
+        async with self._steps:
+            self._signal(signal.SIGSTOP)
+            await anyio.sleep(seconds)
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process and self._process.returncode is None:
+            os.kill(self._process.pid, number)
+
+    def _judge(self, code: int, last_words: str) -> None:
+        match self._asked:
+            case signal.SIGKILL if code == -signal.SIGKILL:
+                return
+            case signal.SIGTERM if code in {0, NOT_YET_LISTENING}:
+                took = anyio.current_time() - (self._asked_at or 0)
+                if took > STOP_SECONDS:
+                    self._complain(f"{self.name} took {took:.1f} s to stop:\n{last_words}")
+            case _ if FENCED in last_words:
+                self._say(f"{self.name} was fenced off")
+            case _:
+                self._complain(f"{self.name} {ending(code)}:\n{last_words}")
+
+
+class Errand(Actor):
+    """A command that does something once, and is given again as long as it fails."""
+
+    async def done(self) -> None:
+        """Run it until it has succeeded."""
+        while await self.once():  # noqa: ASYNC110
+            await anyio.sleep(1)
+        self._say(f"{self.name}: done")
+
+    def _judge(self, code: int, last_words: str) -> None:
+        if code:
+            self._say(f"{self.name} {ending(code)}: {last_words[-200:]}")

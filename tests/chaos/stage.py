@@ -1,0 +1,148 @@
+"""The stage: a broker and a database behind proxies, and the processes between them."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Self, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from compose.kafka import Kafka
+from compose.postgres import Postgres
+from compose.processes import HOST, free_port
+from compose.stack import DATABASES, postgres_environment
+from tests.chaos.actor import Actor, Errand
+from tests.chaos.proxy import Proxy
+
+A = TypeVar("A", bound=Actor)
+
+SESSION_TIMEOUT_SECONDS = 3.0
+RELAYS = 2
+CONSUMERS = 3
+WRITERS = 3
+
+CONSUMER = ("consumer", "run", "fts", "activity", "--grace", "3")
+
+
+class Stage(anyio.AsyncContextManagerMixin):
+    """All that a run needs, below one folder. `findings` is what should not have been."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self.findings: list[str] = []
+        self.faults: Counter[str] = Counter()
+        self.actors: list[Actor] = []
+        self.relays: list[Actor] = []
+        self.consumers: list[Actor] = []
+        self.writers: list[Actor] = []
+        self.kafka_proxy, self.postgres_proxy = Proxy(), Proxy()
+        self.kafka = _kafka(folder / "kafka", self.kafka_proxy.port)
+        self.postgres = Postgres(folder / "postgres")
+        self.restarting = anyio.Lock()
+        """One server is restarted at a time; the other may be cut off meanwhile."""
+        self.rebuilding: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._folder = folder
+        self._tell = say
+        self._began = time.monotonic()
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
+        async with self.postgres, self.kafka:
+            for name in DATABASES.values():
+                await self.postgres.create_database(name)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.kafka_proxy.serve, self.kafka.port)
+                tasks.start_soon(self.postgres_proxy.serve, self.postgres.port)
+                self._tasks: TaskGroup = tasks
+                yield self
+                tasks.cancel_scope.cancel()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings of all processes: every connection goes through a proxy."""
+        return {
+            **postgres_environment(self.postgres, DATABASES),
+            "POSTGRES_PORT": str(self.postgres_proxy.port),
+            "KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{self.kafka_proxy.port}",
+            "KAFKA_TOPIC_PARTITIONS": "6",
+            "KAFKA_SESSION_TIMEOUT_MS": f"{SESSION_TIMEOUT_SECONDS * 1000:.0f}",
+        }
+
+    def raise_curtain(self, chance: Random) -> None:
+        """Start relays, consumers and writers."""
+        self.relays = [
+            self.start(f"relay-{n}", "producer", "relay", "--grace", "3") for n in range(RELAYS)
+        ]
+        self.consumers = [self.start("consumer-0", *CONSUMER)] + [
+            # Static members: a restart leaves their partitions where they are.
+            self.start(f"consumer-{n}", *CONSUMER, "--instance", f"consumer-{n}")
+            for n in range(1, CONSUMERS)
+        ]
+        self.writers = [
+            self.start(
+                f"writer-{n}",
+                "tests.chaos.writer",
+                str(chance.random()),
+                # Their positions are taken in another order than they are committed in.
+                POSTGRES_ENABLE_DB_FUNCTIONS="yes" if n else "no",
+            )
+            for n in range(WRITERS)
+        ]
+
+    def start(self, name: str, *command: str, **settings: str) -> Actor:
+        """Keep a command running until the end."""
+        actor = self.actor(name, *command, **settings)
+        self._tasks.start_soon(actor.keep, name=name)
+        return actor
+
+    def actor(self, name: str, *command: str, **settings: str) -> Actor:
+        """Return a command that is to be kept running."""
+        return self._cast(Actor, name, command, settings)
+
+    def errand(self, *command: str) -> Errand:
+        """Return a command that is to be run until it succeeds."""
+        return self._cast(Errand, "-".join(command).replace("--", ""), command, {})
+
+    def say(self, text: str) -> None:
+        """Write into the chronicle of the run."""
+        self._tell(f"{time.monotonic() - self._began:7.1f} s  {text}")
+
+    def complain(self, finding: str) -> None:
+        """Take note of what should not have been."""
+        self.say(f"FINDING: {finding}")
+        self.findings.append(finding)
+
+    def _cast(
+        self, kind: type[A], name: str, command: Sequence[str], settings: Mapping[str, str]
+    ) -> A:
+        log = self._folder / f"{name}.log"
+        environment = {**self.environment, **settings}
+        actor = kind(name, command, log, environment, self.say, self.complain)
+        self.actors.append(actor)
+        return actor
+
+
+def _kafka(folder: Path, proxy: int) -> Kafka:
+    """Return a broker whose clients are sent to the proxy, and which itself is not."""
+    port, internal, controller = free_port(), free_port(), free_port()
+    return Kafka(
+        folder,
+        port=port,
+        voters={1: controller},
+        heap="512m",
+        properties={
+            "listeners": f"CLIENT://{HOST}:{port},INTERNAL://{HOST}:{internal},"
+            f"CONTROLLER://{HOST}:{controller}",
+            "advertised.listeners": f"CLIENT://{HOST}:{proxy},INTERNAL://{HOST}:{internal}",
+            "inter.broker.listener.name": "INTERNAL",
+            "listener.security.protocol.map": "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,"
+            "CONTROLLER:PLAINTEXT",
+            "group.min.session.timeout.ms": "100",
+            # Else the only broker gives its leaderships up before it stops, and Kafka 4.3 then
+            # completes transactions without writing their markers (KAFKA-20734).
+            "controlled.shutdown.enable": "false",
+        },
+    )

@@ -1,0 +1,82 @@
+"""Three brokers, of which one is killed and brought back under load."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from compose.audit import audit
+from compose.kafka import Kafka, cluster
+from compose.postgres import Postgres
+from compose.stack import postgres_environment
+from producer.wire import KafkaSettings, Topics
+from producer.wire.kafka import started
+from tests.pipeline import Pipeline
+
+EDITS = 15
+
+
+@pytest.fixture
+async def brokers(tmp_path: Path) -> AsyncIterator[list[Kafka]]:
+    async with cluster(tmp_path, heap="192m") as brokers:
+        yield brokers
+
+
+@pytest.fixture
+def environment(
+    brokers: list[Kafka], postgres: Postgres, database: Callable[[str], str]
+) -> dict[str, str]:
+    names = ("contentmanagement", "fts", "activity")
+    return {
+        **postgres_environment(postgres, {name.upper(): database(name) for name in names}),
+        "KAFKA_BOOTSTRAP_SERVERS": ",".join(broker.bootstrap_servers for broker in brokers),
+        "KAFKA_TOPIC_PARTITIONS": "3",
+    }
+
+
+async def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
+    environment: dict[str, str], brokers: list[Kafka]
+) -> None:
+    async with Pipeline(environment, consumers=2) as pipeline:
+        await pipeline.write("before", "one\n", "two\n")
+        await pipeline.settled()
+        assert await replicas(pipeline.settings) == 3
+
+        async with anyio.create_task_group() as load:
+            load.start_soon(write_until, pipeline, stopped := anyio.Event())
+            await brokers[0].kill()
+            await pipeline.write("without", "one\n", "two\n")
+            await pipeline.applied()
+            await brokers[0].start()
+            await pipeline.write("after", "one\n", "two\n")
+            stopped.set()
+        await pipeline.settled()
+
+        assert await pipeline.pages() == await pipeline.expected_pages()
+        report = await audit(environment, ["fts"])
+        assert report.clean, report.findings
+
+    # Publish the same again, to topics of another prefix.
+    setting = {"KAFKA_TOPIC_PREFIX": "other.", "KAFKA_TOPIC_REPLICATION_FACTOR": "2"}
+    async with Pipeline({**environment, **setting}, consumers=0) as pipeline:
+        await pipeline.published()
+        assert await replicas(pipeline.settings) == 2
+
+
+async def write_until(pipeline: Pipeline, stopped: anyio.Event) -> None:
+    """Edit one page after the other."""
+    number = 0
+    while not stopped.is_set():
+        await pipeline.write(f"page-{number}", *(f"{edit}\n" for edit in range(EDITS)))
+        number += 1
+
+
+async def replicas(settings: KafkaSettings) -> int:
+    """Return how many replicas each partition of the topics has."""
+    topics = Topics.of("ContentManagement", settings)
+    async with started(AIOKafkaAdminClient(**settings.client())) as admin:
+        described = await admin.describe_topics([topics.events, topics.position])
+        (count,) = {len(at["replicas"]) for topic in described for at in topic["partitions"]}
+        return count

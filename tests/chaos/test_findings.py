@@ -1,0 +1,107 @@
+"""What chaos has found, each as the smallest thing that shows it."""
+
+import asyncio
+import gc
+import os
+import sys
+
+import anyio
+import anyio.lowlevel
+import pytest
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerFenced,
+    for_code,
+)
+
+from producer.wire.endurance import is_transient, run
+from producer.wire.kafka import started
+from tests.chaos.run import schedule
+from tests.pipeline import ROOT, Pipeline
+
+OFFSET_NOT_AVAILABLE = 78
+
+
+class CancelsItsOwnFetch:
+    """Stops as aiokafka's consumer does while a fetch of its own is backing off."""
+
+    async def start(self) -> None:
+        """Start."""
+
+    async def stop(self) -> None:
+        """Cancel the fetch, and let that show."""
+        fetch = asyncio.create_task(anyio.sleep_forever())
+        await anyio.lowlevel.checkpoint()
+        fetch.cancel()
+        await fetch
+
+
+async def test_a_client_that_cancels_its_own_fetch_does_not_cancel_the_view() -> None:
+    went_on = False
+    async with anyio.create_task_group() as views:
+
+        async def view() -> None:
+            nonlocal went_on
+            async with started(CancelsItsOwnFetch()):
+                pass
+            went_on = True
+
+        views.start_soon(view)
+    assert went_on
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KafkaError("Unexpected error during batch delivery"),  # the coordinator was lost
+        KafkaTimeoutError("Failed to get offsets by times in 40000 ms"),
+        for_code(OFFSET_NOT_AVAILABLE)("a leader that has just been elected"),
+    ],
+    ids=repr,
+)
+def test_what_aiokafka_says_of_a_lost_broker_is_waited_out(error: KafkaError) -> None:
+    assert is_transient(error)
+
+
+def test_a_relay_that_is_fenced_does_not_wait() -> None:
+    assert not is_transient(ProducerFenced("another relay"))
+
+
+async def test_a_rebuild_shows_its_progress_from_the_first_moment(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment) as pipeline:
+        await pipeline.write("page", "text\n")
+        await pipeline.settled()
+        rebuilt = await anyio.run_process(
+            [sys.executable, "-m", "consumer", "rebuild", "fts", "--yes"],
+            env={**os.environ, **environment},
+            cwd=ROOT,
+            check=False,
+        )
+        assert rebuilt.returncode == 0, rebuilt.stderr.decode()[-500:]
+
+
+def test_a_task_that_aiokafka_leaves_alone_says_nothing_of_a_lost_broker(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(error: Exception) -> None:
+        raise error
+
+    async def leave_alone() -> None:
+        tasks = [asyncio.create_task(fail(e)) for e in (KafkaConnectionError(), ValueError())]
+        await asyncio.wait(tasks)
+
+    run(leave_alone)
+    gc.collect()
+    (told,) = [record for record in caplog.records if record.name == "asyncio"]
+    assert told.exc_info
+    assert isinstance(told.exc_info[1], ValueError)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_seed_repeats_its_schedule(seed: int) -> None:
+    assert list(schedule(seed, 60, 2)) == list(schedule(seed, 60, 2))
+    assert list(schedule(seed, 60, 2)) != list(schedule(seed + 1, 60, 2))

@@ -1,0 +1,70 @@
+"""A writer: `python -m tests.chaos.writer SEED`, until it is killed.
+
+It edits the same pages as all other writers. Conflicts and lost connections are no concern of
+its: what counts is what the write model has in the end.
+"""
+
+import os
+import sys
+import time
+from random import Random
+from uuid import UUID
+
+from eventsourcing.persistence import IntegrityError, PersistenceError
+
+from producer.applications import open_application
+from producer.contentmanagement.application import (
+    ContentManagement,
+    PageNotFoundError,
+    SlugConflictError,
+)
+from producer.contentmanagement.domainmodel import user_id_cvar
+
+SLUGS = 200
+USERS = [None, *(UUID(int=number) for number in range(1, 6))]
+PAUSE_SECONDS = 0.2
+"""After a lost connection. Without one, nobody else would get at the processor."""
+
+
+def write(wiki: ContentManagement, chance: Random) -> None:
+    """Give one command."""
+    user_id_cvar.set(chance.choice(USERS))
+    slug, other = (f"page-{chance.randrange(SLUGS)}" for _ in range(2))
+    match chance.randrange(10):
+        case 0:
+            wiki.update_title(slug, f"Title {chance.random()}")
+        case 1:
+            wiki.update_slug(slug, other)
+        case 2:
+            wiki.update_body(slug, _text(chance, lines=500))
+        case _:
+            wiki.update_body(slug, _text(chance, lines=10))
+
+
+def _text(chance: Random, lines: int) -> str:
+    return "".join(f"line {chance.randrange(3)}\n" for _ in range(chance.randrange(lines)))
+
+
+def write_for_ever(chance: Random) -> None:
+    """Give one command after the other."""
+    wiki = open_application(ContentManagement, os.environ)
+    while True:
+        try:
+            write(wiki, chance)
+        except PageNotFoundError as error:
+            _create(wiki, str(error.args[0]))
+        except (SlugConflictError, IntegrityError):
+            continue
+        except PersistenceError:
+            time.sleep(PAUSE_SECONDS)
+
+
+def _create(wiki: ContentManagement, slug: str) -> None:
+    try:
+        wiki.create_page(slug.title(), slug)
+    except (SlugConflictError, PersistenceError):
+        return
+
+
+if __name__ == "__main__":
+    write_for_ever(Random(sys.argv[1]))

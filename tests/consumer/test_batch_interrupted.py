@@ -1,0 +1,57 @@
+"""One batch into the view, ended at every point where it waits."""
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+import anyio
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+
+from consumer.applying import Applying
+from consumer.subscription import Span
+from consumer.tracking import Tracking
+from tests.pipeline import Shortcut, pages_of, write_page
+
+from .interrupting import Interrupted, cancel, cut_off, cut_off_with_the_answer_unread
+
+Interrupt = Callable[[anyio.CancelScope, AsyncConnection[Any]], None]
+
+
+async def apply_interrupted(
+    shortcut: Shortcut,
+    batch: Sequence[Span],
+    seen: dict[int, Tracking],
+    n: int,
+    interrupt: Interrupt,
+) -> bool:
+    """Apply a batch on a connection of its own; tell whether it was interrupted."""
+    async with shortcut.store.connected() as connection:
+        with anyio.CancelScope() as scope:
+            applying = Applying(shortcut.store).apply(connection, batch, seen)
+            interrupted = Interrupted(applying, n, lambda: interrupt(scope, connection))
+            try:
+                await interrupted
+            except psycopg.OperationalError:
+                assert interrupted.happened
+    return interrupted.happened
+
+
+@pytest.mark.parametrize("interrupt", [cancel, cut_off, cut_off_with_the_answer_unread])
+async def test_a_batch_interrupted_at_any_await_is_applied_once(
+    environment: dict[str, str], interrupt: Interrupt
+) -> None:
+    async with Shortcut(environment) as shortcut:
+        write_page(shortcut.wiki, "every")
+        for n in count(1):
+            write_page(shortcut.wiki, f"page{n}", "one\n", "one\ntwo\n")
+            shortcut.wiki.update_body("every", f"{n}\n")
+            seen = await shortcut.seen()
+            happened = await apply_interrupted(shortcut, shortcut.batch(seen), seen, n, interrupt)
+            await shortcut.catch_up()
+            assert await shortcut.pages() == pages_of(shortcut.wiki), n
+            assert await shortcut.records() == shortcut.offered(), n
+            if not happened:
+                break
+        assert n > 6

@@ -1,0 +1,254 @@
+"""The consumer's whole life, on a real Kafka."""
+
+import gc
+from itertools import count
+from typing import LiteralString
+
+import anyio
+import pytest
+from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from consumer.consumer import Consumer
+from consumer.status import read_status
+from consumer.subscription import RecordsDeletedError
+from producer.wire import Topics
+from producer.wire.endurance import first_error
+from producer.wire.kafka import started
+from tests.pipeline import SECONDS, Pipeline, until
+
+from .interrupting import Interrupted
+
+STRIDE = 3
+"""Every so many awaits a life is ended: `test_batch_interrupted` goes one by one."""
+
+HELD_UP: LiteralString = """
+    SELECT FROM pg_stat_activity
+     WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
+def group(pipeline: Pipeline) -> str:
+    return f"{pipeline.settings.group_prefix}fts"
+
+
+def partition(pipeline: Pipeline, number: int) -> TopicPartition:
+    return TopicPartition(Topics.of("ContentManagement", pipeline.settings).events, number)
+
+
+async def committed(pipeline: Pipeline) -> dict[int, OffsetAndMetadata]:
+    async with started(AIOKafkaAdminClient(**pipeline.settings.client())) as admin:
+        offsets = await admin.list_consumer_group_offsets(group(pipeline))
+    return {partition.partition: offset for partition, offset in offsets.items()}
+
+
+async def commit(pipeline: Pipeline, offset: OffsetAndMetadata) -> None:
+    """Set all partitions of the group, which has no members, to an offset."""
+    kafka = AIOKafkaConsumer(
+        **pipeline.settings.client(), group_id=group(pipeline), enable_auto_commit=False
+    )
+    async with started(kafka):
+        every = [partition(pipeline, number) for number in range(8)]
+        kafka.assign(every)
+        await kafka.commit(dict.fromkeys(every, offset))
+
+
+async def is_mirrored(pipeline: Pipeline) -> bool:
+    trackings = (await pipeline.trackings()).values()
+    expected = {
+        tracking.partition: OffsetAndMetadata(tracking.offset, f"position={tracking.position}")
+        for tracking in trackings
+    }
+    return await committed(pipeline) == expected
+
+
+async def ended(consumer: Consumer) -> None:
+    """Run a consumer until it fails, with the error that it names first."""
+    try:
+        with anyio.fail_after(SECONDS):
+            await consumer.run()
+    except Exception as error:
+        raise first_error(error) from error
+
+
+async def assert_right(pipeline: Pipeline) -> None:
+    """Wait until the view has all that the wiki has, and compare."""
+    await pipeline.applied()
+    assert await pipeline.pages() == await pipeline.expected_pages()
+    assert not any(row.parked or row.stopped for row in await pipeline.progress())
+
+
+# aiokafka leaves a connection open when it is cancelled while it connects.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_consumer_ended_at_any_await_of_its_life_loses_and_doubles_nothing(
+    environment: dict[str, str],
+) -> None:
+    # A member that could not say goodbye is to be missed soon.
+    environment |= {"KAFKA_SESSION_TIMEOUT_MS": "900"}
+    async with Pipeline(environment, consumers=0) as pipeline:
+        await pipeline.write("every")
+        await pipeline.published()
+        for n in count(1, STRIDE):
+            await pipeline.write(f"page{n}", "one\n", "two\n")
+            await pipeline.do(pipeline.wiki.update_body, "every", f"{n}\n")
+            with anyio.CancelScope() as scope:
+                life = Interrupted(pipeline.consumer().run(), n, scope.cancel)
+                async with anyio.create_task_group() as watching:
+                    watching.start_soon(_cancel_when_applied, pipeline, scope)
+                    await life
+            if not life.happened:
+                break
+        assert n > 5 * STRIDE
+        pipeline.start_consumer()
+        await assert_right(pipeline)
+    gc.collect()
+
+
+async def _cancel_when_applied(pipeline: Pipeline, scope: anyio.CancelScope) -> None:
+    await pipeline.applied()
+    scope.cancel()
+
+
+async def test_a_consumer_stopped_within_a_batch_rolls_it_back_and_ends_in_peace(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment) as pipeline:
+        await pipeline.write("page", "one\n")
+        await pipeline.settled()
+        before = await pipeline.pages()
+        async with pipeline.store.connected() as connection, connection.transaction():
+            await connection.execute(pipeline.store.sql("SELECT FROM {schema}.tracking FOR UPDATE"))
+
+            async def is_held_up() -> bool:
+                cursor = await connection.execute(HELD_UP)
+                return cursor.rowcount > 0
+
+            await pipeline.do(pipeline.wiki.update_body, "page", "two\n")
+            await until(is_held_up)
+            await pipeline.consumers[0].stop()
+        assert await pipeline.pages() == before
+        pipeline.start_consumer()
+        await assert_right(pipeline)
+
+
+async def test_the_view_is_right_while_consumers_join_and_leave(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment) as pipeline:
+        await pipeline.write("shared")
+        for number in range(6):
+            if number % 2:
+                await pipeline.consumers.pop(0).stop()
+            else:
+                pipeline.start_consumer()
+            await pipeline.write(f"page{number}", *(f"{line}\n" for line in range(10)))
+            await pipeline.do(pipeline.wiki.update_body, "shared", f"{number}\n")
+        await assert_right(pipeline)
+
+
+async def test_two_consumers_share_the_partitions(environment: dict[str, str]) -> None:
+    async with Pipeline(environment, consumers=2) as pipeline:
+
+        async def is_shared() -> bool:
+            async with started(AIOKafkaAdminClient(**pipeline.settings.client())) as admin:
+                (described,) = await admin.describe_consumer_groups([group(pipeline)])
+            return len(described.groups[0][5]) == 2
+
+        await until(is_shared)
+        for number in range(10):
+            await pipeline.write(f"page{number}", "text")
+        await assert_right(pipeline)
+
+
+async def test_a_consumer_that_is_there_before_the_topic_waits_for_it(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment, relay=False) as pipeline:
+        await pipeline.write("page", "text")
+        with pytest.raises(TimeoutError):
+            await pipeline.store.wait(1, "anything", seconds=1)
+        pipeline.start_relay()
+        await assert_right(pipeline)
+
+
+async def test_a_tracking_set_back_with_its_rows_removed_has_the_consumer_start_over(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment) as pipeline:
+        await pipeline.write("page", "one\n", "two\n")
+        await pipeline.applied()
+        async with pipeline.store.connected() as connection, connection.transaction():
+            for statement in (
+                "UPDATE {schema}.tracking SET position = 0, next_offset = 0",
+                "TRUNCATE {schema}.pages",
+            ):
+                await connection.execute(pipeline.store.sql(statement))
+        await assert_right(pipeline)
+        await pipeline.do(pipeline.wiki.update_body, "page", "three\n")
+        await assert_right(pipeline)
+
+
+async def test_offsets_set_back_in_the_tracking_do_not_apply_events_twice(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment) as pipeline:
+        await pipeline.write("page", "one\n", "two\n")
+        await pipeline.settled()
+        before = await pipeline.trackings()
+        async with pipeline.store.connected() as connection:
+            await connection.execute(
+                pipeline.store.sql("UPDATE {schema}.tracking SET next_offset = 0")
+            )
+        await pipeline.settled()
+        assert await pipeline.trackings() == before
+        await assert_right(pipeline)
+
+
+async def test_the_group_s_offsets_mirror_the_tracking(environment: dict[str, str]) -> None:
+    async with Pipeline(environment) as pipeline:
+        await pipeline.write("page", "text")
+        await pipeline.settled()
+        await until(lambda: is_mirrored(pipeline))
+        assert {row.gap for row in await read_status(pipeline.store, pipeline.settings)} == {0}
+
+
+@pytest.mark.parametrize("wrong", [0, 1_000_000])
+async def test_what_the_group_s_offsets_say_does_not_matter(
+    environment: dict[str, str], wrong: int
+) -> None:
+    async with Pipeline(environment) as pipeline:
+        await pipeline.write("page", "one\n", "two\n")
+        await pipeline.applied()
+        await pipeline.consumers[0].stop()
+        await commit(pipeline, OffsetAndMetadata(wrong, "position=1"))
+        await pipeline.do(pipeline.wiki.update_body, "page", "three\n")
+        pipeline.start_consumer()
+        await assert_right(pipeline)
+        await pipeline.settled()
+        await until(lambda: is_mirrored(pipeline))
+
+
+async def test_records_deleted_before_they_are_applied_are_an_error(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment, consumers=0) as pipeline:
+        await pipeline.write("page", "text")
+        await pipeline.published()
+        ends = {number: end for number, end in (await pipeline.ends()).items() if end}
+        async with started(AIOKafkaAdminClient(**pipeline.settings.client())) as admin:
+            await admin.delete_records(
+                {partition(pipeline, number): RecordsToDelete(end) for number, end in ends.items()}
+            )
+        with pytest.raises(RecordsDeletedError, match="applied the records before offset 0"):
+            await ended(pipeline.consumer())
+
+
+async def test_the_status_of_a_view_that_has_not_begun_is_the_whole_topic(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment, consumers=0) as pipeline:
+        await pipeline.write("page", "text")
+        await pipeline.published()
+        rows = await read_status(pipeline.store, pipeline.settings)
+        assert {row.partition: row.gap for row in rows} == await pipeline.ends()
+        assert all(row.lag_seconds > 0 for row in rows if row.gap)

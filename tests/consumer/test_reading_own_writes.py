@@ -1,0 +1,76 @@
+"""Whoever gave a command can wait until the view shows it."""
+
+import time
+from uuid import uuid4
+
+import anyio
+import pytest
+
+from consumer import store as store_module
+from tests.pipeline import Pipeline, Shortcut, page_id, write_page
+
+
+async def test_every_command_s_position_is_one_to_wait_for(environment: dict[str, str]) -> None:
+    async with Pipeline(environment) as pipeline:
+        wiki = pipeline.wiki
+        await pipeline.do(wiki.create_page, "Title", "page")
+        originator_id = await pipeline.do(page_id, wiki, "page")
+        commands = [
+            (wiki.update_title, ("page", "Other")),
+            (wiki.update_body, ("page", "text")),
+            (wiki.update_slug, ("page", "other")),
+            (wiki.update_slug, ("other", "other")),
+        ]
+        for command, arguments in commands:
+            position = await pipeline.do(command, *arguments)
+            await pipeline.store.wait(position, originator_id)
+            assert await pipeline.pages() == await pipeline.expected_pages()
+
+
+async def test_waiting_begins_before_any_consumer_has_run(environment: dict[str, str]) -> None:
+    async with Pipeline(environment, consumers=0) as pipeline:
+        originator_id = await pipeline.write("page", "text")
+        position = await pipeline.do(pipeline.wiki.recorder.max_notification_id)
+        assert position
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(pipeline.store.wait, position, originator_id)
+            pipeline.start_consumer()
+        assert await pipeline.pages() == await pipeline.expected_pages()
+
+
+async def test_who_waits_is_woken_and_does_not_poll(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "LOOK_AGAIN_SECONDS", 60.0)
+    async with Shortcut(environment) as shortcut:
+        originator_id = write_page(shortcut.wiki, "page", "text")
+        position = shortcut.wiki.recorder.max_notification_id()
+        assert position
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(shortcut.store.wait, position, originator_id)
+            await shortcut.listened()
+            await shortcut.catch_up()
+            began = time.monotonic()
+        assert time.monotonic() - began < 1
+
+
+async def test_what_does_not_come_is_a_timeout(environment: dict[str, str]) -> None:
+    async with Shortcut(environment) as shortcut:
+        write_page(shortcut.wiki, "page", "text")
+        await shortcut.catch_up()
+        with pytest.raises(TimeoutError):
+            await shortcut.store.wait(1_000, uuid4(), seconds=0.2)
+
+
+async def test_another_aggregate_s_position_in_another_partition_is_not_taken_for_one_s_own(
+    environment: dict[str, str],
+) -> None:
+    async with Shortcut(environment) as shortcut:
+        write_page(shortcut.wiki, "page", "text")
+        await shortcut.catch_up()
+        await shortcut.sql("UPDATE {schema}.tracking SET position = 99 WHERE partition = 0")
+        for originator_id in (uuid4() for _ in range(50)):
+            if shortcut.partition(originator_id) == 1:
+                break
+        with pytest.raises(TimeoutError):
+            await shortcut.store.wait(99, originator_id, seconds=0.2)

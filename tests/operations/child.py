@@ -1,0 +1,110 @@
+"""Processes that tests stop, and a consumer of the activity that stops itself (SIGSTOP) once.
+
+`before` it does so with a batch in hand that has no transaction yet, `inside` at the end of a
+transaction.
+"""
+
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from compose.processes import Supervised
+from consumer.activity import VIEW
+from consumer.applying import Applying
+from consumer.consumer import Consumer
+from consumer.store import ViewStore
+from producer.wire import KafkaSettings
+from producer.wire.endurance import run
+from tests.pipeline import ROOT, until
+
+STUCK_SECONDS = 1.0
+BATCHES_BEFORE = 3
+
+
+class Child:
+    """The process, and what it says."""
+
+    def __init__(self, process: Supervised, log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    @property
+    def said(self) -> str:
+        """All that it has said."""
+        return " ".join(self._log.read_text().split())
+
+    def send(self, signum: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self._process.pid, signum)
+
+    async def stands_still(self) -> None:
+        """Wait until it has stopped itself."""
+        process = psutil.Process(self._process.pid)
+        await until(lambda: is_so(process.status() == psutil.STATUS_STOPPED))
+
+    async def says(self, pattern: str) -> None:
+        """Wait until it has said something."""
+        await until(lambda: is_so(bool(re.search(pattern, self.said))))
+
+    async def ends(self) -> int:
+        """Wait until it has ended, and return its exit code."""
+        return await self._process.wait()
+
+
+async def is_so(truth: bool) -> bool:
+    """Return it, to wait for what is known at once."""
+    return truth
+
+
+@asynccontextmanager
+async def child(
+    environment: Mapping[str, str], log: Path, *arguments: str, module: str = __name__
+) -> AsyncIterator[Child]:
+    """Run this module, or a command of ours, in a process that does not outlive the test."""
+    environment = {**os.environ, "COLUMNS": "300", "PYTHONPATH": str(ROOT), **environment}
+    command = [sys.executable, "-m", module, *arguments]
+    process = await Supervised.start(command, log=log, env=environment)
+    try:
+        yield Child(process, log)
+    finally:
+        await process.end(signal.SIGKILL, 0)
+
+
+def stop_once(owner: type, name: str) -> None:
+    """Have the process stand still when a method is called for the third time."""
+    method = getattr(owner, name)
+    calls = count(1)
+
+    async def stopping(*args: Any) -> Any:
+        if next(calls) == BATCHES_BEFORE:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return await method(*args)
+
+    setattr(owner, name, stopping)
+
+
+def main(where: str) -> None:
+    """Consume, one event a batch."""
+    logging.basicConfig(level=logging.INFO)
+    options: dict[str, Any] = {}
+    match where:
+        case "before":
+            stop_once(Applying, "apply")
+        case "inside":
+            stop_once(ViewStore, "notify")
+            options["stuck"] = STUCK_SECONDS
+    store = ViewStore.of(VIEW, os.environ)
+    run(Consumer(store, KafkaSettings.from_env(os.environ), limit=1, **options).run)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

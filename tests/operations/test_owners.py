@@ -1,0 +1,293 @@
+"""Owners of partitions, and of the turn to publish, that come, go, and stand still."""
+
+import signal
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from consumer import subscription
+from consumer.activity import VIEW
+from consumer.subscription import Item, Span, Subscription
+from consumer.tracking import Tracking
+from producer.contentmanagement.application import ContentManagement
+from tests.activity.counting import expected_activity, found_activity
+from tests.pipeline import Pipeline, until
+
+from .child import child, is_so
+
+SHORT = {"KAFKA_SESSION_TIMEOUT_MS": "1000", "KAFKA_TOPIC_PARTITIONS": "3"}
+LONG = {"KAFKA_SESSION_TIMEOUT_MS": "60000", "KAFKA_TOPIC_PARTITIONS": "4"}
+SOON = 10.0
+"""Seconds: much less than the long session timeout."""
+
+
+def activity(environment: dict[str, str], **options: Any) -> Pipeline:
+    return Pipeline(environment, consumers=0, view=VIEW, **options)
+
+
+async def assert_counted_once(pipeline: Pipeline) -> None:
+    await pipeline.settled()
+    expected = await pipeline.do(expected_activity, pipeline.wiki)
+    assert await found_activity(pipeline.store) == expected
+    rows = await pipeline.progress()
+    assert not any(row.parked for row in rows)
+    assert sum(row.records for row in rows) == await pipeline.do(last_position, pipeline.wiki)
+
+
+def last_position(wiki: ContentManagement) -> int:
+    """Return how many events there are: no position was left out."""
+    return wiki.recorder.max_notification_id() or 0
+
+
+async def write(pipeline: Pipeline, name: str, pages: int = 6, edits: int = 10) -> None:
+    for number in range(pages):
+        await pipeline.write(f"{name}{number}", *(f"{line}\n" for line in range(edits)))
+
+
+class Assignments:
+    """Which partitions are assigned to which consumer of this process, each time anew."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.of: dict[Subscription, list[set[int]]] = {}
+        assigned = Subscription.on_partitions_assigned
+
+        async def note(subscription: Subscription, partitions: Collection[TopicPartition]) -> None:
+            given = {partition.partition for partition in partitions}
+            self.of.setdefault(subscription, []).append(given)
+            await assigned(subscription, partitions)
+
+        monkeypatch.setattr(Subscription, "on_partitions_assigned", note)
+
+    def last(self) -> list[set[int]]:
+        return [given[-1] for given in self.of.values()]
+
+    async def share(self, *sizes: int) -> None:
+        """Wait until the consumers that came last have so many partitions each."""
+
+        async def is_shared() -> bool:
+            return [len(given) for given in self.last()[-len(sizes) :]] == list(sizes)
+
+        await until(is_shared)
+
+
+@pytest.fixture
+def assignments(monkeypatch: pytest.MonkeyPatch) -> Assignments:
+    return Assignments(monkeypatch)
+
+
+async def test_every_event_counts_once_while_consumers_join_leave_and_are_killed(
+    environment: dict[str, str],
+) -> None:
+    async with activity(environment | SHORT) as pipeline:
+        for number in range(8):
+            if number % 3 == 2:
+                await pipeline.consumers.pop(0).stop()
+            else:
+                pipeline.start_consumer(pipeline.consumer(limit=5))
+            await write(pipeline, f"page{number}-", pages=2)
+        await assert_counted_once(pipeline)
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [("before", "the tracking was moved"), ("inside", "waiting for its server")],
+)
+async def test_a_consumer_that_stands_still_longer_than_its_session_wakes_up_to_do_no_harm(
+    environment: dict[str, str], tmp_path: Path, where: str, says: str
+) -> None:
+    async with (
+        activity(environment | SHORT) as pipeline,
+        child(pipeline.environment, tmp_path / "log", where) as zombie,
+    ):
+        await write(pipeline, "early")
+        await zombie.stands_still()
+        pipeline.start_consumer()
+        await assert_counted_once(pipeline)
+
+        zombie.send(signal.SIGCONT)
+        await zombie.says(says)
+        await write(pipeline, "late")
+        await assert_counted_once(pipeline)
+
+
+async def test_a_static_member_comes_back_to_its_partitions_and_nobody_else_notices(
+    environment: dict[str, str], assignments: Assignments
+) -> None:
+    async with activity(environment | LONG) as pipeline:
+        first = pipeline.start_consumer(pipeline.consumer(instance="first"))
+        await assignments.share(4)
+        pipeline.start_consumer(pipeline.consumer(instance="second"))
+        await assignments.share(2, 2)
+        one, other = assignments.of.values()
+        before = [list(one), list(other)]
+
+        await first.stop()
+        pipeline.start_consumer(pipeline.consumer(instance="first"))
+        await assignments.share(2, 2, 2)
+
+        assert assignments.last()[-1] == before[0][-1]
+        assert [one, other] == before
+        await write(pipeline, "page")
+        await assert_counted_once(pipeline)
+
+
+async def test_a_consumer_told_to_stop_leaves_at_once_and_the_other_takes_over(
+    environment: dict[str, str], assignments: Assignments, tmp_path: Path
+) -> None:
+    command = ("run", "activity", "--grace", "2", "--batch-size", "5")
+    async with activity(environment | LONG) as pipeline:
+        async with child(pipeline.environment, tmp_path / "log", *command, module="consumer") as it:
+            await it.says("reading")
+            pipeline.start_consumer()
+            await assignments.share(2)
+            await write(pipeline, "page")
+            with anyio.fail_after(SOON):
+                it.send(signal.SIGTERM)
+                await assignments.share(4)
+                assert await it.ends() == 0
+        await assert_counted_once(pipeline)
+
+
+async def test_a_partition_that_is_assigned_anew_while_its_batch_is_in_hand_goes_on_after_it(
+    environment: dict[str, str], assignments: Assignments
+) -> None:
+    async with activity(environment | LONG) as pipeline:
+        pipeline.start_consumer(pipeline.consumer(limit=7))
+        await write(pipeline, "early")
+        await pipeline.settled()
+        async with pipeline.store.connected() as connection, connection.transaction():
+            await connection.execute(pipeline.store.sql("LOCK {schema}.changes"))
+            await write(pipeline, "late")
+            await pipeline.published()
+            await until(lambda: is_waited_for(connection))
+            pipeline.start_consumer(pipeline.consumer(limit=3))
+            await assignments.share(2, 2)
+        await assert_counted_once(pipeline)
+
+
+async def is_waited_for(connection: Any) -> bool:
+    cursor = await connection.execute(
+        "SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
+    )
+    return int(cursor.rowcount) > 0
+
+
+def span(start: int, end: int) -> Span:
+    """Return a span of partition 0 with a record at every second offset."""
+    records = [
+        ConsumerRecord("", 0, offset, 0, 0, b"", b"", 0, 0, 0, [])
+        for offset in range(start, end, 2)
+    ]
+    return Span(0, start, end, [Item(record, None, None, None) for record in records])
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [(10, span(10, 20)), (14, span(14, 20)), (20, None), (9, None), (None, None)],
+)
+def test_of_what_was_fetched_comes_next_what_is_after_the_tracking_if_that_is_in_it(
+    at: int | None, expected: Span | None
+) -> None:
+    seen = {} if at is None else {0: Tracking(0, 7, at)}
+    assert span(10, 20).after(seen) == expected
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "expected"),
+    [
+        (Tracking(0, 7, 10), Tracking(0, 9, 20)),  # It was placed where it was.
+        (Tracking(0, 9, 20), Tracking(0, 9, 20)),  # It was placed after the batch.
+        (Tracking(0, 0, 0), Tracking(0, 0, 0)),  # It was replayed.
+        (Tracking(0, 12, 30), Tracking(0, 12, 30)),  # Another member went on, and gave it back.
+        (None, None),  # It went to another member.
+    ],
+)
+def test_what_is_applied_is_noted_unless_the_partition_went_away_meanwhile(
+    meanwhile: Tracking | None, expected: Tracking | None
+) -> None:
+    fields: Any = [None] * 8
+    subscription = Subscription(*fields)
+    subscription.seen = {0: meanwhile} if meanwhile else {}
+    subscription.advance({0: Tracking(0, 7, 10)}, [Tracking(0, 9, 20)])
+    assert subscription.seen.get(0) == expected
+
+
+async def test_a_client_that_brings_nothing_though_there_is_something_is_started_again(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(subscription, "CHECK_SECONDS", 0.2)
+    getmany = AIOKafkaConsumer.getmany
+    clients: list[object] = []
+
+    async def getmany_of_all_but_the_first(client: Any, *args: Any, **kwargs: Any) -> Any:
+        if client not in clients:
+            clients.append(client)
+        if client is clients[0]:
+            await anyio.sleep(0.02)
+            return {}
+        return await getmany(client, *args, **kwargs)
+
+    monkeypatch.setattr(AIOKafkaConsumer, "getmany", getmany_of_all_but_the_first)
+    async with activity(environment | SHORT) as pipeline:
+        await write(pipeline, "page", pages=2)
+        pipeline.start_consumer()
+        await assert_counted_once(pipeline)
+    assert "StuckError: Nothing comes of" in caplog.text
+
+
+async def test_a_client_that_brings_all_there_is_is_never_taken_for_stuck(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(subscription, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(subscription, "POLL_MS", 20)
+    checked = 0
+    check = Subscription._check_all_come_on
+
+    async def counting(subscription: Subscription) -> None:
+        nonlocal checked
+        await check(subscription)
+        checked += 1
+
+    monkeypatch.setattr(Subscription, "_check_all_come_on", counting)
+    async with activity(environment | SHORT) as pipeline:
+        pipeline.start_consumer()
+        for number in range(10):
+            await write(pipeline, f"page{number}-", pages=1, edits=2)
+            await pipeline.settled()
+    assert checked > 20
+    assert "StuckError" not in caplog.text
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_of_two_relays_one_publishes_and_the_other_takes_over_in_seconds(
+    environment: dict[str, str],
+    tmp_path: Path,
+    how: signal.Signals,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with (
+        activity(environment | SHORT, relay=False) as pipeline,
+        child(pipeline.environment, tmp_path / "log", "relay", module="producer") as first,
+    ):
+        pipeline.start_consumer()
+        await first.says("publishing after position 0")
+        await write(pipeline, "early", pages=2)
+        await pipeline.settled()
+        caplog.set_level("INFO")
+        pipeline.start_relay()
+        await until(lambda: is_so("another relay publishes" in caplog.text))
+        assert "publishing after" not in caplog.text
+
+        first.send(how)
+        await write(pipeline, "late", pages=2)
+        with anyio.fail_after(SOON):
+            await pipeline.published()
+        if how is signal.SIGSTOP:
+            first.send(signal.SIGCONT)
+            await first.says(r"another relay publishes|Another relay .* has taken over")
+            await write(pipeline, "last", pages=2)
+        await assert_counted_once(pipeline)

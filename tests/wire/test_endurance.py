@@ -1,0 +1,107 @@
+"""Losing a server is waited out, reading runs ahead, and a batch in hand is finished."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+
+import anyio
+import psycopg
+import pytest
+from aiokafka.errors import KafkaConnectionError, ProducerFenced
+
+from producer.wire import endurance
+from producer.wire.endurance import ahead, enduring, finishing
+
+
+class Source:
+    """Counts from one on, and tells how far it was read and that it was closed."""
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        self.read = 0
+        self.closed = False
+        self._fail_at = fail_at
+
+    async def items(self) -> AsyncGenerator[int, None]:
+        try:
+            while True:
+                if self.read + 1 == self._fail_at:
+                    raise KafkaConnectionError
+                self.read += 1
+                yield self.read
+        finally:
+            self.closed = True
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endurance, "FIRST_PAUSE", 0.001)
+
+
+async def test_one_item_is_read_ahead_and_no_more() -> None:
+    source = Source()
+
+    async with ahead(source.items()) as items:
+        assert await anext(items) == 1
+        await anyio.wait_all_tasks_blocked()
+        assert source.read == 2
+
+    assert source.closed
+
+
+async def test_an_error_of_the_body_is_the_only_one_although_an_item_waits() -> None:
+    source = Source()
+
+    with pytest.RaisesGroup(KafkaConnectionError, flatten_subgroups=True):
+        async with ahead(source.items()) as items:
+            await anext(items)
+            await anyio.wait_all_tasks_blocked()
+            raise KafkaConnectionError
+
+    assert source.closed
+
+
+async def test_an_error_of_the_source_ends_the_body() -> None:
+    with pytest.RaisesGroup(KafkaConnectionError, flatten_subgroups=True):
+        async with ahead(Source(fail_at=3).items()) as items:
+            assert [await anext(items), await anext(items)] == [1, 2]
+            await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("error", [KafkaConnectionError(), psycopg.OperationalError()])
+async def test_a_lost_server_is_waited_out_until_a_life_ends_of_itself(error: Exception) -> None:
+    lives = 0
+
+    async def life(alive: Callable[[], None]) -> None:
+        nonlocal lives
+        lives += 1
+        alive()
+        if lives < 5:
+            raise ExceptionGroup("of a task group", [error])
+
+    await enduring("test", life)
+
+    assert lives == 5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError(), ProducerFenced(), ExceptionGroup("", [KafkaConnectionError(), KeyError()])],
+)
+async def test_an_error_of_our_own_is_not_waited_out(error: Exception) -> None:
+    async def life(alive: Callable[[], None]) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        await enduring("test", life)
+
+
+@pytest.mark.parametrize(("grace", "finished"), [(10, True), (0, False)])
+async def test_what_is_in_hand_has_its_grace_when_cancelled(grace: float, finished: bool) -> None:
+    done = False
+    async with anyio.create_task_group() as group:
+        with suppress(TimeoutError):
+            async with finishing(grace):
+                group.cancel_scope.cancel()
+                await anyio.sleep(0.02)
+                done = True
+
+    assert done == finished
