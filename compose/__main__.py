@@ -6,6 +6,7 @@ import shlex
 import signal
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,9 @@ import anyio
 import psycopg
 import typer
 from aiokafka.errors import KafkaError
+from anyio import to_thread
 from eventsourcing.domain import EventSourcingError
+from eventsourcing.utils import resolve_topic
 from rich.console import Console
 
 from compose.audit.audit import FULL_FINDINGS
@@ -25,6 +28,7 @@ from compose.errors import StackError
 from compose.jars import classpath
 from compose.kafka import tool_command, tools
 from compose.stack import RunningStack, Stack, checked_parts, parts, running_stack
+from consumer.runner import KafkaRunner
 from producer.wire.endurance import run as run_async
 from producer.wire.terminal import OperatorError
 
@@ -125,6 +129,24 @@ async def _cancel_on_signal(scope: anyio.CancelScope, console: Console) -> None:
             console.print("Stopping.")
             scope.cancel()
             return
+
+
+@app.command("run")
+def run_system(
+    topic: Annotated[str, typer.Argument(metavar="MODULE:SYSTEM", help="The system.")],
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Run only this application of it; may be given several times."),
+    ] = None,
+) -> None:
+    """Run any `eventsourcing` System over Kafka, or a part of it, until Ctrl-C.
+
+    `python -m compose run consumer.counters.system:system`
+
+    Each application on its own machine: `--only DogSchool` here, `--only Counters` there.
+    """
+    with _plain_errors(), KafkaRunner(resolve_topic(topic), os.environ, only=only) as runner:
+        run_async(partial(to_thread.run_sync, runner.run_forever, abandon_on_cancel=True))
 
 
 @app.command()

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import ExitStack
 from functools import partial
+from threading import Event
 from typing import Any, TypeVar
 
 import anyio
@@ -64,6 +65,7 @@ class KafkaRunner(Runner[Any]):
         self._relays: dict[str, Relay] = {}
         self._consumers: list[tuple[str, Consumer]] = []
         self._error: BaseException | None = None
+        self._ended = Event()
         self._exit = ExitStack()
         self._portal: BlockingPortal
         self._scope: anyio.CancelScope
@@ -88,9 +90,15 @@ class KafkaRunner(Runner[Any]):
 
         Raises the error that ended a relay or a consumer, if nobody who waited has seen it.
         """
+        self._ended.set()
         self._exit.close()
         for app in (*self._apps.values(), *self._hosted):
             app.close()
+        self._raise_error()
+
+    def run_forever(self, timeout: float | None = None) -> None:
+        """Block until it is stopped, or for `timeout` seconds; raise the error that ends a part."""
+        self._ended.wait(timeout)
         self._raise_error()
 
     def get(self, cls: type[A]) -> A:
@@ -121,6 +129,7 @@ class KafkaRunner(Runner[Any]):
             await run()
         except Exception as error:  # noqa: BLE001 - whatever it is
             self._error = self._error or first_error(error)
+            self._ended.set()
 
     async def _cancel(self) -> None:
         self._scope.cancel()

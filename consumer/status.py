@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import anyio
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -13,7 +12,7 @@ from consumer.tracking import Progress, Tracking
 from producer.wire import KafkaSettings, Topics
 from producer.wire.kafka import partitions_of, started
 
-NEXT_RECORD_SECONDS = 5.0
+POLL_MS = 50
 
 
 class PartitionStatus(msgspec.Struct, frozen=True):
@@ -62,7 +61,7 @@ async def read_status(store: ViewStore, settings: KafkaSettings) -> list[Partiti
                 row.tracking.position,
                 row.tracking.offset,
                 gap := max(0, end - row.tracking.offset),
-                await _lag(kafka, partition, row.tracking) if gap else 0.0,
+                await _lag(kafka, partition, row.tracking, end) if gap else 0.0,
                 row.records,
                 row.parked,
                 row.dropped,
@@ -83,9 +82,12 @@ async def _progress(store: ViewStore, partitions: list[int]) -> dict[int, Progre
     return nowhere | {row.tracking.partition: row for row in rows}
 
 
-async def _lag(kafka: AIOKafkaConsumer, partition: TopicPartition, tracking: Tracking) -> float:
+async def _lag(
+    kafka: AIOKafkaConsumer, partition: TopicPartition, tracking: Tracking, end: int
+) -> float:
     kafka.seek(partition, tracking.offset)
-    with anyio.move_on_after(NEXT_RECORD_SECONDS):
-        record = await kafka.getone(partition)
-        return max(0.0, datetime.now(UTC).timestamp() - float(record.timestamp) / 1000)
+    while await kafka.position(partition) < end:
+        fetched = await kafka.getmany(partition, timeout_ms=POLL_MS, max_records=1)
+        for record in fetched.get(partition, ()):
+            return max(0.0, datetime.now(UTC).timestamp() - float(record.timestamp) / 1000)
     return 0.0  # Only transaction markers are left.

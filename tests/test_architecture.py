@@ -15,6 +15,8 @@ PUBLISHED_LANGUAGE = re.compile(r"producer(\.wire(\..+)?|\.published|\.\w+\.(dom
 A_SYSTEM_NAMES_ITS_APPLICATIONS = re.compile(r"producer\.\w+\.application")
 NOT_FOR_CONSUMERS = ("producer.relay", "producer.outbox")
 
+A_RUNNER_IS_BOTH_ENDS_IN_ONE_PROCESS = "consumer.runner"
+
 NEED_ASYNCIO = {
     "producer.relay.publisher",  # aiokafka's deliveries are asyncio's futures
 }
@@ -106,7 +108,11 @@ def files_of_the_tree() -> list[str]:
     return [name for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
 
 
-@pytest.mark.parametrize("module", inside("consumer"))
+def consumers() -> list[str]:
+    return [name for name in inside("consumer") if name != A_RUNNER_IS_BOTH_ENDS_IN_ONE_PROCESS]
+
+
+@pytest.mark.parametrize("module", consumers())
 def test_a_consumer_knows_the_published_language_of_the_producers_only(module: str) -> None:
     foreign = {
         name for name in imports_from(module, "producer") if not PUBLISHED_LANGUAGE.fullmatch(name)
@@ -117,7 +123,12 @@ def test_a_consumer_knows_the_published_language_of_the_producers_only(module: s
     assert foreign == set()
 
 
-@pytest.mark.parametrize("module", inside("consumer"))
+@pytest.mark.parametrize("module", consumers())
+def test_no_consumer_knows_the_runner(module: str) -> None:
+    assert imports_from(module, A_RUNNER_IS_BOTH_ENDS_IN_ONE_PROCESS) == set()
+
+
+@pytest.mark.parametrize("module", consumers())
 def test_nothing_that_a_consumer_imports_brings_the_relay_with_it(module: str) -> None:
     assert [
         name for name in reached(module) for banned in NOT_FOR_CONSUMERS if is_in(name, banned)

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from eventsourcing.application import Application
-from eventsourcing.domain import BaseAggregate, CanMutateAggregate, DomainEvent
+from eventsourcing.domain import Aggregate, BaseAggregate, CanMutateAggregate, DomainEvent
 
 from producer.wire import EventTypes
 
@@ -16,16 +16,17 @@ from producer.wire import EventTypes
 def event_types_of(application_class: type[Application[Any]]) -> EventTypes:
     """Return the event types of an application.
 
-    They are those of the aggregates, and the event classes, that the application's module uses, and
-    the modules of its package that it uses, and so on. So a record can name only what the
-    application's own code has imported. Raises `WireError` when two of them have one name.
+    They are those of the library's own `Aggregate`, and of the aggregates and the event classes
+    that the application's module uses, and the modules of its package that it uses, and so on. So
+    a record can name only what the application's own code has imported. Raises `WireError` when
+    two of them have one name.
     """
     owners: dict[type, None] = {}
     for module in _modules(application_class.__module__):
         for value in list(vars(module).values()):
             if _is_event_or_aggregate(value):
                 owners[value] = None
-    return EventTypes.of(*owners)
+    return EventTypes.of(Aggregate, *owners)
 
 
 def _modules(name: str) -> Iterator[ModuleType]:

@@ -139,9 +139,10 @@ async def read_published(topics: Topics, settings: KafkaSettings) -> Published |
     async with started(consumer):
         if topics.position not in await consumer.topics():
             return None
-        consumer.assign([partition])
         begin = (await consumer.beginning_offsets([partition]))[partition]
         end = (await consumer.end_offsets([partition]))[partition]
+        # Only now, or it begins to fetch at the end, and what is read waits for that to time out.
+        consumer.assign([partition])
         step = 8  # A transaction takes two offsets; aborted ones may lie behind the last good one.
         start = end
         while start > begin:

@@ -1,82 +1,25 @@
 """Owners of partitions, and of the turn to publish, that come, go, and stand still."""
 
 import signal
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from consumer import subscription
-from consumer.activity import VIEW
 from consumer.subscription import Item, Span, Subscription
 from consumer.tracking import Tracking
-from producer.contentmanagement.application import ContentManagement
-from tests.activity.counting import expected_activity, found_activity
-from tests.pipeline import Pipeline, until
+from tests.pipeline import until
 
 from .child import child, is_so
+from .counted import Assignments, activity, assert_counted_once, write
 
 SHORT = {"KAFKA_SESSION_TIMEOUT_MS": "1000", "KAFKA_TOPIC_PARTITIONS": "3"}
 LONG = {"KAFKA_SESSION_TIMEOUT_MS": "60000", "KAFKA_TOPIC_PARTITIONS": "4"}
 SOON = 10.0
 """Seconds: much less than the long session timeout."""
-
-
-def activity(environment: dict[str, str], **options: Any) -> Pipeline:
-    return Pipeline(environment, consumers=0, view=VIEW, **options)
-
-
-async def assert_counted_once(pipeline: Pipeline) -> None:
-    await pipeline.settled()
-    expected = await pipeline.do(expected_activity, pipeline.wiki)
-    assert await found_activity(pipeline.store) == expected
-    rows = await pipeline.progress()
-    assert not any(row.parked for row in rows)
-    assert sum(row.records for row in rows) == await pipeline.do(last_position, pipeline.wiki)
-
-
-def last_position(wiki: ContentManagement) -> int:
-    """Return how many events there are: no position was left out."""
-    return wiki.recorder.max_notification_id() or 0
-
-
-async def write(pipeline: Pipeline, name: str, pages: int = 6, edits: int = 10) -> None:
-    for number in range(pages):
-        await pipeline.write(f"{name}{number}", *(f"{line}\n" for line in range(edits)))
-
-
-class Assignments:
-    """Which partitions are assigned to which consumer of this process, each time anew."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.of: dict[Subscription, list[set[int]]] = {}
-        assigned = Subscription.on_partitions_assigned
-
-        async def note(subscription: Subscription, partitions: Collection[TopicPartition]) -> None:
-            given = {partition.partition for partition in partitions}
-            self.of.setdefault(subscription, []).append(given)
-            await assigned(subscription, partitions)
-
-        monkeypatch.setattr(Subscription, "on_partitions_assigned", note)
-
-    def last(self) -> list[set[int]]:
-        return [given[-1] for given in self.of.values()]
-
-    async def share(self, *sizes: int) -> None:
-        """Wait until the consumers that came last have so many partitions each."""
-
-        async def is_shared() -> bool:
-            return [len(given) for given in self.last()[-len(sizes) :]] == list(sizes)
-
-        await until(is_shared)
-
-
-@pytest.fixture
-def assignments(monkeypatch: pytest.MonkeyPatch) -> Assignments:
-    return Assignments(monkeypatch)
 
 
 async def test_every_event_counts_once_while_consumers_join_leave_and_are_killed(
