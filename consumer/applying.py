@@ -38,6 +38,7 @@ class OnError(StrEnum):
 
     PARK = "park"
     STOP = "stop"
+    RAISE = "raise"
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class Applying:
             except _RefusedTogetherError:
                 together = False
             except CannotApplyError as error:
+                if self._on_error is OnError.RAISE:
+                    raise
                 stopped[error.partition] = str(error)
                 batch = list(_before(error, batch))
 
@@ -179,7 +182,7 @@ class _Work:
 
     async def _park(self, failures: Sequence[Failure]) -> int:
         for (partition, item), reason in failures:
-            if reason and self._on_error is OnError.STOP:
+            if reason and self._on_error is not OnError.PARK:
                 raise CannotApplyError(partition, item, reason) from reason
             await self._store.parking.park(self._connection, partition, item, reason)
         return len(failures)

@@ -53,7 +53,7 @@ def run(
         OnError,
         typer.Option(
             help="An event that can't be applied is parked, with all of its aggregate after it; "
-            "or its partition stops before it."
+            "or its partition stops before it; or the view ends with the error."
         ),
     ] = OnError.PARK,
     batch_size: Annotated[

@@ -183,6 +183,8 @@ class LocalApplying:
                 try:
                     outcomes.append(self._outcome(Located(span.partition, item)))
                 except CannotApplyError as error:
+                    if self._on_error is OnError.RAISE:
+                        raise
                     stopped[span.partition] = str(error)
                     end = span.before(item.record.offset)
                     break
@@ -212,7 +214,7 @@ class LocalApplying:
         except Exception as reason:
             if is_transient(reason):
                 raise
-            if self._on_error is OnError.STOP:
+            if self._on_error is not OnError.PARK:
                 raise CannotApplyError(located.partition, item, reason) from reason
             self._park(located, reason)
             return "parked"

@@ -17,6 +17,7 @@ from eventsourcing.projection import (
 )
 from eventsourcing.utils import Environment, get_topic
 
+from consumer.runner import KafkaEventSourcedProjectionRunner, KafkaProjectionRunner
 from consumer.tallies.projection import Tallies
 from consumer.tricks.popo import POPOTricksView
 from consumer.tricks.postgres import PostgresTricksView
@@ -51,6 +52,7 @@ class Projecting:
 
 PROJECTING = [
     Projecting("library", ProjectionRunner, EventSourcedProjectionRunner),
+    Projecting("Kafka", KafkaProjectionRunner, KafkaEventSourcedProjectionRunner, needs_kafka=True),
 ]
 
 

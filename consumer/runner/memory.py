@@ -1,0 +1,41 @@
+"""What a leader's followers need to know of it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import msgspec
+from eventsourcing.application import Application
+from eventsourcing.persistence import Mapper
+from eventsourcing.popo import POPOApplicationRecorder
+from eventsourcing.utils import EnvType
+
+from producer.wire import KafkaSettings
+
+
+class TopicsOfApplications:
+    """Where applications are published.
+
+    What is in memory only ends with the process, and begins anew with the next one, at position 1:
+    so it is published to topics of its own, which end with it too.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._lasting = settings
+        self._passing = msgspec.structs.replace(
+            settings, topic_prefix=f"{settings.topic_prefix}{uuid.uuid4().hex}."
+        )
+
+    def settings_of(self, app: Application[Any] | None) -> KafkaSettings:
+        """Return the settings for an application; for one that runs elsewhere, the lasting ones."""
+        in_memory = app is not None and isinstance(app.recorder, POPOApplicationRecorder)
+        return self._passing if in_memory else self._lasting
+
+
+def mapper_of(leader: str, follower: Application[Any], env: EnvType | None) -> Mapper[Any]:
+    """Return a mapper for a leader's events: its settings and keys, the follower's transcodings."""
+    factory = follower.construct_factory(follower.construct_env(leader, env))
+    mapper: Mapper[Any] = factory.mapper(follower.construct_transcoder())
+    factory.close()
+    return mapper

@@ -1,0 +1,141 @@
+"""Relays and consumers that run in a thread of their own, for callers that are not async."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from threading import Event
+from typing import Any
+
+import anyio
+import anyio.abc
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from eventsourcing.application import Application
+
+from consumer.applying import CannotApplyError
+from consumer.consumer import Consumer
+from producer.outbox import outbox_of
+from producer.relay import Relay
+from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
+from producer.wire.endurance import first_error
+from producer.wire.kafka import partitions_of, started
+
+POLL_SECONDS = 0.02
+
+
+class Following(msgspec.Struct, frozen=True):
+    """A consumer, and the topic that it reads."""
+
+    consumer: Consumer
+    topic: str
+
+
+class Parts:
+    """Relays and consumers, started and stopped together."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._relays: list[tuple[Application[Any], Relay]] = []
+        self._followings: list[Following] = []
+        self._error: BaseException | None = None
+        self._ended = Event()
+        self._exit = ExitStack()
+        self._portal: BlockingPortal
+        self._scope: anyio.CancelScope
+
+    def add_relay(self, leader: Application[Any], settings: KafkaSettings) -> None:
+        """Have the events of an application published."""
+        wire = WireFormat(leader.name, EventTypes(), leader.mapper)
+        self._relays.append((leader, Relay(outbox_of(leader), wire, settings)))
+
+    def add_consumer(self, consumer: Consumer, leader: str, settings: KafkaSettings) -> None:
+        """Have the events of an application applied."""
+        self._followings.append(Following(consumer, Topics.of(leader, settings).events))
+
+    def start(self) -> None:
+        """Start all."""
+        self._portal = self._exit.enter_context(start_blocking_portal())
+        running, self._scope = self._portal.start_task(self._run)
+        self._exit.callback(running.result)
+        self._exit.callback(self._portal.call, self._cancel)
+
+    def stop(self) -> None:
+        """Finish the batches in hand, and stop all."""
+        self._ended.set()
+        self._exit.close()
+
+    def run_forever(self, timeout: float | None = None) -> None:
+        """Block until it is stopped, or for `timeout` seconds; raise the error that ends a part."""
+        self._ended.wait(timeout)
+        self.raise_error()
+
+    def wait(self, timeout: float, position: int = 0) -> None:
+        """Wait until everything done so far has gone through all parts, over all hops.
+
+        Every application is published up to `position` at least. Raises `TimeoutError` after
+        `timeout` seconds, or the error that ended a part.
+        """
+        try:
+            self._portal.call(self._settled, timeout, position)
+        finally:
+            self.raise_error()
+
+    def raise_error(self) -> None:
+        """Raise the error that ended a part, once."""
+        error, self._error = self._error, None
+        if error:
+            raise error
+
+    async def _run(self, *, task_status: anyio.abc.TaskStatus[anyio.CancelScope]) -> None:
+        async with anyio.create_task_group() as parts:
+            for _, relay in self._relays:
+                parts.start_soon(self._keep, relay.run)
+            for following in self._followings:
+                parts.start_soon(self._keep, following.consumer.run)
+            task_status.started(parts.cancel_scope)
+
+    async def _keep(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a part; its error is for those who wait."""
+        try:
+            await run()
+        except Exception as group:  # noqa: BLE001 - whatever it is
+            error = first_error(group)
+            policys = error.__cause__ if isinstance(error, CannotApplyError) else None
+            self._error = self._error or policys or error
+            self._ended.set()
+
+    async def _cancel(self) -> None:
+        self._scope.cancel()
+
+    async def _settled(self, seconds: float, position: int) -> None:
+        client = AIOKafkaConsumer(**self._settings.client(), isolation_level="read_committed")
+        with anyio.fail_after(seconds):
+            async with started(client) as kafka:
+                before: Mapping[str, int] = {}
+                # What a follower records is a new head, and has further to go.
+                while (heads := await self._heads(position)) != before and not self._error:
+                    await self._until(partial(self._is_published, heads))
+                    for following in self._followings:
+                        await self._until(partial(self._is_applied, following, kafka))
+                    before = heads
+
+    async def _until(self, done: Callable[[], Awaitable[bool]]) -> None:
+        while not self._error and not await done():  # noqa: ASYNC110 - Kafka does not tell
+            await anyio.sleep(POLL_SECONDS)
+
+    async def _heads(self, position: int) -> Mapping[str, int]:
+        return {app.name: max(position, await outbox_of(app).head()) for app, _ in self._relays}
+
+    async def _is_published(self, heads: Mapping[str, int]) -> bool:
+        return all(relay.position >= heads[app.name] for app, relay in self._relays)
+
+    async def _is_applied(self, following: Following, kafka: AIOKafkaConsumer) -> bool:
+        topic, seen = following.topic, following.consumer.seen
+        partitions = range(await partitions_of(topic, self._settings))
+        ends = await kafka.end_offsets([TopicPartition(topic, number) for number in partitions])
+        return bool(ends) and all(
+            number in seen and seen[number].offset >= end for (_, number), end in ends.items()
+        )
