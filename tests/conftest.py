@@ -11,6 +11,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from compose.kafka import Kafka
 from compose.postgres import Postgres
 from compose.stack import postgres_environment
+from producer.contentmanagement.domainmodel import user_id_cvar
 
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -49,6 +50,14 @@ def postgres(portal: BlockingPortal) -> Iterator[Postgres]:
         ) as postgres,
     ):
         yield postgres
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_acting() -> Iterator[None]:
+    """No test begins with the user of an earlier one."""
+    token = user_id_cvar.set(None)
+    yield
+    user_id_cvar.reset(token)
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ async def test_a_time_without_a_zone_beside_good_ones_is_parked_alone(
         rose = write_page(shortcut.wiki, "rose", "a")
         position = shortcut.wiki.create_page("Zebra", "zebra")
         shortcut.relay()
-        event = Event(rose, 3, position, {"diff": "", "timestamp": "2026-01-01T00:00:00"})
+        event = Event(rose, 3, position + 1, {"diff": "", "timestamp": "2026-01-01T00:00:00"})
         shortcut.put(*record_of(event))
         await shortcut.catch_up()
         (parked,) = await shortcut.store.parking.select(shortcut.connection)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from producer.contentmanagement.application import ContentManagement
 from producer.importer.command import import_git
+from producer.wire.terminal import SettingsError
 
 from .repositories import Repository, live
 
@@ -80,8 +81,9 @@ def test_a_memory_that_ends_with_the_command_is_refused(
     settings["PERSISTENCE_MODULE"] = ""
     result = run(repository.path)
     assert result.exit_code == 1
-    assert "PERSISTENCE_MODULE" in result.stderr
-    assert "compose env" in result.stderr
+    assert isinstance(result.exception, SettingsError)
+    assert "PERSISTENCE_MODULE" in str(result.exception)
+    assert "compose env" in str(result.exception)
 
 
 def test_a_folder_that_is_no_repository_is_refused(run: Run, tmp_path: Path) -> None:
