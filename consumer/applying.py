@@ -33,6 +33,10 @@ REFUSED_IN_WRITING = (*REFUSALS, TypeError, ValueError)
 """And what Python says of values that do not go together, such as times without a zone."""
 
 
+ATTEMPTS = 5
+"""At an event whose new events conflict with those that somebody else recorded meanwhile."""
+
+
 class OnError(StrEnum):
     """What to do with an event that can't be applied."""
 
@@ -172,13 +176,23 @@ class _Work:
         parked = 0
         for located in news:
             try:
-                async with self._connection.transaction():
-                    failures = await apply_unit(self._store, self._connection, [located], set_aside)
+                failures = await self._alone(located, set_aside)
             except REFUSED_IN_WRITING as error:
                 set_aside.parked.add(located.item.originator_id)
                 failures = [Failure(located, error)]
             parked += await self._park(failures)
         return parked
+
+    async def _alone(self, located: Located, set_aside: SetAside) -> list[Failure]:
+        """Apply one event; again, if what another consumer records conflicts with what it does."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with self._connection.transaction():
+                    return await apply_unit(self._store, self._connection, [located], set_aside)
+            except IntegrityError:  # The library's: only hosted applications record events.
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError
 
     async def _park(self, failures: Sequence[Failure]) -> int:
         for (partition, item), reason in failures:

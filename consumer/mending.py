@@ -119,10 +119,9 @@ async def drop(store: ViewStore, event_id: int, *, by: str, reason: str) -> Park
 async def _mending(store: ViewStore) -> AsyncIterator[AsyncConnection[Any]]:
     """Open a transaction in which consumers do not park more, or apply anything."""
     async with store.connected() as connection, connection.transaction():
-        await store.check(connection)
         # A consumer's batch moves the tracking first: either all that it parks is there already,
         # or it waits for the end of our transaction.
-        await store.tracking.hold(connection)
+        await store.hold(connection)
         yield connection
 
 

@@ -7,16 +7,17 @@ the one or the other. Running consumers find other positions in the tracking, an
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, LiteralString
 
 import anyio
 import msgspec
+import psycopg
 from psycopg import AsyncConnection, sql
 
 from consumer.consumer import Consumer
-from consumer.status import read_status
+from consumer.status import read_ends
 from consumer.store import ViewMissingError, ViewStore
 from producer.wire import KafkaSettings, Topics
 from producer.wire.kafka import partitions_of
@@ -29,6 +30,9 @@ BATCH = 20_000
 
 NEARLY = 1000
 """With so many offsets left it is time to swap: writers that never pause leave some always."""
+
+# It gives up before Postgres finds that a search and it wait for each other, and ends the search.
+DROP_IS_VICTIM: LiteralString = "SET LOCAL lock_timeout = '200ms'"
 
 # Of the session: a rebuild that is killed leaves no lock behind.
 TRY_TO_BEGIN: LiteralString = "SELECT pg_try_advisory_lock(hashtext({rebuild}))"
@@ -87,13 +91,15 @@ class Rebuild:
                 raise ViewMissingError(self._active.view.name)
             await self._prepare_next(connection, anew=anew)
             async with self._filling():
-                await self._caught_up(report)
+                await self._caught_up(connection, report)
                 await self._next.create_indexes(connection)
-                await self._caught_up(report)
+                await self._caught_up(connection, report)
                 await swap.enter_async_context(connection.transaction())
                 await self._active.tracking.hold(connection)
                 await self._level(connection, report)
             await self._swap(connection, keep=keep)
+            await swap.aclose()
+            await _remove(connection, self._aside)
 
     async def swap_back(self) -> None:
         """Make the kept generation the active one again, and keep the other.
@@ -103,6 +109,7 @@ class Rebuild:
         async with self._begun() as connection:
             if not await self._kept.exists(connection):
                 raise KeptMissingError(self._active.view.name)
+            await _remove(connection, self._aside)
             async with connection.transaction():
                 await self._active.tracking.hold(connection)
                 await self._active.parking.copy_dropped(connection, self._kept.schema)
@@ -126,6 +133,7 @@ class Rebuild:
         partitions = await partitions_of(topic, self._settings)
         if not partitions:
             raise TopicMissingError(f"There is no topic {topic!r} to fill the view from.")
+        await _remove(connection, self._aside)
         if anew or not await self._next.fits(connection, partitions):
             await _remove(connection, self._next)
         await self._next.prepare(connection, partitions, indexed=False)
@@ -140,10 +148,13 @@ class Rebuild:
             yield
             filling.cancel_scope.cancel()
 
-    async def _caught_up(self, report: Callable[[Progress], None]) -> None:
+    async def _caught_up(
+        self, connection: AsyncConnection[Any], report: Callable[[Progress], None]
+    ) -> None:
+        """Wait until the new generation has nearly all that there is."""
         while True:
-            status = await read_status(self._next, self._settings)
-            progress = Progress(sum(row.offset for row in status), sum(row.gap for row in status))
+            ends = await read_ends(self._next, self._settings)
+            progress = await self._progress(connection, ends)
             report(progress)
             if progress.gap <= NEARLY:
                 return
@@ -153,40 +164,47 @@ class Rebuild:
         self, connection: AsyncConnection[Any], report: Callable[[Progress], None]
     ) -> None:
         """Wait until the new generation has all that the active one has, which is held."""
-        goal = {row.tracking for row in await self._active.tracking.progress(connection)}
+        ends = await read_ends(self._next, self._settings)
+        active = await self._active.tracking.read(connection, list(ends))
         # The active one may follow a topic that is no more, further than this one goes.
-        ends = {row.partition: row.end for row in await read_status(self._next, self._settings)}
+        goal = {number: min(seen.offset, ends[number]) for number, seen in active.items()}
         while True:
-            reached = await self._next.tracking.read(connection, list(ends))
-            left = [
-                min(seen.offset, ends[seen.partition]) - reached[seen.partition].offset
-                for seen in goal
-                if seen.partition in ends
-            ]
-            report(
-                Progress(
-                    sum(tracking.offset for tracking in reached.values()),
-                    gap := sum(max(0, offsets) for offsets in left),
-                )
-            )
-            if not gap:
+            progress = await self._progress(connection, goal)
+            report(progress)
+            if not progress.gap:
                 return
             await anyio.sleep(LEVEL_SECONDS)
+
+    async def _progress(
+        self, connection: AsyncConnection[Any], goal: Mapping[int, int]
+    ) -> Progress:
+        reached = await self._next.tracking.read(connection, list(goal))
+        return Progress(
+            sum(tracking.offset for tracking in reached.values()),
+            sum(max(0, offset - reached[number].offset) for number, offset in goal.items()),
+        )
 
     async def _swap(self, connection: AsyncConnection[Any], *, keep: bool) -> None:
         await self._next.tracking.hold(connection)
         await self._active.parking.copy_dropped(connection, self._next.schema)
-        if keep:
-            await _remove(connection, self._kept)
-            await _rename(connection, self._active, self._kept)
-        else:
-            await _remove(connection, self._active)
+        if keep and await self._kept.exists(connection):
+            await _rename(connection, self._kept, self._aside)
+        await _rename(connection, self._active, self._kept if keep else self._aside)
         await _rename(connection, self._next, self._active)
         await self._active.notify(connection)
 
 
 async def _remove(connection: AsyncConnection[Any], store: ViewStore) -> None:
-    await connection.execute(store.sql("DROP SCHEMA IF EXISTS {schema} CASCADE"))
+    """Drop a generation, when the searches are over that have found it under its earlier name."""
+    while True:
+        try:
+            async with connection.transaction():
+                await connection.execute(DROP_IS_VICTIM)
+                await connection.execute(store.sql("DROP SCHEMA IF EXISTS {schema} CASCADE"))
+        except psycopg.errors.LockNotAvailable:
+            await anyio.sleep(LEVEL_SECONDS)
+        else:
+            return
 
 
 async def _rename(connection: AsyncConnection[Any], store: ViewStore, to: ViewStore) -> None:

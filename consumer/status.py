@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import msgspec
@@ -37,22 +39,12 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     stopped: str | None
     """Why the partition stopped, if it did."""
 
-    @property
-    def end(self) -> int:
-        """The last stable offset, or further: a view may be ahead of a topic that was made anew."""
-        return self.offset + self.gap
-
 
 async def read_status(store: ViewStore, settings: KafkaSettings) -> list[PartitionStatus]:
     """Compare the tracking of a view with the topic; nothing if there is no topic yet."""
-    topic = Topics.of(store.view.application_name, settings).events
-    kafka = AIOKafkaConsumer(
-        **settings.client(), isolation_level="read_committed", enable_auto_commit=False
-    )
-    async with started(kafka):
-        partitions = list(range(await partitions_of(topic, settings)))
-        progress = await _progress(store, partitions)
-        ends = await kafka.end_offsets([TopicPartition(topic, number) for number in partitions])
+    async with _reader(settings) as kafka:
+        ends = await _ends(kafka, store, settings)
+        progress = await _progress(store, [partition.partition for partition in ends])
         kafka.assign(list(ends))
         return [
             PartitionStatus(
@@ -70,6 +62,31 @@ async def read_status(store: ViewStore, settings: KafkaSettings) -> list[Partiti
             for partition, end in sorted(ends.items())
             for row in [progress[partition.partition]]
         ]
+
+
+async def read_ends(store: ViewStore, settings: KafkaSettings) -> dict[int, int]:
+    """Return the last stable offset of each partition; nothing if there is no topic yet."""
+    async with _reader(settings) as kafka:
+        ends = await _ends(kafka, store, settings)
+        return {partition.partition: end for partition, end in ends.items()}
+
+
+@asynccontextmanager
+async def _reader(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
+    isolated = {"isolation_level": "read_committed", "enable_auto_commit": False}
+    async with started(AIOKafkaConsumer(**settings.client(), **isolated)) as kafka:
+        yield kafka
+
+
+async def _ends(
+    kafka: AIOKafkaConsumer, store: ViewStore, settings: KafkaSettings
+) -> dict[TopicPartition, int]:
+    topic = Topics.of(store.view.application_name, settings).events
+    numbers = range(await partitions_of(topic, settings))
+    ends: dict[TopicPartition, int] = await kafka.end_offsets(
+        [TopicPartition(topic, number) for number in numbers]
+    )
+    return ends
 
 
 async def _progress(store: ViewStore, partitions: list[int]) -> dict[int, Progress]:

@@ -154,6 +154,17 @@ class ViewStore:
             and await self.tracking.count(connection) == partitions
         )
 
+    async def hold(self, connection: AsyncConnection[Any]) -> None:
+        """Keep everybody else from moving the tracking until the transaction ends.
+
+        Raises `ViewMissingError` or `ShapeChangedError`.
+        """
+        try:
+            await self.tracking.hold(connection)
+        except NOT_THERE as error:
+            raise ViewMissingError(self.view.name) from error
+        await self.check(connection)
+
     async def check(self, connection: AsyncConnection[Any]) -> None:
         """Raise `ViewMissingError` or `ShapeChangedError` unless the tables are as the code is."""
         shape = await self.tracking.shape(connection)
@@ -226,8 +237,7 @@ class ViewStore:
         if self.view.hosted:
             raise NotReplayableError(self.view.name)
         async with connection.transaction():
-            await self.check(connection)
-            await self.tracking.hold(connection)
+            await self.hold(connection)
             numbers = list(partitions or range(await self.tracking.count(connection)))
             for table in (*self.view.tables, "parked"):
                 await connection.execute(

@@ -41,6 +41,8 @@ CREATE_DOCUMENT: LiteralString = """
     $$
 """
 
+# `skipped` is the last of the events after `version` that were given up. Whether they were the
+# page's own shows when the next one comes: it may follow the one or the other.
 CREATE_PAGES: LiteralString = """
     CREATE TABLE {schema}.pages (
         id uuid PRIMARY KEY,
@@ -49,7 +51,8 @@ CREATE_PAGES: LiteralString = """
         slug text NOT NULL,
         title text NOT NULL,
         body text NOT NULL,
-        document tsvector NOT NULL
+        document tsvector NOT NULL,
+        skipped bigint NOT NULL DEFAULT 0
     )
 """
 
@@ -58,19 +61,20 @@ CREATE_INDEX: LiteralString = """
 """
 
 SELECT_PAGES: LiteralString = """
-    SELECT id, version, slug, title, body
+    SELECT id, version, slug, title, body, skipped
       FROM {schema}.pages
      WHERE id = ANY(%s)
 """
 
 UPSERT_PAGES: LiteralString = """
-    INSERT INTO {schema}.pages (id, partition, version, slug, title, body, document)
-    SELECT id, partition, version, slug, title, body, {schema}.document(title, body)
-      FROM unnest(%s::integer[], %s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::text[])
-           AS page (partition, id, version, slug, title, body)
+    INSERT INTO {schema}.pages (id, partition, version, skipped, slug, title, body, document)
+    SELECT id, partition, version, skipped, slug, title, body, {schema}.document(title, body)
+      FROM unnest(%s::integer[], %s::bigint[],
+                  %s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::text[])
+           AS page (partition, skipped, id, version, slug, title, body)
         ON CONFLICT (id) DO UPDATE
-       SET version = excluded.version, slug = excluded.slug, title = excluded.title,
-           body = excluded.body, document = excluded.document
+       SET version = excluded.version, skipped = excluded.skipped, slug = excluded.slug,
+           title = excluded.title, body = excluded.body, document = excluded.document
 """
 
 
@@ -80,6 +84,7 @@ class PagesUnitOfWork:
     def __init__(self, schema: str) -> None:
         self._schema = sql.Identifier(schema)
         self._pages: dict[UUID, PageInfo] = {}
+        self._skipped: dict[UUID, int] = {}
         self._changed: dict[UUID, tuple[int, PageInfo]] = {}
 
     async def read(
@@ -94,19 +99,26 @@ class PagesUnitOfWork:
             return
         cursor = connection.cursor(binary=True)
         await cursor.execute(self._sql(SELECT_PAGES), [ids])
-        self._pages = {row[0]: PageInfo(*row) async for row in cursor}
+        async for *page, skipped in cursor:
+            self._pages[page[0]] = PageInfo(*page)
+            self._skipped[page[0]] = skipped
 
     def apply(self, event: Event, place: Place) -> None:
         """Apply the policy to the page of the event."""
-        changed = policy(event, self._pages.get(event.originator_id))
+        page = self._pages.get(event.originator_id)
+        skipped = self._skipped.get(event.originator_id, 0)
+        if page and event.originator_version == skipped + 1 > page.version:
+            page = page._replace(version=skipped)
+        changed = policy(event, page)
         if changed:
             self._change(changed, place.partition)
 
     def skip(self, originator_id: str, version: int, place: Place) -> None:
         """Let the page go on behind a dropped event."""
         for page in map(self._pages.get, _uuids([originator_id])):
-            if page and page.version + 1 == version:
-                self._change(page._replace(version=version), place.partition)
+            if page and version == max(page.version, self._skipped.get(page.id, 0)) + 1:
+                self._skipped[page.id] = version
+                self._change(page, place.partition)
 
     def _change(self, page: PageInfo, partition: int) -> None:
         self._pages[page.id] = page
@@ -115,7 +127,10 @@ class PagesUnitOfWork:
     async def write(self, connection: AsyncConnection[Any]) -> None:
         """Write each changed page once."""
         if self._changed:
-            rows = ((partition, *page) for partition, page in self._changed.values())
+            rows = (
+                (partition, self._skipped.get(page.id, 0), *page)
+                for partition, page in self._changed.values()
+            )
             columns = [list(column) for column in zip(*rows, strict=True)]
             await connection.execute(self._sql(UPSERT_PAGES), columns)
 

@@ -15,6 +15,13 @@ from producer.wire.terminal import OperatorError
 class PolicyError(OperatorError):
     """A policy does what it must not."""
 
+    def __init__(self) -> None:
+        super().__init__(
+            "The policy has called save() on its application. Events saved so are not "
+            "recorded together with the tracking, and could be recorded twice: "
+            "call collect_events() on the processing event instead."
+        )
+
 
 class CollectingRecorder:
     """Stands in for an application's recorder while a batch is applied.
@@ -40,11 +47,7 @@ class CollectingRecorder:
     ) -> Sequence[int] | None:
         """Keep new events; write them at once if more is to be recorded with them."""
         if tracking is None:
-            raise PolicyError(
-                "The policy has called save() on its application. Events saved so are not "
-                "recorded together with the tracking, and could be recorded twice: "
-                "call collect_events() on the processing event instead."
-            )
+            raise PolicyError
         if kwargs:
             self.write()
             self.behind.insert_events(stored_events, **kwargs)

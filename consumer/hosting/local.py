@@ -7,28 +7,28 @@ that can't be applied is parked in the transaction that records the tracking pas
 
 from __future__ import annotations
 
+import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from anyio import to_thread
 from eventsourcing.persistence import IntegrityError
 from eventsourcing.persistence import Tracking as LibraryTracking
 from eventsourcing.popo import POPOTrackingRecorder
+from eventsourcing.projection import EventSourcedProjection
 from eventsourcing.sqlite import SQLiteTrackingRecorder
 
-from consumer.applying import Applied, CannotApplyError, Moved, OnError
+from consumer.applying import ATTEMPTS, Applied, CannotApplyError, Moved, OnError
+from consumer.hosting.collecting import PolicyError
 from consumer.hosting.follower import Follower
 from consumer.parking import BEHIND
 from consumer.subscription import Located, Span
 from consumer.tracking import Tracking
 from consumer.view import View
 from producer.wire.endurance import is_transient
-
-ATTEMPTS = 5
-"""At an event whose new events conflict with those that somebody else recorded meanwhile."""
 
 
 class ParkedLocally(NamedTuple):
@@ -41,6 +41,29 @@ class ParkedLocally(NamedTuple):
     type: str
     reason: str
     traceback: str
+
+
+class Saving:
+    """Refuses what a policy saves by itself; commands of the same application may save."""
+
+    def __init__(self, application: Any) -> None:
+        self._save = application.save
+        self._policy = threading.local()
+        application.save = self._checked
+
+    @contextmanager
+    def refused(self) -> Iterator[None]:
+        """Have it refused in this thread."""
+        self._policy.runs = True
+        try:
+            yield
+        finally:
+            self._policy.runs = False
+
+    def _checked(self, *args: Any, **kwargs: Any) -> Any:
+        if getattr(self._policy, "runs", False):
+            raise PolicyError
+        return self._save(*args, **kwargs)
 
 
 class LocalParking(ABC):
@@ -165,6 +188,8 @@ class LocalApplying:
     def __init__(self, store: LocalStore, on_error: OnError = OnError.PARK) -> None:
         self._store = store
         self._on_error = on_error
+        follower = store.follower
+        self._saving = Saving(follower) if isinstance(follower, EventSourcedProjection) else None
         self._parked = {parked.originator_id for parked in store.parking.all()}
 
     async def apply(
@@ -226,7 +251,8 @@ class LocalApplying:
         name, position = self._store.name_of(located.partition), located.place.position
         for attempt in range(ATTEMPTS):
             try:
-                self._store.follower.process_event(event, LibraryTracking(name, position))
+                with self._saving.refused() if self._saving else nullcontext():
+                    self._store.follower.process_event(event, LibraryTracking(name, position))
             except IntegrityError:
                 if (self._store.recorder.max_tracking_id(name) or 0) >= position:
                     return "already seen"

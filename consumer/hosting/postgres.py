@@ -15,7 +15,7 @@ from psycopg import Connection
 
 from consumer.hosting.collecting import CollectingRecorder
 from consumer.hosting.follower import Follower
-from consumer.hosting.threads import ThreadedConnection
+from consumer.hosting.threads import ThreadedConnection, in_thread
 from consumer.unit_of_work import Event, Place
 
 
@@ -59,7 +59,7 @@ class PostgresHost:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[ThreadedConnection]:
         """Take one of the follower's own connections, and have all its work go over that."""
-        with self._datastore.get_connection() as connection:
+        async with in_thread(self._datastore.get_connection()) as connection:
             self._pool.pinned = connection
             try:
                 yield ThreadedConnection(connection)
@@ -78,24 +78,38 @@ class HostedUnitOfWork:
         self._follower = follower
         self._leader = leader
         self._collected: CollectingRecorder | None = None
+        self._connection: Connection[Any]
 
     async def read(
-        self, _connection: Any, _originators: Collection[str], _events: Sequence[Event]
+        self,
+        connection: Any,
+        originators: Collection[str],  # noqa: ARG002 - a policy reads what it needs
+        events: Sequence[Event],  # noqa: ARG002
     ) -> None:
-        """Read nothing yet: a policy reads what it needs, and what it has read is kept."""
+        """Read nothing yet; what a policy reads is kept."""
+        self._connection = connection.sync
         if isinstance(self._follower, EventSourcedProjection):
             self._collected = _collecting(self._follower)
 
     def apply(self, event: Event, place: Place) -> None:
         """Have the follower process an event."""
         tracking = Tracking(f"{self._leader}:{place.partition}", place.position)
-        mark = self._collected.mark() if self._collected else 0
-        try:
+        with self._all_or_nothing():
             self._follower.process_event(event, tracking)
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Undo what was recorded for an event before its policy has raised."""
+        if not (self._collected and isinstance(self._follower, EventSourcedProjection)):
+            with self._connection.transaction():
+                yield
+            return
+        mark = self._collected.mark()
+        try:
+            yield
         except BaseException:
-            if self._collected and isinstance(self._follower, EventSourcedProjection):
-                self._collected.forget(mark)
-                _forget_aggregates(self._follower)
+            self._collected.forget(mark)
+            _forget_aggregates(self._follower)
             raise
 
     def skip(self, originator_id: str, version: int, place: Place) -> None:

@@ -7,13 +7,19 @@ of the library's own recorders too. Each call runs in a worker thread; there is 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+)
+from typing import Any, TypeVar
 
 import anyio
 from anyio import to_thread
 from psycopg import Connection, Cursor
 from psycopg.rows import tuple_row
+
+T = TypeVar("T")
 
 
 class ThreadedCursor:
@@ -55,19 +61,23 @@ class ThreadedConnection:
         """Execute a statement."""
         return await self.cursor().execute(statement, parameters)
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
         """Begin a transaction, or a savepoint in one."""
-        transaction = self.sync.transaction()
-        await to_thread.run_sync(transaction.__enter__)
-        try:
-            yield
-        except BaseException as error:
-            # A rollback must go through, even when we are cancelled.
-            with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(
-                    transaction.__exit__, type(error), error, error.__traceback__
-                )
-            raise
-        else:
-            await to_thread.run_sync(transaction.__exit__, None, None, None)
+        return in_thread(self.sync.transaction())
+
+
+@asynccontextmanager
+async def in_thread(context: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """Enter and leave a context in a worker thread, where it may block."""
+    entered = await to_thread.run_sync(context.__enter__)
+    try:
+        yield entered
+    except BaseException as error:
+        # A rollback must go through, even when we are cancelled; and so must a commit, or the
+        # connection would stay inside the transaction.
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(context.__exit__, type(error), error, error.__traceback__)
+        raise
+    else:
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(context.__exit__, None, None, None)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from typing import Any
 
 import msgspec
 from eventsourcing.application import Application
 from eventsourcing.persistence import Mapper
-from eventsourcing.popo import POPOApplicationRecorder
-from eventsourcing.utils import EnvType
+from eventsourcing.popo import POPOApplicationRecorder, POPOFactory
+from eventsourcing.utils import Environment, EnvType
 
 from producer.wire import KafkaSettings
 
@@ -33,9 +34,13 @@ class TopicsOfApplications:
         return self._passing if in_memory else self._lasting
 
 
-def mapper_of(leader: str, follower: Application[Any], env: EnvType | None) -> Mapper[Any]:
-    """Return a mapper for a leader's events: its settings and keys, the follower's transcodings."""
-    factory = follower.construct_factory(follower.construct_env(leader, env))
-    mapper: Mapper[Any] = factory.mapper(follower.construct_transcoder())
-    factory.close()
+def mapper_of(
+    leader: type[Application[Any]], follower: Application[Any], env: EnvType | None
+) -> Mapper[Any]:
+    """Return a mapper for a leader's events: its settings and keys, the follower's transcodings.
+
+    The leader's database is not needed for that, and may be out of reach.
+    """
+    named = Environment(leader.name, {**leader.env, **os.environ, **(env or {})})
+    mapper: Mapper[Any] = POPOFactory(named).mapper(follower.construct_transcoder())
     return mapper

@@ -41,8 +41,19 @@ class KafkaRunner(Runner[Any]):
         self._hosted: list[Application[Any]] = []
 
     def start(self) -> None:
-        """Construct the applications, and start the relays and the consumers."""
+        """Construct the applications, and start the relays and the consumers.
+
+        Raises `WireError` if the events of a leader can't all be published.
+        """
         super().start()
+        try:
+            self._construct()
+        except BaseException:
+            self._close()
+            raise
+        self._parts.start()
+
+    def _construct(self) -> None:
         for name in self._names:
             self._apps[name] = self.system.get_app_cls(name)(env=self.env)
         for name, app in self._apps.items():
@@ -50,7 +61,10 @@ class KafkaRunner(Runner[Any]):
                 self._parts.add_relay(app, self._topics.settings_of(app))
             for leader in self.system.follows.get(name, ()):
                 self._follow(name, leader)
-        self._parts.start()
+
+    def _close(self) -> None:
+        for app in (*self._apps.values(), *self._hosted):
+            app.close()
 
     def stop(self) -> None:
         """Finish the batches in hand, stop, and close the applications.
@@ -58,8 +72,7 @@ class KafkaRunner(Runner[Any]):
         Raises the error that ended a relay or a consumer, if nobody who waited has seen it.
         """
         self._parts.stop()
-        for app in (*self._apps.values(), *self._hosted):
-            app.close()
+        self._close()
         self._parts.raise_error()
 
     def get(self, cls: type[A]) -> A:
@@ -88,7 +101,7 @@ class KafkaRunner(Runner[Any]):
         assert isinstance(app, EventSourcedProjection)  # noqa: S101 - the system has checked it
         leader_class = self.system.get_app_cls(leader)
         settings = self._topics.settings_of(self._apps.get(leader))
-        mapper = mapper_of(leader, app, self.env)
+        mapper = mapper_of(leader_class, app, self.env)
         consumer = follow(name, app, app.recorder, leader_class, mapper, settings)
         self._parts.add_consumer(consumer, leader, settings)
 

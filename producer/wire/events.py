@@ -15,6 +15,11 @@ from producer.wire.terminal import OperatorError
 
 Event = DomainEventProtocol[Any]
 
+ADVICE = (
+    "Annotate it with str, int, float, bool, UUID, datetime, Decimal, an enum, "
+    "a dataclass, or a list, dict or union of such."
+)
+
 
 class WireError(OperatorError, ValueError):
     """A record can't be read as an event, or an event can't be written as a record."""
@@ -53,9 +58,7 @@ class EventType:
             self._decoder = msgspec.json.Decoder(self._attributes)
         except TypeError as error:
             raise WireError(
-                f"{self.name} has an attribute type without a JSON form: {error}. "
-                "Annotate it with str, int, float, bool, UUID, datetime, Decimal, an enum, "
-                "a dataclass, or a list, dict or union of such."
+                f"{self.name} has an attribute type without a JSON form: {error}. {ADVICE}"
             ) from error
         # A created event names its aggregate by a Python path. On the wire it is the class's name.
         self._names_aggregate = "originator_topic" in hints
@@ -75,7 +78,9 @@ class EventType:
             # What was stored before an attribute was added has its default, as on the class.
             same = vars(self.from_json(value)) == {**self._defaults, **vars(event)}
         except (TypeError, ValueError, RecursionError) as error:
-            raise WireError(f"{self._describe(event)} has no JSON form: {error}") from error
+            raise WireError(
+                f"{self._describe(event)} has no JSON form: {error}. {ADVICE}"
+            ) from error
         if not same:
             raise WireError(
                 f"{self._describe(event)} does not survive JSON. "

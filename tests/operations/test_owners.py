@@ -198,7 +198,7 @@ async def test_a_client_that_brings_all_there_is_is_never_taken_for_stuck(
     monkeypatch.setattr(Subscription, "_check_all_come_on", counting)
     async with activity(environment | SHORT) as pipeline:
         pipeline.start_consumer()
-        for number in range(10):
+        for number in range(5):
             await write(pipeline, f"page{number}-", pages=1, edits=2)
             await pipeline.settled()
     assert checked > 20

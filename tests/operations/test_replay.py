@@ -18,7 +18,7 @@ from .counted import Assignments, activity, assert_counted_once, write
 from .operator import Operator
 from .wiki import Wiki
 
-TWO = {"KAFKA_TOPIC_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT_MS": "3000"}
+TWO = {"KAFKA_TOPIC_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT_MS": "1500"}
 REPLAYED = "replayed, as its group was set back"
 SKIPPED = "skipped to offset"
 
@@ -130,11 +130,9 @@ async def test_an_offset_set_back_with_kafka_s_tool_is_one_replay_of_the_partiti
             (["to-datetime", "2026-01-01T00:00:00.000"], None, 2),
         ):
             await operator.reset(*to, partition=partition)
-            for again in ("", "-again"):
-                pipeline.start_consumer()
-                await write(pipeline, f"after-{to[0]}{again}", pages=1)
-                await assert_counted_once(pipeline)
-                await operator.stop()
+            pipeline.start_consumer()
+            await write(pipeline, f"after-{to[0]}", pages=1)
+            await assert_counted_once(pipeline)
             replays += more
             assert caplog.text.count(REPLAYED) == replays, to
         assert SKIPPED not in caplog.text

@@ -124,10 +124,12 @@ async def _pending(
 WRITERS, TRANSACTIONS = 6, 40
 
 
-@pytest.fixture(params=[os.environ.get("SEED") or random.randrange(2**32)], ids=str)
-def seed(request: pytest.FixtureRequest) -> int:
-    """Return a seed that is in the test's name; SEED repeats one."""
-    return int(request.param)
+@pytest.fixture
+def seed() -> int:
+    """Return a seed, which is printed when the test fails; SEED repeats one."""
+    seed = int(os.environ.get("SEED") or random.randrange(2**32))
+    print(f"SEED={seed}")  # noqa: T201
+    return seed
 
 
 async def test_writers_that_do_not_lock_lose_and_reorder_nothing(

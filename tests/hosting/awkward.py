@@ -1,0 +1,115 @@
+"""Followers of the dog school that fail, or that do more than count."""
+
+import os
+import signal
+from decimal import Decimal
+from typing import Any, ClassVar
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from eventsourcing.application import Application, EventSourcedLog, ProcessingEvent
+from eventsourcing.domain import Aggregate, DomainEventProtocol, event
+from eventsourcing.system import System
+from eventsourcing.utils import EnvType, get_topic
+
+from producer.dogschool.application import DogSchool
+from producer.dogschool.domainmodel import Dog
+
+from .tallying import Left, Tally, Tallying
+
+Event = DomainEventProtocol[UUID]
+
+
+class Fussy(Tallying):
+    """Takes no poison, which it finds out late."""
+
+    def policy(self, domain_event: Event, processing_event: ProcessingEvent[UUID]) -> None:
+        super().policy(domain_event, processing_event)
+        if isinstance(domain_event, Dog.TrickAdded) and domain_event.trick == "poison":
+            raise ValueError("I do not take poison.")
+
+
+class Hasty(Tallying):
+    """Saves instead of collecting."""
+
+    def policy(self, domain_event: Event, _: ProcessingEvent[UUID]) -> None:
+        name = self.heard(domain_event)
+        if name:
+            self.save(self.incremented(name))
+
+
+class Mortal(Tallying):
+    """Dies in the middle of a batch, at its n-th event."""
+
+    met = 0
+
+    def policy(self, domain_event: Event, processing_event: ProcessingEvent[UUID]) -> None:
+        super().policy(domain_event, processing_event)
+        self.met += 1
+        if str(self.met) == os.environ.get("MORTAL_DIES_AT"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Choosy(Tallying):
+    """Asks for tricks only, and counts everything that it gets by its type."""
+
+    topics = (get_topic(Dog.TrickAdded),)
+
+    def heard(self, domain_event: Event) -> str:
+        return type(domain_event).__name__
+
+
+class Photographer(Tallying):
+    """Takes a snapshot of every third version."""
+
+    snapshotting_intervals: ClassVar[dict[Any, int]] = {Tally: 3}
+
+
+class Diarist(Tallying):
+    """Writes a log, each entry of which follows the one before."""
+
+    class Entry(Aggregate.Event):
+        trick: str
+
+    def __init__(self, env: EnvType | None = None) -> None:
+        super().__init__(env)
+        self.diary = EventSourcedLog(self.events, uuid5(NAMESPACE_URL, "/diary"), self.Entry)
+
+    def policy(self, domain_event: Event, processing_event: ProcessingEvent[UUID]) -> None:
+        if isinstance(domain_event, Dog.TrickAdded):
+            processing_event.collect_events(self.diary.trigger_event(trick=domain_event.trick))
+
+
+class Zipped(DogSchool):
+    """A dog school that always stores compressed."""
+
+    env: ClassVar[dict[str, str]] = {"COMPRESSOR_TOPIC": "eventsourcing.compressor:ZlibCompressor"}
+
+
+class Vague(Aggregate):
+    """Does not say what it holds."""
+
+    @event("Begun")
+    def __init__(self, amount) -> None:  # type: ignore[no-untyped-def]
+        self.amount = amount
+
+
+class Till(Application[UUID]):
+    """Publishes what would come out as something else."""
+
+    def put_in(self) -> None:
+        """Record an event with a decimal that no annotation tells from text."""
+        self.save(Vague(Decimal("1.50")))
+
+
+class Purse(Tallying):
+    """Follows the till."""
+
+
+fussy = System(pipes=[[DogSchool, Fussy]])
+hasty = System(pipes=[[DogSchool, Hasty]])
+mortal = System(pipes=[[DogSchool, Mortal]])
+choosy = System(pipes=[[DogSchool, Choosy]])
+photographer = System(pipes=[[DogSchool, Photographer]])
+diarist = System(pipes=[[DogSchool, Diarist]])
+zipped = System(pipes=[[Zipped, Left]])
+till = System(pipes=[[Till, Purse]])

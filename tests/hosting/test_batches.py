@@ -1,0 +1,134 @@
+"""What a policy sees while a batch is applied, and what is left of a batch that is broken off."""
+
+import signal
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import to_thread
+from psycopg import connect
+from psycopg.pq import TransactionStatus
+
+from consumer.fts.application import FtsProcess
+from consumer.fts.system import ContentManagementSystem
+from consumer.hosting.threads import ThreadedConnection
+from consumer.runner import KafkaRunner
+from producer.contentmanagement.application import ContentManagement
+from producer.dogschool.application import DogSchool
+from tests.fts.test_scenario import play
+from tests.operations.child import Child, child, is_so
+from tests.pipeline import until
+
+from .awkward import Choosy, Diarist, Mortal, Photographer, choosy, diarist, mortal, photographer
+from .tallying import Left, Tally, chain
+from .test_topologies import DOGS, TRICKS, counted, counts, teach
+
+QUICKLY_MISSED = {"KAFKA_SESSION_TIMEOUT_MS": "500"}
+
+
+def test_an_aggregate_is_seen_as_the_batch_has_made_it(env: dict[str, str]) -> None:
+    with DogSchool(env) as school:
+        teach(school)
+
+    with KafkaRunner(chain, {**env, "KAFKA_TOPIC_PARTITIONS": "1"}) as runner:
+        runner.wait()
+        assert counted(runner.get(Left)) == {trick: [1, 2, 3, 4] for trick in TRICKS}
+
+
+def test_a_log_is_seen_as_the_batch_has_made_it(env: dict[str, str]) -> None:
+    with KafkaRunner(diarist, env) as runner:
+        teach(runner.get(DogSchool))
+        runner.wait()
+
+        entries = list(runner.get(Diarist).diary.get())
+        assert sorted(entry.trick for entry in entries) == sorted(TRICKS * len(DOGS))
+        assert [entry.originator_version for entry in entries] == [*range(1, len(entries) + 1)]
+
+
+@pytest.mark.parametrize("persistence", ["Postgres", "SQLite"])
+def test_a_recorders_own_query_sees_what_the_batch_has_recorded(
+    persistence: str, env: dict[str, str], tmp_path: Path
+) -> None:
+    recorder = f"consumer.fts.{persistence.lower()}:{persistence}FtsProcessRecorder"
+    own = {"FTSPROCESS_PROCESS_RECORDER_TOPIC": recorder}
+    if persistence == "SQLite":
+        own["FTSPROCESS_PERSISTENCE_MODULE"] = "eventsourcing.sqlite"
+        own["FTSPROCESS_SQLITE_DBNAME"] = str(tmp_path / "fts")
+    with KafkaRunner(ContentManagementSystem(), {**env, **own}) as runner:
+        play(runner.get(ContentManagement), runner.wait, runner.get(FtsProcess).search)
+
+
+def test_snapshots_are_taken_within_a_batch(env: dict[str, str]) -> None:
+    with KafkaRunner(photographer, env) as runner:
+        teach(runner.get(DogSchool))
+        runner.wait()
+
+        app = runner.get(Photographer)
+        assert counts(app) == [4, 4, 4]
+        assert app.snapshots
+        (taken,) = app.snapshots.get(Tally.create_id(TRICKS[0]))
+        assert isinstance(taken, Tally.Snapshot)
+        assert (taken.originator_version, taken.state["count"]) == (3, 2)
+
+
+def test_only_the_topics_that_a_follower_asks_for_come_to_it(env: dict[str, str]) -> None:
+    with KafkaRunner(choosy, env) as runner:
+        teach(runner.get(DogSchool))
+        runner.wait()
+
+        assert runner.get(Choosy).count("TrickAdded") == len(DOGS) * len(TRICKS)
+        assert runner.get(Choosy).count("Registered") == 0
+
+
+async def test_a_batch_that_is_killed_in_its_middle_is_applied_again(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    env = {**env, **QUICKLY_MISSED}
+    with DogSchool(env) as school:
+        await to_thread.run_sync(teach, school)
+
+    command = ("run", "tests.hosting.awkward:mortal")
+    deadly = {**env, "MORTAL_DIES_AT": "7"}
+    async with child(deadly, tmp_path / "log", *command, module="compose") as dying:
+        assert await dying.ends() == -signal.SIGKILL
+
+    with KafkaRunner(mortal, env) as runner:
+        await to_thread.run_sync(runner.wait)
+        assert counted(runner.get(Mortal)) == {trick: [1, 2, 3, 4] for trick in TRICKS}
+
+
+async def test_a_transaction_that_is_cancelled_at_its_end_is_not_left_open(
+    env: dict[str, str],
+) -> None:
+    """Or all that is done on its connection later would never be committed."""
+    with connect(
+        host=env["POSTGRES_HOST"],
+        port=env["POSTGRES_PORT"],
+        user=env["POSTGRES_USER"],
+        password=env["POSTGRES_PASSWORD"],
+        dbname=env["POSTGRES_DBNAME"],
+        autocommit=True,
+    ) as connection:
+        with anyio.CancelScope() as scope:
+            async with ThreadedConnection(connection).transaction():
+                connection.execute("SELECT 1")
+                scope.cancel()
+        assert connection.info.transaction_status == TransactionStatus.IDLE
+
+
+async def test_each_application_runs_in_a_process_of_its_own(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    def run(name: str) -> AbstractAsyncContextManager[Child]:
+        command = ("run", "tests.hosting.tallying:chain")
+        chosen = [part for app in name.split() for part in ("--only", app)]
+        return child(env, tmp_path / name, *command, *chosen, module="compose")
+
+    async with run("DogSchool Bottom") as ends, run("Left") as middle:
+        with DogSchool(env) as school, Left(env) as left:
+            await to_thread.run_sync(teach, school)
+            await until(lambda: is_so(counts(left) == [4, 4, 4]))
+        for process in (ends, middle):
+            process.send(signal.SIGTERM)
+            assert await process.ends() == 0

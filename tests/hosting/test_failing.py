@@ -1,0 +1,148 @@
+"""Events that can't be applied, and applications that break the rules."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eventsourcing.cipher import AESCipher
+from psycopg import connect
+
+from consumer.hosting.local import LocalStore
+from consumer.runner import KafkaRunner
+from consumer.store import NotReplayableError
+from producer.dogschool.application import DogSchool
+from producer.wire import WireError
+
+from . import unnameable, unwritable
+from .awkward import Fussy, Hasty, Till, Zipped, fussy, hasty, till, zipped
+from .tallying import Left, chain
+from .test_topologies import TRICKS, teach
+
+
+def parked(runner: KafkaRunner) -> Sequence[tuple[str, str]]:
+    """Return type and reason of each parked event of the runner's only edge, in order."""
+    store: Any = runner._parts._followings[0].consumer._store
+    if isinstance(store, LocalStore):
+        return [(event.type, event.reason) for event in store.parking.all()]
+    with connect(**store._connect) as connection:
+        rows = connection.execute(store.sql("SELECT type, reason FROM {schema}.parked ORDER BY id"))
+        return rows.fetchall()
+
+
+@pytest.fixture(params=["Postgres", "SQLite", "POPO"])
+def any_env(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """The settings of a system on each kind of persistence."""
+    match request.param:
+        case "Postgres":
+            env: dict[str, str] = request.getfixturevalue("env")
+            return env
+        case "SQLite":
+            stored = {
+                f"{name}_SQLITE_DBNAME": str(tmp_path / name)
+                for name in ("DOGSCHOOL", "FUSSY", "HASTY")
+            }
+            stored["PERSISTENCE_MODULE"] = "eventsourcing.sqlite"
+        case _:
+            stored = {}
+    return {**request.getfixturevalue("kafka_env"), **stored}
+
+
+def test_a_poisoned_event_is_parked_and_the_rest_of_its_batch_stays(
+    any_env: dict[str, str],
+) -> None:
+    with KafkaRunner(fussy, any_env) as runner:
+        school = runner.get(DogSchool)
+        teach(school, ["roll over", "fetch ball"])
+        school.add_trick("Billy", "poison")
+        school.add_trick("Billy", "play dead")
+        school.add_trick("Milly", "play dead")
+        runner.wait()
+
+        counted = {trick: runner.get(Fussy).count(trick) for trick in (*TRICKS, "poison")}
+        assert counted == {"roll over": 4, "fetch ball": 4, "play dead": 1, "poison": 0}
+        (poison, why), (behind, because) = parked(runner)
+        assert poison == behind == "Dog.TrickAdded"
+        assert "I do not take poison." in why
+        assert because == "An earlier event of this aggregate is parked."
+
+
+def test_a_policy_that_saves_is_told_to_collect(any_env: dict[str, str]) -> None:
+    with KafkaRunner(hasty, any_env) as runner:
+        school, hasty_one = runner.get(DogSchool), runner.get(Hasty)
+        school.register_dog("Billy")
+        school.add_trick("Billy", "roll over")
+        runner.wait()
+
+        assert hasty_one.count("roll over") == 0
+        ((_, reason),) = parked(runner)
+        assert "call collect_events() on the processing event instead" in reason
+
+        hasty_one.save(hasty_one.incremented("roll over"))  # Commands may.
+        assert hasty_one.count("roll over") == 1
+
+
+def test_without_the_key_encrypted_events_are_parked_with_the_reason(env: dict[str, str]) -> None:
+    locked = {"CIPHER_TOPIC": "eventsourcing.cipher:AESCipher"}
+    locked["CIPHER_KEY"] = AESCipher.create_key(32)
+    with (
+        KafkaRunner(zipped, {**env, **locked}, only=["Zipped"]) as there,
+        KafkaRunner(zipped, env, only=["Left"]) as here,
+    ):
+        there.get(Zipped).register_dog("Billy")
+        there.get(Zipped).add_trick("Billy", "roll over")
+        there.wait()
+        here.wait()
+
+        assert here.get(Left).count("roll over") == 0
+        (first, _) = parked(here)
+        assert first[0] == "Dog.Registered"
+        assert "set CIPHER_TOPIC and CIPHER_KEY as the application has them" in first[1]
+
+
+def test_with_the_key_encrypted_events_are_followed_as_the_leader_stores_them(
+    env: dict[str, str],
+) -> None:
+    """The leader's class says that it compresses; the follower's says nothing of that."""
+    locked = {"CIPHER_TOPIC": "eventsourcing.cipher:AESCipher"}
+    locked["CIPHER_KEY"] = AESCipher.create_key(32)
+    with KafkaRunner(zipped, {**env, **locked}) as runner:
+        runner.get(Zipped).register_dog("Billy")
+        runner.get(Zipped).add_trick("Billy", "roll over")
+        runner.wait()
+
+        assert parked(runner) == []
+        assert runner.get(Left).count("roll over") == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "advice"),
+    [
+        (unnameable, "give one of them another name"),
+        (unwritable, "Loom.Begun has an attribute type without a JSON form.*Annotate it with"),
+    ],
+    ids=["two of one name", "no JSON form"],
+)
+def test_what_can_never_be_published_is_said_before_anything_runs(
+    env: dict[str, str], module: Any, advice: str
+) -> None:
+    with pytest.raises(WireError, match=advice), KafkaRunner(module.system, env):
+        pass
+
+
+@pytest.mark.parametrize("waiting", [KafkaRunner.wait, KafkaRunner.run_forever])
+def test_what_can_not_be_published_surfaces_where_one_waits(
+    env: dict[str, str], waiting: Callable[[KafkaRunner], None]
+) -> None:
+    with KafkaRunner(till, env) as runner:
+        runner.get(Till).put_in()
+        with pytest.raises(WireError, match=r"Annotate the attributes of .*Vague\.Begun"):
+            waiting(runner)
+
+
+async def test_an_application_that_records_events_is_not_replayed(env: dict[str, str]) -> None:
+    with KafkaRunner(chain, env) as runner:
+        store = runner._parts._followings[0].consumer._store
+        async with store.connected() as connection:
+            with pytest.raises(NotReplayableError, match="a second time"):
+                await store.replay(connection)

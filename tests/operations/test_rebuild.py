@@ -1,0 +1,326 @@
+"""A new generation beside the active one, and the swap."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import anyio
+import psycopg
+import pytest
+
+from consumer import rebuild
+from consumer.activity import VIEW as ACTIVITY
+from consumer.consumer import Consumer
+from consumer.fts import VIEW
+from consumer.fts import view as fts_view
+from consumer.fts.policy import PageInfo, policy
+from consumer.fts.search import search
+from consumer.mending import drop, dropped_events, parked_events, retry
+from consumer.rebuild import (
+    AlreadyRebuildingError,
+    KeptMissingError,
+    Progress,
+    Rebuild,
+    TopicMissingError,
+)
+from consumer.store import ShapeChangedError, ViewMissingError, ViewStore
+from consumer.view import View
+from producer.wire import KafkaSettings
+from tests.consumer.interrupting import Interrupted
+from tests.pipeline import SECONDS, Pipeline, Shortcut, page_id
+
+from .counted import assert_counted_once, write
+
+TWO = {"KAFKA_TOPIC_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT_MS": "1500"}
+EVERY_PAGE = "-nothing"
+STRIDE = 31
+"""Every so many awaits a rebuild is interrupted."""
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuild, "PROGRESS_SECONDS", 0.02)
+
+
+def nothing(_: Progress) -> None:
+    """Report to nobody."""
+
+
+async def assert_right(pipeline: Pipeline) -> None:
+    await pipeline.settled()
+    assert await pipeline.pages() == await pipeline.expected_pages()
+    assert not any(row.parked for row in await pipeline.progress())
+
+
+@asynccontextmanager
+async def searching(store: ViewStore) -> AsyncIterator[list[int]]:
+    """Search without a pause meanwhile; tell how many pages were found each time."""
+    found: list[int] = []
+
+    ended = anyio.Event()
+
+    async def search_on() -> None:
+        while not ended.is_set():
+            found.append(len(await search(store, EVERY_PAGE, limit=1000)))
+
+    async with anyio.create_task_group() as searchers:
+        searchers.start_soon(search_on)
+        yield found
+        ended.set()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+async def test_searches_and_consumers_go_on_while_a_view_is_rebuilt_and_swapped(
+    environment: dict[str, str], keep: bool
+) -> None:
+    async with Pipeline(environment | TWO, consumers=2) as pipeline:
+        await write(pipeline, "page", pages=4)
+        await pipeline.settled()
+        reported: list[Progress] = []
+        async with searching(pipeline.store) as found:
+            for number in range(3):
+                async with anyio.create_task_group() as at_once:
+                    at_once.start_soon(write, pipeline, f"while{number}", 5, 5)
+                    job = Rebuild(pipeline.store, pipeline.settings)
+                    await job.run(reported.append, keep=keep)
+            await assert_right(pipeline)
+        assert found == sorted(found)
+        assert found[0] >= 4
+        assert len(found) > 10
+        assert reported[-1].gap == 0
+        assert reported[-1].records > 40
+        assert await schemas_of(pipeline) == {"fts", "fts_kept"} if keep else {"fts"}
+
+
+async def schemas_of(pipeline: Pipeline) -> set[str]:
+    async with pipeline.store.connected() as connection:
+        cursor = await connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'fts%'"
+        )
+        return {name for (name,) in await cursor.fetchall()}
+
+
+async def test_a_view_that_counts_is_rebuilt_with_every_event_counted_once(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment | TWO, consumers=2, view=ACTIVITY) as pipeline:
+        await write(pipeline, "before", pages=3)
+        for number in range(2):
+            async with anyio.create_task_group() as at_once:
+                at_once.start_soon(write, pipeline, f"while{number}", 3)
+                await pipeline.applied()
+                await Rebuild(pipeline.store, pipeline.settings).run(nothing)
+            await assert_counted_once(pipeline)
+
+
+# A client that is cancelled while it connects leaves its socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_rebuild_interrupted_anywhere_leaves_the_view_whole_and_the_next_goes_on(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment | TWO) as pipeline:
+        await write(pipeline, "page", pages=3)
+        await pipeline.settled()
+        for n in count(1, STRIDE):
+            with anyio.CancelScope() as scope:
+                job = Rebuild(pipeline.store, pipeline.settings).run(nothing, keep=n % 2 == 0)
+                interrupted = Interrupted(job, n, scope.cancel)
+                await interrupted
+            await write(pipeline, f"page{n}-", pages=1, edits=2)
+            await assert_right(pipeline)
+            assert len(await search(pipeline.store, EVERY_PAGE, limit=1000)) >= 3
+            if not interrupted.happened:
+                break
+        assert n > 3 * STRIDE
+
+
+async def test_what_an_interrupted_rebuild_has_filled_is_gone_on_with_unless_told_otherwise(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild, "NEARLY", 0)
+    async with Pipeline(environment | TWO) as pipeline:
+        await write(pipeline, "page", pages=3)
+        await pipeline.settled()
+        for anew in (False, True):
+            with monkeypatch.context() as broken:
+                broken.setattr(ViewStore, "create_indexes", _raise(Broken()))
+                with pytest.RaisesGroup(Broken, flatten_subgroups=True):
+                    await Rebuild(pipeline.store, pipeline.settings).run(nothing)
+            following = pipeline.store.generation("fts_next")
+            async with following.connected() as connection:
+                await connection.execute(following.sql("UPDATE {schema}.pages SET title = 'Kept'"))
+            await Rebuild(pipeline.store, pipeline.settings).run(nothing, anew=anew)
+            assert ({page.title for page in await pipeline.pages()} == {"Kept"}) is not anew
+
+
+class Broken(Exception):  # noqa: N818 - it stands for anything
+    """Something that goes wrong."""
+
+
+def _raise(error: Exception) -> Callable[..., Awaitable[None]]:
+    async def raise_it(*_: Any) -> None:
+        raise error
+
+    return raise_it
+
+
+async def test_the_kept_generation_is_swapped_back_and_brought_up_to_date(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment | TWO) as pipeline:
+        job = Rebuild(pipeline.store, pipeline.settings)
+        await write(pipeline, "page", pages=2)
+        await pipeline.settled()
+        with pytest.raises(KeptMissingError, match="--keep"):
+            await job.swap_back()
+        await job.run(nothing, keep=True)
+        await interrupt_while_filling(job)
+        async with searching(pipeline.store) as found:
+            for number in range(2):
+                await write(pipeline, f"after{number}-", pages=1)
+                await pipeline.settled()
+                await job.swap_back()
+                await assert_right(pipeline)
+        assert min(found) >= 2
+
+
+async def interrupt_while_filling(job: Rebuild) -> None:
+    """Leave a generation half filled."""
+    with anyio.CancelScope() as scope:
+        await job.run(lambda _: scope.cancel())
+
+
+WITH_AUTHORS = replace(VIEW, create=[*VIEW.create, "ALTER TABLE {schema}.pages ADD author text"])
+
+
+async def assert_refused(consumer: Consumer) -> None:
+    """Run a consumer until it ends with what to do."""
+    refusal = pytest.RaisesExc(ShapeChangedError, match="python -m consumer rebuild fts")
+    with pytest.RaisesGroup(refusal, flatten_subgroups=True):
+        await consumer.run()
+
+
+@pytest.mark.parametrize(
+    ("view", "setting", "found"),
+    [(VIEW, {"FTS_LANGUAGE": "german"}, 1), (WITH_AUTHORS, {}, 0)],
+    ids=["another language", "another column"],
+)
+async def test_another_shape_is_refused_until_it_is_rebuilt_and_then_the_old_code_is(
+    environment: dict[str, str], view: View, setting: dict[str, str], found: int
+) -> None:
+    async with Pipeline(environment | TWO, consumers=0) as pipeline:
+        await pipeline.write("page", "Die Häuser\n")
+        new = ViewStore.of(view, pipeline.environment | setting)
+        with anyio.fail_after(SECONDS):
+            async with anyio.create_task_group() as old_code:
+                old_code.start_soon(assert_refused, pipeline.consumer())
+                await assert_right(pipeline)
+                await assert_refused(Consumer(new, pipeline.settings, grace=0))
+                assert await search(pipeline.store, "häusern") == []
+
+                await Rebuild(new, pipeline.settings).run(nothing)
+                pipeline.store = new
+                rows, trackings = await pipeline.pages(), await pipeline.trackings()
+                await pipeline.write("late", "word\n")
+        assert (await pipeline.pages(), await pipeline.trackings()) == (rows, trackings)
+
+        pipeline.start_consumer()
+        await assert_right(pipeline)
+        assert len(await search(new, "häusern")) == found
+
+
+async def test_what_is_parked_is_applied_by_a_rebuild_that_can_and_what_was_dropped_stays_so(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment | TWO) as pipeline:
+        await write(pipeline, "page", pages=2, edits=1)
+        await pipeline.settled()
+        async with pipeline.store.connected() as connection:
+            await connection.execute(pipeline.store.sql("UPDATE {schema}.pages SET body = 'x'"))
+        await pipeline.do(pipeline.wiki.update_body, "page0", "given up\n")
+        await pipeline.do(pipeline.wiki.update_body, "page1", "parked\n")
+        await pipeline.settled()
+        for event in await parked_events(pipeline.store):
+            if event.originator_id == str(await pipeline.do(page_id, pipeline.wiki, "page0")):
+                await drop(pipeline.store, event.id, by="Ada", reason="spam")
+
+        await Rebuild(pipeline.store, pipeline.settings).run(nothing)
+        await pipeline.do(pipeline.wiki.update_title, "page0", "New")
+        await pipeline.settled()
+
+        assert await parked_events(pipeline.store) == []
+        assert [event.dropped_by for event in await dropped_events(pipeline.store)] == ["Ada"]
+        bodies = {page.slug: (page.title, page.body) for page in await pipeline.pages()}
+        assert bodies == {"page0": ("New", "0\n"), "page1": ("Page1", "parked\n")}
+
+
+async def test_what_still_cannot_be_applied_is_parked_in_the_new_generation_too(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(event: Any, page: PageInfo | None) -> PageInfo | None:
+        changed = policy(event, page)
+        if changed and changed.title == "New":
+            raise ValueError("no news")
+        return changed
+
+    monkeypatch.setattr(fts_view, "policy", refuse)
+    async with Pipeline(environment | TWO) as pipeline:
+        await write(pipeline, "page", pages=2, edits=1)
+        await pipeline.do(pipeline.wiki.update_title, "page0", "New")
+        await pipeline.settled()
+        before = [event.record_offset for event in await parked_events(pipeline.store)]
+        await Rebuild(pipeline.store, pipeline.settings).run(nothing)
+        assert [event.record_offset for event in await parked_events(pipeline.store)] == before
+        assert [result.stale for result in await search(pipeline.store, "page0")] == [True]
+
+        monkeypatch.setattr(fts_view, "policy", policy)
+        await retry(pipeline.store, str(await pipeline.do(page_id, pipeline.wiki, "page0")))
+        await assert_right(pipeline)
+
+
+async def test_a_rebuild_that_fails_leaves_the_active_generation_and_the_next_one_succeeds(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment | TWO) as pipeline:
+        await write(pipeline, "page", pages=2)
+        await pipeline.settled()
+        broken = replace(VIEW, indexes=["CREATE INDEX ON {schema}.nowhere (title)"])
+        store = ViewStore.of(broken, pipeline.environment)
+        with pytest.RaisesGroup(psycopg.errors.UndefinedTable, flatten_subgroups=True):
+            await Rebuild(store, pipeline.settings).run(nothing)
+        await write(pipeline, "late", pages=2)
+        await assert_right(pipeline)
+
+        await Rebuild(pipeline.store, pipeline.settings).run(nothing)
+        await assert_right(pipeline)
+
+
+async def test_a_view_is_rebuilt_by_one_at_a_time(environment: dict[str, str]) -> None:
+    async with Pipeline(environment | TWO) as pipeline:
+        await write(pipeline, "page", pages=2)
+        await pipeline.settled()
+        job = Rebuild(pipeline.store, pipeline.settings)
+        began = anyio.Event()
+        async with anyio.create_task_group() as first:
+            first.start_soon(job.run, lambda _: began.set())
+            await began.wait()
+            for another in (job.run(nothing), job.swap_back()):
+                with pytest.raises(AlreadyRebuildingError, match="being rebuilt already"):
+                    await another
+            first.cancel_scope.cancel()
+        await job.run(nothing)
+        await assert_right(pipeline)
+
+
+async def test_a_rebuild_of_what_is_not_there_says_what_to_do(
+    environment: dict[str, str], schemas: dict[str, str]
+) -> None:
+    async with Shortcut(schemas) as shortcut:
+        settings = KafkaSettings.from_env(environment)
+        with pytest.raises(TopicMissingError, match=r"no topic .*contentmanagement\.events"):
+            await Rebuild(shortcut.store, settings).run(nothing)
+        activity = Shortcut(schemas, ACTIVITY).store
+        with pytest.raises(ViewMissingError, match="consumer run activity"):
+            await Rebuild(activity, settings).run(nothing)
