@@ -70,6 +70,9 @@ async def _unleash(stage: Stage, steps: list[Step]) -> None:
             await anyio.sleep_until(began + step.at)
             faults.start_soon(_commit, step, stage)
         faults.cancel_scope.deadline = anyio.current_time() + SETTLE_SECONDS
+    for server in (stage.kafka, stage.postgres):
+        if not server.running:  # Its restart was among what did not come to an end.
+            await server.start()
     stage.say("no more faults")
 
 

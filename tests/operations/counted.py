@@ -36,6 +36,14 @@ async def write(pipeline: Pipeline, name: str, pages: int = 6, edits: int = 10) 
         await pipeline.write(f"{name}{number}", *(f"{line}\n" for line in range(edits)))
 
 
+async def is_waited_for(connection: Any) -> bool:
+    """Tell whether somebody waits for a lock on a table."""
+    cursor = await connection.execute(
+        "SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
+    )
+    return int(cursor.rowcount) > 0
+
+
 class Assignments:
     """Which partitions are assigned to which consumer of this process, each time anew."""
 

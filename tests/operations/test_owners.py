@@ -14,7 +14,7 @@ from consumer.tracking import Tracking
 from tests.pipeline import until
 
 from .child import child, is_so
-from .counted import Assignments, activity, assert_counted_once, write
+from .counted import Assignments, activity, assert_counted_once, is_waited_for, write
 
 SHORT = {"KAFKA_SESSION_TIMEOUT_MS": "1000", "KAFKA_TOPIC_PARTITIONS": "3"}
 LONG = {"KAFKA_SESSION_TIMEOUT_MS": "60000", "KAFKA_TOPIC_PARTITIONS": "4"}
@@ -110,13 +110,6 @@ async def test_a_partition_that_is_assigned_anew_while_its_batch_is_in_hand_goes
             pipeline.start_consumer(pipeline.consumer(limit=3))
             await assignments.share(2, 2)
         await assert_counted_once(pipeline)
-
-
-async def is_waited_for(connection: Any) -> bool:
-    cursor = await connection.execute(
-        "SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
-    )
-    return int(cursor.rowcount) > 0
 
 
 def span(start: int, end: int) -> Span:

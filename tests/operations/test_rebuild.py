@@ -29,9 +29,9 @@ from consumer.store import ShapeChangedError, ViewMissingError, ViewStore
 from consumer.view import View
 from producer.wire import KafkaSettings
 from tests.consumer.interrupting import Interrupted
-from tests.pipeline import SECONDS, Pipeline, Shortcut, page_id
+from tests.pipeline import SECONDS, Pipeline, Shortcut, page_id, until
 
-from .counted import assert_counted_once, write
+from .counted import assert_counted_once, is_waited_for, write
 
 TWO = {"KAFKA_TOPIC_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT_MS": "1500"}
 EVERY_PAGE = "-nothing"
@@ -92,6 +92,30 @@ async def test_searches_and_consumers_go_on_while_a_view_is_rebuilt_and_swapped(
         assert reported[-1].gap == 0
         assert reported[-1].records > 40
         assert await schemas_of(pipeline) == {"fts", "fts_kept"} if keep else {"fts"}
+
+
+async def test_a_search_under_way_holds_up_the_removal_of_what_it_searches_and_is_never_ended(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment | TWO) as pipeline:
+        await write(pipeline, "page", pages=1)
+        await pipeline.settled()
+        async with (
+            anyio.create_task_group() as rebuilding,
+            pipeline.store.connected() as search,
+            search.transaction(),
+        ):
+            await search.execute(pipeline.store.sql("SELECT FROM {schema}.pages"))
+            rebuilding.start_soon(Rebuild(pipeline.store, pipeline.settings).run, nothing)
+            await until(lambda: has_swapped(pipeline))
+            await until(lambda: is_waited_for(search))
+            await search.execute("SELECT FROM fts_aside.parked")
+            await assert_right(pipeline)
+        assert await schemas_of(pipeline) == {"fts"}
+
+
+async def has_swapped(pipeline: Pipeline) -> bool:
+    return await schemas_of(pipeline) == {"fts", "fts_aside"}
 
 
 async def schemas_of(pipeline: Pipeline) -> set[str]:

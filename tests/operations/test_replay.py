@@ -190,6 +190,23 @@ async def test_a_group_that_is_gone_means_nothing(
     assert SKIPPED not in caplog.text
 
 
+@pytest.mark.parametrize("offset", [3, 1_000_000])
+async def test_a_commit_of_our_own_is_never_taken_for_an_operator_s(
+    environment: dict[str, str], kafka: Kafka, offset: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with activity(environment | {"KAFKA_TOPIC_PARTITIONS": "1"}) as pipeline:
+        operator = Operator(kafka, pipeline)
+        pipeline.start_consumer()
+        await write(pipeline, "page", pages=1)
+        await assert_counted_once(pipeline)
+        await operator.commit(offset, "position=3")
+        pipeline.start_consumer()
+        await until(operator.is_mirrored)
+        await assert_counted_once(pipeline)
+    assert REPLAYED not in caplog.text
+    assert SKIPPED not in caplog.text
+
+
 async def test_a_consumer_killed_right_after_a_replay_does_not_take_it_for_a_skip_next_time(
     environment: dict[str, str], kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
