@@ -196,7 +196,7 @@ async def test_parked_and_dropped_events_are_no_fault_of_the_view(
 
     (row, _) = (await fresh.audit("fts")).findings
     assert (row.where, row.fault) == ("fts.pages", Fault.ALTERED)
-    assert row.what.startswith("page 'page-0': version is 2, not 3")
+    assert row.what.startswith("page 'page-0': version is 1, not 3")
 
 
 async def test_a_view_is_compared_as_of_where_it_is(fresh: Audited, placed: list[Placed]) -> None:
