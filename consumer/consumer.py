@@ -21,6 +21,8 @@ from producer.wire.kafka import partitions_of
 logger = logging.getLogger(__name__)
 
 TOPIC_POLL_SECONDS = 0.5
+IDLE_POLLS = 4
+"""To find nothing to apply so often is as good as to have applied something."""
 
 
 class Consumer:
@@ -81,8 +83,8 @@ class Consumer:
             self._joined() as subscription,
         ):
             await self._store.prepare(connection, partitions, indexed=self._indexed)
-            alive()
             self.seen = subscription.seen
+            idle = 0
             async with ahead(subscription.batches()) as batches:
                 async for batch in batches:
                     seen = dict(subscription.seen)
@@ -95,7 +97,9 @@ class Consumer:
                             logger.info("the tracking was moved: going on from there")
                             await self._store.prepare(connection, partitions, indexed=self._indexed)
                             subscription.seek(trackings)
-                    alive()
+                    idle = 0 if current else idle + 1
+                    if current or idle == IDLE_POLLS:
+                        alive()
 
     async def _outcome(
         self,

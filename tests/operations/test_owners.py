@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import psycopg
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from consumer import subscription
+from consumer.activity.view import ActivityUnitOfWork
 from consumer.subscription import Item, Span, Subscription
 from consumer.tracking import Tracking
-from tests.pipeline import until
+from tests.pipeline import SECONDS, until
 
 from .child import child, is_so
 from .counted import Assignments, activity, assert_counted_once, is_waited_for, write
@@ -196,6 +198,52 @@ async def test_a_client_that_brings_all_there_is_is_never_taken_for_stuck(
             await pipeline.settled()
     assert checked > 20
     assert "StuckError" not in caplog.text
+
+
+@pytest.mark.parametrize(("grace", "is_applied"), [(0.2, False), (SECONDS, True)])
+async def test_a_batch_in_hand_when_told_to_stop_is_finished_or_rolled_back_within_the_grace(
+    environment: dict[str, str], grace: float, is_applied: bool
+) -> None:
+    async with activity(environment | SHORT) as pipeline:
+        consumer = pipeline.start_consumer(pipeline.consumer(grace=grace))
+        await write(pipeline, "early", pages=1)
+        await pipeline.settled()
+        before = await pipeline.trackings()
+        async with (
+            anyio.create_task_group() as stopping,
+            pipeline.store.connected() as connection,
+            connection.transaction(),
+        ):
+            await connection.execute(pipeline.store.sql("LOCK {schema}.changes"))
+            await write(pipeline, "late", pages=1, edits=1)
+            await until(lambda: is_waited_for(connection))
+            stopping.start_soon(consumer.stop)
+            if not is_applied:
+                with anyio.fail_after(SOON):
+                    await consumer.stop()
+        assert (await pipeline.trackings() != before) is is_applied
+        pipeline.start_consumer()
+        await assert_counted_once(pipeline)
+
+
+async def test_a_full_disk_is_waited_out_and_said_once(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_rows = ActivityUnitOfWork.write
+    refusals = iter([psycopg.errors.DiskFull("No space left on device")] * 3)
+
+    async def write_when_there_is_room(unit: ActivityUnitOfWork, connection: Any) -> None:
+        for refusal in refusals:
+            raise refusal
+        await write_rows(unit, connection)
+
+    async with activity(environment | SHORT) as pipeline:
+        await write(pipeline, "page", pages=2)
+        await pipeline.published()
+        monkeypatch.setattr(ActivityUnitOfWork, "write", write_when_there_is_room)
+        pipeline.start_consumer()
+        await assert_counted_once(pipeline)
+    assert caplog.text.count("waiting for its server: DiskFull: No space left on device") == 1
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])

@@ -35,7 +35,7 @@ from .counted import assert_counted_once, is_waited_for, write
 
 TWO = {"KAFKA_TOPIC_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT_MS": "1500"}
 EVERY_PAGE = "-nothing"
-STRIDE = 31
+STRIDE = 43
 """Every so many awaits a rebuild is interrupted."""
 
 
@@ -80,7 +80,7 @@ async def test_searches_and_consumers_go_on_while_a_view_is_rebuilt_and_swapped(
         await pipeline.settled()
         reported: list[Progress] = []
         async with searching(pipeline.store) as found:
-            for number in range(3):
+            for number in range(2):
                 async with anyio.create_task_group() as at_once:
                     at_once.start_soon(write, pipeline, f"while{number}", 5, 5)
                     job = Rebuild(pipeline.store, pipeline.settings)
