@@ -1,5 +1,6 @@
 """A hole in the positions is passed when nobody can fill it any more, and not before."""
 
+import math
 import os
 import random
 from collections.abc import AsyncIterator
@@ -152,21 +153,24 @@ async def test_writers_that_do_not_lock_lose_and_reorder_nothing(
         for _ in range(TRANSACTIONS):
             committed.extend(await write_in_a_thread(recorder, dice.randint(1, 3)))
 
-    received: list[int] = []
+    told, batches_read = anyio.create_memory_object_stream[list[int]](math.inf)
 
     async def read_on() -> None:
-        async with reading(PostgresOutbox.of(recorder, limit=7), deadline=30) as batches:
-            while not last or received[-1] < last[0]:
-                received.extend(await next_positions(batches))
+        async with reading(PostgresOutbox.of(recorder, limit=7), deadline=60) as batches, told:
+            while True:
+                await told.send(await next_positions(batches))
 
-    last: list[int] = []
-    async with anyio.create_task_group() as group:
+    received: list[int] = []
+    async with anyio.create_task_group() as group, batches_read:
         group.start_soon(read_on)
         async with anyio.create_task_group() as writing:
             for number in range(WRITERS):
                 way = write_bare if number % 3 else write_with_the_library
                 writing.start_soon(way, random.Random(seed + number))
-        last += await write_in_a_thread(recorder)
+        last = await write_in_a_thread(recorder)
+        while received[-1:] != last:
+            received += await batches_read.receive()
+        group.cancel_scope.cancel()
 
     assert received == sorted([*committed, *last])
     assert len(received) < received[-1]  # There were holes.
