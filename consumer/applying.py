@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from anyio import to_thread
-from eventsourcing.persistence import DataError, IntegrityError
+from eventsourcing.persistence import DataError, IntegrityError, InternalError
 from psycopg import AsyncConnection
 
 from consumer.parking import SetAside
@@ -24,10 +24,15 @@ REFUSALS = (
     psycopg.IntegrityError,
     psycopg.errors.ProgramLimitExceeded,
     UnicodeError,
+    psycopg.errors.InFailedSqlTransaction,
     DataError,
     IntegrityError,
+    InternalError,
 )
-"""What Postgres, or the library, says of values that it does not take: not the server's fault."""
+"""What Postgres, or the library, says of values that it does not take: not the server's fault.
+
+Also that the transaction has failed: then a policy has kept the reason to itself.
+"""
 
 REFUSED_IN_WRITING = (*REFUSALS, TypeError, ValueError)
 """And what Python says of values that do not go together, such as times without a zone."""
@@ -189,7 +194,8 @@ class _Work:
             try:
                 async with self._connection.transaction():
                     return await apply_unit(self._store, self._connection, [located], set_aside)
-            except IntegrityError:  # The library's: only hosted applications record events.
+            # The library's: only hosted applications record events, or read on after an error.
+            except (IntegrityError, InternalError):
                 if attempt == ATTEMPTS:
                     raise
         raise AssertionError

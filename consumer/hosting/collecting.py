@@ -50,7 +50,7 @@ class CollectingRecorder:
             raise PolicyError
         if kwargs:
             self.write()
-            self.behind.insert_events(stored_events, **kwargs)
+            self._insert(stored_events, **kwargs)
         else:
             self._events += stored_events
             for event in stored_events:
@@ -82,8 +82,21 @@ class CollectingRecorder:
     def write(self) -> None:
         """Insert what is collected. Raises the library's errors, with nothing forgotten."""
         if self._events:
-            self.behind.insert_events(self._events)
+            self._insert(self._events)
             self.forget(0)
+
+    def _insert(self, events: Sequence[StoredEvent], **kwargs: Any) -> None:
+        """Insert within the transaction of the batch.
+
+        `insert_events` of the library would begin one of its own, here a savepoint; after a
+        conflict it would fail in releasing that, and hide the conflict. And it would try again
+        what can only be tried again after a rollback.
+        """
+        recorder = self.behind
+        with recorder.datastore.get_connection() as connection, connection.cursor() as cursor:
+            recorder._insert_events(cursor, events, **kwargs)  # noqa: SLF001 - as its subclasses
+            if events:
+                recorder._insert_stored_events(cursor, events, **kwargs)  # noqa: SLF001
 
     def mark(self) -> int:
         """Return how much is collected, to come back to."""

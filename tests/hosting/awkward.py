@@ -2,12 +2,14 @@
 
 import os
 import signal
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from eventsourcing.application import Application, EventSourcedLog, ProcessingEvent
 from eventsourcing.domain import Aggregate, DomainEventProtocol, event
+from eventsourcing.persistence import ProgrammingError
 from eventsourcing.system import System
 from eventsourcing.utils import EnvType, get_topic
 
@@ -79,6 +81,31 @@ class Diarist(Tallying):
             processing_event.collect_events(self.diary.trigger_event(trick=domain_event.trick))
 
 
+class Rival(Tallying):
+    """Has another one record the same, between its reading and its writing, so many times."""
+
+    conflicts: ClassVar[int]
+
+    def policy(self, domain_event: Event, processing_event: ProcessingEvent[UUID]) -> None:
+        super().policy(domain_event, processing_event)
+        if self.heard(domain_event) and Rival.conflicts:
+            Rival.conflicts -= 1
+            with Rival(self.env) as other:
+                other.save(other.incremented(self.heard(domain_event) or ""))
+
+
+class Swallowing(Tallying):
+    """Keeps an error of the database to itself, at the word "poison"."""
+
+    def heard(self, domain_event: Event) -> str | None:
+        name = super().heard(domain_event)
+        if name == "poison":
+            recorder: Any = self.recorder
+            with suppress(ProgrammingError), recorder.datastore.get_connection() as connection:
+                connection.execute("SELECT nothing FROM nowhere")
+        return name
+
+
 class Zipped(DogSchool):
     """A dog school that always stores compressed."""
 
@@ -107,6 +134,8 @@ class Purse(Tallying):
 
 fussy = System(pipes=[[DogSchool, Fussy]])
 hasty = System(pipes=[[DogSchool, Hasty]])
+rival = System(pipes=[[DogSchool, Rival]])
+swallowing = System(pipes=[[DogSchool, Swallowing]])
 mortal = System(pipes=[[DogSchool, Mortal]])
 choosy = System(pipes=[[DogSchool, Choosy]])
 photographer = System(pipes=[[DogSchool, Photographer]])

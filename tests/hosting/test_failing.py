@@ -15,7 +15,20 @@ from producer.dogschool.application import DogSchool
 from producer.wire import WireError
 
 from . import unnameable, unwritable
-from .awkward import Fussy, Hasty, Till, Zipped, fussy, hasty, till, zipped
+from .awkward import (
+    Fussy,
+    Hasty,
+    Rival,
+    Swallowing,
+    Till,
+    Zipped,
+    fussy,
+    hasty,
+    rival,
+    swallowing,
+    till,
+    zipped,
+)
 from .tallying import Left, chain
 from .test_topologies import TRICKS, teach
 
@@ -65,6 +78,46 @@ def test_a_poisoned_event_is_parked_and_the_rest_of_its_batch_stays(
         assert poison == behind == "Dog.TrickAdded"
         assert "I do not take poison." in why
         assert because == "An earlier event of this aggregate is parked."
+
+
+@pytest.mark.parametrize("conflicts", [1, 4])
+def test_what_conflicts_with_what_another_recorded_meanwhile_is_tried_again(
+    conflicts: int, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Rival, "conflicts", conflicts, raising=False)
+    with KafkaRunner(rival, env) as runner:
+        runner.get(DogSchool).register_dog("Billy")
+        runner.get(DogSchool).add_trick("Billy", "roll over")
+        runner.wait()
+
+        assert Rival.conflicts == 0
+        assert runner.get(Rival).count("roll over") == conflicts + 1
+        assert parked(runner) == []
+
+
+def test_what_conflicts_again_and_again_is_parked(
+    env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Rival, "conflicts", 100, raising=False)
+    with KafkaRunner(rival, env) as runner:
+        runner.get(DogSchool).register_dog("Billy")
+        runner.get(DogSchool).add_trick("Billy", "roll over")
+        runner.wait()
+
+        assert runner.get(Rival).count("roll over") == 100 - Rival.conflicts
+        ((_, reason),) = parked(runner)
+        assert "duplicate key" in reason
+
+
+def test_an_event_after_which_the_transaction_can_not_go_on_is_parked(env: dict[str, str]) -> None:
+    with KafkaRunner(swallowing, env) as runner:
+        teach(runner.get(DogSchool), ["roll over"])
+        runner.get(DogSchool).add_trick("Billy", "poison")
+        runner.wait()
+
+        assert runner.get(Swallowing).count("roll over") == 4
+        ((_, reason),) = parked(runner)
+        assert "current transaction is aborted" in reason
 
 
 def test_a_policy_that_saves_is_told_to_collect(any_env: dict[str, str]) -> None:

@@ -60,10 +60,6 @@ def test_a_follower_that_records_events_is_followed(env: dict[str, str], partiti
         assert counts(runner.get(Bottom)) == [4, 4, 4]
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="On a busy machine the two edges of one follower may conflict for too long.",
-)
 def test_a_follower_of_two_counts_what_both_of_them_record(env: dict[str, str]) -> None:
     """Two consumers record events of the same aggregates: where they conflict, one tries again."""
     with KafkaRunner(diamond, env) as runner:
