@@ -15,7 +15,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
 from typing import NamedTuple, Protocol, Self
 
@@ -28,7 +28,13 @@ from aiokafka import (
     TopicPartition,
 )
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 
 from consumer.tracking import Tracking
 from consumer.unit_of_work import Event, Place
@@ -221,7 +227,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             heartbeat_interval_ms=min(HEARTBEAT_MS, settings.session_timeout_ms // 3),
             isolation_level="read_committed",
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # Nobody but us says where to read.
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
         )
         topic = Topics.of(wire.application_name, settings).events
@@ -246,7 +252,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             if self._unplaced:
                 await self._place_new_partitions()
-            fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=self._limit)
+            fetched = await self._fetch()
             spans = [
                 self._span(partition.partition, records)
                 for partition, records in fetched.items()
@@ -261,6 +267,16 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             brought = {span.partition for span in spans}
             yield spans + [span async for span in self._offsets_without_records(brought)]
 
+    async def _fetch(self) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+        try:
+            fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]
+            fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=self._limit)
+        except NoOffsetForPartitionError:  # It is not placed yet.
+            return {}
+        except OffsetOutOfRangeError as error:  # The next life finds out why.
+            raise StuckError(f"Kafka has no such offset: {error}") from error
+        return fetched
+
     def advance(self, seen: Mapping[int, Tracking], trackings: Iterable[Tracking]) -> None:
         """Take note of what is applied after what was `seen`.
 
@@ -273,10 +289,17 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def stop(self, partition: int) -> None:
         """Read no more of a partition, until it is sought, or assigned anew."""
-        self._consumer.pause(self._partition(partition))
+        with suppress(IllegalStateError):  # It has gone to another member meanwhile.
+            self._consumer.pause(self._partition(partition))
 
     def seek(self, trackings: Iterable[Tracking]) -> None:
-        """Go on from where the tracking is; what is fetched already from elsewhere is void."""
+        """Go on from where the tracking is; what is fetched already from elsewhere is void.
+
+        What is revoked, and perhaps about to be assigned anew, is placed when it is.
+        """
+        self._seek(tracking for tracking in trackings if tracking.partition in self._fetched)
+
+    def _seek(self, trackings: Iterable[Tracking]) -> None:
         for tracking in trackings:
             try:
                 self._consumer.seek(self._partition(tracking.partition), tracking.offset)
@@ -291,6 +314,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         for partition in revoked:
             self.seen.pop(partition.partition, None)
             self._fetched.pop(partition.partition, None)
+            self._unplaced.discard(partition.partition)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Take note only: the tracking may have to be waited for, and aiokafka does not wait."""
@@ -314,7 +338,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         if unplaced == self._unplaced:  # No further rebalance meanwhile.
             self._unplaced = set()
             self._mirrored = {}
-            self.seek(trackings.values())
+            self._seek(trackings.values())
             await self._mirror()
             logger.info("reading %s, partitions %s", self._topic, sorted(unplaced))
 
@@ -379,13 +403,15 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _offsets_without_records(self, brought: Collection[int]) -> AsyncIterator[Span]:
         """Yield the offsets that transaction markers take, of those that `brought` no records."""
         for partition, start in list(self._fetched.items()):
-            if partition in brought:
+            if partition in brought or partition in self._unplaced:
                 continue
-            try:
+            end = start
+            with suppress(IllegalStateError), anyio.move_on_after(POLL_MS / 1000):
                 end = await self._consumer.position(self._partition(partition))
-            except IllegalStateError:
-                continue
-            if end > start:
+            # If it was assigned anew while we waited, that is the group's offset. The tracking
+            # may be behind that, and what lies between would be passed over.
+            ours = self._fetched.get(partition) == start and partition not in self._unplaced
+            if ours and end > start:
                 self._fetched[partition] = end
                 yield Span(partition, start, end, ())
 

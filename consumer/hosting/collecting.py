@@ -35,6 +35,8 @@ class CollectingRecorder:
 
     def __init__(self, recorder: Any) -> None:
         self.behind = recorder
+        self.recorded: set[UUID | str] = set()
+        """The aggregates that have new events since the last mark."""
         self._events: list[StoredEvent] = []
         self._by_originator: dict[UUID | str, list[StoredEvent]] = defaultdict(list)
 
@@ -48,6 +50,7 @@ class CollectingRecorder:
         """Keep new events; write them at once if more is to be recorded with them."""
         if tracking is None:
             raise PolicyError
+        self.recorded.update(event.originator_id for event in stored_events)
         if kwargs:
             self.write()
             self._insert(stored_events, **kwargs)
@@ -100,6 +103,7 @@ class CollectingRecorder:
 
     def mark(self) -> int:
         """Return how much is collected, to come back to."""
+        self.recorded.clear()
         return len(self._events)
 
     def forget(self, mark: int) -> None:

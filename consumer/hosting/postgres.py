@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 from anyio import to_thread
-from eventsourcing.application import Cache
 from eventsourcing.persistence import Tracking
 from eventsourcing.postgres import PostgresDatastore
 from eventsourcing.projection import EventSourcedProjection
@@ -15,6 +14,7 @@ from psycopg import Connection
 
 from consumer.hosting.collecting import CollectingRecorder
 from consumer.hosting.follower import Follower
+from consumer.hosting.lending import LendingCache
 from consumer.hosting.threads import ThreadedConnection, in_thread
 from consumer.unit_of_work import Event, Place
 
@@ -78,6 +78,7 @@ class HostedUnitOfWork:
         self._follower = follower
         self._leader = leader
         self._collected: CollectingRecorder | None = None
+        self._aggregates: LendingCache
         self._connection: Connection[Any]
 
     async def read(
@@ -90,6 +91,7 @@ class HostedUnitOfWork:
         self._connection = connection.sync
         if isinstance(self._follower, EventSourcedProjection):
             self._collected = _collecting(self._follower)
+            self._aggregates = _lend_aggregates(self._follower)
 
     def apply(self, event: Event, place: Place) -> None:
         """Have the follower process an event."""
@@ -109,8 +111,9 @@ class HostedUnitOfWork:
             yield
         except BaseException:
             self._collected.forget(mark)
-            _forget_aggregates(self._follower)
+            self._aggregates = _lend_aggregates(self._follower)
             raise
+        self._aggregates.settle(self._collected.recorded)
 
     def skip(self, originator_id: str, version: int, place: Place) -> None:
         """Nothing is known here of what an event would have done."""
@@ -122,16 +125,19 @@ class HostedUnitOfWork:
 
 
 def _collecting(application: EventSourcedProjection[Any]) -> CollectingRecorder:
-    """Have an application's events collected, and its aggregates kept, from now on."""
+    """Have an application's events collected from now on."""
     recorder: Any = application.recorder
     stored = recorder.behind if isinstance(recorder, CollectingRecorder) else recorder
     collecting = CollectingRecorder(stored)
     application.recorder = cast("Any", collecting)
     application.events.recorder = cast("Any", collecting)
-    _forget_aggregates(application)
     return collecting
 
 
-def _forget_aggregates(application: EventSourcedProjection[Any]) -> None:
-    application.repository.cache = Cache()
-    application.repository.fastforward = False
+def _lend_aggregates(application: EventSourcedProjection[Any]) -> LendingCache:
+    """Have an application's aggregates kept from now on, beginning with none."""
+    repository = application.repository
+    repository.cache = aggregates = LendingCache()
+    repository.fastforward = False  # Nobody else changes them, or what we record is refused.
+    repository.deepcopy_from_cache = False
+    return aggregates

@@ -96,8 +96,10 @@ class Publisher:
             deliveries += await self._send(partition, batch)
         published = Published(position, self._partitions)
         deliveries.append(
-            await self._producer.send(
-                self._topics.position, msgspec.json.encode(published), partition=0, key=b"relay"
+            _heard(
+                await self._producer.send(
+                    self._topics.position, msgspec.json.encode(published), partition=0, key=b"relay"
+                )
             )
         )
         await asyncio.gather(*deliveries)
@@ -124,10 +126,15 @@ class Publisher:
         return deliveries
 
     async def _deliver(self, batch: object, partition: int) -> asyncio.Future[object]:
-        delivery: asyncio.Future[object] = await self._producer.send_batch(
-            batch, self._topics.events, partition=partition
+        return _heard(
+            await self._producer.send_batch(batch, self._topics.events, partition=partition)
         )
-        return delivery
+
+
+def _heard(delivery: asyncio.Future[object]) -> asyncio.Future[object]:
+    """Have asyncio not complain of an error that nobody waits for, after another one came first."""
+    delivery.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return delivery
 
 
 async def read_published(topics: Topics, settings: KafkaSettings) -> Published | None:

@@ -1,4 +1,4 @@
-"""A short run, of every kind of fault: one schedule that is always the same, and one that is not.
+"""A short run, of every kind of fault, by a schedule that is another one each time.
 
 `CHAOS_SEED` and `CHAOS_SECONDS` repeat what was found.
 """
@@ -11,15 +11,13 @@ import pytest
 
 from tests.chaos.run import run
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "22"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "25"))
 PAUSE = 1.0
-SEEDS = [int(os.environ["CHAOS_SEED"])] if "CHAOS_SEED" in os.environ else [7, None]
 
 
 @pytest.mark.timeout(SECONDS + 240)
-@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: "random" if seed is None else str(seed))
-async def test_nothing_is_lost_or_doubled_whatever_breaks(tmp_path: Path, seed: int | None) -> None:
-    seed = secrets.randbelow(1_000_000) if seed is None else seed
+async def test_nothing_is_lost_or_doubled_whatever_breaks(tmp_path: Path) -> None:
+    seed = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(1_000_000))
     outcome = await run(tmp_path, seed, SECONDS, pause=PAUSE, say=print)
     assert not outcome.findings, f"CHAOS_SEED={seed} CHAOS_SECONDS={SECONDS:.0f} repeats this"
     assert outcome.events

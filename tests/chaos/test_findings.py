@@ -16,6 +16,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from producer.relay.publisher import _heard
 from producer.wire.endurance import is_transient, run
 from producer.wire.kafka import started
 from tests.chaos.run import schedule
@@ -99,6 +100,19 @@ def test_a_task_that_aiokafka_leaves_alone_says_nothing_of_a_lost_broker(
     (told,) = [record for record in caplog.records if record.name == "asyncio"]
     assert told.exc_info
     assert isinstance(told.exc_info[1], ValueError)
+
+
+def test_a_delivery_that_is_given_up_says_nothing_of_its_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def give_up() -> None:
+        delivery: asyncio.Future[object] = _heard(asyncio.get_running_loop().create_future())
+        delivery.set_exception(ProducerFenced())
+        await anyio.lowlevel.checkpoint()
+
+    run(give_up)
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

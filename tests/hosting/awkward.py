@@ -20,6 +20,8 @@ from .tallying import Left, Tally, Tallying
 
 Event = DomainEventProtocol[UUID]
 
+TRICKS = ("roll over", "fetch ball", "play dead")
+
 
 class Fussy(Tallying):
     """Takes no poison, which it finds out late."""
@@ -64,6 +66,15 @@ class Photographer(Tallying):
     """Takes a snapshot of every third version."""
 
     snapshotting_intervals: ClassVar[dict[Any, int]] = {Tally: 3}
+
+
+class Careless(Tallying):
+    """Changes what it will not record: before it does what is asked, and in events of no use."""
+
+    def policy(self, domain_event: Event, processing_event: ProcessingEvent[UUID]) -> None:
+        for trick in TRICKS:
+            self.incremented(trick).count += 100
+        super().policy(domain_event, processing_event)
 
 
 class Diarist(Tallying):
@@ -137,6 +148,7 @@ hasty = System(pipes=[[DogSchool, Hasty]])
 rival = System(pipes=[[DogSchool, Rival]])
 swallowing = System(pipes=[[DogSchool, Swallowing]])
 mortal = System(pipes=[[DogSchool, Mortal]])
+careless = System(pipes=[[DogSchool, Careless]])
 choosy = System(pipes=[[DogSchool, Choosy]])
 photographer = System(pipes=[[DogSchool, Photographer]])
 diarist = System(pipes=[[DogSchool, Diarist]])

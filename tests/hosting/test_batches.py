@@ -20,9 +20,21 @@ from tests.fts.test_scenario import play
 from tests.operations.child import Child, child, is_so
 from tests.pipeline import until
 
-from .awkward import Choosy, Diarist, Mortal, Photographer, choosy, diarist, mortal, photographer
+from .awkward import (
+    TRICKS,
+    Careless,
+    Choosy,
+    Diarist,
+    Mortal,
+    Photographer,
+    careless,
+    choosy,
+    diarist,
+    mortal,
+    photographer,
+)
 from .tallying import Left, Tally, chain
-from .test_topologies import DOGS, TRICKS, counted, counts, teach
+from .test_topologies import DOGS, counted, counts, teach
 
 QUICKLY_MISSED = {"KAFKA_SESSION_TIMEOUT_MS": "500"}
 
@@ -34,6 +46,17 @@ def test_an_aggregate_is_seen_as_the_batch_has_made_it(env: dict[str, str]) -> N
     with KafkaRunner(chain, {**env, "KAFKA_TOPIC_PARTITIONS": "1"}) as runner:
         runner.wait()
         assert counted(runner.get(Left)) == {trick: [1, 2, 3, 4] for trick in TRICKS}
+
+
+def test_an_aggregate_that_is_changed_and_not_collected_is_seen_as_it_was(
+    env: dict[str, str],
+) -> None:
+    with DogSchool(env) as school:
+        teach(school)
+
+    with KafkaRunner(careless, {**env, "KAFKA_TOPIC_PARTITIONS": "1"}) as runner:
+        runner.wait()
+        assert counted(runner.get(Careless)) == {trick: [1, 2, 3, 4] for trick in TRICKS}
 
 
 def test_a_log_is_seen_as_the_batch_has_made_it(env: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from producer.wire import WireError
 
 from . import unnameable, unwritable
 from .awkward import (
+    TRICKS,
     Fussy,
     Hasty,
     Rival,
@@ -30,7 +31,7 @@ from .awkward import (
     zipped,
 )
 from .tallying import Left, chain
-from .test_topologies import TRICKS, teach
+from .test_topologies import teach
 
 
 def parked(runner: KafkaRunner) -> Sequence[tuple[str, str]]:

@@ -9,6 +9,7 @@ from eventsourcing.system import Runner, SingleThreadedRunner
 from consumer.runner import KafkaRunner
 from producer.dogschool.application import DogSchool
 
+from .awkward import TRICKS
 from .tallying import (
     VOLLEYS,
     Bottom,
@@ -25,7 +26,6 @@ from .tallying import (
 )
 
 DOGS = ("Billy", "Milly", "Scrappy", "Spot")
-TRICKS = ("roll over", "fetch ball", "play dead")
 
 
 def teach(school: DogSchool, tricks: Sequence[str] = TRICKS) -> None:

@@ -1,13 +1,14 @@
 """Owners of partitions, and of the turn to publish, that come, go, and stand still."""
 
 import signal
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import anyio
 import psycopg
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from consumer import subscription
 from consumer.activity.view import ActivityUnitOfWork
@@ -152,6 +153,79 @@ def test_what_is_applied_is_noted_unless_the_partition_went_away_meanwhile(
     subscription.seen = {0: meanwhile} if meanwhile else {}
     subscription.advance({0: Tracking(0, 7, 10)}, [Tracking(0, 9, 20)])
     assert subscription.seen.get(0) == expected
+
+
+class Rebalanced:
+    """A client whose partition is assigned anew just when it is asked; the group is further on."""
+
+    def __init__(self, *, is_assigned: bool) -> None:
+        self._is_assigned = is_assigned
+        self.subscription: Subscription
+        self.sought: list[int] = []
+
+    async def position(self, partition: TopicPartition) -> int:
+        await self.rebalance(partition)
+        return 100
+
+    async def beginning_offsets(
+        self, partitions: list[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def read(self, _: Collection[int]) -> Mapping[int, Tracking]:
+        await self.rebalance(TopicPartition("topic", 0))
+        return {0: Tracking(0, 7, 10)}
+
+    async def rebalance(self, partition: TopicPartition) -> None:
+        await self.subscription.on_partitions_revoked([partition])
+        if self._is_assigned:
+            await self.subscription.on_partitions_assigned([partition])
+
+    def seek(self, _: TopicPartition, offset: int) -> None:
+        self.sought.append(offset)
+
+    def resume(self, partition: TopicPartition) -> None: ...
+
+    async def commit(self, _: object) -> None: ...
+
+
+@pytest.fixture(params=[True, False], ids=["assigned anew", "revoked"])
+def rebalanced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Rebalanced:
+    async def no_wishes(*_: object) -> list[object]:
+        return []
+
+    monkeypatch.setattr(Subscription, "_wishes", no_wishes)
+    client = Rebalanced(is_assigned=request.param)
+    fields: Any = [client, "group", "topic", None, None, client, None, 100]
+    client.subscription = Subscription(*fields)
+    return client
+
+
+async def test_the_offset_of_the_group_is_not_taken_for_how_far_we_have_read(
+    rebalanced: Rebalanced,
+) -> None:
+    """It is ahead of a view that was replayed, or whose database has lost its last commits."""
+    subscription = rebalanced.subscription
+    subscription._fetched = {0: 10}
+    assert [span async for span in subscription._offsets_without_records(())] == []
+    assert subscription._fetched == {}
+
+
+async def test_a_partition_that_is_revoked_while_it_is_placed_is_not_read(
+    rebalanced: Rebalanced,
+) -> None:
+    subscription = rebalanced.subscription
+    await subscription.on_partitions_assigned([TopicPartition("topic", 0)])
+    await subscription._place_new_partitions()
+    assert (rebalanced.sought == [10]) == rebalanced._is_assigned
+
+
+def test_a_partition_that_is_revoked_is_not_sought(rebalanced: Rebalanced) -> None:
+    subscription = rebalanced.subscription
+    subscription.seek([Tracking(0, 7, 10)])
+    assert rebalanced.sought == []
+    assert not subscription.seen
+    assert not subscription._fetched
 
 
 async def test_a_client_that_brings_nothing_though_there_is_something_is_started_again(
