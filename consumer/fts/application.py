@@ -12,6 +12,7 @@ from eventsourcing.persistence import ProcessRecorder
 from eventsourcing.system import ProcessApplication
 
 from consumer.fts.policy import PageInfo, policy
+from consumer.fts.query import checked
 
 
 class FtsRecorder(ProcessRecorder, ABC):
@@ -46,8 +47,11 @@ class FtsProcess(ProcessApplication[UUID]):
             processing_event.collect_events(**{purpose: [after]})
 
     def search(self, query: str) -> list[UUID]:
-        """Return the IDs of the pages that match: words, `"phrases"`, `OR`, `-without`."""
-        return self._recorder.search_pages(query)
+        """Return the IDs of the pages that match: words, `"phrases"`, `OR`, `-without`.
+
+        Raises `SettingsError` for a query that no page could hold.
+        """
+        return self._recorder.search_pages(checked(query))
 
     @property
     def _recorder(self) -> FtsRecorder:

@@ -9,8 +9,8 @@ import msgspec
 from psycopg import sql
 from psycopg.rows import class_row
 
+from consumer.fts.query import checked
 from consumer.store import NOT_THERE, ViewMissingError, ViewStore
-from producer.wire.terminal import SettingsError
 
 START, STOP = "\ue000", "\ue001"
 """Private characters around what matched: to be replaced by whatever marks it where it is shown."""
@@ -65,15 +65,9 @@ async def search(
     matches nothing. Raises `SettingsError` for a query that no page could hold, and
     `ViewMissingError` before any consumer ran.
     """
-    if "\0" in query:
-        raise SettingsError("A query can't hold a NUL character.")
-    try:
-        query.encode()
-    except UnicodeEncodeError as error:
-        raise SettingsError("A query must be text: it holds a lone surrogate.") from error
     statement = sql.SQL(SEARCH).format(schema=sql.Identifier(store.schema))
     parameters: dict[str, Any] = {
-        "query": query,
+        "query": checked(query),
         "limit": limit,
         "offset": offset,
         "whole": WHOLE,

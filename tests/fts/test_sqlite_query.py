@@ -13,6 +13,7 @@ from consumer.fts.application import FtsProcess
 from consumer.fts.sqlite import web_search_to_fts5
 from consumer.fts.system import ContentManagementSystem
 from producer.contentmanagement.application import ContentManagement
+from producer.wire.terminal import SettingsError
 
 from .test_scenario import SQLITE
 
@@ -59,4 +60,7 @@ def test_pages_are_found_as_in_web_searches() -> None:
         assert set(found("zebra OR red")) == {"a", "b", "c"}
         assert set(found("rose -red")) == {"rose"}
         assert set(found("flowers")) == {"rose"}
-        assert found("NOT AND NEAR") == found("") == found("-zebra") == found("\0") == []
+        assert found("NOT AND NEAR") == found("") == found("-zebra") == []
+        for no_text in ("a\0b", "a\ud800b"):
+            with pytest.raises(SettingsError):
+                found(no_text)
