@@ -102,7 +102,7 @@ class Publisher:
                 )
             )
         )
-        await asyncio.gather(*deliveries)
+        await _all_delivered(deliveries)
         await self._producer.commit_transaction()
 
     def _by_partition(self, records: Iterable[Record]) -> dict[int, list[Record]]:
@@ -129,6 +129,16 @@ class Publisher:
         return _heard(
             await self._producer.send_batch(batch, self._topics.events, partition=partition)
         )
+
+
+async def _all_delivered(deliveries: Iterable[asyncio.Future[object]]) -> None:
+    """Wait for all, and raise the first error.
+
+    They are not cancelled when we are: aiokafka still has them, and may have errors for them.
+    """
+    done, _ = await asyncio.wait(deliveries, return_when=asyncio.FIRST_EXCEPTION)
+    for delivery in done:
+        delivery.result()
 
 
 def _heard(delivery: asyncio.Future[object]) -> asyncio.Future[object]:

@@ -16,7 +16,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from producer.relay.publisher import _heard
+from producer.relay.publisher import _all_delivered, _heard
 from producer.wire.endurance import is_transient, run
 from producer.wire.kafka import started
 from tests.chaos.run import schedule
@@ -106,8 +106,10 @@ def test_a_delivery_that_is_given_up_says_nothing_of_its_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def give_up() -> None:
-        delivery: asyncio.Future[object] = _heard(asyncio.get_running_loop().create_future())
-        delivery.set_exception(ProducerFenced())
+        in_aiokafka: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        with anyio.move_on_after(0):
+            await _all_delivered([_heard(asyncio.shield(in_aiokafka))])
+        in_aiokafka.set_exception(ProducerFenced())
         await anyio.lowlevel.checkpoint()
 
     run(give_up)
