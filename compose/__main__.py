@@ -16,7 +16,6 @@ import typer
 from aiokafka.errors import KafkaError
 from anyio import to_thread
 from eventsourcing.domain import EventSourcingError
-from eventsourcing.utils import resolve_topic
 from rich.console import Console
 
 from compose.audit.audit import FULL_FINDINGS
@@ -28,6 +27,8 @@ from compose.errors import StackError
 from compose.jars import classpath
 from compose.kafka import tool_command, tools
 from compose.stack import RunningStack, Stack, checked_parts, parts, running_stack
+from consumer.commands.stores import SystemTopic
+from consumer.hosting.systems import system_named
 from consumer.runner import KafkaRunner
 from producer.wire.endurance import run as run_async
 from producer.wire.terminal import OperatorError
@@ -145,7 +146,7 @@ def run_system(
 
     Each application on its own machine: `--only DogSchool` here, `--only Counters` there.
     """
-    with _plain_errors(), KafkaRunner(resolve_topic(topic), os.environ, only=only) as runner:
+    with _plain_errors(), KafkaRunner(system_named(topic), os.environ, only=only) as runner:
         run_async(partial(to_thread.run_sync, runner.run_forever, abandon_on_cancel=True))
 
 
@@ -168,6 +169,7 @@ def audit(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[VIEW]…", help="Which views; all without.")
     ] = None,
+    system: SystemTopic = None,
     limit: Annotated[int, typer.Option(min=0, help="Findings to show in full.")] = FULL_FINDINGS,
     decrypt: Annotated[
         bool, typer.Option(help="The relay publishes encrypted events as plain JSON.")
@@ -180,13 +182,24 @@ def audit(
     Everything may run meanwhile. The exit code is 1 if anything is found.
 
     `python -m compose audit fts`
+
+    Of a system it compares every leader with its topic, and the tracking of every follower in
+    Postgres with that. What a follower has recorded is not compared: only its policy knows what
+    that must be.
+
+    `python -m compose audit --system consumer.counters.system:system`
     """
     with _plain_errors():
         set_here = not data and "KAFKA_BOOTSTRAP_SERVERS" in os.environ
         environment = dict(os.environ) if set_here else running_stack(data).environment
         report = run_async(
             lambda: audit_and_show(
-                environment, names or (), limit=limit, decrypt=decrypt, as_json=as_json
+                environment,
+                names or (),
+                system=system,
+                limit=limit,
+                decrypt=decrypt,
+                as_json=as_json,
             )
         )
     if report is None:

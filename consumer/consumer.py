@@ -48,7 +48,7 @@ class Consumer:
     ) -> None:
         self.stopped: dict[int, str] = {}
         self.seen: Mapping[int, Tracking] = {}
-        self._store = store
+        self.store = store
         self._applying = applying or Applying(store, on_error)
         self._settings = settings
         self._limit = limit
@@ -74,15 +74,15 @@ class Consumer:
 
         Raises `RecordsDeletedError` or `ShapeChangedError`: what only a person can settle.
         """
-        await enduring(f"view {self._store.view.name}", self._apply_what_comes)
+        await enduring(f"view {self.store.view.name}", self._apply_what_comes)
 
     async def _apply_what_comes(self, alive: Callable[[], None]) -> None:
         partitions = await self._partitions()
         async with (
-            self._store.working(self._session) as connection,
+            self.store.working(self._session) as connection,
             self._joined() as subscription,
         ):
-            await self._store.prepare(connection, partitions, indexed=self._indexed)
+            await self.store.prepare(connection, partitions, indexed=self._indexed)
             self.seen = subscription.seen
             idle = 0
             async with ahead(subscription.batches()) as batches:
@@ -95,7 +95,7 @@ class Consumer:
                             self._note(subscription, applied)
                         case Moved(trackings):
                             logger.info("the tracking was moved: going on from there")
-                            await self._store.prepare(connection, partitions, indexed=self._indexed)
+                            await self.store.prepare(connection, partitions, indexed=self._indexed)
                             subscription.seek(trackings)
                     idle = 0 if current else idle + 1
                     if current or idle == IDLE_POLLS:
@@ -109,7 +109,7 @@ class Consumer:
     ) -> Applied | Moved:
         """Apply a batch; without one, see whether the tracking is still where it was."""
         if not batch:
-            found = await self._store.tracking.read(connection, list(seen))
+            found = await self.store.tracking.read(connection, list(seen))
             moved = [tracking for number, tracking in found.items() if seen[number] != tracking]
             return Moved(moved) if moved else Applied([])
         async with finishing(self._grace):
@@ -129,21 +129,21 @@ class Consumer:
 
     async def _partitions(self) -> int:
         """Return how many partitions the topic has, once the relay has made it."""
-        topic = Topics.of(self._store.view.application_name, self._settings).events
+        topic = Topics.of(self.store.view.application_name, self._settings).events
         while not (partitions := await partitions_of(topic, self._settings)):  # noqa: ASYNC110
             await anyio.sleep(TOPIC_POLL_SECONDS)
         return partitions
 
     @asynccontextmanager
     async def _joined(self) -> AsyncIterator[Subscription]:
-        view = self._store.view
+        view = self.store.view
         async with (
-            self._store.connected() as placing,
+            self.store.connected() as placing,
             Subscription.joined(
                 self._group,
                 WireFormat(view.application_name, view.types, view.mapper),
                 view.wanted,
-                _Places(self._store, placing),
+                _Places(self.store, placing),
                 self._settings,
                 limit=self._limit,
                 instance=self._instance,

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
+import psycopg
+from eventsourcing.persistence import IntegrityError, InternalError
 from psycopg import AsyncConnection
 
-from consumer.applying import REFUSED_IN_WRITING, apply_unit
+from consumer.applying import ATTEMPTS, REFUSED_IN_WRITING, Failure, apply_unit
 from consumer.parking import Dropped, Parked, SetAside
 from consumer.store import ViewStore
 from consumer.subscription import Item, Located
 from consumer.unit_of_work import Place
 from producer.wire import WireFormat
 from producer.wire.terminal import OperatorError, SettingsError
+
+CONFLICTS = (IntegrityError, InternalError, psycopg.errors.InFailedSqlTransaction)
+"""What an event shows that conflicts with what somebody else has recorded meanwhile: the library's
+error, as only hosted applications record events, or one that comes of going on after it."""
 
 
 class StillFailingError(OperatorError):
@@ -65,11 +70,12 @@ async def retry(store: ViewStore, originator_id: str, wire: WireFormat | None = 
     The live ones after them go on from there. Raises `StillFailingError`, and nothing has
     changed, or `NotParkedError`.
     """
-    wire = wire or WireFormat(store.view.application_name, store.view.types)
-    async with _mending(store) as connection:
+    view = store.view
+    wire = wire or WireFormat(view.application_name, view.types, view.mapper)
+    async with store.mending() as connection:
         events = await _parked_of(store, connection, originator_id)
         for parked in events:
-            item = Item.of(parked.record(), wire, store.view.wanted)
+            item = Item.of(parked.record(), wire, view.wanted)
             await _apply(store, connection, parked, Located(parked.partition, item))
         await store.parking.remove(connection, events)
         await store.notify(connection)
@@ -80,14 +86,27 @@ async def _apply(
     store: ViewStore, connection: AsyncConnection[Any], parked: Parked, located: Located
 ) -> None:
     known = await store.parking.set_aside(connection, [located])
+    set_aside = SetAside(parked=set(), dropped=known.dropped)
     try:
-        failures = await apply_unit(
-            store, connection, [located], SetAside(parked=set(), dropped=known.dropped)
-        )
-    except REFUSED_IN_WRITING as reason:
+        failures = await _unit(store, connection, located, set_aside)
+    except (*REFUSED_IN_WRITING, *CONFLICTS) as reason:
         raise StillFailingError(parked, reason) from reason
     for failure in failures:
         raise StillFailingError(parked, failure.reason) from failure.reason
+
+
+async def _unit(
+    store: ViewStore, connection: Any, located: Located, set_aside: SetAside
+) -> list[Failure]:
+    """Apply one event; again, if what somebody else records conflicts with what it does."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            async with connection.transaction():
+                return await apply_unit(store, connection, [located], set_aside)
+        except CONFLICTS:
+            if attempt == ATTEMPTS:
+                raise
+    raise AssertionError
 
 
 async def drop(store: ViewStore, event_id: int, *, by: str, reason: str) -> Parked:
@@ -96,7 +115,7 @@ async def drop(store: ViewStore, event_id: int, *, by: str, reason: str) -> Park
     The events behind it stay parked until they are tried again. Raises `NotParkedError` or
     `NotFirstError`.
     """
-    async with _mending(store) as connection:
+    async with store.mending() as connection:
         dropped = _find(await store.parking.select(connection), event_id)
         first, *_ = await _parked_of(store, connection, dropped.originator_id)
         if first.id != dropped.id:
@@ -113,16 +132,6 @@ async def drop(store: ViewStore, event_id: int, *, by: str, reason: str) -> Park
             unit.skip(dropped.originator_id, dropped.originator_version, place)
             await unit.write(connection)
         return dropped
-
-
-@asynccontextmanager
-async def _mending(store: ViewStore) -> AsyncIterator[AsyncConnection[Any]]:
-    """Open a transaction in which consumers do not park more, or apply anything."""
-    async with store.connected() as connection, connection.transaction():
-        # A consumer's batch moves the tracking first: either all that it parks is there already,
-        # or it waits for the end of our transaction.
-        await store.hold(connection)
-        yield connection
 
 
 async def _parked_of(

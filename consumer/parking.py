@@ -224,26 +224,8 @@ class Parking:
         self, connection: AsyncConnection[Any], partition: int, item: Item, reason: Exception | None
     ) -> None:
         """Set an event aside; without a reason of its own it is behind another one."""
-        envelope, record = item.envelope, item.record
-        await connection.execute(
-            self._sql(INSERT_PARKED),
-            {
-                "application": self._application_name,
-                "partition": partition,
-                "record_offset": record.offset,
-                "position": envelope.position if envelope else None,
-                "originator_id": item.originator_id,
-                "originator_version": envelope.version if envelope else None,
-                "type": _storable(envelope.type) if envelope else None,
-                "key": record.key,
-                "value": record.value,
-                "headers": msgspec.msgpack.encode([list(header) for header in record.headers]),
-                "reason": _storable(f"{type(reason).__name__}: {reason}") if reason else BEHIND,
-                "traceback": _storable("".join(traceback.format_exception(reason)))
-                if reason
-                else "",
-            },
-        )
+        row = parked_row(self._application_name, partition, item, reason)
+        await connection.execute(self._sql(INSERT_PARKED), row)
 
     async def select(
         self,
@@ -272,18 +254,7 @@ class Parking:
         self, connection: AsyncConnection[Any], parked: Parked, *, by: str, reason: str
     ) -> None:
         """Record for ever that an event is not applied."""
-        await self._record(
-            connection,
-            partition=parked.partition,
-            first_offset=parked.record_offset,
-            last_offset=parked.record_offset,
-            position=parked.position,
-            originator_id=parked.originator_id,
-            type=parked.type,
-            failure=parked.reason,
-            dropped_by=by,
-            reason=reason,
-        )
+        await self._record(connection, **dropped_row(parked, by=by, reason=reason))
 
     async def record_skip(
         self, connection: AsyncConnection[Any], partition: int, first: int, last: int
@@ -316,6 +287,42 @@ class Parking:
         return sql.SQL(statement).format(schema=self._schema)
 
 
+def parked_row(
+    application_name: str, partition: int, item: Item, reason: Exception | None
+) -> dict[str, Any]:
+    """Return what is kept of an event that is set aside, wherever it is kept."""
+    envelope, record = item.envelope, item.record
+    return {
+        "application": application_name,
+        "partition": partition,
+        "record_offset": record.offset,
+        "position": envelope.position if envelope else None,
+        "originator_id": item.originator_id,
+        "originator_version": envelope.version if envelope else None,
+        "type": _storable(envelope.type) if envelope else None,
+        "key": record.key,
+        "value": record.value,
+        "headers": msgspec.msgpack.encode([list(header) for header in record.headers]),
+        "reason": _storable(f"{type(reason).__name__}: {reason}") if reason else BEHIND,
+        "traceback": _storable("".join(traceback.format_exception(reason))) if reason else "",
+    }
+
+
+def dropped_row(parked: Parked, *, by: str, reason: str) -> dict[str, Any]:
+    """Return what is kept for ever of an event that is dropped."""
+    return {
+        "partition": parked.partition,
+        "first_offset": parked.record_offset,
+        "last_offset": parked.record_offset,
+        "position": parked.position,
+        "originator_id": parked.originator_id,
+        "type": parked.type,
+        "failure": parked.reason,
+        "dropped_by": by,
+        "reason": reason,
+    }
+
+
 def _storable(text: str) -> str:
-    """Return text that Postgres takes, whatever was in the record."""
+    """Return text that databases take, whatever was in the record."""
     return text.replace("\0", "\ufffd").encode(errors="replace").decode()

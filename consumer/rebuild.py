@@ -18,7 +18,7 @@ from psycopg import AsyncConnection, sql
 
 from consumer.consumer import Consumer
 from consumer.status import read_ends
-from consumer.store import ViewMissingError, ViewStore
+from consumer.store import ViewMissingError, ViewStore, check_replayable
 from producer.wire import KafkaSettings, Topics
 from producer.wire.kafka import partitions_of
 from producer.wire.terminal import OperatorError
@@ -68,9 +68,13 @@ class TopicMissingError(OperatorError):
 
 
 class Rebuild:
-    """Rebuilds one view. What an interrupted rebuild has filled is gone on with."""
+    """Rebuilds one view. What an interrupted rebuild has filled is gone on with.
+
+    Raises `NotReplayableError` for a view that records events of its own.
+    """
 
     def __init__(self, store: ViewStore, settings: KafkaSettings) -> None:
+        check_replayable(store.view)
         self._active = store
         self._next = store.generation(f"{store.schema}_next")
         self._kept = store.generation(f"{store.schema}_kept")

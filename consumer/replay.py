@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from consumer.store import ViewStore
+from consumer.store import ViewStore, check_replayable
 from producer.wire.terminal import SettingsError
 
 
@@ -17,8 +17,10 @@ async def applied_records(
 ) -> dict[int, int]:
     """Return how many records of some partitions, or of all, the view has taken in.
 
-    Raises `ViewMissingError`, `ShapeChangedError`, or `UnknownPartitionError` with those there are.
+    Raises `NotReplayableError`, `ViewMissingError`, `ShapeChangedError`, or
+    `UnknownPartitionError` with those there are.
     """
+    check_replayable(store.view)
     async with store.connected() as connection:
         await store.check(connection)
         rows = await store.tracking.progress(connection)

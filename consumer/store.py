@@ -26,6 +26,9 @@ from producer.wire.terminal import OperatorError
 LOOK_AGAIN_SECONDS = 1.0
 """While waiting for a position: a pooler may swallow the NOTIFY."""
 
+LONGEST_NAME = 63
+"""Bytes of a name in Postgres."""
+
 NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 
 
@@ -55,8 +58,9 @@ class NotReplayableError(OperatorError):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"{name} can't be replayed: it is an application that may record events of its own, "
-            "and they would be recorded, and published, a second time. Follow with a new "
-            "application, under another name, on a database of its own."
+            "and they would be recorded, and published, a second time; or a projection, and only "
+            "that knows how to empty its tables. Follow with a new one, under another name, on a "
+            "database of its own."
         )
 
 
@@ -66,6 +70,7 @@ class ViewMissingError(OperatorError):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"There is no view {name} yet. Start its consumer: python -m consumer run {name}"
+            ", or, for a follower in a system: python -m compose run MODULE:SYSTEM"
         )
 
 
@@ -103,6 +108,15 @@ class ViewStore:
     ) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
         """Open the connection that batches are applied on."""
         return self.connected(settings)
+
+    @asynccontextmanager
+    async def mending(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Open a transaction in which consumers neither park nor apply anything."""
+        async with self.working({}) as connection, connection.transaction():
+            # A consumer's batch moves the tracking first: either all that it parks is there
+            # already, or it waits for the end of our transaction.
+            await self.hold(connection)
+            yield connection
 
     @asynccontextmanager
     async def connected(
@@ -234,8 +248,7 @@ class ViewStore:
         Running consumers find the tracking moved, and start over. What was dropped stays so.
         Raises `NotReplayableError` for a view that records events of its own.
         """
-        if self.view.hosted:
-            raise NotReplayableError(self.view.name)
+        check_replayable(self.view)
         async with connection.transaction():
             await self.hold(connection)
             numbers = list(partitions or range(await self.tracking.count(connection)))
@@ -264,7 +277,14 @@ class ViewStore:
 
     @property
     def _channel(self) -> str:
-        return f"{self.schema}_tracking"
+        # Postgres refuses a longer name here, where it cuts that of a schema.
+        return f"{self.schema}_tracking".encode()[:LONGEST_NAME].decode(errors="ignore")
+
+
+def check_replayable(view: View) -> None:
+    """Raise `NotReplayableError` for a view that does what nobody can undo."""
+    if view.hosted:
+        raise NotReplayableError(view.name)
 
 
 def _fingerprint(view: View, settings: Mapping[str, str]) -> str:

@@ -36,6 +36,7 @@ async def audit_and_show(
     environment: Mapping[str, str],
     names: Collection[str],
     *,
+    system: str | None,
     limit: int,
     decrypt: bool,
     as_json: bool,
@@ -57,7 +58,9 @@ async def audit_and_show(
                 tasks[what] = progress.add_task(what)
             progress.update(tasks[what], completed=done, total=total)
 
-        report = await audit(environment, names, limit=limit, decrypt=decrypt, advance=advance)
+        report = await audit(
+            environment, names, system=system, limit=limit, decrypt=decrypt, advance=advance
+        )
     if as_json:
         typer.echo(msgspec.json.encode(report))
     else:

@@ -36,7 +36,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is not as it must be."""
 
     where: str
-    """`relay`, `topic`, a view, or a table of one: `fts.pages`."""
+    """`ContentManagement.relay`, `ContentManagement.topic`, a view, or a table: `fts.pages`."""
     fault: Fault
     position: int | None = None
     partition: int | None = None
@@ -47,7 +47,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TopicReport(msgspec.Struct, frozen=True):
-    """What was compared of the topic."""
+    """What was compared of a topic."""
 
     application: str
     topic: str
@@ -68,7 +68,7 @@ class ViewReport(msgspec.Struct, frozen=True):
     exists: bool
     """False before a consumer has made it: there was nothing to compare."""
     events: int = 0
-    """Events of the write model that its tracking is past."""
+    """Events of the write model that its tracking is past, where rows are compared with them."""
     rows: dict[str, int] = {}
     """Rows compared, by table."""
     parked: int = 0
@@ -79,7 +79,7 @@ class ViewReport(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """What an audit compared, and what it found."""
 
-    topic: TopicReport
+    topics: list[TopicReport]
     views: list[ViewReport]
     counts: dict[str, int]
     """How often each fault was found."""
@@ -93,19 +93,21 @@ class Report(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """Say it in one sentence."""
-        return f"audited: {'; '.join([self._of_topic(), *map(_of_view, self.views)])}"
+        topics = [self._of_topic(topic) for topic in self.topics]
+        return f"audited: {'; '.join([*self._found(), *topics, *map(_of_view, self.views)])}"
 
-    def _of_topic(self) -> str:
-        each = f"{self.topic.notifications:,} notifications, "
-        if self.clean:
-            each += "each published once, in order and unaltered"
-        else:
+    def _found(self) -> Iterator[str]:
+        if self.counts:
             counts = ", ".join(f"{count:,} {fault}" for fault, count in self.counts.items())
             total = sum(self.counts.values())
-            each += f"{total:,} finding{'s' if total > 1 else ''} ({counts})"
-        if self.topic.gap:
-            each += f", {self.topic.gap:,} positions not published yet"
-        return each
+            yield f"{total:,} finding{'s' if total > 1 else ''} ({counts})"
+
+    def _of_topic(self, topic: TopicReport) -> str:
+        return (
+            f"{topic.application}: {topic.notifications:,} notifications, "
+            + ("each published once, in order and unaltered" if self.clean else "compared")
+            + (f", {topic.gap:,} positions not published yet" if topic.gap else "")
+        )
 
 
 def _of_view(view: ViewReport) -> str:

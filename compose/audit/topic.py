@@ -126,8 +126,11 @@ class Book:
 class TopicAudit:
     """Goes through the records once, and takes note of what is wrong."""
 
-    def __init__(self, book: Book, partitions: int, findings: Findings) -> None:
+    def __init__(
+        self, application_name: str, book: Book, partitions: int, findings: Findings
+    ) -> None:
         self.records = 0
+        self._where = f"{application_name}.topic"
         self._book = book
         self._findings = findings
         self._seen = Positions()
@@ -190,7 +193,7 @@ class TopicAudit:
         expected = await self._book.at(position) if self._findings.are_wanted else None
         self._findings.add(
             Finding(
-                where="topic",
+                where=self._where,
                 fault=Fault.MISSING,
                 position=position,
                 partition=expected and expected.partition,
@@ -204,7 +207,7 @@ class TopicAudit:
         key = expected.key if expected else read.record.key
         self._findings.add(
             Finding(
-                where="topic",
+                where=self._where,
                 fault=fault,
                 position=read.position,
                 partition=read.record.partition,
@@ -236,21 +239,22 @@ async def audit_topic(
     ends, head = await reader.ends(), await model.head()
     if position > head:
         what = f"the relay has published up to {position}, and the write model ends at {head}"
-        finding = Finding(where="relay", fault=Fault.POSITION, position=position, what=what)
-        findings.add(finding)
+        where = f"{wire.application_name}.relay"
+        findings.add(Finding(where=where, fault=Fault.POSITION, position=position, what=what))
     partitions = published.partitions if published else reader.partitions
-    passing = TopicAudit(Book(model, wire, partitions), reader.partitions, findings)
+    book = Book(model, wire, partitions)
+    passing = TopicAudit(wire.application_name, book, reader.partitions, findings)
     async with aclosing(reader.by_position(ends)) as records:
         async for read, following in records:
             of_notification = await passing.compare(read, following)
             for watch in watches:
                 watch.saw(read.record, of_notification)
             if of_notification and passing.records % BLOCK == 0:
-                advance("topic", min(of_notification, position), position)
+                advance(topics.events, min(of_notification, position), position)
     due = await passing.find_missing(min(position, head))
     for watch in watches:
         watch.conclude(ends, findings)
-    advance("topic", position, position)
+    advance(topics.events, position, position)
     return TopicReport(
         wire.application_name,
         topics.events,

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from consumer.applying import OnError
 from consumer.commands.output import AsJson, Yes, confirm, show
+from consumer.commands.stores import SystemTopic, opened_store, opened_stores
 from consumer.consumer import Consumer
 from consumer.rebuild import Progress as RebuildProgress
 from consumer.rebuild import Rebuild
@@ -120,6 +121,7 @@ def status(
             metavar="[VIEW]…", help="Which views; all without.", autocompletion=_complete
         ),
     ] = None,
+    system: SystemTopic = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how far views are, partition by partition; exit with 1 if one has stopped.
@@ -127,14 +129,16 @@ def status(
     The gap is in Kafka offsets, the lag in seconds: the age of the oldest event not applied.
 
     Example: python -m consumer status fts
+
+    Example: python -m consumer status --system consumer.counters.system:system
     """
     settings = KafkaSettings.from_env(os.environ)
-    stores = [_store(name) for name in names or sorted(views())]
 
     async def read() -> list[PartitionStatus]:
         return [row for store in stores for row in await read_status(store, settings)]
 
-    rows = run_async(read) or []
+    with opened_stores(names or (), system) as stores:
+        rows = run_async(read) or []
     show(rows, PartitionStatus, as_json=as_json)
     if any(row.stopped for row in rows):
         raise typer.Exit(1)
@@ -147,16 +151,23 @@ def replay(
         list[int] | None, typer.Option(help="Only this one; may be given several times.")
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only tell how many events it means.")] = False,
+    system: SystemTopic = None,
     yes: Yes = False,
 ) -> None:
     """Forget what a view has applied, and have it applied again from the start.
 
     Running consumers notice, and start over; meanwhile the view is incomplete. To keep it
-    whole for those who search it, rebuild it instead.
+    whole for those who search it, rebuild it instead. What may record events of its own, as
+    the applications of a system do, is refused.
 
     Example: python -m consumer replay fts --dry-run
     """
-    store = _store(view)
+    with opened_store(view, system) as store:
+        _replay(store, partition, dry_run=dry_run, yes=yes)
+
+
+def _replay(store: ViewStore, partition: list[int] | None, *, dry_run: bool, yes: bool) -> None:
+    view = store.view.name
     found = run_async(lambda: applied_records(store, partition))
     if found is None:
         raise typer.Exit(130)
@@ -177,16 +188,19 @@ def rebuild(
     anew: Annotated[
         bool, typer.Option(help="Do not go on with what an interrupted rebuild has filled.")
     ] = False,
+    system: SystemTopic = None,
     yes: Yes = False,
 ) -> None:
     """Fill a new generation of a view beside the active one, and swap them.
 
     Searches go on against the old one until the swap. If it fails, or is interrupted, the
-    active one is as it was, and the next rebuild goes on.
+    active one is as it was, and the next rebuild goes on. What may record events of its own, as
+    the applications of a system do, is refused.
 
     Example: python -m consumer rebuild fts --keep
     """
-    job = Rebuild(_store(view), KafkaSettings.from_env(os.environ))
+    with opened_store(view, system) as store:
+        job = Rebuild(store, KafkaSettings.from_env(os.environ))
     if swap_back:
         confirm(f"Make the kept generation of {view} the active one?", yes=yes)
         run_async(job.swap_back)

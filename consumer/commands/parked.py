@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 from datetime import datetime
 from functools import partial
 from typing import Annotated
@@ -12,6 +11,7 @@ import msgspec
 import typer
 
 from consumer.commands.output import AsJson, Yes, confirm, show
+from consumer.commands.stores import SystemTopic, opened_store
 from consumer.mending import (
     StillFailingError,
     dropped_events,
@@ -23,7 +23,6 @@ from consumer.mending import drop as drop_event
 from consumer.mending import retry as retry_aggregate
 from consumer.parking import Dropped, Parked
 from consumer.store import ViewStore
-from consumer.views import view_named
 from producer.wire.endurance import run
 
 COMMANDS = typer.Typer(
@@ -32,7 +31,14 @@ COMMANDS = typer.Typer(
     "and nothing of them is lost: mend what is wrong, and retry; or drop them one by one.",
 )
 
-ViewName = Annotated[str, typer.Option("--view", "-v", help="Which view.")]
+DEFAULT = "fts"
+
+ViewName = Annotated[
+    str | None,
+    typer.Option(
+        "--view", "-v", help="Which view.", show_default=f"{DEFAULT}, or the only one of a system"
+    ),
+]
 EventId = Annotated[int, typer.Argument(metavar="ID", help="As `list` shows it.")]
 
 
@@ -51,31 +57,44 @@ class ParkedLine(msgspec.Struct, frozen=True):
 
 
 @COMMANDS.command("list")
-def list_parked(view: ViewName = "fts", as_json: AsJson = False) -> None:
+def list_parked(view: ViewName = None, system: SystemTopic = None, as_json: AsJson = False) -> None:
     """List what is parked, in order.
 
     Example: python -m consumer parked list
+
+    Example: python -m consumer parked list --system consumer.counters.system:system
     """
-    rows = run(lambda: parked_events(_store(view))) or []
+    with opened_store(view, system, DEFAULT) as store:
+        rows = run(lambda: parked_events(store)) or []
     show([_line(event) for event in rows], ParkedLine, as_json=as_json)
 
 
 @COMMANDS.command("dropped")
-def list_dropped(view: ViewName = "fts", as_json: AsJson = False) -> None:
+def list_dropped(
+    view: ViewName = None, system: SystemTopic = None, as_json: AsJson = False
+) -> None:
     """List what was given up for ever: dropped events, and offsets skipped with Kafka's tool.
 
     Example: python -m consumer parked dropped
     """
-    show(run(lambda: dropped_events(_store(view))) or [], Dropped, as_json=as_json)
+    with opened_store(view, system, DEFAULT) as store:
+        rows = run(lambda: dropped_events(store)) or []
+    show(rows, Dropped, as_json=as_json)
 
 
 @COMMANDS.command("show")
-def show_parked(event_id: EventId, view: ViewName = "fts", as_json: AsJson = False) -> None:
+def show_parked(
+    event_id: EventId,
+    view: ViewName = None,
+    system: SystemTopic = None,
+    as_json: AsJson = False,
+) -> None:
     """Show a parked event: its record, why it could not be applied, and the traceback.
 
     Example: python -m consumer parked show 7
     """
-    event = run(lambda: parked_event(_store(view), event_id))
+    with opened_store(view, system, DEFAULT) as store:
+        event = run(lambda: parked_event(store, event_id))
     if event is None:
         raise typer.Exit(130)
     if as_json:
@@ -88,7 +107,8 @@ def show_parked(event_id: EventId, view: ViewName = "fts", as_json: AsJson = Fal
 
 @COMMANDS.command()
 def retry(
-    view: ViewName = "fts",
+    view: ViewName = None,
+    system: SystemTopic = None,
     aggregate: Annotated[str | None, typer.Option(help="The originator ID of one.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All aggregates.")] = False,
 ) -> None:
@@ -98,10 +118,17 @@ def retry(
     """
     if every == bool(aggregate):
         raise typer.BadParameter("say either --aggregate ID or --all")
-    store = _store(view)
+    with opened_store(view, system, DEFAULT) as store:
+        failed = _retry(store, aggregate)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _retry(store: ViewStore, aggregate: str | None) -> int:
+    """Try one aggregate again, or all of them; return how many still fail."""
     aggregates = [aggregate] if aggregate else run(lambda: parked_originators(store)) or []
     if not aggregates:
-        typer.echo(f"nothing of {view} is parked")
+        typer.echo(f"nothing of {store.view.name} is parked")
     failed = 0
     for originator_id in aggregates:
         try:
@@ -110,15 +137,15 @@ def retry(
         except StillFailingError as error:
             typer.secho(str(error), fg="red", err=True)
             failed += 1
-    if failed:
-        raise typer.Exit(1)
+    return failed
 
 
 @COMMANDS.command()
 def drop(
     event_id: EventId,
     reason: Annotated[str, typer.Option(help="Why. It is kept for ever.")],
-    view: ViewName = "fts",
+    view: ViewName = None,
+    system: SystemTopic = None,
     by: Annotated[str, typer.Option(help="Who.", show_default="your login name")] = "",
     yes: Yes = False,
 ) -> None:
@@ -128,13 +155,14 @@ def drop(
     """
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
-    store = _store(view)
-    event = run(lambda: parked_event(store, event_id))
-    if event is None:
-        raise typer.Exit(130)
-    confirm(f"Give up {event.type} of {event.originator_id} in {view}, for ever?", yes=yes)
-    who = by or getpass.getuser()
-    run(lambda: drop_event(store, event_id, by=who, reason=reason))
+    with opened_store(view, system, DEFAULT) as store:
+        event = run(lambda: parked_event(store, event_id))
+        if event is None:
+            raise typer.Exit(130)
+        what = f"{event.type} of {event.originator_id} in {store.view.name}"
+        confirm(f"Give up {what}, for ever?", yes=yes)
+        who = by or getpass.getuser()
+        run(lambda: drop_event(store, event_id, by=who, reason=reason))
     typer.echo(f"event {event_id} is dropped; those behind it wait for: parked retry")
 
 
@@ -150,7 +178,3 @@ def _line(event: Parked) -> ParkedLine:
         event.parked_at,
         event.reason,
     )
-
-
-def _store(name: str) -> ViewStore:
-    return ViewStore.of(view_named(name), os.environ)

@@ -4,4 +4,7 @@ Their policies do their own reading and writing, through the library's recorders
 worker thread. In Postgres (`postgres`) a whole batch is one transaction, with our tracking, guard
 and parking in it; what the policies record is collected in memory (`collecting`) and inserted
 together. With POPO and SQLite (`local`) each event is recorded with the library's own tracking.
+
+Each edge of a system, a follower and a leader, is a view of its own (`edge`), and operators find it
+by its name (`systems`).
 """

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from eventsourcing.application import Application
@@ -14,13 +13,15 @@ from eventsourcing.postgres import PostgresRecorder
 from consumer.applying import OnError
 from consumer.consumer import Consumer
 from consumer.hosting.follower import Follower
-from consumer.hosting.local import LocalApplying, LocalStore
+from consumer.hosting.local import LocalApplying, LocalHost, LocalStore
 from consumer.hosting.postgres import PostgresHost
 from consumer.hosting.types import event_types_of
-from consumer.store import ViewStore
+from consumer.store import LONGEST_NAME, ViewStore
+from consumer.unit_of_work import UnitOfWork
 from consumer.view import View
 from producer.wire import EventTypes, KafkaSettings
 from producer.wire.endurance import connect_arguments
+from producer.wire.terminal import SettingsError
 
 
 class HostedStore(ViewStore):
@@ -33,6 +34,16 @@ class HostedStore(ViewStore):
     def working(self, _settings: Mapping[str, str]) -> AbstractAsyncContextManager[Any]:
         """Work over the follower's own connection."""
         return self._host.connected()
+
+    @asynccontextmanager
+    async def mending(self) -> AsyncIterator[Any]:
+        """Open a transaction in which consumers neither park nor apply anything."""
+        self._host.apart = True
+        try:
+            async with super().mending() as connection:
+                yield connection
+        finally:
+            self._host.apart = False
 
 
 def follow(
@@ -47,21 +58,52 @@ def follow(
     """Return the consumer that has a follower, with its recorder, follow a leader.
 
     `mapper` is the leader's. The follower must be nobody else's if its recorder is in Postgres:
-    what it has in memory during a batch is not committed yet.
+    what it has in memory during a batch is not committed yet. Raises `SettingsError` if their
+    names are too long together.
     """
-    view = _view(f"{name}_{leader.name}".lower(), follower, leader, mapper)
+    store = store_of(name, follower, recorder, leader, mapper)
+    applying: Any = LocalApplying(store, on_error) if isinstance(store, LocalStore) else None
+    return Consumer(store, settings, on_error=on_error, applying=applying)
+
+
+def store_of(
+    name: str,
+    follower: Follower,
+    recorder: TrackingRecorder,
+    leader: type[Application[Any]],
+    mapper: Mapper[Any],
+) -> Any:
+    """Return where a follower has come to: a `HostedStore`, or a `LocalStore` that is like one."""
+    edge = edge_name(name, leader.name)
     if isinstance(recorder, PostgresRecorder):
+        _check_length(edge)
         host = PostgresHost(follower, recorder.datastore, leader.name)
-        view = replace(view, unit_of_work=host.unit_of_work)
-        connect = connect_arguments(recorder.datastore)
-        return Consumer(HostedStore(host, view, connect), settings, on_error=on_error)
-    store: Any = LocalStore(view, follower, recorder, leader.name)
-    applying: Any = LocalApplying(store, on_error)
-    return Consumer(store, settings, applying=applying)
+        view = _view(edge, follower, leader, mapper, host.unit_of_work)
+        return HostedStore(host, view, connect_arguments(recorder.datastore))
+    local = LocalHost(follower, recorder, leader.name)
+    return LocalStore(_view(edge, follower, leader, mapper, local.unit_of_work), local)
+
+
+def edge_name(follower: str, leader: str) -> str:
+    """Return what an edge is called: its schema, its group, and it on the command line."""
+    return f"{follower}_{leader}".lower()
+
+
+def _check_length(edge: str) -> None:
+    if len(edge.encode()) > LONGEST_NAME:
+        raise SettingsError(
+            f"{edge!r} would be the schema of what this follower has tracked, and Postgres cuts "
+            f"names after {LONGEST_NAME} bytes, so that two of them could be taken for one. Give "
+            "the follower or its leader a shorter `name`."
+        )
 
 
 def _view(
-    name: str, follower: Follower, leader: type[Application[Any]], mapper: Mapper[Any]
+    name: str,
+    follower: Follower,
+    leader: type[Application[Any]],
+    mapper: Mapper[Any],
+    unit_of_work: Callable[[str], UnitOfWork],
 ) -> View:
     types = event_types_of(leader)
     topics = set(getattr(follower, "topics", ()))
@@ -72,11 +114,7 @@ def _view(
         wanted=EventTypes(known.cls for known in types if not topics or known.topic in topics),
         tables=(),
         create=(),
-        unit_of_work=_none,
+        unit_of_work=unit_of_work,
         mapper=mapper,
         hosted=True,
     )
-
-
-def _none(_schema: str) -> Any:
-    raise NotImplementedError  # A local follower applies event by event.

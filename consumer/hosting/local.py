@@ -7,40 +7,43 @@ that can't be applied is parked in the transaction that records the tracking pas
 
 from __future__ import annotations
 
+import logging
 import threading
-import traceback
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 from anyio import to_thread
 from eventsourcing.persistence import IntegrityError
 from eventsourcing.persistence import Tracking as LibraryTracking
-from eventsourcing.popo import POPOTrackingRecorder
 from eventsourcing.projection import EventSourcedProjection
 from eventsourcing.sqlite import SQLiteTrackingRecorder
 
 from consumer.applying import ATTEMPTS, Applied, CannotApplyError, Moved, OnError
 from consumer.hosting.collecting import PolicyError
 from consumer.hosting.follower import Follower
-from consumer.parking import BEHIND
+from consumer.hosting.local_parking import LocalParking, MemoryParking, SQLiteParking
+from consumer.hosting.sqlite import ThreadedTransaction, pinned
+from consumer.hosting.threads import in_thread
 from consumer.subscription import Located, Span
-from consumer.tracking import Tracking
+from consumer.tracking import Progress, Tracking
+from consumer.unit_of_work import Event, Place
 from consumer.view import View
 from producer.wire.endurance import is_transient
+from producer.wire.terminal import OperatorError
+
+logger = logging.getLogger(__name__)
 
 
-class ParkedLocally(NamedTuple):
-    """A parked event."""
+class InMemoryError(OperatorError):
+    """What a follower has is in the memory of another process."""
 
-    partition: int
-    offset: int
-    position: int
-    originator_id: str
-    type: str
-    reason: str
-    traceback: str
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is in the memory of the process that runs it, and nobody else can look into "
+            "that, or mend it. Are PERSISTENCE_MODULE and the POSTGRES_… or SQLITE_… settings "
+            "those of that process?"
+        )
 
 
 class Saving:
@@ -66,86 +69,84 @@ class Saving:
         return self._save(*args, **kwargs)
 
 
-class LocalParking(ABC):
-    """The parked events of one follower."""
+class LocalHost:
+    """Runs a follower's policy: event by event, each recorded with a tracking of its own."""
 
-    @abstractmethod
-    def park(self, parked: ParkedLocally, tracking: LibraryTracking | None) -> None:
-        """Set an event aside, and record the tracking past it, together."""
-
-    @abstractmethod
-    def all(self) -> Sequence[ParkedLocally]:
-        """Return what is parked, in order."""
-
-
-class MemoryParking(LocalParking):
-    """Beside a POPO recorder: in memory, as everything there."""
-
-    def __init__(self, recorder: POPOTrackingRecorder) -> None:
-        self._recorder = recorder
-        self._parked: list[ParkedLocally] = []
-
-    def park(self, parked: ParkedLocally, tracking: LibraryTracking | None) -> None:
-        """Set an event aside, and record the tracking past it."""
-        if tracking:
-            self._recorder.insert_tracking(tracking)
-        self._parked.append(parked)
-
-    def all(self) -> Sequence[ParkedLocally]:
-        """Return what is parked, in order."""
-        return list(self._parked)
-
-
-class SQLiteParking(LocalParking):
-    """Beside a SQLite recorder: in its database."""
-
-    def __init__(self, recorder: SQLiteTrackingRecorder, leader: str) -> None:
-        self._recorder = recorder
+    def __init__(self, follower: Follower, recorder: Any, leader: str) -> None:
+        self.recorder = recorder
+        self._follower = follower
         self._leader = leader
-        with recorder.datastore.transaction(commit=True) as cursor:
-            cursor.execute(
-                "CREATE TABLE IF NOT EXISTS parked (leader TEXT, partition INTEGER, "
-                "record_offset INTEGER, position INTEGER, originator_id TEXT, type TEXT, "
-                "reason TEXT, traceback TEXT, PRIMARY KEY (leader, partition, record_offset))"
-            )
+        self._saving = Saving(follower) if isinstance(follower, EventSourcedProjection) else None
 
-    def park(self, parked: ParkedLocally, tracking: LibraryTracking | None) -> None:
-        """Set an event aside, and record the tracking past it, in one transaction."""
-        with self._recorder.datastore.transaction(commit=True) as cursor:
-            cursor.execute(
-                "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (self._leader, *parked),
-            )
-            if tracking:
-                self._recorder._insert_tracking(cursor, tracking)  # noqa: SLF001 - as its subclasses
+    def process(self, event: Any, name: str, position: int) -> None:
+        """Have the follower process an event. Raises `IntegrityError` if it has it already."""
+        with self._saving.refused() if self._saving else nullcontext():
+            self._follower.process_event(event, LibraryTracking(name, position))
 
-    def all(self) -> Sequence[ParkedLocally]:
-        """Return what is parked, in order."""
-        with self._recorder.datastore.transaction(commit=False) as cursor:
-            cursor.execute(
-                "SELECT partition, record_offset, position, originator_id, type, reason, traceback "
-                "FROM parked WHERE leader = ? ORDER BY rowid",
-                (self._leader,),
-            )
-            return [ParkedLocally(*tuple(row)) for row in cursor.fetchall()]
+    def name_of(self, partition: int) -> str:
+        """Return the name under which the library tracks a partition."""
+        return f"{self._leader}:{partition}"
+
+    def position(self, partition: int) -> int:
+        """Return the position that the library has tracked of a partition."""
+        return self.recorder.max_tracking_id(self.name_of(partition)) or 0
+
+    def unit_of_work(self, _schema: str) -> LocalUnitOfWork:
+        """Return what has parked events processed again."""
+        return LocalUnitOfWork(self)
+
+
+class LocalUnitOfWork:
+    """Has a follower process events that were parked."""
+
+    def __init__(self, host: LocalHost) -> None:
+        self._host = host
+
+    async def read(
+        self, connection: Any, originators: Collection[str], events: Sequence[Event]
+    ) -> None:
+        """Read nothing: a policy reads what it needs."""
+
+    def apply(self, event: Event, place: Place) -> None:
+        """Have the follower process an event, tracked under a name of its own.
+
+        The tracking of its partition is past it, or moves past it: it was not, if the event could
+        not be read.
+        """
+        name = self._host.name_of(place.partition)
+        self._host.process(event, f"{name}:{place.position}", place.position)
+        if self._host.position(place.partition) < place.position:
+            self._host.recorder.insert_tracking(LibraryTracking(name, place.position))
+
+    def skip(self, originator_id: str, version: int, place: Place) -> None:
+        """Nothing is known here of what an event would have done."""
+
+    async def write(self, connection: Any) -> None:
+        """Write nothing more: each event is recorded as it is processed."""
 
 
 class LocalStore:
-    """Where a follower has come to, as its own recorder tells."""
+    """Where a follower has come to, as its own recorder tells. It has the face of a `ViewStore`."""
 
-    def __init__(self, view: View, follower: Follower, recorder: Any, leader: str) -> None:
+    def __init__(self, view: View, host: LocalHost) -> None:
         self.view = view
         self.schema = view.name
-        self.leader = leader
-        self.follower = follower
-        self.recorder = recorder
+        self.host = host
+        leader, recorder = view.application_name, host.recorder
         self.parking: LocalParking = (
             SQLiteParking(recorder, leader)
             if isinstance(recorder, SQLiteTrackingRecorder)
-            else MemoryParking(recorder)
+            else MemoryParking(recorder, leader)
         )
         self.tracking = self
         self._trackings: dict[int, Tracking] = {}
+        self._records: dict[int, int] = {}
+
+    def check_lasting(self) -> None:
+        """Raise `InMemoryError` if no other process finds here what one has recorded."""
+        datastore = getattr(self.host.recorder, "datastore", None)
+        if datastore is None or datastore.pool.is_sqlite_memory_mode:
+            raise InMemoryError(self.view.name)
 
     @asynccontextmanager
     async def connected(self, _settings: Mapping[str, str] | None = None) -> AsyncIterator[None]:
@@ -154,12 +155,29 @@ class LocalStore:
 
     working = connected
 
+    @asynccontextmanager
+    async def mending(self) -> AsyncIterator[ThreadedTransaction]:
+        """Open a transaction in which consumers neither park nor apply anything."""
+        async with in_thread(pinned(self.host.recorder.datastore)) as connection:
+            yield ThreadedTransaction(connection)
+
     async def prepare(self, _connection: None, _partitions: int, *, indexed: bool = True) -> None:
         """Prepare nothing: the library has made its tables."""
+
+    async def check(self, _connection: None) -> None:
+        """Check nothing: whatever is there is as the library makes it."""
+
+    async def notify(self, _connection: Any) -> None:
+        """Wake nobody: the library's recorders are asked again and again."""
 
     async def read(self, _connection: None, partitions: Collection[int]) -> Mapping[int, Tracking]:
         """Return the tracking of each of some partitions."""
         return await to_thread.run_sync(lambda: {number: self.at(number) for number in partitions})
+
+    async def progress(self, _connection: None) -> Sequence[Progress]:
+        """Return how far each partition is, as whoever follows has noted."""
+        assert isinstance(self.parking, SQLiteParking)  # noqa: S101 - others ask in vain
+        return await to_thread.run_sync(self.parking.progress)
 
     def at(self, partition: int) -> Tracking:
         """Return the tracking of a partition.
@@ -167,19 +185,20 @@ class LocalStore:
         The library knows no offsets: a new consumer reads from the first one, and what it has
         applied before is already seen. Its positions are those of events that the follower wants.
         """
-        position = self.recorder.max_tracking_id(self.name_of(partition)) or 0
+        position = self.host.position(partition)
         known = self._trackings.get(partition)
         if known is None or position > known.position:
             known = self._trackings[partition] = Tracking(partition, position, 0)
         return known
 
-    def advance(self, tracking: Tracking) -> None:
-        """Take note of what is applied, or not wanted."""
-        self._trackings[tracking.partition] = tracking
-
-    def name_of(self, partition: int) -> str:
-        """Return the name under which the library tracks a partition."""
-        return f"{self.leader}:{partition}"
+    def advance(self, span: Span, stopped: str | None) -> Tracking:
+        """Take note of what is applied, or not wanted; return the tracking past it."""
+        tracking = span.moved(self.at(span.partition))
+        self._trackings[span.partition] = tracking
+        before = self._records.get(span.partition, 0) if span.start else 0
+        records = self._records[span.partition] = before + len(span.items)
+        self.parking.note(tracking, records, stopped)
+        return tracking
 
 
 class LocalApplying:
@@ -187,10 +206,8 @@ class LocalApplying:
 
     def __init__(self, store: LocalStore, on_error: OnError = OnError.PARK) -> None:
         self._store = store
+        self._host = store.host
         self._on_error = on_error
-        follower = store.follower
-        self._saving = Saving(follower) if isinstance(follower, EventSourcedProjection) else None
-        self._parked = {parked.originator_id for parked in store.parking.all()}
 
     async def apply(
         self, _connection: None, batch: Sequence[Span], _seen: Mapping[int, Tracking]
@@ -213,9 +230,7 @@ class LocalApplying:
                     stopped[span.partition] = str(error)
                     end = span.before(item.record.offset)
                     break
-            tracking = end.moved(self._store.at(span.partition))
-            self._store.advance(tracking)
-            trackings.append(tracking)
+            trackings.append(self._store.advance(end, stopped.get(span.partition)))
         return Applied(
             trackings,
             outcomes.count("applied"),
@@ -231,30 +246,39 @@ class LocalApplying:
             return "not wanted"
         if not item.error and located.place.position <= self._store.at(located.partition).position:
             return "already seen"
-        if item.originator_id in self._parked:
-            self._park(located, None)
+        set_aside = self._store.parking.known(located)
+        if set_aside.has_dropped(located):
+            return "dropped"
+        if item.originator_id in set_aside.parked and self._park(located, None):
             return "parked"
         try:
             return self._process(located)
         except Exception as reason:
             if is_transient(reason):
                 raise
-            if self._on_error is not OnError.PARK:
-                raise CannotApplyError(located.partition, item, reason) from reason
-            self._park(located, reason)
-            return "parked"
+            return self._failed(located, reason)
+
+    def _failed(self, located: Located, reason: Exception) -> str:
+        """Do with an event that can't be applied what is to be done with such."""
+        (partition, item), position = located, located.place.position
+        if self._on_error is not OnError.PARK:
+            raise CannotApplyError(partition, item, reason) from reason
+        if not item.error and self._host.position(partition) >= position:
+            # Tried again, it would be recorded twice.
+            logger.error("position %d was recorded, and failed after that: %s", position, reason)
+            return "applied"
+        self._park(located, reason)
+        return "parked"
 
     def _process(self, located: Located) -> str:
         if located.item.error:
             raise located.item.error
-        event: Any = located.item.event
-        name, position = self._store.name_of(located.partition), located.place.position
+        partition, position = located.place
         for attempt in range(ATTEMPTS):
             try:
-                with self._saving.refused() if self._saving else nullcontext():
-                    self._store.follower.process_event(event, LibraryTracking(name, position))
+                self._host.process(located.item.event, self._host.name_of(partition), position)
             except IntegrityError:
-                if (self._store.recorder.max_tracking_id(name) or 0) >= position:
+                if self._host.position(partition) >= position:
                     return "already seen"
                 if attempt == ATTEMPTS - 1:
                     raise
@@ -262,22 +286,8 @@ class LocalApplying:
                 return "applied"
         raise AssertionError
 
-    def _park(self, located: Located, reason: Exception | None) -> None:
-        item, place = located.item, located.place
-        known = self._store.recorder.max_tracking_id(self._store.name_of(place.partition)) or 0
-        tracking = (
-            LibraryTracking(self._store.name_of(place.partition), place.position)
-            if place.position > known and not item.error
-            else None
-        )
-        parked = ParkedLocally(
-            place.partition,
-            item.record.offset,
-            place.position,
-            item.originator_id,
-            item.envelope.type if item.envelope else "",
-            str(reason) if reason else BEHIND,
-            "".join(traceback.format_exception(reason)) if reason else "",
-        )
-        self._store.parking.park(parked, tracking)
-        self._parked.add(item.originator_id)
+    def _park(self, located: Located, reason: Exception | None) -> bool:
+        partition, position = located.place
+        moves = position > self._host.position(partition) and not located.item.error
+        tracking = LibraryTracking(self._host.name_of(partition), position) if moves else None
+        return self._store.parking.park(located, reason, tracking)

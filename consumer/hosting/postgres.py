@@ -51,6 +51,9 @@ class PostgresHost:
 
     def __init__(self, follower: Follower, datastore: PostgresDatastore, leader: str) -> None:
         self.leader = leader
+        self.apart = False
+        """Whether events are tracked each under a name of its own: the library's tracking of the
+        partition is past those that were parked."""
         self._follower = follower
         self._datastore = datastore
         self._pool = PinnedPool(datastore.pool)
@@ -68,15 +71,16 @@ class PostgresHost:
 
     def unit_of_work(self, _schema: str) -> HostedUnitOfWork:
         """Return what one batch records."""
-        return HostedUnitOfWork(self._follower, self.leader)
+        return HostedUnitOfWork(self._follower, self.leader, apart=self.apart)
 
 
 class HostedUnitOfWork:
     """What a follower records during one batch."""
 
-    def __init__(self, follower: Follower, leader: str) -> None:
+    def __init__(self, follower: Follower, leader: str, *, apart: bool) -> None:
         self._follower = follower
         self._leader = leader
+        self._apart = apart
         self._collected: CollectingRecorder | None = None
         self._aggregates: LendingCache
         self._connection: Connection[Any]
@@ -95,9 +99,10 @@ class HostedUnitOfWork:
 
     def apply(self, event: Event, place: Place) -> None:
         """Have the follower process an event."""
-        tracking = Tracking(f"{self._leader}:{place.partition}", place.position)
+        name = f"{self._leader}:{place.partition}"
+        name += f":{place.position}" if self._apart else ""
         with self._all_or_nothing():
-            self._follower.process_event(event, tracking)
+            self._follower.process_event(event, Tracking(name, place.position))
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:

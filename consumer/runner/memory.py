@@ -1,16 +1,13 @@
-"""What a leader's followers need to know of it."""
+"""Where what is in memory only is published."""
 
 from __future__ import annotations
 
-import os
 import uuid
 from typing import Any
 
 import msgspec
 from eventsourcing.application import Application
-from eventsourcing.persistence import Mapper
-from eventsourcing.popo import POPOApplicationRecorder, POPOFactory
-from eventsourcing.utils import Environment, EnvType
+from eventsourcing.popo import POPOApplicationRecorder
 
 from producer.wire import KafkaSettings
 
@@ -32,15 +29,3 @@ class TopicsOfApplications:
         """Return the settings for an application; for one that runs elsewhere, the lasting ones."""
         in_memory = app is not None and isinstance(app.recorder, POPOApplicationRecorder)
         return self._passing if in_memory else self._lasting
-
-
-def mapper_of(
-    leader: type[Application[Any]], follower: Application[Any], env: EnvType | None
-) -> Mapper[Any]:
-    """Return a mapper for a leader's events: its settings and keys, the follower's transcodings.
-
-    The leader's database is not needed for that, and may be out of reach.
-    """
-    named = Environment(leader.name, {**leader.env, **os.environ, **(env or {})})
-    mapper: Mapper[Any] = POPOFactory(named).mapper(follower.construct_transcoder())
-    return mapper

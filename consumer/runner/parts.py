@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from threading import Event
 from typing import Any
@@ -17,13 +17,28 @@ from eventsourcing.application import Application
 
 from consumer.applying import CannotApplyError
 from consumer.consumer import Consumer
+from consumer.hosting.local import LocalStore
+from consumer.store import NOT_THERE
+from consumer.tracking import Tracking
 from producer.outbox import outbox_of
 from producer.relay import Relay
+from producer.relay.publisher import read_published
 from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
 from producer.wire.endurance import first_error
 from producer.wire.kafka import partitions_of, started
 
 POLL_SECONDS = 0.02
+
+
+Question = Callable[[], Awaitable[bool]]
+
+
+class Leading(msgspec.Struct, frozen=True):
+    """An application, the relay that publishes its events, and where to."""
+
+    app: Any
+    relay: Relay
+    topics: Topics
 
 
 class Following(msgspec.Struct, frozen=True):
@@ -38,7 +53,7 @@ class Parts:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._relays: list[tuple[Application[Any], Relay]] = []
+        self._leadings: list[Leading] = []
         self._followings: list[Following] = []
         self._error: BaseException | None = None
         self._ended = Event()
@@ -49,7 +64,8 @@ class Parts:
     def add_relay(self, leader: Application[Any], settings: KafkaSettings) -> None:
         """Have the events of an application published."""
         wire = WireFormat(leader.name, EventTypes(), leader.mapper)
-        self._relays.append((leader, Relay(outbox_of(leader), wire, settings)))
+        relay = Relay(outbox_of(leader), wire, settings)
+        self._leadings.append(Leading(leader, relay, Topics.of(leader.name, settings)))
 
     def add_consumer(self, consumer: Consumer, leader: str, settings: KafkaSettings) -> None:
         """Have the events of an application applied."""
@@ -91,8 +107,8 @@ class Parts:
 
     async def _run(self, *, task_status: anyio.abc.TaskStatus[anyio.CancelScope]) -> None:
         async with anyio.create_task_group() as parts:
-            for _, relay in self._relays:
-                parts.start_soon(self._keep, relay.run)
+            for leading in self._leadings:
+                parts.start_soon(self._keep, leading.relay.run)
             for following in self._followings:
                 parts.start_soon(self._keep, following.consumer.run)
             task_status.started(parts.cancel_scope)
@@ -113,29 +129,72 @@ class Parts:
     async def _settled(self, seconds: float, position: int) -> None:
         client = AIOKafkaConsumer(**self._settings.client(), isolation_level="read_committed")
         with anyio.fail_after(seconds):
-            async with started(client) as kafka:
-                before: Mapping[str, int] = {}
+            async with started(client) as kafka, self._asking(kafka) as applied:
+                before: Mapping[str, int] | None = None
                 # What a follower records is a new head, and has further to go.
                 while (heads := await self._heads(position)) != before and not self._error:
                     await self._until(partial(self._is_published, heads))
-                    for following in self._followings:
-                        await self._until(partial(self._is_applied, following, kafka))
+                    for is_applied in applied:
+                        await self._until(is_applied)
                     before = heads
 
-    async def _until(self, done: Callable[[], Awaitable[bool]]) -> None:
+    @asynccontextmanager
+    async def _asking(self, kafka: AIOKafkaConsumer) -> AsyncIterator[Sequence[Question]]:
+        """Connect to where each follower is; yield what asks whether it has applied all."""
+        async with AsyncExitStack() as exits:
+            connections = [
+                await exits.enter_async_context(following.consumer.store.connected())
+                for following in self._followings
+            ]
+            yield [
+                partial(self._is_applied, following, connection, kafka)
+                for following, connection in zip(self._followings, connections, strict=True)
+            ]
+
+    async def _until(self, done: Question) -> None:
         while not self._error and not await done():  # noqa: ASYNC110 - Kafka does not tell
             await anyio.sleep(POLL_SECONDS)
 
     async def _heads(self, position: int) -> Mapping[str, int]:
-        return {app.name: max(position, await outbox_of(app).head()) for app, _ in self._relays}
+        apps = [leading.app for leading in self._leadings]
+        return {app.name: max(position, await outbox_of(app).head()) for app in apps}
 
     async def _is_published(self, heads: Mapping[str, int]) -> bool:
-        return all(relay.position >= heads[app.name] for app, relay in self._relays)
+        return all(
+            [await self._position(leading) >= heads[leading.app.name] for leading in self._leadings]
+        )
 
-    async def _is_applied(self, following: Following, kafka: AIOKafkaConsumer) -> bool:
-        topic, seen = following.topic, following.consumer.seen
+    async def _position(self, leading: Leading) -> int:
+        """Return up to where an application is published, by whichever process's relay."""
+        if leading.relay.position:
+            return leading.relay.position
+        published = await read_published(leading.topics, self._settings)
+        return published.position if published else 0
+
+    async def _is_applied(
+        self, following: Following, connection: Any, kafka: AIOKafkaConsumer
+    ) -> bool:
+        topic = following.topic
         partitions = range(await partitions_of(topic, self._settings))
+        seen = await _applied(following.consumer, connection, partitions)
         ends = await kafka.end_offsets([TopicPartition(topic, number) for number in partitions])
         return bool(ends) and all(
             number in seen and seen[number].offset >= end for (_, number), end in ends.items()
         )
+
+
+async def _applied(
+    consumer: Consumer, connection: Any, partitions: Collection[int]
+) -> Mapping[int, Tracking]:
+    """Return how far a follower is, by whichever process.
+
+    One that is not in Postgres tells no other process, and its recorder knows no offsets.
+    """
+    store: Any = consumer.store
+    if isinstance(store, LocalStore):
+        return consumer.seen
+    try:
+        found: Mapping[int, Tracking] = await store.tracking.read(connection, partitions)
+    except NOT_THERE:
+        return {}  # No consumer has been here yet.
+    return found

@@ -13,7 +13,8 @@ from eventsourcing.system import Runner, System
 from eventsourcing.utils import EnvType
 
 from consumer.hosting.edge import follow
-from consumer.runner.memory import TopicsOfApplications, mapper_of
+from consumer.hosting.mapper import mapper_of
+from consumer.runner.memory import TopicsOfApplications
 from consumer.runner.parts import Parts
 from producer.wire import KafkaSettings
 from producer.wire.terminal import SettingsError

@@ -32,8 +32,8 @@ async def test_what_a_relay_publishes_is_clean(audited: Audited, placed: list[Pl
     report = await audited.audit()
 
     assert report.clean
-    assert report.topic.notifications == report.topic.records == len(placed)
-    assert (report.topic.position, report.topic.gap) == (placed[-1].position, 0)
+    assert report.topics[0].notifications == report.topics[0].records == len(placed)
+    assert (report.topics[0].position, report.topics[0].gap) == (placed[-1].position, 0)
     assert f"{len(placed)} notifications, each published once, in order and unalt" in str(report)
 
 
@@ -43,7 +43,7 @@ async def test_a_record_that_is_missing(audited: Audited, placed: list[Placed]) 
 
     finding = await audited.finding()
 
-    assert (finding.fault, finding.where) == (Fault.MISSING, "topic")
+    assert (finding.fault, finding.where) == (Fault.MISSING, "ContentManagement.topic")
     assert (finding.position, finding.partition) == (missing.position, missing.partition)
     assert finding.aggregate == missing.record.key.decode()
     assert finding.type == dict(missing.record.headers)["ce_type"].decode()
@@ -160,7 +160,7 @@ async def test_a_hole_that_the_position_of_the_relay_is_past(
 
     report = await audited.audit()
 
-    assert report.topic.gap == 0
+    assert report.topics[0].gap == 0
     assert report.counts == {Fault.MISSING: 3}
     assert [finding.position for finding in report.findings] == [last - 2, last - 1, last]
 
@@ -170,7 +170,7 @@ async def test_a_position_beyond_the_write_model(audited: Audited, placed: list[
 
     finding = await audited.finding()
 
-    assert (finding.fault, finding.where) == (Fault.POSITION, "relay")
+    assert (finding.fault, finding.where) == (Fault.POSITION, "ContentManagement.relay")
     assert finding.position == placed[-1].position + 5
 
 
@@ -182,7 +182,7 @@ async def test_what_is_not_published_yet_is_a_gap_and_no_fault(
     report = await audited.audit()
 
     assert report.clean
-    assert report.topic.gap == 3
+    assert report.topics[0].gap == 3
     assert "3 positions not published yet" in str(report)
 
 
@@ -190,7 +190,7 @@ async def test_nothing_published_at_all_is_a_gap(audited: Audited, placed: list[
     report = await audited.audit()
 
     assert report.clean
-    assert (report.topic.position, report.topic.gap) == (0, placed[-1].position)
+    assert (report.topics[0].position, report.topics[0].gap) == (0, placed[-1].position)
 
 
 async def test_an_aborted_transaction_is_no_finding(audited: Audited, placed: list[Placed]) -> None:
@@ -203,7 +203,7 @@ async def test_an_aborted_transaction_is_no_finding(audited: Audited, placed: li
     report = await audited.audit()
 
     assert report.clean
-    assert report.topic.records == len(placed)
+    assert report.topics[0].records == len(placed)
 
 
 async def test_a_hole_in_the_positions_is_nothing_to_publish(
@@ -221,7 +221,7 @@ async def test_a_hole_in_the_positions_is_nothing_to_publish(
 
     assert after[len(placed)].position > placed[-1].position + 1
     assert report.clean
-    assert report.topic.notifications == len(after)
+    assert report.topics[0].notifications == len(after)
 
 
 async def test_only_the_first_findings_are_told_in_full_and_all_are_counted(
@@ -244,10 +244,10 @@ async def test_it_is_clean_while_the_relay_publishes(audited: Audited) -> None:
 
         async def more() -> bool:
             reports.append(await audited.audit())
-            return reports[-1].topic.gap == 0
+            return reports[-1].topics[0].gap == 0
 
         await until(more)
         running.cancel_scope.cancel()
 
     assert all(report.clean for report in reports)
-    assert reports[-1].topic.notifications > 0
+    assert reports[-1].topics[0].notifications > 0

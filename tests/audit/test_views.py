@@ -40,7 +40,7 @@ async def test_views_that_have_applied_everything_are_clean(viewed: Audited) -> 
         "pages": 5,
         "contributors": activity.rows["contributors"],
     }
-    assert fts.events == activity.events == report.topic.notifications
+    assert fts.events == activity.events == report.topics[0].notifications
     assert str(report).endswith(f"{activity.rows['contributors']} contributors compared")
 
 
@@ -176,7 +176,7 @@ async def test_parked_and_dropped_events_are_no_fault_of_the_view(
 
     report = await fresh.audit()
     assert [(finding.where, finding.fault) for finding in report.findings] == [
-        ("topic", Fault.ALTERED)
+        ("ContentManagement.topic", Fault.ALTERED)
     ]
     assert (report.views[0].parked, report.views[0].dropped) == (2, 0)
     assert (report.views[1].parked, report.views[1].dropped) == (0, 0)
@@ -208,7 +208,7 @@ async def test_a_view_is_compared_as_of_where_it_is(fresh: Audited, placed: list
 
     assert report.clean
     assert [view.events for view in report.views] == [8, 8]
-    assert report.topic.notifications == len(placed)
+    assert report.topics[0].notifications == len(placed)
 
 
 async def test_it_is_clean_while_consumers_apply(fresh: Audited, placed: list[Placed]) -> None:
@@ -235,7 +235,9 @@ def test_the_command_tells_machines_and_people(applied: Audited) -> None:
     assert (for_machines.exit_code, for_people.exit_code) == (0, 0)
     report = msgspec.json.decode(for_machines.stdout, type=Report)
     assert report.clean
-    assert for_people.stdout.startswith(f"audited: {report.topic.notifications} notifications")
+    assert for_people.stdout.startswith(
+        f"audited: ContentManagement: {report.topics[0].notifications} notifications"
+    )
 
 
 def test_the_command_ends_with_1_when_something_is_found(

@@ -34,9 +34,9 @@ from .tallying import Left, chain
 from .test_topologies import teach
 
 
-def parked(runner: KafkaRunner) -> Sequence[tuple[str, str]]:
+def parked(runner: KafkaRunner) -> Sequence[tuple[str | None, str]]:
     """Return type and reason of each parked event of the runner's only edge, in order."""
-    store: Any = runner._parts._followings[0].consumer._store
+    store: Any = runner._parts._followings[0].consumer.store
     if isinstance(store, LocalStore):
         return [(event.type, event.reason) for event in store.parking.all()]
     with connect(**store._connect) as connection:
@@ -196,7 +196,7 @@ def test_what_can_not_be_published_surfaces_where_one_waits(
 
 async def test_an_application_that_records_events_is_not_replayed(env: dict[str, str]) -> None:
     with KafkaRunner(chain, env) as runner:
-        store = runner._parts._followings[0].consumer._store
+        store = runner._parts._followings[0].consumer.store
         async with store.connected() as connection:
             with pytest.raises(NotReplayableError, match="a second time"):
                 await store.replay(connection)

@@ -1,0 +1,102 @@
+"""The edges of what is hosted, by their names, for those who operate it from outside.
+
+What is run with a runner is named by MODULE:NAME: a `System`, or a `Projected`, which says of a
+projection what its runner is told. Each of their edges is a view: a follower, and a leader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+from eventsourcing.application import Application
+from eventsourcing.persistence import InfrastructureFactory, TrackingRecorder
+from eventsourcing.projection import EventSourcedProjection, Projection
+from eventsourcing.system import System
+from eventsourcing.utils import Environment, EnvType, resolve_topic
+
+from consumer.hosting.edge import edge_name, store_of
+from consumer.hosting.mapper import mapper_of
+from producer.wire.terminal import SettingsError
+
+
+class UnknownEdgeError(SettingsError):
+    """No follower and leader of the system have this name."""
+
+
+class Projected(NamedTuple):
+    """A projection of an application, as a runner of projections is told it."""
+
+    application_class: type[Application[Any]]
+    projection_class: type[Projection[Any] | EventSourcedProjection[Any]]
+    view_class: type[TrackingRecorder] | None = None
+    """Of a projection into a materialised view."""
+
+
+class Edge(NamedTuple):
+    """A follower that follows a leader."""
+
+    leader: type[Application[Any]]
+    open: Callable[[EnvType, ExitStack], Any]
+    """Returns the follower's store. What is constructed for it is closed with the stack."""
+
+
+def system_named(topic: str) -> System:
+    """Return the system that MODULE:NAME is. Raises `SettingsError` if that is something else."""
+    found = resolve_topic(topic)
+    if not isinstance(found, System):
+        raise SettingsError(f"{topic} is no system of the library, but a {type(found).__name__}.")
+    return found
+
+
+def edges_named(topic: str) -> Mapping[str, Edge]:
+    """Return the edges of the system, or of the projection, that MODULE:NAME is."""
+    found = resolve_topic(topic)
+    if isinstance(found, Projected):
+        name = edge_name(found.projection_class.name, found.application_class.name)
+        return {name: Edge(found.application_class, partial(_open_projected, found))}
+    system = system_named(topic)
+    edges = [tuple(map(system.get_app_cls, edge)) for edge in system.edges]
+    return {
+        edge_name(follower.name, leader.name): Edge(
+            leader, partial(_open_follower, follower, leader)
+        )
+        for leader, follower in edges
+    }
+
+
+def chosen_edges(topic: str, names: Collection[str]) -> Mapping[str, Edge]:
+    """Return some edges, or all. Raises `UnknownEdgeError` with those there are."""
+    edges = edges_named(topic)
+    if unknown := set(names) - set(edges):
+        raise UnknownEdgeError(
+            f"{topic} has no {min(unknown)!r}. It has: {', '.join(sorted(edges))}."
+        )
+    return {name: edges[name] for name in names or edges}
+
+
+@contextmanager
+def opened(edges: Mapping[str, Edge], env: Mapping[str, str]) -> Iterator[list[Any]]:
+    """Open the stores of edges, each as `store_of` returns it, where they are not run."""
+    with ExitStack() as exits:
+        yield [edge.open(dict(env), exits) for edge in edges.values()]
+
+
+def _open_follower(
+    follower: type[Application[Any]], leader: type[Application[Any]], env: EnvType, exits: ExitStack
+) -> Any:
+    app: Any = exits.enter_context(follower(env))
+    return store_of(follower.name, app, app.recorder, leader, mapper_of(leader, app, env))
+
+
+def _open_projected(projected: Projected, env: EnvType, exits: ExitStack) -> Any:
+    leader, projection_class, view_class = projected
+    if issubclass(projection_class, EventSourcedProjection):
+        return _open_follower(projection_class, leader, env, exits)
+    named = Environment(projection_class.name, dict(env))
+    factory = exits.enter_context(InfrastructureFactory[Any].construct(named))
+    view = factory.tracking_recorder(view_class)
+    mapper = exits.enter_context(leader(env)).mapper
+    return store_of(projection_class.name, projection_class(view=view), view, leader, mapper)
