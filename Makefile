@@ -15,7 +15,7 @@ demo: .venv/installed ## Stream a git history (REPO=path) through Kafka into a s
 	@$(BIN)/python -m compose demo $(REPO)
 
 test: .venv/installed ## Run the tests, against a real Kafka and a real Postgres
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 chaos: .venv/installed ## Break everything for ten minutes, by a seeded schedule (CHAOS_SEED=, CHAOS_SECONDS=)
 	@$(BIN)/python -m tests.chaos

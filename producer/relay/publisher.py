@@ -11,6 +11,7 @@ from typing import Self
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.producer import sender
 
 from producer.relay.topics import LARGEST_RECORD_BYTES, TopicUnfitError, prepare_topics
 from producer.wire import KafkaSettings, Record, Topics, partition_of
@@ -21,6 +22,10 @@ BATCH_BYTES = 512 * 1024
 
 TRANSACTION_TIMEOUT_MS = 30_000
 """After this long the broker aborts the transaction of a relay that died and has no successor."""
+
+# Kafka has ended a transaction a few milliseconds after it says so, and refuses the next one until
+# then. aiokafka asks again after 20 ms, which would be most of what a transaction takes.
+sender.BACKOFF_OVERRIDE = 0.002
 
 
 class Published(msgspec.Struct, frozen=True):
