@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check format lock clean
+.PHONY: help demo test bench chaos check format lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -16,6 +16,9 @@ demo: .venv/installed ## Stream a git history (REPO=path) through Kafka into a s
 
 test: .venv/installed ## Run the tests, against a real Kafka and a real Postgres
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
+
+bench: .venv/installed ## Measure everything against its floor, into build/bench.json (QUICK=1, REPO=path)
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(filter command environment,$(origin REPO)),--repo $(REPO))
 
 chaos: .venv/installed ## Break everything for ten minutes, by a seeded schedule (CHAOS_SEED=, CHAOS_SECONDS=)
 	@$(BIN)/python -m tests.chaos

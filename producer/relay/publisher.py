@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from itertools import zip_longest
 from typing import Self
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.producer import sender
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from producer.relay.topics import LARGEST_RECORD_BYTES, TopicUnfitError, prepare_topics
 from producer.wire import KafkaSettings, Record, Topics, partition_of
@@ -60,7 +62,7 @@ class Publisher:
             transactional_id=f"{settings.group_prefix}{application_name.lower()}.relay",
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             acks="all",
-            compression_type="lz4",
+            compression_type="zstd",
             max_batch_size=BATCH_BYTES,
             max_request_size=LARGEST_RECORD_BYTES,
         )
@@ -97,8 +99,14 @@ class Publisher:
         """
         await self._producer.begin_transaction()
         deliveries = []
-        for partition, batch in self._by_partition(records).items():
-            deliveries += await self._send(partition, batch)
+        batches = [
+            [(partition, batch) for batch in self._batches(theirs)]
+            for partition, theirs in self._by_partition(records).items()
+        ]
+        # Round by round: a partition's next batch waits until the one before it has gone.
+        for next_of_each in zip_longest(*batches):
+            for partition, batch in filter(None, next_of_each):
+                deliveries.append(await self._send(partition, batch))
         published = Published(position, self._partitions)
         deliveries.append(
             _heard(
@@ -116,21 +124,18 @@ class Publisher:
             by_partition[partition_of(record.key, self._partitions)].append(record)
         return by_partition
 
-    async def _send(
-        self, partition: int, records: Sequence[Record]
-    ) -> list[asyncio.Future[object]]:
-        deliveries = []
+    def _batches(self, records: Iterable[Record]) -> Iterator[BatchBuilder]:
+        """Yield batches of records, each as large as may be."""
         batch = self._producer.create_batch()
         for key, value, headers, timestamp in records:
             added = batch.append(key=key, value=value, headers=headers, timestamp=timestamp)
             if added is None:  # It is full.
-                deliveries.append(await self._deliver(batch, partition))
+                yield batch
                 batch = self._producer.create_batch()
                 batch.append(key=key, value=value, headers=headers, timestamp=timestamp)
-        deliveries.append(await self._deliver(batch, partition))
-        return deliveries
+        yield batch
 
-    async def _deliver(self, batch: object, partition: int) -> asyncio.Future[object]:
+    async def _send(self, partition: int, batch: BatchBuilder) -> asyncio.Future[object]:
         return _heard(
             await self._producer.send_batch(batch, self._topics.events, partition=partition)
         )

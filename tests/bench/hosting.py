@@ -1,36 +1,51 @@
-"""How fast the dog school is followed on Postgres: `python -m tests.bench.hosting [EVENTS]`.
+"""How fast the dog school is followed on Postgres, by the library's own runners and over Kafka.
 
-The library's own runners and KafkaRunner follow equal events, in one run, on one server. The
-library's are given a part of them, which is kind: their time for each grows with the counters.
+All follow equal events on one server. The library's are given a part of them, which is kind:
+their time for each grows with the counters.
 """
 
-import sys
-import tempfile
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 from uuid import UUID
 
-import typer
-from anyio.from_thread import start_blocking_portal
 from eventsourcing.system import Follower, MultiThreadedRunner, Runner, SingleThreadedRunner
 
-from compose.kafka import Kafka
-from compose.postgres import Postgres
-from compose.stack import postgres_environment
 from consumer.counters.application import Counters
 from consumer.counters.system import system
 from consumer.runner import KafkaRunner
 from producer.dogschool.application import DogSchool
 from producer.dogschool.domainmodel import Dog
+from tests.bench.figures import Line, Sample, faster
+from tests.bench.servers import World, seconds_since
 
+EVENTS = 20_000
 DOGS = 200
 TRICKS = [f"trick {number}" for number in range(20)]
 PART = 10
 """The library's own runners follow one in so many events."""
 
 Settle = Callable[[Runner[UUID]], None]
+
+
+def dog_school(world: World) -> Iterator[Line]:
+    """Follow the school with each of the runners; the better one of the library's counts."""
+    events = world.some(EVENTS)
+
+    def rates(construct: Callable[..., Runner[UUID]], settle: Settle, count: int) -> Sample:
+        return Sample(
+            count / seconds(construct, settle, world.environment("SYSTEM"), count)
+            for _ in world.repeats
+        )
+
+    library = (
+        rates(SingleThreadedRunner, pull, events // PART),
+        rates(MultiThreadedRunner, wait, events // PART),
+    )
+    kafka = rates(KafkaRunner, settled, events)
+    best = max(library, key=lambda sample: sample.median)
+    yield faster("dog school, KafkaRunner", kafka, "the better of the library's", best, 10.0)
 
 
 def teach(school: DogSchool, events: int) -> None:
@@ -69,46 +84,7 @@ def seconds(
     begin = time.perf_counter()
     with construct(system, env) as runner:
         settle(runner)
-        took = time.perf_counter() - begin
+        took = seconds_since(begin)
         counters = runner.get(Counters)
         assert sum(counters.get_count(trick) for trick in TRICKS) >= events
         return took
-
-
-@contextmanager
-def environments() -> Iterator[Callable[[str], dict[str, str]]]:
-    """Start the servers; gives the settings for a database of each name."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Postgres(Path(folder, "postgres"))) as postgres,
-        portal.wrap_async_context_manager(Kafka(Path(folder, "kafka"))) as kafka,
-    ):
-
-        def environment(name: str) -> dict[str, str]:
-            portal.call(postgres.create_database, name)
-            return {
-                **postgres_environment(postgres, {"SYSTEM": name}),
-                "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-            }
-
-        yield environment
-
-
-def main(events: int) -> None:
-    """Print events per second of each, and how many times the best of the library's ours is."""
-    with environments() as environment:
-        part = events // PART
-        library = {
-            runner.__name__: part
-            / seconds(runner, settle, environment(runner.__name__.lower()), part)
-            for runner, settle in ((SingleThreadedRunner, pull), (MultiThreadedRunner, wait))
-        }
-        kafka = events / seconds(KafkaRunner, settled, environment("kafka"), events)
-    for name, rate in {**library, "Kafka": kafka}.items():
-        typer.echo(f"{name:16} {rate:8,.0f} events/s")
-    typer.echo(f"{kafka / max(library.values()):.1f} times")
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000)

@@ -1,0 +1,78 @@
+"""Measures everything against its floor, or its peer, in one run: `python -m tests.bench`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tests.bench import commands, growth, hosting, latency, relay, search, views
+from tests.bench.figures import Line, save, table
+from tests.bench.servers import ROOT, World
+
+BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
+    "relay": relay.throughput,
+    "relay-start": relay.start,
+    "relay-latency": relay.latency,
+    "fts": views.fts,
+    "activity": views.activity,
+    "rebuild": views.rebuild,
+    "dog-school": hosting.dog_school,
+    "searchable": latency.searchable,
+    "search": search.searching,
+    "update-body": commands.update_body,
+    "import": commands.import_git,
+    "backlog": growth.backlog,
+    "partitions": growth.partitions,
+    "edits": growth.edits,
+}
+
+QUICK = 0.15
+GROWTH = ("backlog", "partitions", "edits")
+"""A quick run has none of these: at its size they show how parts start, not how they grow."""
+WIDTH = 150
+"""Where there is no terminal."""
+RESULT = ROOT / "build" / "bench.json"
+
+
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+
+
+@app.command()
+def main(
+    quick: Annotated[bool, typer.Option(help="Of everything less: under two minutes.")] = False,
+    repo: Annotated[
+        Path | None, typer.Option(help="A git repository, instead of a history made up.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"Some of: {', '.join(BENCHMARKS)}; repeatable.")
+    ] = None,
+) -> None:
+    """Print a table, and write build/bench.json."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    chosen = only or [name for name in BENCHMARKS if not quick or name not in GROWTH]
+    if unknown := set(chosen) - set(BENCHMARKS):
+        raise typer.BadParameter(f"There is no {unknown.pop()!r}: {', '.join(BENCHMARKS)}")
+    with World.started(scale=QUICK if quick else 1.0, repository=repo) as world:
+        lines = measure(world, chosen, lambda name: console.print(f"… {name}", style="dim"))
+    console.print(table(lines))
+    save(lines, RESULT)
+
+
+def measure(
+    world: World, names: list[str], report: Callable[[str], None] = lambda _: None
+) -> list[Line]:
+    """Run some of the benchmarks, one after the other."""
+    lines: list[Line] = []
+    for name in names:
+        report(name)
+        lines += BENCHMARKS[name](world)
+    return lines
+
+
+if __name__ == "__main__":
+    app()

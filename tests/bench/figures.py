@@ -1,0 +1,165 @@
+"""What is measured, what it is measured against, and how that is shown."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from rich.table import Table
+
+
+class Sample:
+    """The same thing, measured more than once."""
+
+    def __init__(self, values: Iterable[float]) -> None:
+        self.values = sorted(values)
+
+    @property
+    def median(self) -> float:
+        """The value in the middle."""
+        return statistics.median(self.values)
+
+    @property
+    def spread(self) -> str:
+        """How far the values lie apart, in parts of the median."""
+        low, high = self.values[0], self.values[-1]
+        return f"±{(high - low) / 2 / self.median:.0%}" if high > low else ""
+
+    def percentile(self, percent: int) -> float:
+        """The value that so many percent of the values do not exceed."""
+        return self.values[max(0, -(-len(self.values) * percent // 100) - 1)]
+
+
+class Marks:
+    """How many events were done, and when."""
+
+    def __init__(self) -> None:
+        self._marks = [(time.perf_counter(), 0)]
+
+    @property
+    def events(self) -> int:
+        """How many are done."""
+        return self._marks[-1][1]
+
+    def note(self, events: int) -> None:
+        """Take note that so many are done by now."""
+        if events > self.events:
+            self._marks.append((time.perf_counter(), events))
+
+    @property
+    def rate(self) -> float:
+        """Events per second since the first batch was done: the start is another figure."""
+        (begin, first), *_, (end, last) = self._marks[1:] if len(self._marks) > 2 else self._marks
+        return (last - first) / (end - begin)
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One line of the table. A ratio above one is in our favour."""
+
+    what: str
+    value: float
+    unit: str
+    against: str | None = None
+    reference: float | None = None
+    ratio: float | None = None
+    at_least: float | None = None
+
+
+class Line(NamedTuple):
+    """A figure, and how far its values, and those that it is measured against, lie apart."""
+
+    figure: Figure
+    spread: str = ""
+    reference_spread: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is as it should be."""
+        ratio, at_least = self.figure.ratio, self.figure.at_least
+        if ratio is None or at_least is None:
+            return ""
+        return "[green]yes[/]" if ratio >= at_least else "[red]no[/]"
+
+
+def reported(what: str, sample: Sample, unit: str) -> Line:
+    """Return a figure by itself."""
+    return Line(Figure(what, sample.median, unit), sample.spread)
+
+
+def faster(
+    what: str,
+    rates: Sample,
+    against: str,
+    references: Sample,
+    at_least: float | None = None,
+    unit: str = "events/s",
+) -> Line:
+    """Compare rates: more is better."""
+    value, reference = rates.median, references.median
+    figure = Figure(what, value, unit, against, reference, value / reference, at_least)
+    return Line(figure, rates.spread, references.spread)
+
+
+def sooner(
+    what: str,
+    values: Sample,
+    against: str,
+    references: Sample,
+    at_most: float | None = None,
+    *,
+    percent: int = 50,
+    unit: str = "ms",
+) -> Line:
+    """Compare a percentile of times, or sizes: less is better, and `at_most` times as much is due.
+
+    `percent` is of the values; the references have their own median or the same percentile.
+    """
+    value, reference = values.percentile(percent), references.percentile(percent)
+    at_least = 1 / at_most if at_most else None
+    figure = Figure(what, value, unit, against, reference, reference / value, at_least)
+    return Line(figure, _range_of(values), _range_of(references))
+
+
+def within(what: str, values: Sample, unit: str, limit: float) -> Line:
+    """Compare with what is allowed at most."""
+    figure = Figure(what, values.median, unit, "its limit", limit, limit / values.median, 1.0)
+    return Line(figure, values.spread)
+
+
+def _range_of(values: Sample) -> str:
+    return f"{values.values[0]:.1f}…{values.values[-1]:.1f}" if len(values.values) > 1 else ""
+
+
+def table(lines: Sequence[Line]) -> Table:
+    """Show figures, ratios first."""
+    shown = Table("ratio", "at least", "", "what", "value", "", "against", "reference", "")
+    for figure, spread, reference_spread in lines:
+        shown.add_row(
+            _short(figure.ratio),
+            _short(figure.at_least),
+            Line(figure).verdict,
+            figure.what,
+            f"{_short(figure.value)} {figure.unit}",
+            spread,
+            figure.against,
+            _short(figure.reference),
+            reference_spread,
+        )
+    return shown
+
+
+def save(lines: Sequence[Line], file: Path) -> None:
+    """Write the figures as JSON."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figures = msgspec.json.encode([line.figure for line in lines])
+    file.write_bytes(msgspec.json.format(figures))
+
+
+def _short(number: float | None) -> str:
+    if number is None:
+        return ""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

@@ -1,0 +1,249 @@
+"""The relay against bare aiokafka, which has nothing to read and nothing to convert."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from unittest.mock import patch
+from uuid import uuid4
+
+import anyio
+import psycopg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from eventsourcing.persistence import Notification, StoredEvent
+
+from producer.contentmanagement.application import ContentManagement
+from producer.relay import prepare_topics
+from producer.wire import EventTypes, KafkaSettings, Record, Topics, WireFormat, partition_of
+from producer.wire.kafka import started
+from tests.bench.figures import Line, Marks, Sample, faster, sooner, within
+from tests.bench.servers import Environment, Program, World, relayed, seconds_since
+
+EVENTS = 60_000
+TRANSACTION = 2000
+"""Records of one, at most: the relay's default."""
+TIMES = 200
+MOST_MEGABYTES = 120.0
+MOST_SECONDS_TO_FIRST = 1.0
+STOCK_BACKOFF_SECONDS = 0.02
+"""Bare is as aiokafka comes: what the relay sets in this process is not to help its own floor."""
+PRODUCER = {"acks": "all", "compression_type": "zstd", "max_batch_size": 512 * 1024}
+
+
+def throughput(world: World) -> Iterator[Line]:
+    """Publish a backlog."""
+    wiki = world.wiki(world.some(EVENTS))
+    records = _records(wiki)
+    anyio.run(_produced, wiki | world.apart(), records)
+    anyio.run(relayed, wiki | world.apart())
+    relay, sent, batches = [], [], []
+    for _ in world.repeats:
+        relay.append(anyio.run(relayed, wiki | world.apart()).rate)
+        sent.append(anyio.run(_produced, wiki | world.apart(), records).rate)
+        batches.append(anyio.run(_produced_in_batches, wiki | world.apart(), records).rate)
+    read = [_read(world.dsn(wiki)).rate for _ in world.repeats]
+    rates = Sample(relay)
+    yield faster("relay", rates, "bare aiokafka, send()", Sample(sent), 0.85)
+    yield faster("relay", rates, "bare aiokafka, batches made by hand", Sample(batches))
+    yield faster("relay", rates, "bare psycopg, reading only", Sample(read))
+
+
+def start(world: World) -> Iterator[Line]:
+    """Start the relay's process before a backlog."""
+    wiki = world.wiki(world.some(EVENTS))
+    firsts, peaks = [], []
+    for _ in world.repeats:
+        first, peak = anyio.run(_started, wiki | world.apart(), world.size(wiki))
+        firsts.append(first)
+        peaks.append(peak)
+    yield within("relay, process start to first record", Sample(firsts), "s", MOST_SECONDS_TO_FIRST)
+    yield within("relay, memory at most", Sample(peaks), "MB", MOST_MEGABYTES)
+
+
+def latency(world: World) -> Iterator[Line]:
+    """Publish events that come one at a time."""
+    wiki = world.empty_wiki()
+    times = world.some(TIMES)
+    ours = Sample(anyio.run(_relay_times, wiki, world.base[0], times))
+    bare = Sample(anyio.run(_bare_times, wiki | world.apart(), _record(world.base[0]), times))
+    against = "one bare aiokafka transaction"
+    yield sooner("relay, commit to readable, p50", ours, against, bare, 1.5)
+    yield sooner("relay, commit to readable, p99", ours, against, bare, percent=99)
+
+
+def _records(wiki: Environment) -> list[Record]:
+    """Return what the relay would write."""
+    with ContentManagement(wiki) as application:
+        wire = WireFormat(application.name, EventTypes(), application.mapper)
+        recorder = application.recorder
+        return [wire.to_record(event) for event in recorder.select_notifications(1, 10_000_000)]
+
+
+def _record(event: StoredEvent) -> Record:
+    with ContentManagement() as application:
+        wire = WireFormat(application.name, EventTypes(), application.mapper)
+        return wire.to_record(Notification(event.originator_id, 1, event.topic, event.state, id=1))
+
+
+@asynccontextmanager
+async def topic_of(environment: Environment) -> AsyncIterator[str]:
+    """Make the topics that the relay would make."""
+    settings = KafkaSettings.from_env(environment)
+    topics = Topics.of("ContentManagement", settings)
+    async with started(AIOKafkaAdminClient(**settings.client())) as admin:
+        await prepare_topics(admin, topics, settings)
+    yield topics.events
+
+
+@asynccontextmanager
+async def producing(environment: Environment) -> AsyncIterator[AIOKafkaProducer]:
+    client = KafkaSettings.from_env(environment).client()
+    producer = AIOKafkaProducer(**client, **PRODUCER, transactional_id=uuid4().hex)
+    with patch("aiokafka.producer.sender.BACKOFF_OVERRIDE", STOCK_BACKOFF_SECONDS):
+        async with started(producer):
+            yield producer
+
+
+@asynccontextmanager
+async def reading(environment: Environment, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """Read what is committed to a topic, from now on."""
+    settings = KafkaSettings.from_env(environment)
+    isolated = {"isolation_level": "read_committed", "enable_auto_commit": False}
+    partitions = [TopicPartition(topic, number) for number in range(settings.topic_partitions)]
+    async with started(AIOKafkaConsumer(**settings.client(), **isolated)) as consumer:
+        consumer.assign(partitions)
+        await consumer.seek_to_end()
+        for partition in partitions:
+            await consumer.position(partition)
+        yield consumer
+
+
+async def _produced(environment: Environment, records: Sequence[Record]) -> Marks:
+    partitions = KafkaSettings.from_env(environment).topic_partitions
+    async with topic_of(environment) as topic, producing(environment) as producer:
+        marks = Marks()
+        for batch in _transactions(records):
+            async with producer.transaction():
+                for key, value, headers, timestamp in batch:
+                    await producer.send(
+                        topic,
+                        value,
+                        key=key,
+                        partition=partition_of(key, partitions),
+                        timestamp_ms=timestamp,
+                        headers=headers,
+                    )
+            marks.note(marks.events + len(batch))
+    return marks
+
+
+async def _produced_in_batches(environment: Environment, records: Sequence[Record]) -> Marks:
+    partitions = KafkaSettings.from_env(environment).topic_partitions
+    async with topic_of(environment) as topic, producing(environment) as producer:
+        marks = Marks()
+        for batch in _transactions(records):
+            async with producer.transaction():
+                for number in range(partitions):
+                    mine = [r for r in batch if partition_of(r.key, partitions) == number]
+                    await _send_batches(producer, topic, number, mine)
+            marks.note(marks.events + len(batch))
+    return marks
+
+
+def _transactions(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    for begin in range(0, len(records), TRANSACTION):
+        yield records[begin : begin + TRANSACTION]
+
+
+async def _send_batches(
+    producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]
+) -> None:
+    batch = producer.create_batch()
+    for key, value, headers, timestamp in records:
+        record = {"key": key, "value": value, "headers": headers, "timestamp": timestamp}
+        if batch.append(**record) is None:
+            await producer.send_batch(batch, topic, partition=partition)
+            batch = producer.create_batch()
+            batch.append(**record)
+    await producer.send_batch(batch, topic, partition=partition)
+
+
+def _read(dsn: str) -> Marks:
+    """Read the rows that the relay reads."""
+    marks = Marks()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        cursor = connection.cursor(binary=True)
+        while rows := cursor.execute(
+            "SELECT notification_id, originator_id, originator_version, topic, state"
+            " FROM contentmanagement_events WHERE notification_id > %s"
+            " ORDER BY notification_id LIMIT %s",
+            [marks.events, TRANSACTION],
+        ).fetchall():
+            marks.note(rows[-1][0])
+    return marks
+
+
+async def _started(environment: Environment, events: int) -> tuple[float, float]:
+    """Return when the first record is there, and how much memory the relay takes in the end."""
+    async with topic_of(environment) as topic, reading(environment, topic) as consumer:
+        begin = time.perf_counter()
+        with Program.started(environment, "producer", "relay") as relay:
+            await some(consumer)
+            first = seconds_since(begin)
+            while await readable(consumer) < events:
+                await anyio.sleep(0.02)
+                relay.look()
+    return first, relay.peak
+
+
+async def some(consumer: AIOKafkaConsumer) -> int:
+    """Wait for records, and return how many come."""
+    with anyio.fail_after(30):
+        while not (fetched := await consumer.getmany(timeout_ms=1000)):
+            pass
+    return sum(map(len, fetched.values()))
+
+
+async def readable(consumer: AIOKafkaConsumer) -> int:
+    """Return how many offsets are committed: records, and a few markers of transactions."""
+    return sum((await consumer.end_offsets(consumer.assignment())).values())
+
+
+async def _relay_times(environment: Environment, event: StoredEvent, times: int) -> list[float]:
+    """Store one event after the other; return the milliseconds until it can be read."""
+    took = []
+    async with topic_of(environment) as topic, reading(environment, topic) as consumer:
+        with (
+            Program.started(environment, "producer", "relay"),
+            ContentManagement(environment) as wiki,
+        ):
+            for _ in range(times + 10):
+                wiki.recorder.insert_events([_of_another(event)])
+                begin = time.perf_counter()
+                await some(consumer)
+                took.append(seconds_since(begin) * 1000)
+    return took[10:]
+
+
+async def _bare_times(environment: Environment, record: Record, times: int) -> list[float]:
+    """Produce one record after the other; return the milliseconds until it can be read."""
+    took = []
+    async with (
+        topic_of(environment) as topic,
+        reading(environment, topic) as consumer,
+        producing(environment) as producer,
+    ):
+        for number in range(times + 10):
+            begin = time.perf_counter()
+            async with producer.transaction():
+                await producer.send(topic, record.value, partition=number % 8, key=record.key)
+            await some(consumer)
+            took.append(seconds_since(begin) * 1000)
+    return took[10:]
+
+
+def _of_another(event: StoredEvent) -> StoredEvent:
+    """Return the same event, as another aggregate's first."""
+    return StoredEvent(uuid4(), 1, event.topic, event.state)

@@ -1,0 +1,231 @@
+"""Views that catch up, against the bare SQL that they write, and against the library's runner.
+
+The floor is what the consumer's own batches leave to be written: the same units of work, filled
+before the clock starts, and the tracking, on one connection, in transactions of the same size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from functools import cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import anyio
+from eventsourcing.domain import DomainEventProtocol
+from eventsourcing.persistence import Tracking as LibraryTracking
+from eventsourcing.projection import EventSourcedProjectionRunner
+from psycopg import AsyncConnection
+
+from consumer.activity import VIEW as ACTIVITY
+from consumer.applying import Applied, Applying, Moved, fold
+from consumer.consumer import Consumer
+from consumer.fts import VIEW as FTS
+from consumer.fts.application import FtsProcess
+from consumer.parking import SetAside
+from consumer.rebuild import Rebuild
+from consumer.store import ViewStore
+from consumer.subscription import Located, Span
+from consumer.tracking import Move, Tracking
+from consumer.unit_of_work import UnitOfWork
+from consumer.view import View
+from producer.contentmanagement.application import ContentManagement
+from producer.wire import KafkaSettings
+from tests.bench import programs
+from tests.bench.figures import Line, Marks, Sample, faster
+from tests.bench.servers import LOOK_SECONDS, Environment, World, seconds_since
+
+EVENTS = 30_000
+FEWEST = 13_000
+"""Some batches: the first is left out of a rate, with the start of the consumer in it."""
+REBUILT = 100_000
+PART = 1500
+"""So many events are for the library's runner."""
+SESSION = {"synchronous_commit": "off"}
+RECORDER = "consumer.fts.postgres:PostgresFtsProcessRecorder"
+NOTHING_SET_ASIDE = SetAside(set(), ())
+
+
+class Batch(NamedTuple):
+    """What a consumer applied in one transaction."""
+
+    spans: Sequence[Span]
+    seen: Mapping[int, Tracking]
+
+    @property
+    def events(self) -> int:
+        """How many records it has."""
+        return sum(len(span.items) for span in self.spans)
+
+    @property
+    def moves(self) -> list[Move]:
+        """What it does to the tracking."""
+        return [
+            Move(seen := self.seen[span.partition], span.moved(seen), len(span.items))
+            for span in self.spans
+        ]
+
+
+class Observed(Applying):
+    """Applies as ever, and remembers the batches, and when they were in the view."""
+
+    def __init__(self, store: ViewStore) -> None:
+        super().__init__(store)
+        self.marks = Marks()
+        self.batches: list[Batch] = []
+
+    async def apply(
+        self, connection: AsyncConnection[Any], batch: Sequence[Span], seen: Mapping[int, Tracking]
+    ) -> Applied | Moved:
+        """Apply a batch."""
+        outcome = await super().apply(connection, batch, seen)
+        if isinstance(outcome, Applied):
+            self.batches.append(Batch(batch, dict(seen)))
+            self.marks.note(self.marks.events + self.batches[-1].events)
+        return outcome
+
+
+def fts(world: World) -> Iterator[Line]:
+    """Catch up the search view, with its index live."""
+    rates, floors = _against_floor(world, FTS)
+    yield faster("fts, catching up", rates, "bare SQL of the same batches", floors, 0.85)
+    yield from _against_library(world, "fts, catching up", rates, program=25.0, in_process=12.0)
+
+
+def activity(world: World) -> Iterator[Line]:
+    """Catch up the activity view."""
+    rates, floors = _against_floor(world, ACTIVITY)
+    yield faster("activity, catching up", rates, "bare SQL of the same batches", floors, 0.7)
+
+
+def rebuild(world: World) -> Iterator[Line]:
+    """Rebuild the search view, its index included."""
+    published = world.published(world.some(REBUILT))
+    events = world.size(published)
+    ours = []
+    for _ in world.repeats:
+        environment = world.view(published, "FTS")
+        anyio.run(_prepared, environment)
+        begin = time.perf_counter()
+        anyio.run(_rebuilt, environment)
+        ours.append(events / seconds_since(begin))
+    what = "fts, rebuild with index"
+    yield from _against_library(world, what, Sample(ours), program=60.0, in_process=None)
+
+
+def _against_library(
+    world: World, what: str, rates: Sample, *, program: float | None, in_process: float | None
+) -> Iterator[Line]:
+    """Compare with the library's runner, with `patch` run as a program, and without."""
+    runner = "library's runner, patch "
+    yield faster(what, rates, f"{runner}as a program", library(world, program=True), program)
+    yield faster(what, rates, f"{runner}in process", library(world, program=False), in_process)
+
+
+def _against_floor(world: World, view: View) -> tuple[Sample, Sample]:
+    published = world.published(max(FEWEST, world.some(EVENTS)))
+    events = world.size(published)
+    anyio.run(caught_up, view, world.view(published, view.name.upper()), events)
+    rates, floors = [], []
+    for _ in world.repeats:
+        environment = world.view(published, view.name.upper())
+        observed = anyio.run(caught_up, view, environment, events)
+        rates.append(observed.marks.rate)
+        floors.append(anyio.run(_written, ViewStore.of(view, environment), observed.batches).rate)
+    return Sample(rates), Sample(floors)
+
+
+async def caught_up(view: View, environment: Environment, events: int) -> Observed:
+    """Apply so many events to an empty view."""
+    store = ViewStore.of(view, environment)
+    observed = Observed(store)
+    consumer = Consumer(store, KafkaSettings.from_env(environment), applying=observed)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(consumer.run)
+        while observed.marks.events < events:  # noqa: ASYNC110 - it looks, and is not told
+            await anyio.sleep(LOOK_SECONDS)
+        tasks.cancel_scope.cancel()
+    return observed
+
+
+async def _written(store: ViewStore, batches: Sequence[Batch]) -> Marks:
+    """Write what the batches leave to be written, and nothing else."""
+    partitions = 1 + max(span.partition for batch in batches for span in batch.spans)
+    async with store.connected(SESSION) as connection:
+        await _emptied(store, connection, partitions)
+        units = [await _filled(store, connection, batch) for batch in batches]
+        await _emptied(store, connection, partitions)
+        marks = Marks()
+        for batch, unit in zip(batches, units, strict=True):
+            async with connection.transaction():
+                assert await store.tracking.move(connection, batch.moves)
+                await unit.write(connection)
+            marks.note(marks.events + batch.events)
+    return marks
+
+
+async def _emptied(store: ViewStore, connection: AsyncConnection[Any], partitions: int) -> None:
+    await connection.execute(store.sql("DROP SCHEMA IF EXISTS {schema} CASCADE"))
+    await store.prepare(connection, partitions)
+
+
+async def _filled(store: ViewStore, connection: AsyncConnection[Any], batch: Batch) -> UnitOfWork:
+    """Apply a batch, and return its unit of work, to be written once more."""
+    news = [Located(span.partition, item) for span in batch.spans for item in span.items]
+    wanted = [located for located in news if located.item.event]
+    unit = store.view.unit_of_work(store.schema)
+    await unit.read(connection, *_concerned(wanted))
+    assert fold(unit, wanted, NOTHING_SET_ASIDE) == []
+    await unit.write(connection)
+    return unit
+
+
+def _concerned(
+    wanted: Sequence[Located],
+) -> tuple[Collection[str], Sequence[DomainEventProtocol[Any]]]:
+    originators = {item.originator_id for _, item in wanted}
+    return originators, [item.event for _, item in wanted if item.event]
+
+
+@cache
+def library(world: World, *, program: bool) -> Sample:
+    """Have the library's runner apply a part of the events to the same view."""
+    part = world.some(PART)
+    environment = {
+        **world.view(world.wiki(world.some(EVENTS)), "FTSPROCESS"),
+        "FTSPROCESS_PROCESS_RECORDER_TOPIC": RECORDER,
+    }
+    marks = Marks()
+
+    class Process(FtsProcess):
+        name = "FtsProcess"
+
+        def process_event(
+            self, domain_event: DomainEventProtocol[UUID], tracking: LibraryTracking
+        ) -> None:
+            if tracking.notification_id <= part:  # It is not to be in the middle of one at the end.
+                super().process_event(domain_event, tracking)
+                marks.note(tracking.notification_id)
+
+    with (
+        programs.instead() if program else nullcontext(),
+        EventSourcedProjectionRunner(
+            application_class=ContentManagement, projection_class=Process, env=environment
+        ) as runner,
+    ):
+        runner.wait(part, timeout=600)
+    return Sample([marks.rate])
+
+
+async def _prepared(environment: Environment) -> None:
+    """Have an active generation, which a rebuild needs."""
+    store = ViewStore.of(FTS, environment)
+    async with store.connected() as connection:
+        await store.prepare(connection, KafkaSettings.from_env(environment).topic_partitions)
+
+
+async def _rebuilt(environment: Environment) -> None:
+    settings = KafkaSettings.from_env(environment)
+    await Rebuild(ViewStore.of(FTS, environment), settings).run(lambda _: None, anew=True)
