@@ -15,7 +15,7 @@ from tests.chaos.logs import noise
 from tests.chaos.reckoning import Reckoning
 from tests.chaos.stage import Stage
 
-SETTLE_SECONDS = 60.0
+SETTLE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
