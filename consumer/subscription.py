@@ -273,7 +273,10 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=self._limit)
         except NoOffsetForPartitionError:  # It is not placed yet.
             return {}
-        except OffsetOutOfRangeError as error:  # The next life finds out why.
+        except OffsetOutOfRangeError as error:
+            if self._unplaced:  # It is the group's offset; placing looks at ours.
+                return {}
+            # The next life finds out why, when it places.
             raise StuckError(f"Kafka has no such offset: {error}") from error
         return fetched
 

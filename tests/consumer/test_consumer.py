@@ -243,6 +243,32 @@ async def test_records_deleted_before_they_are_applied_are_an_error(
             await ended(pipeline.consumer())
 
 
+async def test_records_deleted_under_a_running_consumer_are_an_error_and_not_passed_over(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    getmany = AIOKafkaConsumer.getmany
+    async with Pipeline(environment, consumers=0) as pipeline:
+        await pipeline.write("page", "text")
+        await pipeline.published()
+        ends = {number: end for number, end in (await pipeline.ends()).items() if end}
+        gone = {partition(pipeline, number): RecordsToDelete(end) for number, end in ends.items()}
+
+        async def getmany_of_what_is_gone(client: AIOKafkaConsumer, **options: int) -> object:
+            if not gone.keys() <= client.assignment():
+                return await getmany(client, **options)
+            monkeypatch.setattr(AIOKafkaConsumer, "getmany", getmany)
+            client.pause(*gone)
+            assert not await client.getmany(timeout_ms=100)  # What it has fetched already is void.
+            async with started(AIOKafkaAdminClient(**pipeline.settings.client())) as admin:
+                await admin.delete_records(gone)
+            client.resume(*gone)
+            return await client.getmany(**options)
+
+        monkeypatch.setattr(AIOKafkaConsumer, "getmany", getmany_of_what_is_gone)
+        with pytest.raises(RecordsDeletedError, match="applied the records before offset 0"):
+            await ended(pipeline.consumer())
+
+
 async def test_the_status_of_a_view_that_has_not_begun_is_the_whole_topic(
     environment: dict[str, str],
 ) -> None:
