@@ -28,14 +28,19 @@ async def show(stack: Stack, details: Mapping[str, Detail], console: Console) ->
 
 
 async def _ask(stack: Stack, name: str, detail: Detail, told: dict[str, str]) -> None:
-    """Keep asking for a detail; one that can't be told yet is left empty."""
+    """Keep asking for a detail of a part that the stack has, once its servers are up."""
     while True:
-        try:
-            with anyio.fail_after(_SLOW):
-                told[name] = await detail(stack.environment())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the display goes on
-            told[name] = f"unknown ({type(error).__name__})"
+        if any(row.name == name for row in stack.rows()):
+            told[name] = await _answer(stack, detail)
         await anyio.sleep(1)
+
+
+async def _answer(stack: Stack, detail: Detail) -> str:
+    try:
+        with anyio.fail_after(_SLOW):
+            return await detail(stack.environment())
+    except Exception as error:  # noqa: BLE001 - whatever it is, the display goes on
+        return f"unknown ({type(error).__name__})"
 
 
 async def _table(stack: Stack, told: Mapping[str, str], console: Console) -> None:
@@ -49,7 +54,6 @@ def _render(rows: list[Row], told: Mapping[str, str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("part", "state", "where"):
         table.add_column(heading)
-    known = {row.name for row in rows}
     for row in rows:
         running = row.state.startswith("running")
         table.add_row(row.name, Text(row.state, "green" if running else "yellow"), row.where)
@@ -57,8 +61,6 @@ def _render(rows: list[Row], told: Mapping[str, str]) -> Table:
             table.add_row("", told[row.name])
         if row.trouble and not running:
             table.add_row("", Text(row.trouble, "dim"))
-    for name in told.keys() - known:
-        table.add_row(name, told[name])
     return table
 
 
