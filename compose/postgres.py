@@ -7,9 +7,10 @@ import shutil
 import signal
 import stat
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import anyio
 import anyio.to_thread
@@ -20,6 +21,7 @@ from psycopg import sql
 from compose.errors import StackError
 from compose.processes import HOST, as_user, lives, said
 from compose.server import Launch, Server
+from producer.wire.endurance import connected
 
 MAJOR = "18"
 """The major version of Postgres that is run."""
@@ -69,7 +71,7 @@ class Postgres(Server):
 
     async def create_database(self, name: str) -> None:
         """Make an empty database if there is none of that name."""
-        async with await self._connect() as connection:
+        async with self._connected() as connection:
             found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
             if found.rowcount == 0:
                 # Copying the files of the template takes half the time of logging its blocks.
@@ -78,7 +80,7 @@ class Postgres(Server):
 
     async def drop_database(self, name: str) -> None:
         """Drop a database if it is there, ending the sessions in it."""
-        async with await self._connect() as connection:
+        async with self._connected() as connection:
             drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             await connection.execute(drop.format(sql.Identifier(name)))
 
@@ -99,14 +101,13 @@ class Postgres(Server):
     async def answers(self) -> bool:
         """Whether it lets us in."""
         try:
-            connection = await self._connect()
+            async with self._connected():
+                return True
         except psycopg.OperationalError:
             return False
-        await connection.close()
-        return True
 
-    async def _connect(self) -> psycopg.AsyncConnection:
-        return await psycopg.AsyncConnection.connect(self.dsn(), autocommit=True, connect_timeout=5)
+    def _connected(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
+        return connected(conninfo=self.dsn(), autocommit=True, connect_timeout=5)
 
     @property
     def _cluster(self) -> Path:

@@ -20,7 +20,7 @@ from consumer.subscription import Wish
 from consumer.tracking import Move, Tracking, TrackingTable
 from consumer.view import View
 from producer.wire import partition_of
-from producer.wire.endurance import connect_arguments
+from producer.wire.endurance import connect_arguments, connected
 from producer.wire.terminal import OperatorError
 
 LOOK_AGAIN_SECONDS = 1.0
@@ -118,24 +118,18 @@ class ViewStore:
             await self.hold(connection)
             yield connection
 
-    @asynccontextmanager
-    async def connected(
+    def connected(
         self, settings: Mapping[str, str] = MappingProxyType({})
-    ) -> AsyncIterator[AsyncConnection[Any]]:
+    ) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
         """Open a connection, with `settings` of its session, and close it at the end."""
         # Long words that no index takes are a NOTICE each.
         options = {"client_min_messages": "warning", **settings}
-        connection = await AsyncConnection.connect(
+        return connected(
             **self._connect,
             autocommit=True,
             application_name=self.view.name,
             options=" ".join(f"-c {name}={value}" for name, value in options.items()),
         )
-        try:
-            yield connection
-        finally:
-            # The connection's own context would roll back first, and stay open when cancelled.
-            await connection.close()
 
     async def prepare(
         self, connection: AsyncConnection[Any], partitions: int, *, indexed: bool = True

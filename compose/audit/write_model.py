@@ -11,7 +11,7 @@ from eventsourcing.persistence import Mapper, Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import AsyncConnection, sql
 
-from producer.wire.endurance import connect_arguments
+from producer.wire.endurance import connect_arguments, connected
 from producer.wire.terminal import OperatorError
 
 FETCHED_EVENTS = 500
@@ -59,7 +59,7 @@ class WriteModel:
                 "be audited: set PERSISTENCE_MODULE=eventsourcing.postgres, or eval the stack's "
                 "own settings: python -m compose env"
             )
-        async with await AsyncConnection.connect(
+        async with connected(
             **connect_arguments(recorder.datastore), autocommit=True, application_name="audit"
         ) as connection:
             table = sql.Identifier(recorder.datastore.schema, recorder.events_table_name)

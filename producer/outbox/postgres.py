@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, LiteralString, Self
 
 import anyio
@@ -27,7 +27,7 @@ from eventsourcing.persistence import Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import sql
 
-from producer.wire.endurance import connect_arguments
+from producer.wire.endurance import connect_arguments, connected
 from producer.wire.terminal import OperatorError
 
 logger = logging.getLogger(__name__)
@@ -162,16 +162,8 @@ class PostgresOutbox:
                 yield
                 keeping.cancel_scope.cancel()
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        connection = await psycopg.AsyncConnection.connect(
-            **self._connect, autocommit=True, application_name="outbox"
-        )
-        try:
-            yield connection
-        finally:
-            # The connection's own context would roll back first, and stay open when cancelled.
-            await connection.close()
+    def _connected(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
+        return connected(**self._connect, autocommit=True, application_name="outbox")
 
     def _sql(self, statement: LiteralString) -> sql.Composed:
         return sql.SQL(statement).format(**self._names)

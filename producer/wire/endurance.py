@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol, TypeVar
@@ -166,6 +167,25 @@ def connect_arguments(datastore: PostgresDatastore) -> dict[str, Any]:
     keepalive = {"keepalives_idle": 5, "keepalives_interval": 5, "tcp_user_timeout": 15_000}
     given = {name: value for name, value in pool.kwargs.items() if name != "row_factory"}
     return {**given, **password, **keepalive}
+
+
+@asynccontextmanager
+async def connected(**arguments: Any) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """Connect to Postgres, and close the connection at the end, also when cancelled.
+
+    The connection's own context would roll back first, and stay open when cancelled.
+    """
+    try:
+        connection = await psycopg.AsyncConnection.connect(**arguments)
+    except BaseException as error:
+        # Cancelled half way, psycopg leaves the half-made session to the garbage collector, and
+        # the server, which waits a minute for its password, lets nobody drop a database.
+        traceback.clear_frames(error.__traceback__)
+        raise
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 def run(main: Callable[[], Awaitable[T]]) -> T | None:
