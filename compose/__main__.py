@@ -31,6 +31,7 @@ from consumer.commands.stores import SystemTopic
 from consumer.hosting.systems import system_named
 from consumer.runner import KafkaRunner
 from producer.wire.endurance import run as run_async
+from producer.wire.logs import LogFormat, LogFormatOption, complain, said, start_logs
 from producer.wire.terminal import OperatorError
 
 app = typer.Typer(
@@ -66,7 +67,7 @@ def _plain_errors() -> Iterator[None]:
         StackError,
         psycopg.Error,
     ) as error:
-        Console(stderr=True, highlight=False).print(f"Error: {error}", markup=False, soft_wrap=True)
+        complain(said(error))
         raise typer.Exit(1) from None
 
 
@@ -78,6 +79,7 @@ def up(
     ] = None,
     kafka_port: Annotated[int | None, typer.Option(help="Default: a free port.")] = None,
     postgres_port: Annotated[int | None, typer.Option(help="Default: a free port.")] = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Start the stack and show its state until Ctrl-C.
 
@@ -87,6 +89,8 @@ def up(
     `python -m compose up --data ./data --only kafka,postgres`
     """
     chosen = _chosen_parts(only)
+    start_logs(log_format)
+    os.environ["LOG_FORMAT"] = log_format  # of the parts, which are processes of their own
     with _plain_errors():
         if "kafka" in chosen:
             classpath()  # has a progress display of its own
@@ -139,6 +143,7 @@ def run_system(
         list[str] | None,
         typer.Option(help="Run only this application of it; may be given several times."),
     ] = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Run any `eventsourcing` System over Kafka, or a part of it, until Ctrl-C.
 
@@ -146,6 +151,7 @@ def run_system(
 
     Each application on its own machine: `--only DogSchool` here, `--only Counters` there.
     """
+    start_logs(log_format)
     with _plain_errors(), KafkaRunner(system_named(topic), os.environ, only=only) as runner:
         run_async(partial(to_thread.run_sync, runner.run_forever, abandon_on_cancel=True))
 

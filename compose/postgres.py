@@ -49,6 +49,7 @@ class Postgres(Server):
         "max_connections": "200",
         "log_checkpoints": "off",
         "log_min_messages": "warning",
+        "log_error_verbosity": "terse",  # a detail would quote rows
         "max_wal_size": "4GB",  # bulk loads are not held up by checkpoints
     }
 

@@ -71,7 +71,10 @@ class Moved:
 
 
 class CannotApplyError(Exception):
-    """An event can't be applied to the view."""
+    """An event can't be applied to the view.
+
+    The `story` may quote the event: it is for those who may read the view, and for no log.
+    """
 
     def __init__(self, partition: int, item: Item, reason: Exception) -> None:
         self.partition = partition
@@ -79,7 +82,8 @@ class CannotApplyError(Exception):
         where = f"partition {partition}, offset {item.record.offset}"
         if item.envelope:
             where += f", position {item.envelope.position}"
-        super().__init__(f"{type(reason).__name__}: {reason} ({where})")
+        self.story = f"{type(reason).__name__}: {reason} ({where})"
+        super().__init__(f"{type(reason).__name__} ({where})")
 
 
 class _MovedByAnotherError(Exception):
@@ -119,7 +123,7 @@ class Applying:
             except CannotApplyError as error:
                 if self._on_error is OnError.RAISE:
                     raise
-                stopped[error.partition] = str(error)
+                stopped[error.partition] = error.story
                 batch = list(_before(error, batch))
 
     async def _transaction(

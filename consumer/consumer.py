@@ -120,8 +120,12 @@ class Consumer:
     def _note(self, subscription: Subscription, applied: Applied) -> None:
         for tracking in applied.trackings:
             self.stopped.pop(tracking.partition, None)
-        for partition, reason in applied.stopped.items():
-            logger.error("partition %d has stopped: %s", partition, reason)
+        for partition in applied.stopped:
+            logger.error(
+                "partition %d has stopped before an event that can't be applied: "
+                "python -m consumer status says why",
+                partition,
+            )
             subscription.stop(partition)
         self.stopped |= applied.stopped
         if applied.parked:

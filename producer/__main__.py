@@ -18,6 +18,7 @@ from producer.outbox import outbox_of
 from producer.relay import Relay, read_status
 from producer.wire import EventTypes, KafkaSettings, WireFormat
 from producer.wire.endurance import run
+from producer.wire.logs import LogFormat, LogFormatOption, start_logs
 from producer.wire.terminal import run_commands
 
 app = typer.Typer(
@@ -53,6 +54,7 @@ def relay(
         float, typer.Option(min=0, help="Seconds that a batch in hand has when told to stop.")
     ] = 10.0,
     decrypt: Decrypt = False,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Publish the events of an application to Kafka, each once, until it is stopped.
 
@@ -61,6 +63,7 @@ def relay(
 
     Example: python -m producer relay
     """
+    start_logs(log_format)
     with _opened(application) as source:
         outbox = outbox_of(source, limit=batch_size)
         settings = KafkaSettings.from_env(os.environ)

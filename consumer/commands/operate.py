@@ -32,6 +32,7 @@ from consumer.views import view_named, views
 from producer.wire import KafkaSettings
 from producer.wire.endurance import first_error
 from producer.wire.endurance import run as run_async
+from producer.wire.logs import LogFormat, LogFormatOption, complain, said, start_logs
 
 COMMANDS = typer.Typer()
 
@@ -70,6 +71,7 @@ def run(
             "its partitions then wait for it (Kafka's static membership)."
         ),
     ] = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Keep views up to date until it is stopped.
 
@@ -78,6 +80,7 @@ def run(
 
     Example: python -m consumer run fts activity
     """
+    start_logs(log_format)
     settings = KafkaSettings.from_env(os.environ)
     consumers = {
         name: Consumer(
@@ -97,7 +100,7 @@ def run(
             await consumers[name].run()
         except Exception as error:  # noqa: BLE001 - the other views go on
             failures[name] = error
-            typer.secho(f"error: view {name} has ended: {first_error(error)}", fg="red", err=True)
+            complain(f"view {name} has ended: {said(first_error(error))}")
 
     async def main() -> None:
         async with anyio.create_task_group() as running:
@@ -107,8 +110,10 @@ def run(
     run_async(main)
     stopped = {name: consumer.stopped for name, consumer in consumers.items() if consumer.stopped}
     for name, reasons in stopped.items():
-        for partition, reason in reasons.items():
-            typer.secho(f"{name}, partition {partition} had stopped: {reason}", fg="red", err=True)
+        for partition in reasons:
+            complain(
+                f"{name}, partition {partition} had stopped: python -m consumer status says why"
+            )
     if failures or stopped:
         raise typer.Exit(1)
 
@@ -190,6 +195,7 @@ def rebuild(
     ] = False,
     system: SystemTopic = None,
     yes: Yes = False,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Fill a new generation of a view beside the active one, and swap them.
 
@@ -199,6 +205,7 @@ def rebuild(
 
     Example: python -m consumer rebuild fts --keep
     """
+    start_logs(log_format)
     with opened_store(view, system) as store:
         job = Rebuild(store, KafkaSettings.from_env(os.environ))
     if swap_back:

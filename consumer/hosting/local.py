@@ -227,7 +227,7 @@ class LocalApplying:
                 except CannotApplyError as error:
                     if self._on_error is OnError.RAISE:
                         raise
-                    stopped[span.partition] = str(error)
+                    stopped[span.partition] = error.story
                     end = span.before(item.record.offset)
                     break
             trackings.append(self._store.advance(end, stopped.get(span.partition)))

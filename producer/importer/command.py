@@ -32,6 +32,7 @@ from producer.importer.git_import import (
     Report,
 )
 from producer.importer.history import History, HistoryError
+from producer.wire.logs import complain, said
 
 SECONDS_BETWEEN_LINES = 5.0
 PATHS_SHOWN = 5
@@ -63,7 +64,7 @@ def import_git(
             with _progress(len(importer.remaining[:limit])) as advance:
                 report = importer.run(limit, advance)
     except (HistoryError, ImportRefusedError, ImportConflictError, PersistenceError) as error:
-        typer.echo(f"error: {error}", err=True)
+        complain(said(error))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)

@@ -1,4 +1,4 @@
-"""How the commands of both ends behave on a terminal: logs, errors, exit codes."""
+"""How the commands of both ends behave on a terminal: errors, exit codes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from eventsourcing.domain import EventSourcingError
 from eventsourcing.persistence import PersistenceError
 from eventsourcing.utils import TopicError
-from rich.console import Console
-from rich.logging import RichHandler
+
+from producer.wire.logs import complain, logs_are_json, said, start_logs
+
+logger = logging.getLogger(__name__)
 
 
 class OperatorError(Exception):
@@ -25,14 +27,7 @@ class SettingsError(OperatorError, ValueError):
 
 def run_commands(app: typer.Typer) -> None:
     """Run a command line: 0 when all is well, 1 with a line about what is wrong, 2 for usage."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(message)s",
-        datefmt="[%X]",
-        handlers=[RichHandler(console=Console(stderr=True), show_path=False)],
-    )
-    # What it reports of a lost server is said once, by us.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    start_logs()
     try:
         app()
     except ProducerFenced:
@@ -46,9 +41,14 @@ def run_commands(app: typer.Typer) -> None:
         TopicError,
         psycopg.Error,
     ) as error:
-        _fail(str(error).strip() or type(error).__name__)
+        _fail(said(error))
+    except Exception:
+        if not logs_are_json():
+            raise
+        logger.exception("This is a defect of the program:")
+        sys.exit(1)
 
 
 def _fail(message: str) -> None:
-    typer.secho(f"error: {message}", fg="red", err=True)
+    complain(message)
     sys.exit(1)
