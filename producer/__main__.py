@@ -12,10 +12,11 @@ from eventsourcing.utils import resolve_topic
 from rich.console import Console
 from rich.table import Table
 
-from producer.applications import open_application
+from producer.applications import CONTENT_MANAGEMENT, ApplicationTopic, open_application
 from producer.importer.command import import_git
 from producer.outbox import outbox_of
 from producer.relay import Relay, read_status
+from producer.schema.command import publish_schema
 from producer.wire import EventTypes, KafkaSettings, WireFormat
 from producer.wire.endurance import run
 from producer.wire.logs import LogFormat, LogFormatOption, start_logs
@@ -29,12 +30,6 @@ app = typer.Typer(
     'Those of a stack on this machine: eval "$(python -m compose env)"',
 )
 
-CONTENT_MANAGEMENT = "producer.contentmanagement.application:ContentManagement"
-
-ApplicationTopic = Annotated[
-    str,
-    typer.Option("--application", "-a", help="The application, as module:Class.", metavar="TOPIC"),
-]
 Decrypt = Annotated[
     bool,
     typer.Option(help="Publish the events of an application that encrypts them as plain JSON."),
@@ -42,6 +37,7 @@ Decrypt = Annotated[
 
 
 app.command("import-git")(import_git)
+app.command("schema")(publish_schema)
 
 
 @app.command()

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
+import typer
 from eventsourcing.application import Application
 from eventsourcing.persistence import DatabaseError
 from eventsourcing.utils import Environment
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from producer.wire.terminal import SettingsError
+
+CONTENT_MANAGEMENT = "producer.contentmanagement.application:ContentManagement"
+
+ApplicationTopic = Annotated[
+    str,
+    typer.Option("--application", "-a", help="The application, as module:Class.", metavar="TOPIC"),
+]
 
 A = TypeVar("A", bound=Application)  # type: ignore[type-arg]
 

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from eventsourcing.application import Application
+from eventsourcing.utils import get_topic
+
 from producer.contentmanagement.domainmodel import Page, PageLogged, Slug
 from producer.importer.record import GitImport
 from producer.wire import EventTypes
+from producer.wire.discovery import event_types_of
 
 CONTENT_MANAGEMENT = EventTypes.of(Page, Slug, PageLogged, GitImport)
+
+# What is recorded in an application by others is not found in its own code.
+_DECLARED = {"producer.contentmanagement.application:ContentManagement": CONTENT_MANAGEMENT}
+
+
+def language_of(application_class: type[Application[Any]]) -> EventTypes:
+    """Return the event types that an application publishes: declared here, or found in its code."""
+    return _DECLARED.get(get_topic(application_class)) or event_types_of(application_class)

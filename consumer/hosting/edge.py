@@ -15,11 +15,11 @@ from consumer.consumer import Consumer
 from consumer.hosting.follower import Follower
 from consumer.hosting.local import LocalApplying, LocalHost, LocalStore
 from consumer.hosting.postgres import PostgresHost
-from consumer.hosting.types import event_types_of
 from consumer.store import LONGEST_NAME, ViewStore
 from consumer.unit_of_work import UnitOfWork
 from consumer.view import View
 from producer.wire import EventTypes, KafkaSettings
+from producer.wire.discovery import event_types_of
 from producer.wire.endurance import connect_arguments
 from producer.wire.terminal import SettingsError
 

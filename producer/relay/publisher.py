@@ -62,7 +62,7 @@ class Publisher:
             transactional_id=f"{settings.group_prefix}{application_name.lower()}.relay",
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             acks="all",
-            compression_type="zstd",
+            compression_type=settings.compression(),
             max_batch_size=BATCH_BYTES,
             max_request_size=LARGEST_RECORD_BYTES,
         )

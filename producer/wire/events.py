@@ -36,32 +36,32 @@ class EventType:
         self.cls = cls
         self.name = cls.__qualname__
         self.topic = get_topic(cls)
-        self.version = getattr(cls, "class_version", 1)
+        self.version: int = getattr(cls, "class_version", 1)
         fields: tuple[dataclasses.Field[Any], ...] = (
             dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
         )
-        self._defaults = {
+        self.defaults: dict[str, Any] = {
             field.name: field.default
             for field in fields
             if field.default is not dataclasses.MISSING
         }
         hints = _attribute_types(cls)
         # The attributes as a typed dictionary: msgspec then checks and converts them in C.
-        self._attributes: Any = TypedDict(  # type: ignore[misc]
+        self.attributes: Any = TypedDict(  # type: ignore[misc]
             self.name.replace(".", ""),
             {
-                name: NotRequired[hint] if name in self._defaults else hint
+                name: NotRequired[hint] if name in self.defaults else hint
                 for name, hint in hints.items()
             },
         )
         try:
-            self._decoder = msgspec.json.Decoder(self._attributes)
+            self._decoder = msgspec.json.Decoder(self.attributes)
         except TypeError as error:
             raise WireError(
                 f"{self.name} has an attribute type without a JSON form: {error}. {ADVICE}"
             ) from error
         # A created event names its aggregate by a Python path. On the wire it is the class's name.
-        self._names_aggregate = "originator_topic" in hints
+        self.names_aggregate = "originator_topic" in hints
 
     def to_json(self, event: Event) -> bytes:
         """Return the attributes of an event as JSON that reads back as an equal event.
@@ -70,13 +70,13 @@ class EventType:
         that no consumer could apply.
         """
         attributes = vars(event)
-        if self._names_aggregate:
+        if self.names_aggregate:
             aggregate = resolve_topic(attributes["originator_topic"])
             attributes = {**attributes, "originator_topic": aggregate.__qualname__}
         try:
             value = msgspec.json.encode(attributes)
             # What was stored before an attribute was added has its default, as on the class.
-            same = vars(self.from_json(value)) == {**self._defaults, **vars(event)}
+            same = vars(self.from_json(value)) == {**self.defaults, **vars(event)}
         except (TypeError, ValueError, RecursionError) as error:
             raise WireError(
                 f"{self._describe(event)} has no JSON form: {error}. {ADVICE}"
@@ -102,8 +102,8 @@ class EventType:
             raise WireError(f"The value is not a {self.name}: {error}") from error
         event = object.__new__(self.cls)
         # The library restores stored events the same way: frozen dataclasses, no __init__.
-        vars(event).update(self._defaults, **attributes)
-        if self._names_aggregate:
+        vars(event).update(self.defaults, **attributes)
+        if self.names_aggregate:
             vars(event)["originator_topic"] = self._aggregate_topic(attributes["originator_topic"])
         return event
 
@@ -119,20 +119,29 @@ class EventType:
         self.check_version(version)
         try:
             for from_version in range(version, self.version):
-                getattr(self.cls, f"upcast_v{from_version}_v{from_version + 1}")(attributes)
+                getattr(self.cls, upcast_from(from_version))(attributes)
         except Exception as error:  # The class's own code, over attributes not checked yet.
             raise WireError(f"It is no {self.name} of version {version}: {error!r}") from error
-        return msgspec.convert(attributes, self._attributes, str_keys=True)
+        return msgspec.convert(attributes, self.attributes, str_keys=True)
+
+    @property
+    def aggregate_name(self) -> str:
+        """The class in which the event class is defined."""
+        return self.name.rpartition(".")[0]
 
     def _aggregate_topic(self, aggregate_name: str) -> str:
-        # Never from the record: the aggregate is the class in which the event class is defined.
-        expected = self.name.rpartition(".")[0]
+        expected = self.aggregate_name  # Never from the record.
         if aggregate_name != expected:
             raise WireError(f"A {self.name} creates a {expected}, not a {aggregate_name!r}.")
         return f"{self.cls.__module__}:{expected}"
 
     def _describe(self, event: Event) -> str:
         return f"{self.name} {event.originator_id} version {event.originator_version}"
+
+
+def upcast_from(version: int) -> str:
+    """Return what the library calls the method that makes the next version of a state."""
+    return f"upcast_v{version}_v{version + 1}"
 
 
 class EventTypes:

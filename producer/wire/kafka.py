@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Annotated, Any, Protocol, Self, TypeVar
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 
 import anyio
 import msgspec
@@ -37,6 +37,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable)
     """Partitions of a topic that the relay creates. It can't be changed later."""
     topic_replication_factor: AtLeastOne | None = None
     """Replicas of a topic that the relay creates; by default three, or as many as brokers."""
+    compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
+    """Of the records that the relay writes from now on. Every client there is can read gzip."""
 
     session_timeout_ms: int = 10_000
     """After so long a consumer that is silent loses its partitions to the others."""
@@ -53,6 +55,10 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable)
     def client(self) -> dict[str, Any]:
         """Return the arguments that every aiokafka client takes."""
         return {"bootstrap_servers": self.bootstrap_servers.split(",")}
+
+    def compression(self) -> str | None:
+        """Return how a producer compresses, as aiokafka calls it."""
+        return None if self.compression_type == "none" else self.compression_type
 
 
 class Topics(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -77,7 +78,8 @@ class WireFormat:
             ("ce_id", b"%b:%b" % (key, version)),
             ("ce_subject", key),
             ("ce_partitionkey", key),
-            ("ce_sequence", version),
+            # The sequence extension asks for text that sorts as the numbers do.
+            ("ce_sequence", b"%010d" % notification.originator_version),
             ("ce_position", b"%d" % notification.id),
         ]
         if self._publish_ciphertext:
@@ -86,8 +88,10 @@ class WireFormat:
         event = self._mapper.to_domain_event(notification)
         value = event_type.to_json(event)
         timestamp = getattr(event, "timestamp", None)
-        if timestamp is None:
+        if not isinstance(timestamp, datetime):
             return Record(key, value, headers, None)
+        if timestamp.utcoffset() is None:  # Then it is a local time, and the headers say which.
+            timestamp = timestamp.astimezone()
         headers.append(("ce_time", timestamp.isoformat().encode()))
         return Record(key, value, headers, int(timestamp.timestamp() * 1000))
 

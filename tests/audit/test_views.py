@@ -22,7 +22,7 @@ def unfit(placed: Iterable[Placed], slug: str, audited: Audited) -> list[Placed]
     """Return the records with the first diff of a page spoiled."""
     key, found = str(page_id(audited.wiki, slug)).encode(), []
     for position, partition, record in placed:
-        is_second = key == record.key and ("ce_sequence", b"2") in record.headers
+        is_second = key == record.key and int(dict(record.headers)["ce_sequence"]) == 2
         value = record.value.replace(b"0a1", b"9a1") if is_second else record.value
         found.append(Placed(position, partition, record._replace(value=value)))
     return found

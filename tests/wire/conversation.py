@@ -1,7 +1,6 @@
 """A writer and a reader of the wiki's events, and what goes between them."""
 
-from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, get_type_hints
+from datetime import UTC, datetime
 from uuid import UUID
 
 from eventsourcing.persistence import Mapper, Notification
@@ -10,7 +9,8 @@ from hypothesis import strategies as st
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page, PageLogged, Slug
 from producer.wire import EventTypes, Record, WireFormat
-from producer.wire.events import Event, EventType
+from producer.wire.events import Event
+from tests.language.languages import events_of, restored
 
 APPLICATION = "ContentManagement"
 WIKI = EventTypes.of(Page, Slug, PageLogged)
@@ -53,32 +53,6 @@ def titled(title: str = "A rose") -> Event:
     )
 
 
-def restored(event_type: EventType, **attributes: Any) -> Event:
-    """Return an event as the library restores it."""
-    event = object.__new__(event_type.cls)
-    vars(event).update(attributes)
-    return event
-
-
-ZONES = st.builds(timezone, st.integers(-840, 840).map(lambda m: timedelta(minutes=m)))
-
-
 def wiki_events() -> st.SearchStrategy[Event]:
     """Return events of every class of the wiki, with any attributes of the annotated types."""
-    return st.sampled_from(sorted(WIKI, key=lambda known: known.name)).flatmap(_events_of)
-
-
-def _events_of(event_type: EventType) -> st.SearchStrategy[Event]:
-    any_of = {
-        UUID: st.uuids(),
-        UUID | None: st.none() | st.uuids(),
-        int: st.integers(1, 2**63 - 1),
-        str: st.text(),
-        datetime: st.datetimes(timezones=ZONES),
-    }
-    hints = {**get_type_hints(event_type.cls), "originator_id": UUID}
-    attributes = {name: any_of[hint] for name, hint in hints.items() if hint in any_of}
-    if "originator_topic" in attributes:
-        aggregate = event_type.topic.rpartition(".")[0]
-        attributes["originator_topic"] = st.just(aggregate)
-    return st.fixed_dictionaries(attributes).map(lambda given: restored(event_type, **given))
+    return st.sampled_from(sorted(WIKI, key=lambda known: known.name)).flatmap(events_of)

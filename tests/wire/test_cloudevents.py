@@ -1,14 +1,23 @@
 """The headers follow CloudEvents 1.0 in the binary mode of its Kafka binding."""
 
+import re
+from datetime import datetime
+from uuid import UUID
+
+import pytest
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
 from cloudevents.core.formats.json import JSONFormat
-from hypothesis import given
+from eventsourcing.application import Application
+from eventsourcing.persistence import Notification
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from producer.wire import Record
-from producer.wire.events import Event
+from producer.wire.events import EventType
+from tests.language.languages import events_of, every_type, mapper_of, writer_of
 
-from .conversation import PAGE_ID, stored, titled, wiki_events, written
+from .conversation import PAGE_ID, stored, titled, written
 from .encryption import SECRET, SECRETIVE
 
 
@@ -25,7 +34,7 @@ def test_the_headers_are_these_and_no_others() -> None:
         ("ce_id", f"{PAGE_ID}:7".encode()),
         ("ce_partitionkey", str(PAGE_ID).encode()),
         ("ce_position", b"42"),
-        ("ce_sequence", b"7"),
+        ("ce_sequence", b"0000000007"),
         ("ce_sequencetype", b"Integer"),
         ("ce_source", b"/ContentManagement"),
         ("ce_specversion", b"1.0"),
@@ -36,22 +45,52 @@ def test_the_headers_are_these_and_no_others() -> None:
     ]
 
 
-@given(wiki_events())
-def test_the_official_sdk_reads_every_event(event: Event) -> None:
-    parsed = parsed_by_the_sdk(written(event))
+@pytest.mark.parametrize(("application", "event_type"), every_type(), ids=lambda each: each.name)
+@given(data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_the_official_sdk_reads_every_event_of_every_application(
+    application: type[Application[UUID]], event_type: EventType, data: st.DataObject
+) -> None:
+    event = data.draw(events_of(event_type))
+    notification = Notification(id=7, **vars(mapper_of(application).to_stored_event(event)))
 
-    data = parsed.get_data()
-    assert isinstance(data, dict)
-    assert set(data) == set(vars(event))
+    parsed = parsed_by_the_sdk(writer_of(application).to_record(notification))
+
+    attributes = parsed.get_data()
+    assert isinstance(attributes, dict)
+    assert set(attributes) == set(vars(event))
     assert parsed.get_specversion() == "1.0"
-    assert parsed.get_type() == type(event).__qualname__
-    assert parsed.get_source() == "/ContentManagement"
+    assert parsed.get_type() == event_type.name
+    assert parsed.get_source() == f"/{application.name}"
     assert parsed.get_id() == f"{event.originator_id}:{event.originator_version}"
     assert parsed.get_subject() == str(event.originator_id)
     assert parsed.get_time() == vars(event)["timestamp"]
     assert parsed.get_datacontenttype() == "application/json"
     assert parsed.get_extension("partitionkey") == str(event.originator_id)
-    assert parsed.get_extension("sequence") == str(event.originator_version)
+    assert int(parsed.get_extension("sequence")) == event.originator_version
+    assert parsed.get_extension("position") == "7"
+
+
+def test_sequences_sort_as_text_as_the_extension_demands() -> None:
+    sequences = [in_header("ce_sequence", originator_version=n) for n in (1, 9, 10, 2**31 - 1)]
+
+    assert sequences == sorted(sequences)
+    assert len({len(sequence) for sequence in sequences}) == 1
+
+
+def test_the_time_names_its_zone_even_if_the_event_does_not() -> None:
+    naive = datetime(2026, 7, 1, 12)  # noqa: DTZ001 - as an application may have it
+
+    text = in_header("ce_time", timestamp=naive)
+
+    assert re.search(r"[+-]\d\d:\d\d$", text)
+    assert datetime.fromisoformat(text) == naive.astimezone()
+
+
+def in_header(name: str, **attributes: object) -> str:
+    event = titled()
+    vars(event).update(attributes)
+    return dict(written(event).headers)[name].decode()
 
 
 def test_the_official_sdk_reads_ciphertext_as_bytes() -> None:

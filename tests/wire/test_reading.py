@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from producer.contentmanagement.domainmodel import Page
 from producer.wire import EventTypes, Record, UnknownEventTypeError, WireError, WireFormat
+from tests.language.languages import restored
 
-from .conversation import APPLICATION, PAGE_ID, READER, WIKI, read, restored, titled, written
+from .conversation import APPLICATION, PAGE_ID, READER, WIKI, read, titled, written
 
 Tampering = Callable[[Record], Record]
 

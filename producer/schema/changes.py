@@ -1,0 +1,145 @@
+"""Which changes of event types would break a reader of older or of newer events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from producer.schema.document import CLASS_VERSION, READS, Document, Schema, event_of, event_schemas
+
+_ANNOTATIONS = {"title", "description"}
+
+
+class Break(NamedTuple):
+    """A changed event type, after which somebody can't read what somebody else has written."""
+
+    event: str
+    problem: str
+    """What has changed, a sentence each."""
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.event}: {self.problem} {self.advice}"
+
+
+def breaks(kept: Document, now: Document) -> list[Break]:
+    """Return what would break readers who know the event types as they are in `kept`, or as now."""
+    schemas = event_schemas(now)
+    return [
+        found
+        for key, schema in event_schemas(kept).items()
+        for found in _breaks_of(event_of(key), schema, schemas)
+    ]
+
+
+def _breaks_of(key: str, older: Schema, schemas: Mapping[str, Schema]) -> Iterator[Break]:
+    name, version = older["title"], older[CLASS_VERSION]
+    newer = schemas.get(key)
+    if newer is None:
+        yield Break(
+            name,
+            "there is no such event class any more, and its records stay in the topic.",
+            "Keep the class, under this name, as long as anybody reads the topic: "
+            "an event of a new name is a new event class beside it.",
+        )
+        return
+    current = newer[CLASS_VERSION]
+    if version == current:
+        if problems := list(_Comparison(older, newer).problems()):
+            yield Break(name, " ".join(problems), _leave_or_upcast(name, version))
+    elif version > current:
+        yield Break(
+            name,
+            f"class_version is {current}, and was {version} before.",
+            f"Give it class_version = {version} again, or a higher one with an upcast.",
+        )
+    elif version not in newer.get(READS, ()):
+        first = min(newer.get(READS, [current]))
+        yield Break(
+            name,
+            f"class_version is {current}, and events of version {version} can't be read.",
+            f"Write a static method upcast_v{first - 1}_v{first}(state) that makes an event of "
+            f"version {first} out of one of version {first - 1}.",
+        )
+
+
+def _leave_or_upcast(name: str, version: int) -> str:
+    return (
+        f"Leave it as it was, or make a new version of {name}: class_version = {version + 1}, and "
+        f"a static method upcast_v{version}_v{version + 1}(state) that makes the new version out "
+        "of the old one. (A new attribute with a default value needs no new version.)"
+    )
+
+
+class _Comparison:
+    """Two schemas of one event type in one version: each must read what the other describes."""
+
+    def __init__(self, older: Schema, newer: Schema) -> None:
+        self._older = older
+        self._newer = newer
+        self._compared: set[tuple[str, str]] = set()
+
+    def problems(self) -> Iterator[str]:
+        return self._in_objects(self._older, self._newer, "")
+
+    def _in_objects(self, older: Schema, newer: Schema, inside: str) -> Iterator[str]:
+        were, are = older["properties"], newer["properties"]
+        needed, needs = set(older.get("required", ())), set(newer.get("required", ()))
+        for name in were | are:
+            attribute = f"attribute {inside}{name!r}"
+            if name not in are:
+                yield f"{attribute} is gone, and older readers may need it."
+            elif name not in were and name in needs:
+                yield f"{attribute} is new without a default value, and older events have none."
+            elif name in were and name in needs - needed:
+                yield f"{attribute} has no default value any more, and older events may lack it."
+            elif name in needed - needs:
+                yield f"{attribute} has a default value now, and older readers need it always."
+            elif name in were:
+                yield from self._in_attributes(attribute, were[name], are[name])
+
+    def _in_attributes(self, attribute: str, was: Schema, is_now: Schema) -> Iterator[str]:
+        if was.get("default") != is_now.get("default"):
+            yield f"{attribute} has another default value, so that older events change."
+        yield from self._in_values(f"{attribute}", _bare(was), _bare(is_now))
+
+    def _in_values(self, attribute: str, was: Any, is_now: Any) -> Iterator[str]:
+        match was, is_now:
+            case {"$ref": str(older)}, {"$ref": str(newer)}:
+                if (older, newer) not in self._compared:
+                    self._compared.add((older, newer))
+                    yield from self._in_values(
+                        attribute, _resolved(older, self._older), _resolved(newer, self._newer)
+                    )
+            case {"properties": _}, {"properties": _}:
+                yield from self._in_objects(was, is_now, f"{attribute.removeprefix('attribute ')}.")
+            case dict(), dict() if was.keys() == is_now.keys():
+                for key in was:
+                    yield from self._in_values(attribute, _bare(was[key]), _bare(is_now[key]))
+            case list(), list() if len(was) == len(is_now):
+                for one, other in zip(was, is_now, strict=True):
+                    yield from self._in_values(attribute, _bare(one), _bare(other))
+            case _ if was != is_now:
+                yield (
+                    f"{attribute} takes other values: {_shown(was)} before, {_shown(is_now)} now."
+                )
+
+
+def _bare(schema: Any) -> Any:
+    """Return a schema without what it only says, its alternatives in one order."""
+    if not isinstance(schema, dict):
+        return schema
+    bare = {key: value for key, value in schema.items() if key not in {*_ANNOTATIONS, "default"}}
+    if "anyOf" in bare:
+        bare["anyOf"] = sorted(bare["anyOf"], key=_shown)
+    return bare
+
+
+def _resolved(ref: str, schema: Schema) -> Any:
+    return _bare(schema["$defs"][ref.rpartition("/")[2]])
+
+
+def _shown(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

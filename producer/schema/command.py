@@ -1,0 +1,110 @@
+"""`python -m producer schema`: describe the topics, and keep the description."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from eventsourcing.application import Application
+from eventsourcing.system import System
+from eventsourcing.utils import Environment, resolve_topic
+
+from producer.applications import CONTENT_MANAGEMENT, ApplicationTopic
+from producer.published import language_of
+from producer.schema.changes import Break, breaks
+from producer.schema.document import Document, Language, described
+from producer.wire import KafkaSettings
+from producer.wire.terminal import OperatorError, SettingsError
+
+
+class LanguageBrokenError(OperatorError):
+    """Readers of older or newer events would no longer understand them."""
+
+    def __init__(self, found: Iterable[Break]) -> None:
+        lines = "\n".join(f"- {each}" for each in found)
+        super().__init__(f"Readers of older or newer events would break:\n{lines}")
+
+
+class SchemaOutdatedError(OperatorError):
+    """The kept document does not say what the event classes say, though no reader would break."""
+
+
+def publish_schema(
+    application: ApplicationTopic = CONTENT_MANAGEMENT,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            "--system", metavar="MODULE:SYSTEM", help="All leaders of a system, in one document."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", dir_okay=False, help="Write it here, if nothing kept here breaks."
+        ),
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            "--check", exists=True, dir_okay=False, help="Write nothing; compare with what is here."
+        ),
+    ] = None,
+) -> None:
+    """Describe the topic of an application: AsyncAPI 3, a JSON Schema for each event type.
+
+    It is made from the event classes alone, needs no server, and is JSON (so it is YAML as well).
+    Keep it in your repository. What would break a reader of older or newer events is refused, with
+    what to do instead; versions of events that only the file still knows are carried on.
+
+    Example: python -m producer schema --output schema.json
+    """
+    languages = _languages(application, system)
+    kept_in = output or check
+    kept = _read(kept_in) if kept_in and kept_in.exists() else None
+    document = described(languages, KafkaSettings.from_env(os.environ), kept)
+    if found := breaks(kept or {}, document):
+        raise LanguageBrokenError(found)
+    text = msgspec.json.format(msgspec.json.encode(document)).decode() + "\n"
+    if check:
+        _check_current(check, kept, document)
+    elif output:
+        output.write_text(text)
+    else:
+        typer.echo(text, nl=False)
+
+
+def _languages(application: str, system: str | None) -> list[Language]:
+    if not system:
+        return [_language(resolve_topic(application))]
+    found = resolve_topic(system)
+    if not isinstance(found, System):
+        raise SettingsError(f"{system} is no system of the library, but a {type(found).__name__}.")
+    return [_language(found.get_app_cls(name)) for name in found.leaders]
+
+
+def _language(application_class: type[Application[Any]]) -> Language:
+    env = Environment(application_class.name, {**application_class.env, **os.environ})
+    return Language(
+        application_class.name, language_of(application_class), bool(env.get("CIPHER_TOPIC"))
+    )
+
+
+def _read(path: Path) -> Document:
+    try:
+        document: Document = msgspec.json.decode(path.read_bytes(), type=dict)
+    except msgspec.DecodeError as error:
+        raise SettingsError(f"{path} is no document that this command wrote: {error}") from error
+    return document
+
+
+def _check_current(path: Path, kept: Document | None, document: Document) -> None:
+    # Where the topics are is a deployment's own affair.
+    if (kept or {}).get("components") != document["components"]:
+        raise SchemaOutdatedError(
+            f"{path} is not what the event classes say now, and no reader would break. "
+            f"Write it anew: the same command with --output {path}"
+        )

@@ -1,0 +1,244 @@
+"""Which changes of an event class are found to break a reader, and that the others break none."""
+
+import json
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from enum import Enum
+from itertools import count
+from typing import Any, ClassVar, cast
+from uuid import UUID
+
+import pytest
+from eventsourcing.domain import Aggregate
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from producer.schema import Break, Document, Language, breaks, described
+from producer.schema.document import Schema, event_schemas
+from producer.wire import EventTypes, KafkaSettings
+from producer.wire.events import Event, EventType
+
+from .languages import APPLICATIONS, document_of, events_of, validators
+
+PROGRAMS = count()
+NO_DEFAULT: Any = object()
+Colour = Enum("Colour", {"RED": "red"})
+Hue = Enum("Hue", {"RED": "red"})
+MoreColours = Enum("MoreColours", {"RED": "red", "BLUE": "blue"})
+
+
+@dataclass
+class Money:
+    amount: int
+
+
+@dataclass
+class MoneyOfACountry:
+    amount: int
+    country: str
+
+
+@dataclass
+class MoneyPerhapsOfACountry:
+    amount: int
+    country: str = "CH"
+
+
+@dataclass
+class Text:
+    amount: str
+
+
+@dataclass
+class Tree:
+    branches: "list[Tree]"
+
+
+def sold(version: int = 1, upcasts: tuple[int, ...] = (), /, **attributes: Any) -> type[Event]:
+    """Return an event class; attributes are a type each, or a type and a default value."""
+    pairs = {name: as_pair(given) for name, given in attributes.items()}
+    body = {name: default for name, (_, default) in pairs.items() if default is not NO_DEFAULT}
+    # A dataclass has what has a default last.
+    types = {name: pairs[name][0] for name in sorted(pairs, key=lambda name: name in body)}
+    body |= {f"upcast_v{n}_v{n + 1}": staticmethod(lambda _state: None) for n in upcasts}
+    versioned = {"class_version": version} if version > 1 else {}
+    annotations = {**types, "class_version": ClassVar[int]}
+    body |= {"__annotations__": annotations, "__qualname__": "Book.Sold", **versioned}
+    body["__module__"] = f"program{next(PROGRAMS)}"  # The library wants a topic to have one class.
+    return cast("type[Event]", type("Sold", (Aggregate.Event,), body))
+
+
+def as_pair(given: Any) -> tuple[Any, Any]:
+    return given if isinstance(given, tuple) else (given, NO_DEFAULT)
+
+
+def document(*classes: type[Event], kept: Document | None = None) -> Document:
+    return described([Language("Shop", EventTypes(classes))], KafkaSettings(), kept)
+
+
+def found(older: type[Event], newer: type[Event]) -> list[Break]:
+    return breaks(document(older), document(newer))
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        (sold(price=int), sold(price=int)),
+        (sold(price=int), sold(price=int, shop=(str, "here"))),
+        (sold(price=int | None), sold(price=None | int)),
+        (sold(price=str | int), sold(price=int | str)),
+        (sold(price=Colour), sold(price=Hue)),
+        (sold(price=Money), sold(price=MoneyPerhapsOfACountry)),
+        (sold(price=list[Money]), sold(price=list[MoneyPerhapsOfACountry])),
+        (sold(price=int), sold(2, (1,), cost=str)),
+        (sold(2, price=int), sold(3, (2,), cost=str)),
+    ],
+)
+def test_what_breaks_no_reader_is_allowed(older: type[Event], newer: type[Event]) -> None:
+    assert found(older, newer) == []
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "problem"),
+    [
+        (sold(price=int), sold(), "attribute 'price' is gone"),
+        (sold(price=(int, 1)), sold(), "attribute 'price' is gone"),
+        (sold(price=int), sold(cost=int), "'price' is gone.* 'cost' is new without a default"),
+        (sold(), sold(price=int), "attribute 'price' is new without a default value"),
+        (sold(price=int), sold(price=str), "'price' takes other values: .*integer.*string"),
+        (sold(price=int), sold(price=int | None), "'price' takes other values"),
+        (sold(price=int | None), sold(price=int), "'price' takes other values"),
+        (sold(price=list[int]), sold(price=list[str]), "'price' takes other values"),
+        (sold(price=dict[str, int]), sold(price=dict[str, str]), "'price' takes other values"),
+        (sold(price=Colour), sold(price=MoreColours), "'price' takes other values: .*blue"),
+        (sold(price=UUID), sold(price=str), "'price' takes other values"),
+        (sold(price=(int, 1)), sold(price=int), "'price' has no default value any more"),
+        (sold(price=int), sold(price=(int, 1)), "'price' has a default value now"),
+        (sold(price=(int, 1)), sold(price=(int, 2)), "'price' has another default value"),
+        (sold(price=Money), sold(price=MoneyOfACountry), "'price'.'country' is new without"),
+        (sold(price=MoneyOfACountry), sold(price=Money), "'price'.'country' is gone"),
+        (sold(price=Money), sold(price=Text), "'price'.'amount' takes other values"),
+        (sold(price=list[Money]), sold(price=list[Text]), "'price'.'amount' takes other values"),
+        (sold(price=Money | None), sold(price=Text | None), "'price'.'amount' takes other values"),
+        (sold(), sold(2), "version 1 can't be read.* upcast_v1_v2"),
+        (sold(), sold(3, (2,)), "version 1 can't be read.* upcast_v1_v2"),
+        (sold(2), sold(3), "version 2 can't be read.* upcast_v2_v3"),
+        (sold(2), sold(), "class_version is 1, and was 2 before.* class_version = 2"),
+    ],
+)
+def test_what_breaks_a_reader_is_found_and_named(
+    older: type[Event], newer: type[Event], problem: str
+) -> None:
+    (only,) = found(older, newer)
+
+    assert str(only).startswith("Book.Sold: ")
+    with pytest.raises(ValueError, match=problem):
+        raise ValueError(str(only))
+
+
+def test_it_is_said_what_to_do() -> None:
+    (only,) = found(sold(price=int), sold(cost=int))
+
+    assert "class_version = 2" in only.advice
+    assert "upcast_v1_v2" in only.advice
+    assert "default value" in only.advice
+
+
+def test_an_event_class_that_is_gone_is_found() -> None:
+    (only,) = breaks(document(sold()), document())
+
+    assert only.event == "Book.Sold"
+    assert "Keep the class" in only.advice
+
+
+def test_a_new_event_class_breaks_nobody() -> None:
+    assert breaks(document(), document(sold())) == []
+
+
+def test_a_version_long_gone_must_be_readable_too() -> None:
+    """It is in the topic still, although the kept document was written anew since."""
+    first, second, third = sold(price=int), sold(2, (1,), cost=int), sold(3, (2,), total=int)
+
+    kept = document(second, kept=document(first))
+
+    (only,) = breaks(kept, document(third, kept=kept))
+    assert "version 1 can't be read" in only.problem
+    assert breaks(kept, document(sold(3, (1, 2), total=int), kept=kept)) == []
+
+
+def test_a_dataclass_inside_itself_is_compared_once() -> None:
+    assert found(sold(tree=Tree), sold(tree=Tree)) == []
+
+
+ATTRIBUTES = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]),
+    st.sampled_from(
+        [
+            int,
+            str,
+            bool,
+            UUID,
+            int | None,
+            list[int],
+            Money,
+            MoneyOfACountry,
+            MoneyPerhapsOfACountry,
+            (int, 1),
+            (int, 2),
+            (str, "x"),
+            (int | None, None),
+        ]
+    ),
+)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+def test_where_nothing_is_found_each_program_reads_what_the_other_writes(
+    data: st.DataObject,
+) -> None:
+    attributes = data.draw(ATTRIBUTES)
+    classes = (sold(**attributes), sold(**{**attributes, **data.draw(ATTRIBUTES)}))
+    assume(not found(*classes))
+    for writer, reader in (classes, classes[::-1]):
+        event = data.draw(events_of(EventType(writer)))
+        value = EventType(writer).to_json(event)
+        assert EventType(reader).from_json(value).originator_id == event.originator_id
+        validators(document(reader), "Shop.Book.Sold")[1].validate(json.loads(value))
+
+
+Mutant = Callable[[Schema, str], object]
+
+MUTANTS: dict[str, Mutant] = {
+    "removed": lambda schema, name: schema["properties"].pop(name),
+    "renamed": lambda schema, name: schema["properties"].update(
+        {f"{name}2": schema["properties"].pop(name)}
+    ),
+    "retyped": lambda schema, name: schema["properties"].update({name: {"type": "boolean"}}),
+    "optional": lambda schema, name: schema["required"].remove(name),
+    "added": lambda schema, name: (
+        schema["properties"].update({f"{name}2": {}}),
+        schema["required"].append(f"{name}2"),
+    ),
+}
+
+
+def mutations() -> Iterator[tuple[str, str, str]]:
+    for application in APPLICATIONS:
+        for key, schema in event_schemas(document_of(application)).items():
+            for name in schema["properties"]:
+                yield application.name, key, name
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_every_mutant_of_every_attribute_is_found_in_both_directions(mutant: str) -> None:
+    documents = {each.name: document_of(each) for each in APPLICATIONS}
+    for application, key, name in mutations():
+        now = documents[application]
+        other = deepcopy(now)
+        MUTANTS[mutant](event_schemas(other)[key], name)
+        for older, newer in ((now, other), (other, now)):
+            (only,) = breaks(older, newer)
+            assert f"{application}.{only.event}" == key
+            assert f"'{name}" in only.problem
