@@ -185,5 +185,6 @@ def test_no_file_names_a_package_registry_or_a_place_outside_the_tree() -> None:
     assert [(name, word) for name in texts for word in FORBIDDEN if word in texts[name]] == []
 
 
-def test_the_lock_names_no_host() -> None:
-    assert "://" not in (ROOT / "uv.lock").read_text()
+@pytest.mark.parametrize("lock", ["uv.lock", "tests/language/package-lock.json"])
+def test_the_locks_name_no_host(lock: str) -> None:
+    assert "://" not in (ROOT / lock).read_text()

@@ -6,8 +6,9 @@ One notification of an application becomes one Kafka record, and back:
 - the value is the plain JSON of the event's attributes (or ciphertext, marked as such);
 - the headers follow CloudEvents 1.0 in the binary mode of its Kafka binding.
 
-`events` knows the event classes by their published names, `records` converts, `kafka` says
-where the records of an application are found, and `endurance` keeps both ends connected.
+`events` knows the event classes by their published names, `discovery` finds those of an
+application, `records` converts, `kafka` says where the records of an application are found, and
+`endurance` keeps both ends connected.
 """
 
 from producer.wire.events import EventTypes, UnknownEventTypeError, WireError

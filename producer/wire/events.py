@@ -84,12 +84,17 @@ class EventType:
         if not same:
             raise WireError(
                 f"{self._describe(event)} does not survive JSON. "
-                f"Annotate the attributes of {self.topic} with the types they really have."
+                f"Annotate the attributes of {self.topic} with the types they really have"
+                + (", and have its upcasts make those types." if self.version > 1 else ".")
             )
         return value
 
     def from_json(self, value: bytes, version: int | None = None) -> Event:
         """Return the event whose attributes are in `value`, written by class version `version`.
+
+        An older version goes through the upcasts that the library calls for stored events. Here
+        they find the attributes as JSON has them (a UUID is text), and in the store as the library
+        has them. Both are brought up to date by an upcast that makes the annotated types.
 
         Raises `WireError` when the JSON is broken or an attribute is missing or of a wrong type.
         """

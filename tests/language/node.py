@@ -1,4 +1,7 @@
-"""What the tests need of Node: installed once, by the lock beside this file, into a cache."""
+"""What the tests need of Node: installed once, by the lock beside this file, into a cache.
+
+The lock is made anew with: npm install --package-lock-only --omit-lockfile-registry-resolved
+"""
 
 import hashlib
 import shutil

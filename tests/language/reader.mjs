@@ -1,5 +1,5 @@
 // Reads a topic with a client that knows nothing of the program that writes it:
-// node reader.mjs SERVERS TOPIC GROUP COUNT prints so many records, a line of JSON each.
+// node reader.mjs SERVERS TOPIC GROUP COUNT COMPRESSION prints so many records, a line of JSON each.
 import { createRequire } from "node:module";
 
 // From the folder that it is run in, where npm has installed what is needed.
@@ -7,12 +7,13 @@ const require = createRequire(`${process.cwd()}/`);
 const { CompressionCodecs, CompressionTypes, Kafka, logLevel } = require("kafkajs");
 const { decompress } = require("fzstd");
 
-const [servers, topic, groupId, count] = process.argv.slice(2);
+const [servers, topic, groupId, count, compression] = process.argv.slice(2);
 
-// kafkajs has no zstd of its own.
-CompressionCodecs[CompressionTypes.ZSTD] = () => ({
-  decompress: async (buffer) => Buffer.from(decompress(buffer)),
-});
+// kafkajs reads gzip by itself, and has no zstd of its own.
+if (compression === "zstd")
+  CompressionCodecs[CompressionTypes.ZSTD] = () => ({
+    decompress: async (buffer) => Buffer.from(decompress(buffer)),
+  });
 
 const kafka = new Kafka({ brokers: servers.split(","), logLevel: logLevel.ERROR });
 const consumer = kafka.consumer({ groupId, readUncommitted: false });
@@ -34,7 +35,7 @@ await new Promise((finished, failed) => {
             offset: Number(offset),
             key: key.toString(),
             headers: text(headers),
-            value: JSON.parse(value),
+            value: value.toString(), // JavaScript has no integers beyond 2 ** 53.
           }),
         );
       if (left === 0) finished();

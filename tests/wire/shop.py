@@ -76,7 +76,7 @@ class Account(Aggregate):
 
         @staticmethod
         def upcast_v2_v3(state: dict[str, Any]) -> None:
-            state["balances"] = {"1": "0.00"}
+            state["balances"] = {1: Decimal("0.00")}
 
     class Closed(Aggregate.Event):
         """Got a reason later, without another version: it has a default."""

@@ -62,6 +62,20 @@ def test_settings_that_are_missing_or_empty_have_their_defaults() -> None:
     assert KafkaSettings.from_env({"KAFKA_TOPIC_PARTITIONS": ""}) == KafkaSettings()
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, "zstd"), ({"KAFKA_COMPRESSION_TYPE": "none"}, None)]
+)
+def test_records_are_compressed_as_the_settings_say(
+    given: dict[str, str], expected: str | None
+) -> None:
+    assert KafkaSettings.from_env(given).compression() == expected
+
+
+def test_a_compression_that_kafka_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="KAFKA_COMPRESSION_TYPE"):
+        KafkaSettings.from_env({"KAFKA_COMPRESSION_TYPE": "brotli"})
+
+
 @pytest.mark.parametrize("variable", ["KAFKA_TOPIC_PARTITIONS", "KAFKA_TOPIC_REPLICATION_FACTOR"])
 @pytest.mark.parametrize("value", ["many", "8.5", "0", "-1", "1 2"])
 def test_a_setting_that_is_wrong_is_named(variable: str, value: str) -> None:

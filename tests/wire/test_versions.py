@@ -1,13 +1,19 @@
 """Events written by older and by newer programs."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any, ClassVar
 
 import pytest
+from eventsourcing.domain import Aggregate
+from eventsourcing.persistence import Mapper, Notification
+from eventsourcing.utils import get_topic
 
 from producer.wire import EventTypes, Record, WireError, WireFormat
 
-from .conversation import APPLICATION, read, written
+from .conversation import APPLICATION, PLAIN, WRITER, read, stored, written
+from .encryption import SECRET, SECRETIVE
 from .shop import Account, happened
 
 READER = WireFormat(APPLICATION, EventTypes.of(Account))
@@ -42,8 +48,63 @@ def test_an_older_version_is_upcast(attributes: dict[str, str]) -> None:
 
     again = read(opened_in_version(version, **attributes), READER)
 
-    # The upcasts speak JSON: the types come from the annotations, as always.
     assert vars(again) == {**vars(OPENED), "balances": {1: Decimal("0.00")}}
+
+
+class OpenedInVersion1(Aggregate.Event):
+    name: str
+
+
+class OpenedInVersion2(Aggregate.Event):
+    class_version: ClassVar[int] = 2
+    holder: str
+
+
+def stored_by_an_older_program(version: int, mapper: Mapper[Any] = PLAIN) -> Notification:
+    """Return what is in the store of a program that knew the class in an earlier version."""
+    older = (
+        happened(OpenedInVersion1, name="Ada")
+        if version == 1
+        else happened(OpenedInVersion2, holder="Ada")
+    )
+    return replace(stored(older, mapper=mapper), topic=get_topic(Account.Opened))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_version_in_the_store_is_published_in_the_current_one(version: int) -> None:
+    notification = stored_by_an_older_program(version)
+
+    record = WRITER.to_record(notification)
+
+    assert dict(record.headers)["ce_classversion"] == b"3"
+    again = read(record, READER)
+    assert again == PLAIN.to_domain_event(notification)
+    assert vars(again)["holder"] == "Ada"
+    assert vars(again)["balances"] == {1: Decimal("0.00")}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_version_published_as_ciphertext_is_upcast_by_who_has_the_key(
+    version: int,
+) -> None:
+    notification = stored_by_an_older_program(version, SECRET)
+    reader = WireFormat(APPLICATION, EventTypes.of(Account), SECRET)
+
+    again = read(SECRETIVE.to_record(notification), reader)
+
+    assert vars(again)["balances"] == {1: Decimal("0.00")}
+
+
+def test_an_upcast_that_leaves_other_types_than_the_annotated_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def leaves_text(state: dict[str, Any]) -> None:
+        state["balances"] = {"1": "0.00"}
+
+    monkeypatch.setattr(Account.Opened, "upcast_v2_v3", leaves_text)
+
+    with pytest.raises(WireError, match=r"Account\.Opened .* have its upcasts make those types"):
+        WRITER.to_record(stored_by_an_older_program(2))
 
 
 @pytest.mark.parametrize("version", [4, 400])
