@@ -2,5 +2,6 @@
 
 `contentmanagement` is a write model: a wiki, made with the `eventsourcing` library. `outbox` reads
 the notifications of any application by position, `wire` makes them records, `relay` publishes
-them. `importer` fills the wiki with the history of a git repository.
+them, and `schema` describes them for those who read them elsewhere. `importer` fills the wiki with
+the history of a git repository.
 """

@@ -62,6 +62,8 @@ def publish_schema(
 
     Example: python -m producer schema --output schema.json
     """
+    if output and check:
+        raise typer.BadParameter("give one of them", param_hint="--output and --check")
     languages = _languages(application, system)
     kept_in = output or check
     kept = _read(kept_in) if kept_in and kept_in.exists() else None
@@ -79,7 +81,10 @@ def publish_schema(
 
 def _languages(application: str, system: str | None) -> list[Language]:
     if not system:
-        return [_language(resolve_topic(application))]
+        named = resolve_topic(application)
+        if not (isinstance(named, type) and issubclass(named, Application)):
+            raise SettingsError(f"{application} is no application of the library: module:Class.")
+        return [_language(named)]
     found = resolve_topic(system)
     if not isinstance(found, System):
         raise SettingsError(f"{system} is no system of the library, but a {type(found).__name__}.")
@@ -96,8 +101,10 @@ def _language(application_class: type[Application[Any]]) -> Language:
 def _read(path: Path) -> Document:
     try:
         document: Document = msgspec.json.decode(path.read_bytes(), type=dict)
-    except msgspec.DecodeError as error:
-        raise SettingsError(f"{path} is no document that this command wrote: {error}") from error
+    except msgspec.DecodeError:
+        document = {}
+    if "asyncapi" not in document:
+        raise SettingsError(f"{path} is no document that this command wrote: name another file.")
     return document
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -25,7 +26,8 @@ from tests.pipeline import ROOT, SECONDS, Pipeline
 from .languages import document_of, events_of, published_types, some, validators
 from .node import modules, needs_node
 
-CODE = r"^## Reading the topic from elsewhere$.*?^```python\n(.*?)^```$"
+README = (ROOT / "README.md").read_text()
+SECTION = r"^## Reading the topic from elsewhere$.*?^```{}\n(.*?)^```$"
 
 
 def topic_of(environment: dict[str, str]) -> str:
@@ -163,18 +165,30 @@ def check_described(read: Sequence[dict[str, Any]]) -> None:
     assert types == {event_type.name for event_type in published_types(ContentManagement)}
 
 
-@pytest.fixture
-def example() -> str:
-    (code,) = re.findall(CODE, (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    return str(code)
+def example(language: str, topic: str) -> str:
+    """Return what the README has in a language, for another topic than the wiki's."""
+    (code,) = re.findall(SECTION.format(language), README, re.DOTALL | re.MULTILINE)
+    return str(code).replace("contentmanagement.events", topic)
+
+
+@pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not here")
+async def test_kcat_reads_what_is_committed(environment: dict[str, str]) -> None:
+    async with published(environment, another_page) as records:
+        done = await anyio.run_process(
+            ["sh", "-c", example("sh", topic_of(environment))], env={**os.environ, **environment}
+        )
+
+    values = [line for line in done.stdout.decode().splitlines() if line.startswith("{")]
+    assert sorted(values) == sorted(record.value.decode() for record in records)
+    assert done.stdout.count(b"ce_type=Page.Created") == 2
 
 
 async def test_the_consumer_of_the_readme_reads_what_is_committed(
-    environment: dict[str, str], example: str, tmp_path: Path
+    environment: dict[str, str], tmp_path: Path
 ) -> None:
     topic = topic_of(environment)
     program = tmp_path / "reader.py"
-    program.write_text(example.replace("contentmanagement.events", topic).replace("titles", topic))
+    program.write_text(example("python", topic).replace('"titles"', f'"{topic}"'))
     async with published(environment, another_page) as records:
         titles = {
             f"{record['headers']['ce_id']} {record['value']['title']}"

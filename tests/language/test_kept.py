@@ -122,19 +122,27 @@ def test_a_change_that_breaks_nobody_asks_for_a_new_document(tmp_path: Path) -> 
     assert kept.read_text() == WIKI.read_text()
 
 
-def test_a_file_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "thesis.md"
-    path.write_text("# My thesis")
+@pytest.mark.parametrize("text", ["# My thesis", '{"dependencies": {}}', "[]", ""])
+def test_a_file_that_is_something_else_is_left_alone(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine"
+    path.write_text(text)
 
     with pytest.raises(SettingsError, match="no document that this command wrote"):
         schema("--output", path)
 
-    assert path.read_text() == "# My thesis"
+    assert path.read_text() == text
 
 
-def test_what_is_no_system_is_named() -> None:
-    with pytest.raises(SettingsError, match="no system of the library"):
-        schema("--system", "producer.game.application:Game")
+def test_to_write_and_to_compare_are_two_things(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="give one of them"):
+        schema("--check", WIKI, "--output", tmp_path / "new.json")
+
+
+@pytest.mark.parametrize("option", ["--system", "--application"])
+@pytest.mark.parametrize("topic", ["os:system", "producer.game.domainmodel:Player"])
+def test_what_is_neither_a_system_nor_an_application_is_named(option: str, topic: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{topic} is no (system|application) of the library"):
+        schema(option, topic)
 
 
 def test_the_kept_schemas_are_compatible_with_themselves() -> None:
