@@ -18,6 +18,7 @@ from consumer.subscription import Item, Located, Span
 from consumer.tracking import Move, Tracking
 from consumer.unit_of_work import UnitOfWork
 from producer.wire.endurance import is_transient
+from producer.wire.tracing import processing
 
 REFUSALS = (
     psycopg.DataError,
@@ -145,12 +146,13 @@ class Applying:
             )
             for span in batch
         ]
-        async with connection.transaction():
-            if not await self._store.tracking.move(connection, moves):
-                raise _MovedByAnotherError
-            work = _Work(self._store, connection, self._on_error)
-            parked = await (work.together(news) if together else work.one_by_one(news))
-            await self._store.notify(connection)
+        with processing(self._store.view.name, (item.record for _, item in news)):
+            async with connection.transaction():
+                if not await self._store.tracking.move(connection, moves):
+                    raise _MovedByAnotherError
+                work = _Work(self._store, connection, self._on_error)
+                parked = await (work.together(news) if together else work.one_by_one(news))
+                await self._store.notify(connection)
         return Applied(
             [move.to for move in moves],
             len(news) - parked,

@@ -31,6 +31,7 @@ from consumer.unit_of_work import Event, Place
 from consumer.view import View
 from producer.wire.endurance import is_transient
 from producer.wire.terminal import OperatorError
+from producer.wire.tracing import processing
 
 logger = logging.getLogger(__name__)
 
@@ -213,7 +214,9 @@ class LocalApplying:
         self, _connection: None, batch: Sequence[Span], _seen: Mapping[int, Tracking]
     ) -> Applied | Moved:
         """Apply a batch; what another owner has applied meanwhile is already seen."""
-        return await to_thread.run_sync(self._apply, batch)
+        records = (item.record for span in batch for item in span.items)
+        with processing(self._store.view.name, records):
+            return await to_thread.run_sync(self._apply, batch)
 
     def _apply(self, batch: Sequence[Span]) -> Applied:
         trackings: list[Tracking] = []
@@ -265,7 +268,11 @@ class LocalApplying:
             raise CannotApplyError(partition, item, reason) from reason
         if not item.error and self._host.position(partition) >= position:
             # Tried again, it would be recorded twice.
-            logger.error("position %d was recorded, and failed after that: %s", position, reason)
+            logger.error(
+                "position %d was recorded, and failed after that: %s",
+                position,
+                type(reason).__name__,
+            )
             return "applied"
         self._park(located, reason)
         return "parked"

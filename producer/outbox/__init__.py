@@ -3,6 +3,7 @@
 There are two: `PostgresOutbox` reads the library's tables with psycopg's async API and proves
 that a hole in the positions is permanent before it passes it; `RecorderOutbox` reads any recorder
 of the library (POPO, SQLite) through the recorder's own interface. Both keep one contract.
+`TracedOutbox` is the first one with the traces of commands beside their events.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from eventsourcing.postgres import PostgresApplicationRecorder
 
 from producer.outbox.postgres import PostgresOutbox
 from producer.outbox.recorder import RecorderOutbox
+from producer.outbox.traced import TracedOutbox, TracedRecorder
 
 __all__ = ["Outbox", "PostgresOutbox", "RecorderOutbox", "outbox_of"]
 
@@ -47,6 +49,8 @@ class Outbox(Protocol):
 
 def outbox_of(application: Application[Any], *, limit: int = 2000) -> Outbox:
     """Return the outbox for an application's own recorder. A batch has at most `limit` items."""
+    if isinstance(application.recorder, TracedRecorder):
+        return TracedOutbox.of(application.recorder, limit=limit)
     if isinstance(application.recorder, PostgresApplicationRecorder):
         return PostgresOutbox.of(application.recorder, limit=limit)
     return RecorderOutbox(application.recorder, limit=limit)

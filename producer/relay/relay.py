@@ -10,9 +10,10 @@ import anyio
 
 from producer.outbox import Outbox
 from producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Publisher
-from producer.wire import KafkaSettings, Record, WireFormat
+from producer.wire import KafkaSettings, Record, Topics, WireFormat
 from producer.wire.endurance import ahead, enduring, finishing
 from producer.wire.terminal import OperatorError
+from producer.wire.tracing import carry, sending
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Relay:
 
     async def _publish_what_comes(self, alive: Callable[[], None]) -> None:
         name = self._wire.application_name
+        topic = Topics.of(name, self._settings).events
         async with self._outbox.turn(), Publisher.connected(name, self._settings) as publisher:
             position = self.position = await self._position(publisher)
             logger.info("publishing after position %d", position)
@@ -64,7 +66,7 @@ class Relay:
             async with ahead(self._records(position)) as batches:
                 async for records, reached in batches:
                     async with finishing(self._grace):
-                        with anyio.fail_after(self._stuck):
+                        with anyio.fail_after(self._stuck), sending(topic, records):
                             await publisher.publish(records, reached)
                     self.position = reached
                     alive()
@@ -84,4 +86,5 @@ class Relay:
         async with aclosing(self._outbox.batches(after)) as batches:
             async for notifications in batches:
                 records = [self._wire.to_record(notification) for notification in notifications]
+                carry(notifications, records)
                 yield records, notifications[-1].id
