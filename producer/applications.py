@@ -11,6 +11,7 @@ from eventsourcing.persistence import DatabaseError
 from eventsourcing.utils import Environment
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
+from producer.wire.secrets import with_password_files
 from producer.wire.terminal import SettingsError
 
 CONTENT_MANAGEMENT = "producer.contentmanagement.application:ContentManagement"
@@ -36,11 +37,12 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
 
     Raises `SettingsError` when they name none: its events would be lost at exit.
     """
-    module = Environment(cls.name, dict(env)).get("PERSISTENCE_MODULE") or "eventsourcing.popo"
+    settings = with_password_files(env)
+    module = Environment(cls.name, settings).get("PERSISTENCE_MODULE") or "eventsourcing.popo"
     if module == "eventsourcing.popo":
         raise SettingsError(
             "PERSISTENCE_MODULE is not set, so the events would be in memory only and lost at "
             "exit. Set it, and the POSTGRES_… or SQLITE_… settings, to the write model's database. "
             "A stack on this machine prints its own: python -m compose env"
         )
-    return cls(env=dict(env))
+    return cls(env=settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from eventsourcing.application import Application
@@ -27,7 +28,9 @@ from producer.wire.terminal import SettingsError
 class HostedStore(ViewStore):
     """Where a follower in Postgres has come to: in a schema for this edge, beside its tables."""
 
-    def __init__(self, host: PostgresHost, view: View, connect: dict[str, Any]) -> None:
+    def __init__(
+        self, host: PostgresHost, view: View, connect: Callable[[], dict[str, Any]]
+    ) -> None:
         super().__init__(view, connect, view.name, {})
         self._host = host
 
@@ -79,7 +82,7 @@ def store_of(
         _check_length(edge)
         host = PostgresHost(follower, recorder.datastore, leader.name)
         view = _view(edge, follower, leader, mapper, host.unit_of_work)
-        return HostedStore(host, view, connect_arguments(recorder.datastore))
+        return HostedStore(host, view, partial(connect_arguments, recorder.datastore))
     local = LocalHost(follower, recorder, leader.name)
     return LocalStore(_view(edge, follower, leader, mapper, local.unit_of_work), local)
 

@@ -19,6 +19,7 @@ from eventsourcing.utils import Environment, EnvType, resolve_topic
 
 from consumer.hosting.edge import edge_name, store_of
 from consumer.hosting.mapper import mapper_of
+from producer.wire.secrets import with_password_files
 from producer.wire.terminal import SettingsError
 
 
@@ -81,7 +82,8 @@ def chosen_edges(topic: str, names: Collection[str]) -> Mapping[str, Edge]:
 def opened(edges: Mapping[str, Edge], env: Mapping[str, str]) -> Iterator[list[Any]]:
     """Open the stores of edges, each as `store_of` returns it, where they are not run."""
     with ExitStack() as exits:
-        yield [edge.open(dict(env), exits) for edge in edges.values()]
+        settings = with_password_files(env)
+        yield [edge.open(settings, exits) for edge in edges.values()]
 
 
 def _open_follower(

@@ -22,6 +22,7 @@ from consumer.hosting.follower import Follower
 from consumer.runner.memory import TopicsOfApplications
 from consumer.runner.parts import Parts
 from producer.wire import KafkaSettings
+from producer.wire.secrets import with_password_files
 
 TApplication = TypeVar("TApplication", bound=Application[Any])
 TView = TypeVar("TView", bound=TrackingRecorder)
@@ -36,8 +37,8 @@ class _KafkaProjectionRunner(Generic[TApplication]):
     def __init__(
         self, application_class: type[TApplication], env: EnvType | None, hosted: Hosted
     ) -> None:
-        self.app = application_class(env)
-        settings = KafkaSettings.from_env({**os.environ, **(env or {})})
+        self.app = application_class(_whole(env))
+        settings = KafkaSettings.from_env(_whole(env))
         name, follower, recorder = hosted
         mapper: Mapper[Any] = self.app.mapper
         topics = TopicsOfApplications(settings).settings_of(self.app)
@@ -88,7 +89,7 @@ class KafkaProjectionRunner(_KafkaProjectionRunner[TApplication], Generic[TAppli
         env: EnvType | None = None,
     ) -> None:
         def construct() -> TView:
-            named = Environment(projection_class.name, {**os.environ, **(env or {})})
+            named = Environment(projection_class.name, _whole(env))
             factory = InfrastructureFactory[Any].construct(named)
             view: TView = factory.tracking_recorder(view_class)
             return view
@@ -112,11 +113,16 @@ class KafkaEventSourcedProjectionRunner(
         projection_class: type[TProjection],
         env: EnvType | None = None,
     ) -> None:
-        self.projection: TProjection = projection_class(env)
+        self.projection: TProjection = projection_class(_whole(env))
         hosted = self.projection
         if isinstance(hosted.recorder, PostgresRecorder):
-            hosted = projection_class(env)
+            hosted = projection_class(_whole(env))
         super().__init__(application_class, env, (projection_class.name, hosted, hosted.recorder))
+
+
+def _whole(env: EnvType | None) -> dict[str, str]:
+    """Return `env` over the process's own environment, as the library takes it."""
+    return with_password_files({**os.environ, **(env or {})})
 
 
 def _own(view: TView, construct: Callable[[], TView]) -> TView:

@@ -17,6 +17,7 @@ from consumer.hosting.mapper import mapper_of
 from consumer.runner.memory import TopicsOfApplications
 from consumer.runner.parts import Parts
 from producer.wire import KafkaSettings
+from producer.wire.secrets import with_password_files
 from producer.wire.terminal import SettingsError
 
 A = TypeVar("A", bound=Application[Any])
@@ -33,9 +34,10 @@ class KafkaRunner(Runner[Any]):
         `only` names the applications to run here, each on its own machine if you like. Raises
         `SettingsError` if it names one that the system does not have.
         """
-        super().__init__(system, env)
+        settings = with_password_files({**os.environ, **(env or {})})
+        super().__init__(system, settings)
         self._names = _chosen(system, only)
-        self._settings = KafkaSettings.from_env({**os.environ, **(env or {})})
+        self._settings = KafkaSettings.from_env(settings)
         self._topics = TopicsOfApplications(self._settings)
         self._parts = Parts(self._settings)
         self._apps: dict[str, Application[Any]] = {}

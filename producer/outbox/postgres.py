@@ -17,8 +17,9 @@ Nothing is locked, so no writer ever waits for a reader.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, LiteralString, Self
 
 import anyio
@@ -91,7 +92,7 @@ class PostgresOutbox:
 
     def __init__(
         self,
-        connect: dict[str, Any],
+        connect: Callable[[], dict[str, Any]],
         schema: str,
         table: str,
         channel: str,
@@ -110,7 +111,7 @@ class PostgresOutbox:
     def of(cls, recorder: PostgresApplicationRecorder, *, limit: int = 2000) -> Self:
         """Read the table of the library's own recorder, connecting as it does."""
         return cls(
-            connect_arguments(recorder.datastore),
+            partial(connect_arguments, recorder.datastore),
             recorder.datastore.schema,
             recorder.events_table_name,
             recorder.channel_name,
@@ -163,7 +164,7 @@ class PostgresOutbox:
                 keeping.cancel_scope.cancel()
 
     def _connected(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
-        return connected(**self._connect, autocommit=True, application_name="outbox")
+        return connected(**self._connect(), autocommit=True, application_name="outbox")
 
     def _sql(self, statement: LiteralString) -> sql.Composed:
         return sql.SQL(statement).format(**self._names)

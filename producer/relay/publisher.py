@@ -59,7 +59,7 @@ class Publisher:
             partitions = await prepare_topics(admin, topics, settings)
         producer = AIOKafkaProducer(
             **settings.client(),
-            transactional_id=f"{settings.group_prefix}{application_name.lower()}.relay",
+            transactional_id=transactional_id(application_name, settings),
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             acks="all",
             compression_type=settings.compression(),
@@ -139,6 +139,11 @@ class Publisher:
         return _heard(
             await self._producer.send_batch(batch, self._topics.events, partition=partition)
         )
+
+
+def transactional_id(application_name: str, settings: KafkaSettings) -> str:
+    """Return what all publishers of an application call themselves, so that one fences another."""
+    return f"{settings.group_prefix}{application_name.lower()}.relay"
 
 
 async def _all_delivered(deliveries: Iterable[asyncio.Future[object]]) -> None:

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 
 import anyio
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.partitioner import murmur2
 
+from producer.wire.secrets import Secret
+from producer.wire.security import SECRETS, Security, variable_of
 from producer.wire.terminal import SettingsError
 
 CLOSE_SECONDS = 5.0
 
-
-def _variable(setting: str) -> str:
-    return f"KAFKA_{setting.upper()}"
-
-
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
-    """How to reach Kafka, from `KAFKA_…` environment variables."""
+class KafkaSettings(Security, frozen=True, kw_only=True, rename=variable_of):
+    """How to reach Kafka, from `KAFKA_…` environment variables.
+
+    A secret, such as `KAFKA_SASL_PASSWORD`, may be in a file: `KAFKA_SASL_PASSWORD_FILE`.
+    """
 
     bootstrap_servers: str = "localhost:9092"
     """Comma-separated host:port pairs."""
@@ -46,7 +49,10 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable)
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
         """Read the settings out of `env`. Raises `SettingsError` naming the variable at fault."""
-        given = {name: env[name] for name in cls.__struct_encode_fields__ if env.get(name)}
+        names = cls.__struct_encode_fields__
+        given: dict[str, object] = {name: env[name] for name in names if env.get(name)}
+        for name in SECRETS:
+            given[name] = Secret.from_env(name, env)
         try:
             return msgspec.convert(given, cls, strict=False)
         except msgspec.ValidationError as error:
@@ -54,7 +60,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable)
 
     def client(self) -> dict[str, Any]:
         """Return the arguments that every aiokafka client takes."""
-        return {"bootstrap_servers": self.bootstrap_servers.split(",")}
+        return {"bootstrap_servers": self.bootstrap_servers.split(","), **self.arguments()}
 
     def compression(self) -> str | None:
         """Return how a producer compresses, as aiokafka calls it."""
@@ -91,6 +97,21 @@ async def partitions_of(topic: str, settings: KafkaSettings) -> int:
         return len(described["partitions"])
 
 
+_refused: ContextVar[BaseException | None] = ContextVar("_refused", default=None)
+
+
+def _keep_reason(record: logging.LogRecord) -> bool:
+    """Keep why a broker could not be reached: aiokafka logs that, and then raises without it."""
+    if isinstance(record.args, tuple) and record.args:
+        match record.args[-1]:
+            case BaseException() as error:
+                _refused.set(error)
+    return True
+
+
+logging.getLogger("aiokafka").addFilter(_keep_reason)
+
+
 class _Client(Protocol):
     def start(self) -> Awaitable[None]: ...
 
@@ -100,9 +121,12 @@ C = TypeVar("C", bound=_Client)
 
 @asynccontextmanager
 async def started(client: C) -> AsyncIterator[C]:
-    """Start an aiokafka client, and stop it whatever happens, within a few seconds."""
+    """Start an aiokafka client, and stop it whatever happens, within a few seconds.
+
+    Raises aiokafka's `KafkaConnectionError`, with the reason, when no broker lets us in.
+    """
     try:
-        await client.start()
+        await _start(client)
         yield client
     finally:
         # A consumer that stops while a fetch of its own backs off raises the CancelledError of
@@ -110,6 +134,16 @@ async def started(client: C) -> AsyncIterator[C]:
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             async with anyio.create_task_group() as stopping:
                 stopping.start_soon(_stop, client)
+
+
+async def _start(client: _Client) -> None:
+    _refused.set(None)
+    try:
+        await client.start()
+    except KafkaConnectionError as error:
+        if reason := _refused.get():
+            raise KafkaConnectionError(f"{error.args[0]}: {reason}") from reason
+        raise
 
 
 async def _stop(client: Any) -> None:

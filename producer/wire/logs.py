@@ -44,8 +44,9 @@ def start_logs(how: LogFormat = LogFormat.TEXT) -> None:
         handlers=[_json_handler() if how is LogFormat.JSON else _text_handler()],
         force=how is LogFormat.JSON,
     )
-    # What it reports of a lost server is said once, by us.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # What it reports of a lost server is said once, by us, with the reason out of its log.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    logging.getLogger("aiokafka").propagate = False
 
 
 def complain(message: str) -> None:

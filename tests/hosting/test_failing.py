@@ -39,7 +39,7 @@ def parked(runner: KafkaRunner) -> Sequence[tuple[str | None, str]]:
     store: Any = runner._parts._followings[0].consumer.store
     if isinstance(store, LocalStore):
         return [(event.type, event.reason) for event in store.parking.all()]
-    with connect(**store._connect) as connection:
+    with connect(**store._connect()) as connection:
         rows = connection.execute(store.sql("SELECT type, reason FROM {schema}.parked ORDER BY id"))
         return rows.fetchall()
 

@@ -56,7 +56,7 @@ async def test_a_server_that_is_not_there_is_an_operational_error(
     recorder: PostgresApplicationRecorder, environment: dict[str, str]
 ) -> None:
     nowhere = PostgresOutbox(
-        {"host": environment["POSTGRES_HOST"], "port": "1"}, "public", "events", "events"
+        lambda: {"host": environment["POSTGRES_HOST"], "port": "1"}, "public", "events", "events"
     )
 
     with pytest.raises(psycopg.OperationalError):

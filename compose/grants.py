@@ -1,0 +1,175 @@
+"""Who may do what: the ACLs of Kafka and the roles of Postgres that the processes need, no more.
+
+A role has the same name in both: `contentmanagement_relay` publishes what
+`contentmanagement_writer` has written, `fts` keeps the view of that name, `fts_reader` searches it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import Any, LiteralString, NamedTuple
+
+from eventsourcing.application import Application
+from eventsourcing.postgres import PostgresFactory
+from eventsourcing.utils import Environment
+from psycopg import sql
+
+from consumer.view import View
+from producer.relay.publisher import transactional_id
+from producer.wire import KafkaSettings, Topics
+
+ROLE: LiteralString = """
+DO $$ BEGIN
+    CREATE ROLE {role} LOGIN;
+EXCEPTION WHEN duplicate_object THEN
+    NULL;
+END $$"""
+
+DATABASE: tuple[LiteralString, ...] = (
+    "REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC",
+    "GRANT CONNECT ON DATABASE {database} TO {role}",
+)
+
+# What is stored is never changed: MAINTAIN is for the lock that the library takes to insert.
+WRITER: tuple[LiteralString, ...] = (
+    "GRANT USAGE ON SCHEMA {schema} TO {role}",
+    "GRANT SELECT, INSERT, MAINTAIN ON {events} TO {role}",
+    "GRANT USAGE ON SEQUENCE {sequence} TO {role}",
+)
+
+SNAPSHOTS: tuple[LiteralString, ...] = ("GRANT SELECT, INSERT ON {snapshots} TO {role}",)
+
+RELAY: tuple[LiteralString, ...] = (
+    "GRANT USAGE ON SCHEMA {schema} TO {role}",
+    "GRANT SELECT ON {events} TO {role}",
+)
+
+VIEW: tuple[LiteralString, ...] = ("CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {role}",)
+
+# A new generation is a new schema, which gets the name of the old one.
+REBUILD: tuple[LiteralString, ...] = ("GRANT CREATE ON DATABASE {database} TO {role}",)
+
+READER: tuple[LiteralString, ...] = (
+    "GRANT USAGE ON SCHEMA {schema} TO {role}",
+    "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}",
+    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE ON SCHEMAS TO {role}",
+    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON TABLES TO {role}",
+)
+
+
+class Acl(NamedTuple):
+    """What a role may do in Kafka."""
+
+    role: str
+    operations: tuple[str, ...]
+    resources: tuple[tuple[str, str], ...]
+    """Kind and name of each: `topic`, `group`, `transactional-id`."""
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of the tool `kafka-acls` that grant it."""
+        arguments = ["--add", "--force", "--allow-principal", f"User:{self.role}"]
+        for operation in self.operations:
+            arguments += ["--operation", operation]
+        for kind, name in self.resources:
+            arguments += [f"--{kind}", name]
+        return arguments
+
+
+class Grant(NamedTuple):
+    """A statement of SQL, to be executed in a database by who owns its tables."""
+
+    database: str
+    statement: sql.Composed
+
+
+def acls(
+    application: type[Application[Any]],
+    views: Mapping[str, View],
+    env: Mapping[str, str],
+    *,
+    rebuild: bool = False,
+) -> Iterator[Acl]:
+    """Yield what an application's relay and its views need of Kafka."""
+    settings = KafkaSettings.from_env(env)
+    topics, relay = Topics.of(application.name, settings), _relay(application)
+    events, position = ("topic", topics.events), ("topic", topics.position)
+    yield Acl(relay, ("Create", "Write", "DescribeConfigs"), (events, position))
+    yield Acl(relay, ("Read",), (position,))
+    yield Acl(
+        relay, ("Write",), (("transactional-id", transactional_id(application.name, settings)),)
+    )
+    for view in views.values():
+        schema = _schema(view.name, view.name, env)
+        generations = (schema, f"{schema}_next") if rebuild else (schema,)
+        groups = (("group", f"{settings.group_prefix}{name}") for name in generations)
+        yield Acl(view.name, ("Read",), (events, *groups))
+
+
+def grants(
+    application: type[Application[Any]],
+    views: Mapping[str, View],
+    env: Mapping[str, str],
+    *,
+    rebuild: bool = False,
+) -> Iterator[Grant]:
+    """Yield what an application's writers, its relay, its views and their readers need of Postgres.
+
+    The events table must be there, and the databases.
+    """
+    name, stem = application.name, application.name.lower()
+    schema, events = _schema(name, "public", env), f"{stem}_events"
+    names = {
+        "schema": sql.Identifier(schema),
+        "events": sql.Identifier(schema, events),
+        "snapshots": sql.Identifier(schema, f"{stem}_snapshots"),
+        "sequence": sql.Identifier(schema, f"{events}_notification_id_seq"),
+    }
+    snapshots = application.is_snapshotting_enabled or application.snapshotting_intervals
+    writer = WRITER + SNAPSHOTS if snapshots else WRITER
+    yield from _grants(_database(name, env), f"{stem}_writer", writer, names)
+    yield from _grants(_database(name, env), _relay(application), RELAY, names)
+    for view in views.values():
+        schema = _schema(view.name, view.name, env)
+        names = {"schema": sql.Identifier(schema), "owner": sql.Identifier(view.name)}
+        owner = VIEW + REBUILD if rebuild else VIEW
+        yield from _grants(_database(view.name, env), view.name, owner, names)
+        yield from _grants(_database(view.name, env), f"{view.name}_reader", READER, names)
+
+
+def _grants(
+    database: str,
+    role: str,
+    statements: tuple[LiteralString, ...],
+    names: Mapping[str, sql.Composable],
+) -> Iterator[Grant]:
+    named = {**names, "role": sql.Identifier(role), "database": sql.Identifier(database)}
+    for statement in (ROLE, *DATABASE, *statements):
+        yield Grant(database, sql.SQL(statement).format(**named))
+
+
+def as_commands(acls: Iterator[Acl]) -> Iterator[str]:
+    """Yield the lines of a shell script."""
+    for acl in acls:
+        yield shlex.join(["python", "-m", "compose", "kafka", "acls", *acl.arguments()])
+
+
+def as_script(grants: Iterator[Grant]) -> Iterator[str]:
+    """Yield the lines of a script of psql's."""
+    for database, statements in groupby(grants, key=lambda grant: grant.database):
+        yield f"\\connect {sql.Identifier(database).as_string()}"
+        for grant in statements:
+            yield f"{grant.statement.as_string().strip()};"
+
+
+def _relay(application: type[Application[Any]]) -> str:
+    return f"{application.name.lower()}_relay"
+
+
+def _database(name: str, env: Mapping[str, str]) -> str:
+    return Environment(name, dict(env)).get(PostgresFactory.POSTGRES_DBNAME) or name.lower()
+
+
+def _schema(name: str, default: str, env: Mapping[str, str]) -> str:
+    return Environment(name, dict(env)).get(PostgresFactory.POSTGRES_SCHEMA) or default
