@@ -23,10 +23,10 @@ bench: .venv/installed ## Measure everything against its floor, into build/bench
 chaos: .venv/installed ## Break everything for ten minutes, by a seeded schedule (CHAOS_SEED=, CHAOS_SECONDS=)
 	@$(BIN)/python -m tests.chaos
 
-check: .venv/installed ## Run the linters and the type checker
+check: .venv/installed ## Run the linters and the type checker, and look for known vulnerabilities
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@$(BIN)/python -m tests.dependencies & audit=$$!; $(BIN)/mypy; types=$$?; wait $$audit && exit $$types
 
 format: .venv/installed ## Format the code
 	@$(BIN)/ruff check --fix-only --quiet .
