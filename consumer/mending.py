@@ -74,8 +74,9 @@ async def retry(store: ViewStore, originator_id: str, wire: WireFormat | None = 
     wire = wire or WireFormat(view.application_name, view.types, view.mapper)
     async with store.mending() as connection:
         events = await _parked_of(store, connection, originator_id)
+        partitions = await store.tracking.count(connection)
         for parked in events:
-            item = Item.of(parked.record(), wire, view.wanted)
+            item = Item.of(parked.record(), wire, view.wanted, partitions)
             await _apply(store, connection, parked, Located(parked.partition, item))
         await store.parking.remove(connection, events)
         await store.notify(connection)

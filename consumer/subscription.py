@@ -38,7 +38,15 @@ from aiokafka.errors import (
 
 from consumer.tracking import Tracking
 from consumer.unit_of_work import Event, Place
-from producer.wire import Envelope, EventTypes, KafkaSettings, Topics, WireError, WireFormat
+from producer.wire import (
+    Envelope,
+    EventTypes,
+    KafkaSettings,
+    Topics,
+    WireError,
+    WireFormat,
+    partition_of,
+)
 from producer.wire.kafka import CLOSE_SECONDS, started
 from producer.wire.terminal import OperatorError
 
@@ -107,11 +115,19 @@ class Item(NamedTuple):
     error: WireError | None
 
     @classmethod
-    def of(cls, record: ConsumerRecord, wire: WireFormat, wanted: EventTypes) -> Self:
-        """Read a record as far as the view needs it: often its headers are enough."""
+    def of(
+        cls, record: ConsumerRecord, wire: WireFormat, wanted: EventTypes, partitions: int = 0
+    ) -> Self:
+        """Read a record as far as the view needs it: often its headers are enough.
+
+        With the count of the topic's `partitions` known, one in a partition that is not its key's
+        is an error: it is not the relay's, and its aggregate's others are in order without it.
+        """
         envelope = event = error = None
         try:
             envelope = wire.envelope(record.key, record.headers)
+            if partitions:
+                _check_place(record, partition_of(record.key, partitions))
             if envelope.type in wanted or envelope.type not in wire.types:
                 event = wire.to_event(envelope, record.value)
         except WireError as reason:
@@ -123,6 +139,13 @@ class Item(NamedTuple):
         """The aggregate that the record belongs to, as far as can be told: at least its key."""
         key = (self.record.key or b"").decode(errors="backslashreplace")
         return (self.envelope.originator_id if self.envelope else key).replace("\0", "\\0")
+
+
+def _check_place(record: ConsumerRecord, partition: int) -> None:
+    if record.partition != partition:
+        raise WireError(
+            f"It is in partition {record.partition}, and its key belongs in {partition}."
+        )
 
 
 class Located(NamedTuple):
@@ -400,7 +423,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     def _span(self, partition: int, records: Sequence[ConsumerRecord]) -> Span:
         start, end = self._fetched[partition], records[-1].offset + 1
         self._fetched[partition] = end
-        items = [Item.of(record, self._wire, self._wanted) for record in records]
+        count = len(self._consumer.partitions_for_topic(self._topic) or ())
+        items = [Item.of(record, self._wire, self._wanted, count) for record in records]
         return Span(partition, start, end, items)
 
     async def _offsets_without_records(self, brought: Collection[int]) -> AsyncIterator[Span]:

@@ -32,7 +32,7 @@ from consumer.parking import Parked
 from consumer.store import ViewStore
 from producer.applications import open_application
 from producer.contentmanagement.application import ContentManagement
-from producer.wire import KafkaSettings, Record
+from producer.wire import KafkaSettings, Record, partition_of
 from producer.wire.kafka import started
 from producer.wire.secrets import with_password_files
 from tests.pipeline import ROOT, SECONDS, until, write_page
@@ -123,11 +123,15 @@ async def list_topics(environment: Mapping[str, str]) -> list[str]:
         return topics
 
 
-async def publish(stack: Locked, role: str, topic: str, *records: Record) -> None:
+async def publish(
+    stack: Locked, role: str, topic: str, *records: Record, partition: int | None = None
+) -> None:
     """Publish records as anybody could who may write."""
     async with started(AIOKafkaProducer(**kafka(stack, role))) as producer:
         for key, value, headers, _ in records:
-            await producer.send_and_wait(topic, value, key=key, headers=headers)
+            await producer.send_and_wait(
+                topic, value, key=key, partition=partition, headers=headers
+            )
 
 
 async def read(stack: Locked, role: str, topic: str) -> int:
@@ -232,15 +236,19 @@ async def test_what_is_not_the_relays_imports_nothing_and_is_parked(
     ]
     doubled = forged(10**6)
     records.append(doubled._replace(headers=[*doubled.headers, ("ce_sequence", b"2")]))
+    misplaced = forged(10**6)
 
     async with pipeline(stack):
         await written(stack, "before", "violets\n")
         before = len(await parked(stack, 0))
         await publish(stack, ADMIN, EVENTS, *records)
-        set_aside = (await parked(stack, before + len(records)))[before:]
+        await publish(stack, ADMIN, EVENTS, misplaced, partition=1 - partition_of(misplaced.key, 2))
+        set_aside = (await parked(stack, before + len(records) + 1))[before:]
         await written(stack, "after", "lilies\n")
 
-    assert {event.key for event in set_aside} == {record.key for record in records}
+    assert {event.key for event in set_aside} == {record.key for record in [*records, misplaced]}
+    (why,) = (event.reason for event in set_aside if event.key == misplaced.key)
+    assert "its key belongs in" in why
     reasons = {event.type: event.reason.split(":")[0] for event in set_aside if event.type}
     assert {reasons[name] for name in FORGED} == {"UnknownEventTypeError"}
     assert not imported.exists()

@@ -1,6 +1,7 @@
 """Settings of locks, with no server behind them."""
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,22 @@ def test_what_is_set_for_one_view_goes_before_what_is_set_for_all(tmp_path: Path
     }
     with pytest.raises(SettingsError, match="POSTGRES_PASSWORD_FILE are both set"):
         with_password_files({**by_file, "POSTGRES_PASSWORD": "too"})
+
+
+def test_tokens_without_the_library_for_them_say_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "producer.wire.oauth", None)
+    settings = {
+        **SCRAM,
+        "KAFKA_SASL_MECHANISM": "OAUTHBEARER",
+        "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL": "https://example.org/token",
+        "KAFKA_SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_ID": "ada",
+        "KAFKA_SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_SECRET": "s3cret",
+    }
+
+    with pytest.raises(SettingsError, match=r"pip install 'eventsourcing-kafka\[oauth\]'"):
+        KafkaSettings.from_env(settings).client()
 
 
 def test_a_certificate_that_can_not_be_used_is_named(tmp_path: Path) -> None:
