@@ -12,6 +12,7 @@ from producer.relay.topics import EVENTS_CONFIG
 from producer.wire import EventTypes, KafkaSettings, Topics
 from producer.wire.events import EventType, upcast_from
 from producer.wire.records import CIPHERTEXT, JSON
+from producer.wire.tracing import TRACEPARENT, TRACESTATE
 
 ASYNCAPI = "3.0.0"
 WIRE_FORMAT = "1.0"
@@ -64,6 +65,11 @@ _CLOUD_EVENT = {
         "ce_classversion": {**_NUMBER, "description": "Of the event type; 1 if it is missing."},
         "ce_encrypted": {"const": "true"},
         "content-type": {"type": "string"},
+        TRACEPARENT: {
+            "type": "string",
+            "description": "The trace of the command (W3C Trace Context), if it is traced.",
+        },
+        TRACESTATE: {"type": "string", "description": "What tracing systems add to that."},
     },
 }
 
