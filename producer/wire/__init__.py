@@ -7,8 +7,9 @@ One notification of an application becomes one Kafka record, and back:
 - the headers follow CloudEvents 1.0 in the binary mode of its Kafka binding.
 
 `events` knows the event classes by their published names, `discovery` finds those of an
-application, `records` converts, `kafka` says where the records of an application are found, and
-`endurance` keeps both ends connected.
+application, `records` converts, `stored` does so sooner with what is stored in the usual way,
+`kafka` says where the records of an application are found, and `endurance` keeps both ends
+connected.
 """
 
 from producer.wire.events import EventTypes, UnknownEventTypeError, WireError

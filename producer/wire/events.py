@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, NotRequired, TypedDict, TypeVar, cast, get_origin, get_type_hints
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from types import NoneType, UnionType
+from typing import (
+    Any,
+    ClassVar,
+    NotRequired,
+    TypedDict,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+from uuid import UUID
 
 import msgspec
 from eventsourcing.domain import BaseAggregate, CanMutateAggregate, DomainEventProtocol
@@ -14,6 +28,10 @@ from eventsourcing.utils import get_topic, resolve_topic
 from producer.wire.terminal import OperatorError
 
 Event = DomainEventProtocol[Any]
+
+UNIONS = {Union, UnionType}
+PLAIN = {str, int, bool, NoneType, UUID, datetime}
+"""What is equal, and of the same type, when it is read back from JSON."""
 
 ADVICE = (
     "Annotate it with str, int, float, bool, UUID, datetime, Decimal, an enum, "
@@ -62,6 +80,9 @@ class EventType:
             ) from error
         # A created event names its aggregate by a Python path. On the wire it is the class's name.
         self.names_aggregate = "originator_topic" in hints
+        unambiguous = self.version == 1 and ("timestamp" in hints or not hasattr(cls, "timestamp"))
+        self.plain = _plain(hints) if unambiguous else None
+        """The types that each attribute may have, if all are read back from JSON as they were."""
 
     def to_json(self, event: Event) -> bytes:
         """Return the attributes of an event as JSON that reads back as an equal event.
@@ -134,11 +155,16 @@ class EventType:
         """The class in which the event class is defined."""
         return self.name.rpartition(".")[0]
 
+    @property
+    def aggregate_topic(self) -> str:
+        """The same, as a created event of it is stored with."""
+        return f"{self.cls.__module__}:{self.aggregate_name}"
+
     def _aggregate_topic(self, aggregate_name: str) -> str:
         expected = self.aggregate_name  # Never from the record.
         if aggregate_name != expected:
             raise WireError(f"A {self.name} creates a {expected}, not a {aggregate_name!r}.")
-        return f"{self.cls.__module__}:{expected}"
+        return self.aggregate_topic
 
     def _describe(self, event: Event) -> str:
         return f"{self.name} {event.originator_id} version {event.originator_version}"
@@ -224,3 +250,12 @@ def _attribute_types(cls: type) -> dict[str, Any]:
         else:
             hints[name] = Any if hint is inspect.Parameter.empty else hint
     return hints
+
+
+def _plain(hints: Mapping[str, Any]) -> dict[str, frozenset[type]] | None:
+    """Return the types of each attribute; None if one may be of a type that is not plain."""
+    types = {
+        name: frozenset(get_args(hint) if get_origin(hint) in UNIONS else [hint])
+        for name, hint in hints.items()
+    }
+    return types if all(options <= PLAIN for options in types.values()) else None

@@ -10,6 +10,7 @@ from uuid import UUID
 from eventsourcing.persistence import Mapper, Notification, StoredEvent
 
 from producer.wire.events import Event, EventType, EventTypes, WireError
+from producer.wire.stored import Said, Shortcut
 
 LARGEST_NUMBER = 2**63 - 1
 MAX_DIGITS = len(str(LARGEST_NUMBER))
@@ -62,6 +63,7 @@ class WireFormat:
         self.application_name = application_name
         self.types = types
         self._mapper = mapper
+        self._shortcut = Shortcut.of(mapper) if mapper else None
         self._publish_ciphertext = mapper is not None and mapper.cipher is not None and not decrypt
         self._constant_headers: dict[str, Headers] = {}
 
@@ -84,16 +86,20 @@ class WireFormat:
         ]
         if self._publish_ciphertext:
             return Record(key, notification.state, headers, None)
-        assert self._mapper is not None  # noqa: S101 - a writer has one
-        event = self._mapper.to_domain_event(notification)
-        value = event_type.to_json(event)
-        timestamp = getattr(event, "timestamp", None)
+        value, timestamp = self._said(notification, event_type)
         if not isinstance(timestamp, datetime):
             return Record(key, value, headers, None)
         if timestamp.utcoffset() is None:  # Then it is a local time, and the headers say which.
             timestamp = timestamp.astimezone()
         headers.append(("ce_time", timestamp.isoformat().encode()))
         return Record(key, value, headers, int(timestamp.timestamp() * 1000))
+
+    def _said(self, notification: Notification, event_type: EventType) -> Said:
+        if self._shortcut and (said := self._shortcut.said(notification, event_type)):
+            return said
+        assert self._mapper is not None  # noqa: S101 - a writer has one
+        event = self._mapper.to_domain_event(notification)
+        return Said(event_type.to_json(event), getattr(event, "timestamp", None))
 
     def _headers_of_type(self, event_type: EventType) -> Headers:
         headers = self._constant_headers.get(event_type.name)
