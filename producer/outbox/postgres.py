@@ -20,6 +20,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from itertools import starmap
 from typing import Any, LiteralString, Self
 
 import anyio
@@ -39,8 +40,9 @@ POLL_SECONDS = 1.0
 WRITER_POLL_SECONDS = 0.01
 """How often to look whether the writers that can still fill a hole have ended."""
 
+# In the order of the fields of `Notification`.
 SELECT_NOTIFICATIONS: LiteralString = """
-    SELECT notification_id, originator_id, originator_version, topic, state
+    SELECT originator_id, originator_version, topic, state, notification_id
       FROM {table}
      WHERE notification_id > %(after)s
      ORDER BY notification_id
@@ -144,7 +146,9 @@ class PostgresOutbox:
                 elif rows:
                     await self._writers_of_now_have_ended(connection)
                     proven = rows[-1].id
-                else:
+                if len(whole) == len(rows) < self._limit:
+                    # There was no more. What is committed since then sends a NOTIFY, and has not
+                    # sent it to us before: selecting at once would only take Postgres' time.
                     await _notified(connection)
 
     @asynccontextmanager
@@ -194,16 +198,7 @@ class PostgresOutbox:
         await cursor.execute(
             self._sql(SELECT_NOTIFICATIONS), {"after": after, "limit": self._limit}, prepare=True
         )
-        return [
-            Notification(
-                id=position,
-                originator_id=originator_id,
-                originator_version=version,
-                topic=topic,
-                state=state,
-            )
-            async for position, originator_id, version, topic, state in cursor
-        ]
+        return list(starmap(Notification, await cursor.fetchall()))
 
     async def _writers_of_now_have_ended(self, connection: psycopg.AsyncConnection[Any]) -> None:
         writers = await self._writers(connection)

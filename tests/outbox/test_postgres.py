@@ -6,7 +6,7 @@ import pytest
 from eventsourcing.postgres import PostgresApplicationRecorder
 
 from producer.outbox import PostgresOutbox
-from producer.outbox.postgres import UnfitOutboxError
+from producer.outbox.postgres import UnfitOutboxError, _notified
 
 from .readers import WatchedOutbox, next_positions, read, reading
 from .writers import Table, write
@@ -34,6 +34,16 @@ async def test_a_writer_that_notifies_nobody_is_found_by_looking(
         group.start_soon(table.insert_and_commit)
 
         assert await next_positions(batches) == [2]
+
+
+async def test_what_is_committed_while_a_batch_is_worked_on_is_heard_of(
+    recorder: PostgresApplicationRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_notified, "__defaults__", (60.0,))
+    async with reading(PostgresOutbox.of(recorder, limit=2)) as batches:
+        for batch in ([1], [2, 3], [4]):
+            write(recorder, len(batch))
+            assert await next_positions(batches, len(batch)) == batch
 
 
 async def test_a_lost_connection_is_an_error_and_reading_goes_on_after_the_last_position(
