@@ -28,13 +28,20 @@ from compose.errors import StackError
 from compose.grants import acls, as_commands, as_script, grants
 from compose.jars import classpath
 from compose.kafka import tool_command, tools
-from compose.stack import RunningStack, Stack, checked_parts, parts, running_stack
+from compose.stack import SERVICES, RunningStack, Stack, checked_parts, parts, running_stack
 from consumer.commands.stores import SystemTopic
 from consumer.hosting.systems import system_named
 from consumer.runner import KafkaRunner
 from consumer.views import views
 from producer.contentmanagement.application import ContentManagement
 from producer.wire import KafkaSettings
+from producer.wire.answering import (
+    EVERYWHERE,
+    PORT,
+    MetricsHost,
+    MetricsPort,
+    metrics_environment,
+)
 from producer.wire.endurance import run as run_async
 from producer.wire.logs import LogFormat, LogFormatOption, complain, said, start_logs
 from producer.wire.terminal import OperatorError
@@ -84,6 +91,16 @@ def up(
     ] = None,
     kafka_port: Annotated[int | None, typer.Option(help="Default: a free port.")] = None,
     postgres_port: Annotated[int | None, typer.Option(help="Default: a free port.")] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65_535 - len(SERVICES),
+            envvar=PORT,
+            help="Have the relay answer /metrics, /healthz and /readyz on this port, and the"
+            " consumers on those after it. On this machine only.",
+        ),
+    ] = None,
     log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Start the stack and show its state until Ctrl-C.
@@ -99,7 +116,13 @@ def up(
     with _plain_errors():
         if "kafka" in chosen:
             classpath()  # has a progress display of its own
-        stack = Stack(data, only=chosen, kafka_port=kafka_port, postgres_port=postgres_port)
+        stack = Stack(
+            data,
+            only=chosen,
+            kafka_port=kafka_port,
+            postgres_port=postgres_port,
+            metrics_port=metrics_port,
+        )
         raise typer.Exit(anyio.run(_run, stack))
 
 
@@ -148,6 +171,8 @@ def run_system(
         list[str] | None,
         typer.Option(help="Run only this application of it; may be given several times."),
     ] = None,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = EVERYWHERE,
     log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Run any `eventsourcing` System over Kafka, or a part of it, until Ctrl-C.
@@ -157,7 +182,8 @@ def run_system(
     Each application on its own machine: `--only DogSchool` here, `--only Counters` there.
     """
     start_logs(log_format)
-    with _plain_errors(), KafkaRunner(system_named(topic), os.environ, only=only) as runner:
+    environment = {**os.environ, **metrics_environment(metrics_port, metrics_host)}
+    with _plain_errors(), KafkaRunner(system_named(topic), environment, only=only) as runner:
         run_async(partial(to_thread.run_sync, runner.run_forever, abandon_on_cancel=True))
 
 

@@ -22,6 +22,7 @@ from compose.postgres import Postgres
 from compose.processes import HOST, claimed, family, kill, note, noted
 from compose.server import Server
 from compose.service import Service
+from producer.wire.answering import metrics_environment
 
 SERVERS = ("kafka", "postgres")
 
@@ -53,8 +54,9 @@ class Stack(anyio.AsyncContextManagerMixin):
 
     `data` is kept between runs; without it the data is in a temporary folder, removed at
     the end. `only` names the parts to run, of `parts()`. A part that ends by itself is
-    started again. On exit first the services, then Kafka, then Postgres are stopped, each
-    killed after ten seconds.
+    started again. The services answer those who watch them on `metrics_port` and the ports
+    after it, one for each of `SERVICES`. On exit first the services, then Kafka, then Postgres
+    are stopped, each killed after ten seconds.
 
     Raises StackError on entry when a part can't be started, saying why and what to do.
     """
@@ -68,6 +70,7 @@ class Stack(anyio.AsyncContextManagerMixin):
         postgres_port: int | None = None,
         kafka_properties: Mapping[str, str] | None = None,
         postgres_settings: Mapping[str, str] | None = None,
+        metrics_port: int | None = None,
     ) -> None:
         chosen = checked_parts(parts() if only is None else only)
         self.temporary = data is None
@@ -81,6 +84,7 @@ class Stack(anyio.AsyncContextManagerMixin):
         self._states: dict[str, str] = {}
         self._chosen_services = [name for name in SERVICES if name in chosen]
         self._services: list[Service] = []
+        self._metrics_port = metrics_port
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
@@ -150,7 +154,14 @@ class Stack(anyio.AsyncContextManagerMixin):
 
     def _service(self, name: str) -> Service:
         log = self.data / f"{name.replace(' ', '-')}.log"
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self.environment()}
+        number = list(SERVICES).index(name)
+        port = None if self._metrics_port is None else self._metrics_port + number
+        environment = {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            **self.environment(),
+            **metrics_environment(port, HOST),
+        }
         return Service(name, SERVICES[name], log, environment)
 
     @contextmanager

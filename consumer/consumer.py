@@ -11,11 +11,12 @@ import anyio
 from psycopg import AsyncConnection
 
 from consumer.applying import Applied, Applying, Moved, OnError
-from consumer.store import NotReplayableError, ViewStore
+from consumer.metrics import ViewMetrics
+from consumer.store import NotReplayableError, ViewStore, group_of
 from consumer.subscription import Span, Subscription, Wanted, Wish
 from consumer.tracking import Tracking
 from producer.wire import KafkaSettings, Topics, WireFormat
-from producer.wire.endurance import ahead, enduring, finishing
+from producer.wire.endurance import Vitals, ahead, enduring, finishing
 from producer.wire.kafka import partitions_of
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,9 @@ class Consumer:
     ) -> None:
         self.stopped: dict[int, str] = {}
         self.seen: Mapping[int, Tracking] = {}
+        self.vitals = Vitals()
         self.store = store
+        self._metrics = ViewMetrics(store.view.name)
         self._applying = applying or Applying(store, on_error)
         self._settings = settings
         self._limit = limit
@@ -56,7 +59,7 @@ class Consumer:
         self._stuck = stuck
         self._instance = instance
         self._indexed = indexed
-        self._group = f"{settings.group_prefix}{store.schema}"
+        self._group = group_of(store, settings)
         self._session = (
             {}
             if store.view.hosted
@@ -74,7 +77,7 @@ class Consumer:
 
         Raises `RecordsDeletedError` or `ShapeChangedError`: what only a person can settle.
         """
-        await enduring(f"view {self.store.view.name}", self._apply_what_comes)
+        await enduring(f"view {self.store.view.name}", self._apply_what_comes, self.vitals)
 
     async def _apply_what_comes(self, alive: Callable[[], None]) -> None:
         partitions = await self._partitions()
@@ -95,6 +98,7 @@ class Consumer:
                             self._note(subscription, applied)
                         case Moved(trackings):
                             logger.info("the tracking was moved: going on from there")
+                            self._metrics.moved(seen, trackings)
                             await self.store.prepare(connection, partitions, indexed=self._indexed)
                             subscription.seek(trackings)
                     idle = 0 if current else idle + 1
@@ -113,7 +117,7 @@ class Consumer:
             moved = [tracking for number, tracking in found.items() if seen[number] != tracking]
             return Moved(moved) if moved else Applied([])
         async with finishing(self._grace):
-            with anyio.fail_after(self._stuck):
+            with anyio.fail_after(self._stuck), self._metrics.batch():
                 outcome = await self._applying.apply(connection, batch, seen)
         return outcome
 
@@ -128,6 +132,7 @@ class Consumer:
             )
             subscription.stop(partition)
         self.stopped |= applied.stopped
+        self._metrics.applied(applied)
         if applied.parked:
             logger.warning("%d events parked: python -m consumer parked list", applied.parked)
 
@@ -154,7 +159,7 @@ class Consumer:
                 self._group,
                 WireFormat(view.application_name, view.types, view.mapper),
                 view.wanted,
-                _Places(self.store, placing),
+                _Places(self.store, placing, self._metrics),
                 self._settings,
                 limit=self._limit,
                 instance=self._instance,
@@ -166,9 +171,12 @@ class Consumer:
 class _Places:
     """Where a view is in the partitions of its topic."""
 
-    def __init__(self, store: ViewStore, connection: AsyncConnection[Any]) -> None:
+    def __init__(
+        self, store: ViewStore, connection: AsyncConnection[Any], metrics: ViewMetrics
+    ) -> None:
         self._store = store
         self._connection = connection
+        self._metrics = metrics
 
     async def read(self, partitions: Collection[int]) -> Mapping[int, Tracking]:
         return await self._store.tracking.read(self._connection, partitions)
@@ -179,6 +187,7 @@ class _Places:
                 logger.warning("partition %d: replayed, as its group was set back", wish.partition)
                 try:
                     await self._store.replay(self._connection, [wish.partition])
+                    self._metrics.replayed(1)
                 except NotReplayableError as error:
                     logger.error("%s", error)  # noqa: TRY400 - the text says it all
             case Wanted.SKIP:

@@ -76,7 +76,7 @@ class Rebuild:
     def __init__(self, store: ViewStore, settings: KafkaSettings) -> None:
         check_replayable(store.view)
         self._active = store
-        self._next = store.generation(f"{store.schema}_next")
+        self._next = store.next_generation()
         self._kept = store.generation(f"{store.schema}_kept")
         self._aside = store.generation(f"{store.schema}_aside")
         self._settings = settings

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocol
+from aiokafka.errors import for_code
 
-from consumer.store import NOT_THERE, ViewStore
+from consumer.store import NOT_THERE, ViewStore, group_of
 from consumer.tracking import Progress, Tracking
 from producer.wire import KafkaSettings, Topics
 from producer.wire.kafka import partitions_of, started
@@ -26,8 +29,10 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """The highest position applied."""
     offset: int
     """The Kafka offset to go on from."""
+    head: int
+    """The last stable offset: what lies before it is committed in Kafka."""
     gap: int
-    """Offsets between that one and the last stable one: records, and transaction markers."""
+    """Offsets between the two: records, and transaction markers."""
     lag_seconds: float
     """The age of the oldest record not applied; 0 when there is none."""
     records: int
@@ -38,13 +43,23 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """Offsets given up for ever: dropped events, and what an operator had the view skip."""
     stopped: str | None
     """Why the partition stopped, if it did."""
+    owner: str | None
+    """The member of the group that has the partition, and its host; None if nobody has it."""
+    rebuild_offset: int | None
+    """The offset that a generation being rebuilt has come to; None without one."""
+
+    @property
+    def rebuild_gap(self) -> int | None:
+        """Offsets that a generation being rebuilt is behind; None without one."""
+        return None if self.rebuild_offset is None else max(0, self.head - self.rebuild_offset)
 
 
 async def read_status(store: ViewStore, settings: KafkaSettings) -> list[PartitionStatus]:
     """Compare the tracking of a view with the topic; nothing if there is no topic yet."""
     async with _reader(settings) as kafka:
         ends = await _ends(kafka, store, settings)
-        progress = await _progress(store, [partition.partition for partition in ends])
+        progress, rebuilt = await _progress(store, [partition.partition for partition in ends])
+        owners = await _owners(store, settings)
         kafka.assign(list(ends))
         return [
             PartitionStatus(
@@ -52,12 +67,15 @@ async def read_status(store: ViewStore, settings: KafkaSettings) -> list[Partiti
                 partition.partition,
                 row.tracking.position,
                 row.tracking.offset,
+                end,
                 gap := max(0, end - row.tracking.offset),
                 await _lag(kafka, partition, row.tracking, end) if gap else 0.0,
                 row.records,
                 row.parked,
                 row.dropped,
                 row.stopped,
+                owners.get(partition),
+                rebuilt.get(partition.partition),
             )
             for partition, end in sorted(ends.items())
             for row in [progress[partition.partition]]
@@ -89,14 +107,36 @@ async def _ends(
     return ends
 
 
-async def _progress(store: ViewStore, partitions: list[int]) -> dict[int, Progress]:
-    nowhere = {number: Progress(Tracking(number, 0, 0), 0) for number in partitions}
+async def _progress(
+    store: ViewStore, partitions: list[int]
+) -> tuple[dict[int, Progress], dict[int, int]]:
+    """Return how far a view is, and the offsets that a generation being rebuilt has come to."""
+    progress = {number: Progress(Tracking(number, 0, 0), 0) for number in partitions}
+    rebuilt = {}
     async with store.connected() as connection:
-        try:
+        with suppress(*NOT_THERE):  # No consumer has been here yet.
             rows = await store.tracking.progress(connection)
-        except NOT_THERE:
-            return nowhere  # No consumer has been here yet.
-    return nowhere | {row.tracking.partition: row for row in rows}
+            progress |= {row.tracking.partition: row for row in rows}
+        if not store.view.hosted:
+            with suppress(*NOT_THERE):
+                found = await store.next_generation().tracking.read(connection, partitions)
+                rebuilt = {number: tracking.offset for number, tracking in found.items()}
+    return progress, rebuilt
+
+
+async def _owners(store: ViewStore, settings: KafkaSettings) -> dict[TopicPartition, str]:
+    """Return who has which partition, as the group's coordinator has it."""
+    async with started(AIOKafkaAdminClient(**settings.client())) as admin:
+        (response,) = await admin.describe_consumer_groups([group_of(store, settings)])
+    ((error, _, _, _, _, members, *_),) = response.groups
+    if error:
+        raise for_code(error)
+    return {
+        partition: f"{client} {host.strip('/')}"
+        for _, client, host, _, assignment in members
+        if assignment  # It is being negotiated otherwise.
+        for partition in ConsumerProtocol.ASSIGNMENT.decode(assignment).partitions()
+    }
 
 
 async def _lag(

@@ -20,7 +20,7 @@ from consumer.parking import Parking
 from consumer.subscription import Wish
 from consumer.tracking import Move, Tracking, TrackingTable
 from consumer.view import View
-from producer.wire import partition_of
+from producer.wire import KafkaSettings, partition_of
 from producer.wire.endurance import connect_arguments, connected
 from producer.wire.secrets import with_password_files
 from producer.wire.terminal import OperatorError
@@ -108,6 +108,10 @@ class ViewStore:
     def generation(self, schema: str) -> Self:
         """Return the same view in another schema."""
         return type(self)(self.view, self._connect, schema, self._settings)
+
+    def next_generation(self) -> Self:
+        """Return the one that a rebuild fills, whether there is one or not."""
+        return self.generation(f"{self.schema}_next")
 
     def working(
         self, settings: Mapping[str, str]
@@ -283,6 +287,11 @@ class ViewStore:
     def _channel(self) -> str:
         # Postgres refuses a longer name here, where it cuts that of a schema.
         return f"{self.schema}_tracking".encode()[:LONGEST_NAME].decode(errors="ignore")
+
+
+def group_of(store: ViewStore, settings: KafkaSettings) -> str:
+    """Return the name of the Kafka group of those who keep a view up to date."""
+    return f"{settings.group_prefix}{store.schema}"
 
 
 def check_replayable(view: View) -> None:

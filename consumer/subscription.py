@@ -7,6 +7,8 @@ consumer seeks to it. Kafka's committed offsets are a mirror, for Kafka's own to
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -244,6 +246,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         """
         consumer = AIOKafkaConsumer(
             **settings.client(),
+            client_id=f"{socket.gethostname()}-{os.getpid()}",  # Tells people whose it is.
             group_id=group,
             group_instance_id=instance,
             session_timeout_ms=settings.session_timeout_ms,

@@ -15,9 +15,10 @@ from rich.table import Table
 from producer.applications import CONTENT_MANAGEMENT, ApplicationTopic, open_application
 from producer.importer.command import import_git
 from producer.outbox import outbox_of
-from producer.relay import Relay, read_status
+from producer.relay import Relay, WatchedRelay, read_status
 from producer.schema.command import publish_schema
 from producer.wire import EventTypes, KafkaSettings, WireFormat
+from producer.wire.answering import EVERYWHERE, MetricsHost, MetricsPort, answering, listen
 from producer.wire.endurance import run
 from producer.wire.logs import LogFormat, LogFormatOption, start_logs
 from producer.wire.terminal import run_commands
@@ -50,6 +51,8 @@ def relay(
         float, typer.Option(min=0, help="Seconds that a batch in hand has when told to stop.")
     ] = 10.0,
     decrypt: Decrypt = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = EVERYWHERE,
     log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Publish the events of an application to Kafka, each once, until it is stopped.
@@ -58,12 +61,22 @@ def relay(
     one application one publishes; the others wait, and one takes over when it ends.
 
     Example: python -m producer relay
+
+    Example: python -m producer relay --metrics-port 9100
     """
     start_logs(log_format)
+    listener = listen(metrics_port, metrics_host)
     with _opened(application) as source:
         outbox = outbox_of(source, limit=batch_size)
         settings = KafkaSettings.from_env(os.environ)
-        run(Relay(outbox, _wire(source, decrypt), settings, grace=grace).run)
+        wire = _wire(source, decrypt)
+        publishing = Relay(outbox, wire, settings, grace=grace)
+
+        async def main() -> None:
+            async with answering([WatchedRelay(publishing, outbox, wire, settings)], listener):
+                await publishing.run()
+
+        run(main)
 
 
 @app.command()

@@ -29,7 +29,9 @@ from consumer.replay import applied_records, replay_view
 from consumer.status import PartitionStatus, read_status
 from consumer.store import ViewStore
 from consumer.views import view_named, views
+from consumer.watching import WatchedView
 from producer.wire import KafkaSettings
+from producer.wire.answering import EVERYWHERE, MetricsHost, MetricsPort, answering, listen
 from producer.wire.endurance import first_error
 from producer.wire.endurance import run as run_async
 from producer.wire.logs import LogFormat, LogFormatOption, complain, said, start_logs
@@ -71,6 +73,8 @@ def run(
             "its partitions then wait for it (Kafka's static membership)."
         ),
     ] = None,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = EVERYWHERE,
     log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Keep views up to date until it is stopped.
@@ -79,8 +83,11 @@ def run(
     Views in one process have each their own group, transactions and failures.
 
     Example: python -m consumer run fts activity
+
+    Example: python -m consumer run fts --metrics-port 9101
     """
     start_logs(log_format)
+    listener = listen(metrics_port, metrics_host)
     settings = KafkaSettings.from_env(os.environ)
     consumers = {
         name: Consumer(
@@ -103,7 +110,8 @@ def run(
             complain(f"view {name} has ended: {said(first_error(error))}")
 
     async def main() -> None:
-        async with anyio.create_task_group() as running:
+        parts = [WatchedView(consumer, settings) for consumer in consumers.values()]
+        async with answering(parts, listener), anyio.create_task_group() as running:
             for name in consumers:
                 running.start_soon(keep, name, name=name)
 

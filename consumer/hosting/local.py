@@ -181,7 +181,6 @@ class LocalStore:
 
     async def progress(self, _connection: None) -> Sequence[Progress]:
         """Return how far each partition is, as whoever follows has noted."""
-        assert isinstance(self.parking, SQLiteParking)  # noqa: S101 - others ask in vain
         return await to_thread.run_sync(self.parking.progress)
 
     def at(self, partition: int) -> Tracking:

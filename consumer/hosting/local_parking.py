@@ -7,6 +7,7 @@ partition is in the topic: the library's own tracking knows positions, and no of
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -169,6 +170,10 @@ class LocalParking(ABC):
     def note(self, tracking: Tracking, records: int, stopped: str | None) -> None:
         """Take note of how far a partition is, for those who ask for the status."""
 
+    @abstractmethod
+    def progress(self) -> Sequence[Progress]:
+        """Return how far each partition is."""
+
 
 class MemoryParking(LocalParking):
     """Beside a POPO recorder: in memory, as everything there."""
@@ -177,6 +182,7 @@ class MemoryParking(LocalParking):
         self._recorder = recorder
         self._leader = leader
         self._parked: list[Parked] = []
+        self._noted: dict[int, Progress] = {}
 
     def known(self, located: Located) -> SetAside:
         """Return what is set aside of a record's aggregate; nothing is dropped here."""
@@ -199,7 +205,15 @@ class MemoryParking(LocalParking):
         return list(self._parked)
 
     def note(self, tracking: Tracking, records: int, stopped: str | None) -> None:
-        """Note nothing: nobody else can ask."""
+        """Take note of how far a partition is: only those in this process can ask."""
+        self._noted[tracking.partition] = Progress(tracking, records, stopped=stopped)
+
+    def progress(self) -> Sequence[Progress]:
+        """Return how far each partition is."""
+        parked = Counter(event.partition for event in self._parked)
+        return [
+            noted._replace(parked=parked[number]) for number, noted in sorted(self._noted.items())
+        ]
 
 
 class SQLiteParking(LocalParking):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
@@ -20,12 +21,15 @@ from consumer.consumer import Consumer
 from consumer.hosting.local import LocalStore
 from consumer.store import NOT_THERE
 from consumer.tracking import Tracking
+from consumer.watching import WatchedView
 from producer.outbox import outbox_of
-from producer.relay import Relay
+from producer.relay import Relay, WatchedRelay
 from producer.relay.publisher import read_published
 from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
+from producer.wire.answering import answering, listen_as_set
 from producer.wire.endurance import first_error
 from producer.wire.kafka import partitions_of, started
+from producer.wire.watching import Watched
 
 POLL_SECONDS = 0.02
 
@@ -51,7 +55,7 @@ class Following(msgspec.Struct, frozen=True):
 class Parts:
     """Relays and consumers, started and stopped together."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, env: Mapping[str, str]) -> None:
         self._settings = settings
         self._leadings: list[Leading] = []
         self._followings: list[Following] = []
@@ -60,21 +64,27 @@ class Parts:
         self._exit = ExitStack()
         self._portal: BlockingPortal
         self._scope: anyio.CancelScope
+        self._watched: list[Watched[Any]] = []
+        self._env = env
 
     def add_relay(self, leader: Application[Any], settings: KafkaSettings) -> None:
         """Have the events of an application published."""
         wire = WireFormat(leader.name, EventTypes(), leader.mapper)
-        relay = Relay(outbox_of(leader), wire, settings)
+        outbox = outbox_of(leader)
+        relay = Relay(outbox, wire, settings)
+        self._watched.append(WatchedRelay(relay, outbox, wire, settings))
         self._leadings.append(Leading(leader, relay, Topics.of(leader.name, settings)))
 
     def add_consumer(self, consumer: Consumer, leader: str, settings: KafkaSettings) -> None:
         """Have the events of an application applied."""
+        self._watched.append(WatchedView(consumer, settings))
         self._followings.append(Following(consumer, Topics.of(leader, settings).events))
 
     def start(self) -> None:
-        """Start all."""
+        """Start all, and answer those who watch where `METRICS_PORT` says."""
+        listener = listen_as_set(self._env)
         self._portal = self._exit.enter_context(start_blocking_portal())
-        running, self._scope = self._portal.start_task(self._run)
+        running, self._scope = self._portal.start_task(self._run, listener)
         self._exit.callback(running.result)
         self._exit.callback(self._portal.call, self._cancel)
 
@@ -105,8 +115,13 @@ class Parts:
         if error:
             raise error
 
-    async def _run(self, *, task_status: anyio.abc.TaskStatus[anyio.CancelScope]) -> None:
-        async with anyio.create_task_group() as parts:
+    async def _run(
+        self,
+        listener: socket.socket | None,
+        *,
+        task_status: anyio.abc.TaskStatus[anyio.CancelScope],
+    ) -> None:
+        async with answering(self._watched, listener), anyio.create_task_group() as parts:
             for leading in self._leadings:
                 parts.start_soon(self._keep, leading.relay.run)
             for following in self._followings:

@@ -37,15 +37,16 @@ class _KafkaProjectionRunner(Generic[TApplication]):
     def __init__(
         self, application_class: type[TApplication], env: EnvType | None, hosted: Hosted
     ) -> None:
-        self.app = application_class(_whole(env))
-        settings = KafkaSettings.from_env(_whole(env))
+        environment = _whole(env)
+        self.app = application_class(environment)
+        settings = KafkaSettings.from_env(environment)
         name, follower, recorder = hosted
         mapper: Mapper[Any] = self.app.mapper
         topics = TopicsOfApplications(settings).settings_of(self.app)
         consumer = follow(
             name, follower, recorder, application_class, mapper, topics, OnError.RAISE
         )
-        self._parts = Parts(settings)
+        self._parts = Parts(settings, environment)
         self._parts.add_relay(self.app, topics)
         self._parts.add_consumer(consumer, self.app.name, topics)
         self._parts.start()

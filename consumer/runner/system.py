@@ -39,7 +39,7 @@ class KafkaRunner(Runner[Any]):
         self._names = _chosen(system, only)
         self._settings = KafkaSettings.from_env(settings)
         self._topics = TopicsOfApplications(self._settings)
-        self._parts = Parts(self._settings)
+        self._parts = Parts(self._settings, settings)
         self._apps: dict[str, Application[Any]] = {}
         self._hosted: list[Application[Any]] = []
 
@@ -51,10 +51,10 @@ class KafkaRunner(Runner[Any]):
         super().start()
         try:
             self._construct()
+            self._parts.start()
         except BaseException:
             self._close()
             raise
-        self._parts.start()
 
     def _construct(self) -> None:
         for name in self._names:

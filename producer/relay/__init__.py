@@ -1,14 +1,16 @@
 """The way into Kafka: outbox -> wire -> topic, with the position in the same Kafka transaction.
 
 `relay` is the loop, `publisher` the Kafka transactions and the position in them, `topics` makes
-and checks the topics, `status` says how far it is. Whatever goes wrong, the relay's next life
-asks Kafka up to where its last one came, and goes on from there: nothing is lost or doubled.
+and checks the topics, `status` says how far it is, `watching` whether it is well. Whatever goes
+wrong, the relay's next life asks Kafka up to where its last one came, and goes on from there:
+nothing is lost or doubled.
 """
 
 from producer.relay.publisher import Publisher
 from producer.relay.relay import PositionAheadError, Relay
 from producer.relay.status import RelayStatus, read_status
 from producer.relay.topics import TopicUnfitError, prepare_topics
+from producer.relay.watching import WatchedRelay
 
 __all__ = [
     "PositionAheadError",
@@ -16,6 +18,7 @@ __all__ = [
     "Relay",
     "RelayStatus",
     "TopicUnfitError",
+    "WatchedRelay",
     "prepare_topics",
     "read_status",
 ]

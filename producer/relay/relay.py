@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 
 import anyio
 
 from producer.outbox import Outbox
+from producer.relay.metrics import RelayMetrics
 from producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Publisher
 from producer.wire import KafkaSettings, Record, Topics, WireFormat
-from producer.wire.endurance import ahead, enduring, finishing
+from producer.wire.endurance import Vitals, ahead, enduring, finishing
 from producer.wire.terminal import OperatorError
 from producer.wire.tracing import carry, sending
 
@@ -42,11 +43,15 @@ class Relay:
     ) -> None:
         self.position = 0
         """Up to where this relay has published, or found published."""
+        self.publishing = False
+        """Whether it has its turn; until then another relay publishes."""
+        self.vitals = Vitals()
         self._outbox = outbox
         self._wire = wire
         self._settings = settings
         self._grace = grace
         self._stuck = stuck
+        self._metrics = RelayMetrics(wire.application_name)
 
     async def run(self) -> None:
         """Publish for ever; lost servers are waited out.
@@ -54,22 +59,36 @@ class Relay:
         Raises `PositionAheadError`, `TopicUnfitError`, `UnfitOutboxError`, `WireError` or
         aiokafka's `ProducerFenced`, in an exception group: what only a person can settle.
         """
-        await enduring(f"relay of {self._wire.application_name}", self._publish_what_comes)
+        name = f"relay of {self._wire.application_name}"
+        await enduring(name, self._publish_what_comes, self.vitals)
 
     async def _publish_what_comes(self, alive: Callable[[], None]) -> None:
         name = self._wire.application_name
         topic = Topics.of(name, self._settings).events
-        async with self._outbox.turn(), Publisher.connected(name, self._settings) as publisher:
+        async with self._turn(), Publisher.connected(name, self._settings) as publisher:
             position = self.position = await self._position(publisher)
             logger.info("publishing after position %d", position)
             alive()
             async with ahead(self._records(position)) as batches:
                 async for records, reached in batches:
                     async with finishing(self._grace):
-                        with anyio.fail_after(self._stuck), sending(topic, records):
+                        with (
+                            anyio.fail_after(self._stuck),
+                            sending(topic, records),
+                            self._metrics.batch(len(records)),
+                        ):
                             await publisher.publish(records, reached)
                     self.position = reached
                     alive()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        async with self._outbox.turn():
+            self.publishing = True
+            try:
+                yield
+            finally:
+                self.publishing = False
 
     async def _position(self, publisher: Publisher) -> int:
         position, head = await publisher.position(), await self._outbox.head()

@@ -11,6 +11,7 @@ import signal
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -29,6 +30,18 @@ T = TypeVar("T")
 FIRST_PAUSE = 0.1
 """Seconds; the upper bound of the first pause, doubled with each further one."""
 LONGEST_PAUSE = 10.0
+
+
+@dataclass
+class Vitals:
+    """How a loop is doing, for those who watch it."""
+
+    lost: str | None = None
+    """What it waits for, since its server is lost; None when it has got through again."""
+    ended: str | None = None
+    """The error that has ended it."""
+    restarts: int = 0
+    """How often its clients were started again."""
 
 
 class Life(Protocol):
@@ -71,43 +84,47 @@ def is_transient(error: BaseException) -> bool:
             return isinstance(error, LOST)
 
 
-async def enduring(name: str, life: Life) -> None:
+async def enduring(name: str, life: Life, vitals: Vitals | None = None) -> None:
     """Live one life after the other until one ends of itself, or with an error that is our own.
 
     After a transient error comes a pause, longer each time and with jitter, until a life gets
-    through. What was lost is said once, and once more when it is back.
+    through. What was lost is said once, and once more when it is back; `vitals` tell it meanwhile.
     """
-    lost: str | None = None
+    vitals = vitals or Vitals()
     state: RetryCallState | None = None
 
     def alive() -> None:
-        nonlocal lost
-        if lost:
+        if vitals.lost:
             logger.info("%s: back", name)
-        lost = None
+        vitals.lost = None
         if state:
             state.attempt_number = 1
 
     def say_once(state: RetryCallState) -> None:
-        nonlocal lost
-        what = _describe(state.outcome.exception()) if state.outcome else ""
-        if what != lost:
+        what = describe(state.outcome.exception()) if state.outcome else ""
+        if what != vitals.lost:
             logger.warning("%s: waiting for its server: %s", name, what)
-        lost = what
+        vitals.lost = what
+        vitals.restarts += 1
 
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception(is_transient),
-        wait=wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
-        before_sleep=say_once,
-        sleep=anyio.sleep,
-        reraise=True,
-    ):
-        with attempt:
-            state = attempt.retry_state
-            await life(alive)
+    try:
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(is_transient),
+            wait=wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
+            before_sleep=say_once,
+            sleep=anyio.sleep,
+            reraise=True,
+        ):
+            with attempt:
+                state = attempt.retry_state
+                await life(alive)
+    except Exception as error:
+        vitals.ended = describe(error)
+        raise
 
 
-def _describe(error: BaseException | None) -> str:
+def describe(error: BaseException | None) -> str:
+    """Return an error's name, and the first line of what it says."""
     error = first_error(error) if error else None
     first_line = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {first_line}".rstrip(": ")

@@ -330,7 +330,7 @@ def projecting(
     with DogSchool(env) as school, InfrastructureFactory[Any].construct(named) as factory:
         seen, view = (factory.tracking_recorder(view_class) for _ in range(2))
         hosted, name = projection_class(view=view), projection_class.name
-        parts = Parts(settings)
+        parts = Parts(settings, {})
         parts.add_relay(school, settings)
         parts.add_consumer(
             follow(name, hosted, view, DogSchool, school.mapper, settings), school.name, settings
