@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import anyio
+import msgspec
 import psycopg
 import typer
 from aiokafka.errors import KafkaError
@@ -29,7 +30,10 @@ from compose.grants import acls, as_commands, as_script, grants
 from compose.jars import classpath
 from compose.kafka import tool_command, tools
 from compose.stack import SERVICES, RunningStack, Stack, checked_parts, parts, running_stack
+from compose.standing import opened_sources
+from compose.top import Top
 from consumer.commands.stores import SystemTopic
+from consumer.commands.watch import watch
 from consumer.hosting.systems import system_named
 from consumer.runner import KafkaRunner
 from consumer.views import views
@@ -227,8 +231,7 @@ def audit(
     `python -m compose audit --system consumer.counters.system:system`
     """
     with _plain_errors():
-        set_here = not data and "KAFKA_BOOTSTRAP_SERVERS" in os.environ
-        environment = dict(os.environ) if set_here else running_stack(data).environment
+        environment = _settings_of(data)
         report = run_async(
             lambda: audit_and_show(
                 environment,
@@ -242,6 +245,41 @@ def audit(
     if report is None:
         raise typer.Exit(_INTERRUPTED)
     raise typer.Exit(0 if report.clean else 1)
+
+
+@app.command()
+def top(
+    system: SystemTopic = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, once.")] = False,
+    data: WhichData = None,
+) -> None:
+    """Show how far everything is, on one screen, until Ctrl-C.
+
+    Relay, topic, and each view with its partitions: who has them, their gaps, lags and rates, and
+    what is parked. What can't be read is shown as down. Without a terminal it is printed once;
+    then the exit code is 1 if anything is down, or has stopped.
+
+    `python -m compose top`
+    """
+    with _plain_errors(), opened_sources(_settings_of(data), system) as sources:
+        console = Console(highlight=False)
+        if console.is_terminal and not as_json:
+            run_async(partial(watch, sources.read, Top(console).render, console))
+            raise typer.Exit(_INTERRUPTED)
+        standing = run_async(sources.read)
+    if standing is None:
+        raise typer.Exit(_INTERRUPTED)
+    if as_json:
+        typer.echo(msgspec.json.encode(standing))
+    else:
+        console.print(Top(console).render(standing))
+    raise typer.Exit(0 if standing.well else 1)
+
+
+def _settings_of(data: Path | None) -> dict[str, str]:
+    """Return the settings in the environment, or else those of the running stack."""
+    set_here = not data and "KAFKA_BOOTSTRAP_SERVERS" in os.environ
+    return dict(os.environ) if set_here else dict(running_stack(data).environment)
 
 
 @app.command()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import anyio
 import typer
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,8 +21,9 @@ from rich.progress import (
 from rich.text import Text
 
 from consumer.applying import OnError
-from consumer.commands.output import AsJson, Yes, confirm, show
+from consumer.commands.output import AsJson, Yes, confirm, show, table_of
 from consumer.commands.stores import SystemTopic, opened_store, opened_stores
+from consumer.commands.watch import watch
 from consumer.consumer import Consumer
 from consumer.rebuild import Progress as RebuildProgress
 from consumer.rebuild import Rebuild
@@ -35,6 +37,7 @@ from producer.wire.answering import EVERYWHERE, MetricsHost, MetricsPort, answer
 from producer.wire.endurance import first_error
 from producer.wire.endurance import run as run_async
 from producer.wire.logs import LogFormat, LogFormatOption, complain, said, start_logs
+from producer.wire.watching import Down, reading
 
 COMMANDS = typer.Typer()
 
@@ -135,6 +138,9 @@ def status(
         ),
     ] = None,
     system: SystemTopic = None,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="Keep showing it, on a terminal, until Ctrl-C.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show how far views are, partition by partition; exit with 1 if one has stopped.
@@ -142,6 +148,8 @@ def status(
     The gap is in Kafka offsets, the lag in seconds: the age of the oldest event not applied.
 
     Example: python -m consumer status fts
+
+    Example: python -m consumer status --watch
 
     Example: python -m consumer status --system consumer.counters.system:system
     """
@@ -151,10 +159,20 @@ def status(
         return [row for store in stores for row in await read_status(store, settings)]
 
     with opened_stores(names or (), system) as stores:
+        console = Console()
+        if watching and console.is_terminal and not as_json:
+            run_async(lambda: watch(lambda: reading(read), _standing, console))
+            raise typer.Exit(130)
         rows = run_async(read) or []
     show(rows, PartitionStatus, as_json=as_json)
     if any(row.stopped for row in rows):
         raise typer.Exit(1)
+
+
+def _standing(found: Sequence[PartitionStatus] | Down) -> RenderableType:
+    if isinstance(found, Down):
+        return Text(f"down: {found.down}", "bold red")
+    return table_of(found, PartitionStatus)
 
 
 @COMMANDS.command()

@@ -31,10 +31,20 @@ def show(rows: Sequence[msgspec.Struct], kind: type[msgspec.Struct], *, as_json:
     if as_json:
         typer.echo(msgspec.json.encode(rows))
         return
-    table = Table(*kind.__struct_fields__)
+    Console().print(table_of(rows, kind))
+
+
+def table_of(rows: Sequence[msgspec.Struct], kind: type[msgspec.Struct]) -> Table:
+    """Return a table of rows of one kind, without the columns in which there is nothing."""
+    fields = [
+        field
+        for field in kind.__struct_fields__
+        if not rows or any(getattr(row, field) is not None for row in rows)
+    ]
+    table = Table(*fields)
     for row in rows:
-        table.add_row(*(_cell(value) for value in msgspec.structs.astuple(row)))
-    Console().print(table)
+        table.add_row(*(_cell(getattr(row, field)) for field in fields))
+    return table
 
 
 def _cell(value: Any) -> Text:

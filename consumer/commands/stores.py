@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -25,20 +25,22 @@ SystemTopic = Annotated[
 
 
 @contextmanager
-def opened_stores(names: Collection[str], system: str | None) -> Iterator[list[ViewStore]]:
+def opened_stores(
+    names: Collection[str], system: str | None, env: Mapping[str, str] = os.environ
+) -> Iterator[list[ViewStore]]:
     """Find views by their names; all without.
 
     Raises `UnknownViewError` or `UnknownEdgeError` with those there are; and `InMemoryError` for
     what only the process that runs it can see.
     """
     if system:
-        with opened(chosen_edges(system, names), os.environ) as stores:
+        with opened(chosen_edges(system, names), env) as stores:
             for store in stores:
                 if isinstance(store, LocalStore):
                     store.check_lasting()
             yield stores
     else:
-        yield [ViewStore.of(view_named(name), os.environ) for name in names or sorted(views())]
+        yield [ViewStore.of(view_named(name), env) for name in names or sorted(views())]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ nothing is lost or doubled.
 
 from producer.relay.publisher import Publisher
 from producer.relay.relay import PositionAheadError, Relay
-from producer.relay.status import RelayStatus, read_status
+from producer.relay.status import RelayStatus, TopicStatus, read_status, read_topic
 from producer.relay.topics import TopicUnfitError, prepare_topics
 from producer.relay.watching import WatchedRelay
 
@@ -17,8 +17,10 @@ __all__ = [
     "Publisher",
     "Relay",
     "RelayStatus",
+    "TopicStatus",
     "TopicUnfitError",
     "WatchedRelay",
     "prepare_topics",
     "read_status",
+    "read_topic",
 ]

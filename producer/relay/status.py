@@ -6,10 +6,13 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from producer.outbox import Outbox
 from producer.relay.publisher import read_published
 from producer.wire import KafkaSettings, Topics, WireFormat
+from producer.wire.kafka import started
 
 
 class RelayStatus(msgspec.Struct, frozen=True):
@@ -27,6 +30,18 @@ class RelayStatus(msgspec.Struct, frozen=True):
     """The age of the oldest notification that is not published; 0 when there is none."""
 
 
+class TopicStatus(msgspec.Struct, frozen=True):
+    """What there is of an application in Kafka."""
+
+    topic: str
+    partitions: int
+    """0 before the relay has made it."""
+    offsets: int
+    """Before the last stable ones, over all partitions: records, and transaction markers."""
+    under_replicated: int
+    """Partitions that have fewer replicas in sync than they are to have."""
+
+
 async def read_status(outbox: Outbox, wire: WireFormat, settings: KafkaSettings) -> RelayStatus:
     """Compare the position topic with the outbox."""
     topics = Topics.of(wire.application_name, settings)
@@ -42,3 +57,21 @@ async def _age_of_next(outbox: Outbox, wire: WireFormat, position: int) -> float
     async with aclosing(outbox.batches(position)) as batches:
         timestamp = wire.to_record((await anext(batches))[0]).timestamp_ms
     return max(0.0, datetime.now(UTC).timestamp() - timestamp / 1000) if timestamp else 0.0
+
+
+async def read_topic(application_name: str, settings: KafkaSettings) -> TopicStatus:
+    """Read what there is of an application in Kafka, for readers of what is committed."""
+    topic = Topics.of(application_name, settings).events
+    async with started(AIOKafkaAdminClient(**settings.client())) as admin:
+        if topic not in await admin.list_topics():
+            return TopicStatus(topic, 0, 0, 0)
+        (partitions,) = [found["partitions"] for found in await admin.describe_topics([topic])]
+    consumer = AIOKafkaConsumer(
+        **settings.client(), isolation_level="read_committed", enable_auto_commit=False
+    )
+    async with started(consumer):
+        ends = await consumer.end_offsets(
+            [TopicPartition(topic, described["partition"]) for described in partitions]
+        )
+    lacking = [each for each in partitions if len(each["isr"]) < len(each["replicas"])]
+    return TopicStatus(topic, len(partitions), sum(ends.values()), len(lacking))

@@ -7,7 +7,7 @@ within a bound of time; when it can't be read that is the answer, and no figure 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import anyio
@@ -30,6 +30,25 @@ READY_LAG_SECONDS = 30.0
 """Who is further behind than that is not ready."""
 
 R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Down(msgspec.Struct, frozen=True):
+    """What stands in the place of a standing that can't be read."""
+
+    down: str
+    """Why it can't."""
+
+
+async def reading(read: Callable[[], Awaitable[T]]) -> T | Down:
+    """Read a standing, within a bound of time."""
+    try:
+        with anyio.fail_after(READ_SECONDS):
+            return await read()
+    except TimeoutError:
+        return Down(f"no answer within {READ_SECONDS:.0f} s")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is not known how far it is
+        return Down(describe(error))
 
 
 class Line(NamedTuple):
@@ -105,13 +124,11 @@ class Watched(ABC, Generic[R]):
         if self.vitals.lost:
             faults.append(f"waits for its server: {self.vitals.lost}")
         standing: Sequence[R] = ()
-        try:
-            with anyio.fail_after(READ_SECONDS):
-                standing = await self.read()
-        except TimeoutError:
-            faults.append(f"its true head can't be read: no answer within {READ_SECONDS:.0f} s")
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not known to be well
-            faults.append(f"its true head can't be read: {describe(error)}")
+        match await reading(self.read):
+            case Down(why):
+                faults.append(f"its true head can't be read: {why}")
+            case found:
+                standing = found
         lines = [self.line(row) for row in standing]
         faults += [fault for line in lines if (fault := self._fault(line))]
         behind = ["there is no topic yet"] if not faults and not lines else list(_behind(lines))
