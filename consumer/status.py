@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
@@ -60,7 +60,8 @@ async def read_status(store: ViewStore, settings: KafkaSettings) -> list[Partiti
         ends = await _ends(kafka, store, settings)
         progress, rebuilt = await _progress(store, [partition.partition for partition in ends])
         owners = await _owners(store, settings)
-        kafka.assign(list(ends))
+        at = {partition: progress[partition.partition].tracking.offset for partition in ends}
+        lags = await _lags(kafka, at, ends)
         return [
             PartitionStatus(
                 store.view.name,
@@ -68,8 +69,8 @@ async def read_status(store: ViewStore, settings: KafkaSettings) -> list[Partiti
                 row.tracking.position,
                 row.tracking.offset,
                 end,
-                gap := max(0, end - row.tracking.offset),
-                await _lag(kafka, partition, row.tracking, end) if gap else 0.0,
+                max(0, end - row.tracking.offset),
+                lags.get(partition, 0.0),
                 row.records,
                 row.parked,
                 row.dropped,
@@ -139,12 +140,23 @@ async def _owners(store: ViewStore, settings: KafkaSettings) -> dict[TopicPartit
     }
 
 
-async def _lag(
-    kafka: AIOKafkaConsumer, partition: TopicPartition, tracking: Tracking, end: int
-) -> float:
-    kafka.seek(partition, tracking.offset)
-    while await kafka.position(partition) < end:
-        fetched = await kafka.getmany(partition, timeout_ms=POLL_MS, max_records=1)
-        for record in fetched.get(partition, ()):
-            return max(0.0, datetime.now(UTC).timestamp() - float(record.timestamp) / 1000)
-    return 0.0  # Only transaction markers are left.
+async def _lags(
+    kafka: AIOKafkaConsumer, at: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, float]:
+    """Return the age of the first record that is not applied, of each partition that has one."""
+    waited_for = {partition for partition, end in ends.items() if at[partition] < end}
+    kafka.assign(list(waited_for))
+    for partition in waited_for:
+        kafka.seek(partition, at[partition])
+    now, lags = datetime.now(UTC).timestamp(), {}
+    while waited_for:
+        fetched = await kafka.getmany(*waited_for, timeout_ms=POLL_MS, max_records=1)
+        for partition, (record,) in fetched.items():
+            lags[partition] = max(0.0, now - float(record.timestamp) / 1000)
+        waited_for -= {
+            partition
+            for partition in waited_for
+            # Beyond, only transaction markers are left.
+            if partition in lags or await kafka.position(partition) >= ends[partition]
+        }
+    return lags

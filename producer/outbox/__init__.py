@@ -30,6 +30,13 @@ class Outbox(Protocol):
         """Return the highest position there is; 0 when there is none."""
         ...
 
+    async def first(self, after: int) -> Notification | None:
+        """Return the first notification after a position, if there is one.
+
+        Whatever may yet come before it: it tells how old the work is, not what to do next.
+        """
+        ...
+
     def turn(self) -> AbstractAsyncContextManager[None]:
         """Wait until no other relay reads this outbox, and keep others waiting meanwhile.
 

@@ -127,6 +127,11 @@ class PostgresOutbox:
             row = await cursor.fetchone()
             return int(row[0]) if row else 0
 
+    async def first(self, after: int) -> Notification | None:
+        """Return the first notification after a position, over holes that may yet be filled."""
+        async with self._connected() as connection:
+            return next(iter(await self._select(connection, after, 1)), None)
+
     async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position.
 
@@ -138,7 +143,7 @@ class PostgresOutbox:
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
             proven = after  # Up to here, a position that is missing stays missing.
             while True:
-                rows = await self._select(connection, after)
+                rows = await self._select(connection, after, self._limit)
                 whole = _without_holes(rows, after, proven)
                 if whole:
                     yield whole
@@ -192,11 +197,11 @@ class PostgresOutbox:
         return await cursor.fetchone() == (True,)
 
     async def _select(
-        self, connection: psycopg.AsyncConnection[Any], after: int
+        self, connection: psycopg.AsyncConnection[Any], after: int, limit: int
     ) -> list[Notification]:
         cursor = connection.cursor(binary=True)
         await cursor.execute(
-            self._sql(SELECT_NOTIFICATIONS), {"after": after, "limit": self._limit}, prepare=True
+            self._sql(SELECT_NOTIFICATIONS), {"after": after, "limit": limit}, prepare=True
         )
         return list(starmap(Notification, await cursor.fetchall()))
 

@@ -31,17 +31,21 @@ class RecorderOutbox:
         """Do not wait: such a recorder has no lock to share. Kafka fences off an earlier relay."""
         return nullcontext()
 
+    async def first(self, after: int) -> Notification | None:
+        """Return the first notification after a position."""
+        return next(iter(await to_thread.run_sync(self._select, after, 1)), None)
+
     async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position."""
         while True:
-            batch = await to_thread.run_sync(self._select, after)
+            batch = await to_thread.run_sync(self._select, after, self._limit)
             if batch:
                 yield batch
                 after = batch[-1].id
             else:
                 await anyio.sleep(POLL_SECONDS)
 
-    def _select(self, after: int) -> Sequence[Notification]:
+    def _select(self, after: int, limit: int) -> Sequence[Notification]:
         return self._recorder.select_notifications(
-            start=after, limit=self._limit, inclusive_of_start=False
+            start=after, limit=limit, inclusive_of_start=False
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from datetime import UTC, datetime
 
 import msgspec
@@ -54,8 +53,8 @@ async def read_status(outbox: Outbox, wire: WireFormat, settings: KafkaSettings)
 
 
 async def _age_of_next(outbox: Outbox, wire: WireFormat, position: int) -> float:
-    async with aclosing(outbox.batches(position)) as batches:
-        timestamp = wire.to_record((await anext(batches))[0]).timestamp_ms
+    notification = await outbox.first(position)
+    timestamp = wire.to_record(notification).timestamp_ms if notification else None
     return max(0.0, datetime.now(UTC).timestamp() - timestamp / 1000) if timestamp else 0.0
 
 
