@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
+import anyio
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocol
-from aiokafka.errors import for_code
+from aiokafka.errors import GroupCoordinatorNotAvailableError, for_code
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from consumer.store import NOT_THERE, ViewStore, group_of
 from consumer.tracking import Progress, Tracking
@@ -18,6 +20,7 @@ from producer.wire import KafkaSettings, Topics
 from producer.wire.kafka import partitions_of, started
 
 POLL_MS = 50
+COORDINATOR_SECONDS = 5.0
 
 
 class PartitionStatus(msgspec.Struct, frozen=True):
@@ -58,6 +61,8 @@ async def read_status(store: ViewStore, settings: KafkaSettings) -> list[Partiti
     """Compare the tracking of a view with the topic; nothing if there is no topic yet."""
     async with _reader(settings) as kafka:
         ends = await _ends(kafka, store, settings)
+        if not ends:
+            return []
         progress, rebuilt = await _progress(store, [partition.partition for partition in ends])
         owners = await _owners(store, settings)
         at = {partition: progress[partition.partition].tracking.offset for partition in ends}
@@ -125,6 +130,14 @@ async def _progress(
     return progress, rebuilt
 
 
+# Kafka makes the place of its groups when it is asked for the first one.
+@retry(
+    retry=retry_if_exception_type(GroupCoordinatorNotAvailableError),
+    stop=stop_after_delay(COORDINATOR_SECONDS),
+    wait=wait_fixed(POLL_MS / 1000),
+    sleep=anyio.sleep,
+    reraise=True,
+)
 async def _owners(store: ViewStore, settings: KafkaSettings) -> dict[TopicPartition, str]:
     """Return who has which partition, as the group's coordinator has it."""
     async with started(AIOKafkaAdminClient(**settings.client())) as admin:

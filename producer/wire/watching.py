@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import anyio
 import msgspec
+from anyio import current_time
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from producer.wire.endurance import Vitals, describe
@@ -20,10 +21,10 @@ from producer.wire.metrics import PREFIX, REGISTRY
 READ_SECONDS = 3.0
 """So long a reading of the standing may take; then it can't be read."""
 
-STANDS_SECONDS = 60.0
+STANDS_SECONDS = 330.0
 """A loop that has not moved for so long, with work before it all the time, is not healthy.
 
-Each loop has started its clients again before: this is for what it does not notice itself.
+It is longer than any batch may take. What a loop notices itself, it tells at once.
 """
 
 READY_LAG_SECONDS = 30.0
@@ -174,7 +175,7 @@ class Watched(ABC, Generic[R]):
         """Tell what is wrong with one that does not come on though there is work."""
         if line.stopped:
             return f"{line.name} has stopped: {line.stopped}"
-        now = anyio.current_time()
+        now = current_time()
         at, since = self._standing_since.get(line.name, (line.at, now))
         if not line.gap or not line.ours:
             self._standing_since.pop(line.name, None)
