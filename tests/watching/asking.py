@@ -58,6 +58,18 @@ class Watcher:
         finally:
             connection.close()
 
+    async def answers(self) -> None:
+        """Wait until somebody answers."""
+
+        async def is_so() -> bool:
+            try:
+                await self.get("/healthz")
+            except OSError:
+                return False
+            return True
+
+        await until(is_so)
+
     async def told(self) -> Told:
         """Return all figures there are."""
         status, text = await self.get("/metrics")
