@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from consumer.consumer import Consumer
 from consumer.status import PartitionStatus, read_status
 from producer.wire import KafkaSettings
 from producer.wire.watching import Gauge, Line, Watched
+
+SAYS_WHY = "python -m consumer status says why"
 
 
 class WatchedView(Watched[PartitionStatus]):
@@ -54,8 +58,12 @@ class WatchedView(Watched[PartitionStatus]):
         self._settings = settings
 
     async def read(self) -> Sequence[PartitionStatus]:
-        """Compare the tracking with the topic."""
-        return await read_status(self._consumer.store, self._settings)
+        """Compare the tracking with the topic.
+
+        Why a partition has stopped may quote an event: that is told where the view is.
+        """
+        rows = await read_status(self._consumer.store, self._settings)
+        return [replace(row, stopped=SAYS_WHY) if row.stopped else row for row in rows]
 
     def line(self, row: PartitionStatus) -> Line:
         """Tell of a partition; it is ours to bring on when it is assigned to us."""

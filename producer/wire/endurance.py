@@ -23,6 +23,8 @@ from eventsourcing.postgres import PostgresDatastore
 from psycopg_pool import PoolTimeout
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
+from producer.wire.terminal import OperatorError
+
 logger = logging.getLogger("endurance")
 
 T = TypeVar("T")
@@ -119,7 +121,10 @@ async def enduring(name: str, life: Life, vitals: Vitals | None = None) -> None:
                 state = attempt.retry_state
                 await life(alive)
     except Exception as error:
-        vitals.ended = describe(error)
+        # What is not for an operator may quote an event, and whoever asks is told this.
+        its_own = first_error(error)
+        told = isinstance(its_own, OperatorError)
+        vitals.ended = describe(its_own) if told else type(its_own).__name__
         raise
 
 

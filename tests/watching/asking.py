@@ -1,7 +1,7 @@
 """Parts of a process that are watched, and who asks them over HTTP."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from http.client import HTTPConnection
 from typing import Any
@@ -129,7 +129,7 @@ def watched_view(pipeline: Pipeline, **options: Any) -> tuple[Consumer, WatchedV
 
 
 @asynccontextmanager
-async def running(*loops: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+async def running(*loops: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
     """Run loops meanwhile."""
     async with anyio.create_task_group() as tasks:
         for loop in loops:

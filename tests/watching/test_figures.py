@@ -5,8 +5,10 @@ import re
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import sql
 
+from consumer.applying import OnError
 from consumer.replay import replay_view
 from producer.wire.metrics import PREFIX
+from tests.operations.poison import Raw
 from tests.operations.test_commands import produce
 from tests.outbox.writers import Table
 from tests.pipeline import ROOT, Pipeline
@@ -15,7 +17,7 @@ from .asking import Watcher, asked, running, watched_relay, watched_view
 
 PARTITIONS = {"KAFKA_TOPIC_PARTITIONS": "2"}
 OF_ONE_PROCESS = ("relay_published", "view_records", "view_guard_mismatches", "view_replays")
-BAD_RECORD = (b"nobody", b"no event", [("ce_id", b"\xff")])
+BAD_RECORD: Raw = (b"nobody", b"no event", [("ce_id", b"\xff")])
 
 
 async def counted(watcher: Watcher) -> dict[str, float]:
@@ -109,22 +111,27 @@ AGAIN = sql.SQL(
 )
 
 
-async def test_how_far_a_rebuild_is_shows_and_that_there_is_none(
+async def test_a_stop_and_a_rebuild_show_and_no_event_is_quoted(
     environment: dict[str, str],
 ) -> None:
-    async with Pipeline(environment | PARTITIONS) as pipeline:
+    async with Pipeline(environment | PARTITIONS, consumers=0) as pipeline:
         await pipeline.write("roses", "red\n")
-        await pipeline.settled()
-        _, watched = watched_view(pipeline)
-        async with asked(watched) as watcher:
+        await pipeline.published()
+        await produce(pipeline, BAD_RECORD)
+        consumer, watched = watched_view(pipeline, on_error=OnError.STOP)
+        async with asked(watched) as watcher, running(consumer.run):
             assert await watcher.figure("view_rebuild_gap") is None
+            (why,) = await watcher.finds(503)
+            assert why.endswith(" has stopped: python -m consumer status says why")
+            told = await watcher.told()
+            assert (told.figure("view_stopped"), told.figure("view_gap")) == (1, 1)
 
             following = pipeline.store.next_generation()
             async with following.connected() as connection:
                 await following.prepare(connection, 2)
-
-            assert await watcher.figure("view_rebuild_offset") == 0
-            assert await watcher.figure("view_rebuild_gap") == sum((await pipeline.ends()).values())
+            told = await watcher.told()
+            assert told.figure("view_rebuild_offset") == 0
+            assert told.figure("view_rebuild_gap") == sum((await pipeline.ends()).values())
 
 
 async def test_every_figure_keeps_the_conventions_and_is_in_the_operators_page(

@@ -1,6 +1,6 @@
 """What a loop is found to be: well, or not, and never by what was seen last."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import anyio
 import pytest
@@ -144,8 +144,7 @@ async def test_a_lost_server_shows_until_a_life_gets_through_and_each_life_is_co
     loop = Loop(at(5, 0))
     found: list[Look] = []
 
-    async def life(alive: object) -> None:
-        assert callable(alive)
+    async def life(alive: Callable[[], None]) -> None:
         found.append(await loop.look())
         if len(found) < 3:
             raise ConnectionError("gone")
@@ -164,6 +163,18 @@ async def test_a_lost_server_shows_until_a_life_gets_through_and_each_life_is_co
         False,
         ["has ended: OperatorError: restore a newer backup"],
     )
+
+
+async def test_an_error_that_may_quote_an_event_is_told_by_its_name_only() -> None:
+    loop = Loop(at(5, 0))
+
+    async def life(alive: Callable[[], None]) -> None:
+        raise ValueError("the body of a page")
+
+    with pytest.raises(ValueError, match="page"):
+        await enduring("test", life, loop.vitals)
+
+    assert (await loop.look()).why == ["has ended: ValueError"]
 
 
 async def test_figures_of_several_parts_are_one_family() -> None:
