@@ -17,7 +17,7 @@ from .asking import Watcher, asked, running, watched_relay, watched_view
 
 PARTITIONS = {"KAFKA_TOPIC_PARTITIONS": "2"}
 OF_ONE_PROCESS = ("relay_published", "view_records", "view_guard_mismatches", "view_replays")
-BAD_RECORD: Raw = (b"nobody", b"no event", [("ce_id", b"\xff")])
+BAD_RECORD = Raw(b"nobody", b"no event", [("ce_id", b"\xff")])
 
 
 async def counted(watcher: Watcher) -> dict[str, float]:
