@@ -124,11 +124,11 @@ class TracedOutbox(PostgresOutbox):
         return outbox
 
     async def _select(
-        self, connection: psycopg.AsyncConnection[Any], after: int
+        self, connection: psycopg.AsyncConnection[Any], after: int, limit: int
     ) -> list[Notification]:
         cursor = connection.cursor(binary=True)
         statement = self._sql(SELECT_NOTIFICATIONS)
-        await cursor.execute(statement, {"after": after, "limit": self._limit}, prepare=True)
+        await cursor.execute(statement, {"after": after, "limit": limit}, prepare=True)
         return [
             TracedNotification(
                 id=position,
