@@ -21,7 +21,7 @@ from producer.wire.kafka import partitions_of
 
 logger = logging.getLogger(__name__)
 
-TOPIC_POLL_SECONDS = 0.5
+TOPIC_POLL_SECONDS = 0.1
 IDLE_POLLS = 4
 """To find nothing to apply so often is as good as to have applied something."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import anyio
@@ -17,7 +17,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from consumer.store import NOT_THERE, ViewStore, group_of
 from consumer.tracking import Progress, Tracking
 from producer.wire import KafkaSettings, Topics
-from producer.wire.kafka import partitions_of, started
+from producer.wire.kafka import partitions_of, reading, started
 
 POLL_MS = 50
 COORDINATOR_SECONDS = 5.0
@@ -59,7 +59,7 @@ class PartitionStatus(msgspec.Struct, frozen=True):
 
 async def read_status(store: ViewStore, settings: KafkaSettings) -> list[PartitionStatus]:
     """Compare the tracking of a view with the topic; nothing if there is no topic yet."""
-    async with _reader(settings) as kafka:
+    async with reading(settings) as kafka:
         ends = await _ends(kafka, store, settings)
         if not ends:
             return []
@@ -90,16 +90,9 @@ async def read_status(store: ViewStore, settings: KafkaSettings) -> list[Partiti
 
 async def read_ends(store: ViewStore, settings: KafkaSettings) -> dict[int, int]:
     """Return the last stable offset of each partition; nothing if there is no topic yet."""
-    async with _reader(settings) as kafka:
+    async with reading(settings) as kafka:
         ends = await _ends(kafka, store, settings)
         return {partition.partition: end for partition, end in ends.items()}
-
-
-@asynccontextmanager
-async def _reader(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
-    isolated = {"isolation_level": "read_committed", "enable_auto_commit": False}
-    async with started(AIOKafkaConsumer(**settings.client(), **isolated)) as kafka:
-        yield kafka
 
 
 async def _ends(

@@ -7,7 +7,7 @@ from typing import Any, LiteralString, ParamSpec, Self, TypeVar
 from uuid import UUID
 
 import anyio
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from anyio import to_thread
 from anyio.abc import TaskGroup
 from psycopg import AsyncConnection, sql
@@ -26,7 +26,7 @@ from producer.outbox import outbox_of
 from producer.relay import Relay
 from producer.relay import read_status as read_relay_status
 from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat, partition_of
-from producer.wire.kafka import started
+from producer.wire.kafka import reading
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 30.0
@@ -181,8 +181,7 @@ class Pipeline(anyio.AsyncContextManagerMixin):
         """Return the offset after the last stable one of each partition."""
         topic = Topics.of("ContentManagement", self.settings).events
         partitions = [TopicPartition(topic, n) for n in range(self.settings.topic_partitions)]
-        isolated = {"isolation_level": "read_committed", "enable_auto_commit": False}
-        async with started(AIOKafkaConsumer(**self.settings.client(), **isolated)) as kafka:
+        async with reading(self.settings) as kafka:
             ends = await kafka.end_offsets(partitions)
             return {partition.partition: end for partition, end in ends.items()}
 

@@ -28,7 +28,7 @@ from producer.relay.publisher import read_published
 from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
 from producer.wire.answering import answering, listen_as_set
 from producer.wire.endurance import first_error
-from producer.wire.kafka import partitions_of, started
+from producer.wire.kafka import partitions_of, reading
 from producer.wire.watching import Watched
 
 POLL_SECONDS = 0.02
@@ -59,6 +59,7 @@ class Parts:
         self._settings = settings
         self._leadings: list[Leading] = []
         self._followings: list[Following] = []
+        self._counts: dict[str, int] = {}
         self._error: BaseException | None = None
         self._ended = Event()
         self._exit = ExitStack()
@@ -142,9 +143,8 @@ class Parts:
         self._scope.cancel()
 
     async def _settled(self, seconds: float, position: int) -> None:
-        client = AIOKafkaConsumer(**self._settings.client(), isolation_level="read_committed")
         with anyio.fail_after(seconds):
-            async with started(client) as kafka, self._asking(kafka) as applied:
+            async with reading(self._settings) as kafka, self._asking(kafka) as applied:
                 before: Mapping[str, int] | None = None
                 # What a follower records is a new head, and has further to go.
                 while (heads := await self._heads(position)) != before and not self._error:
@@ -190,12 +190,18 @@ class Parts:
         self, following: Following, connection: Any, kafka: AIOKafkaConsumer
     ) -> bool:
         topic = following.topic
-        partitions = range(await partitions_of(topic, self._settings))
+        partitions = range(await self._partitions_of(topic))
         seen = await _applied(following.consumer, connection, partitions)
         ends = await kafka.end_offsets([TopicPartition(topic, number) for number in partitions])
         return bool(ends) and all(
             number in seen and seen[number].offset >= end for (_, number), end in ends.items()
         )
+
+    async def _partitions_of(self, topic: str) -> int:
+        """Return how many partitions a topic has, which is for ever once it is there."""
+        if not self._counts.get(topic):
+            self._counts[topic] = await partitions_of(topic, self._settings)
+        return self._counts[topic]
 
 
 async def _applied(

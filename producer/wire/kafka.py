@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 
 import anyio
 import msgspec
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.partitioner import murmur2
@@ -110,6 +111,22 @@ def _keep_reason(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("aiokafka").addFilter(_keep_reason)
+
+
+@asynccontextmanager
+async def reading(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
+    """Start a consumer without a group, for those who ask where partitions begin and end.
+
+    It learns of a topic when it is first asked about it, and asks again after its back-off.
+    """
+    consumer = AIOKafkaConsumer(
+        **settings.client(),
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        retry_backoff_ms=10,
+    )
+    async with started(consumer):
+        yield consumer
 
 
 class _Client(Protocol):
