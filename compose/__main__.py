@@ -1,37 +1,33 @@
-"""The command line: `python -m compose --help`."""
+"""The command line: `python -m compose --help`.
+
+What needs the servers' own libraries is imported by the commands that start or find servers, so
+that the others work where the extra `compose` is not installed.
+"""
+
+from __future__ import annotations
 
 import json
 import os
 import shlex
 import signal
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import msgspec
-import psycopg
 import typer
-from aiokafka.errors import KafkaError
 from anyio import to_thread
-from eventsourcing.domain import EventSourcingError
 from rich.console import Console
 
 from compose.audit.audit import FULL_FINDINGS
 from compose.audit.command import audit_and_show
-from compose.demo import demo as run_demo
-from compose.details import DETAILS
-from compose.display import show
 from compose.errors import StackError
 from compose.grants import acls, as_commands, as_script, grants
-from compose.jars import classpath
-from compose.kafka import tool_command, tools
-from compose.stack import SERVICES, RunningStack, Stack, checked_parts, parts, running_stack
-from compose.standing import opened_sources
-from compose.top import Top
+from compose.parts import SERVICES, checked_parts, parts
+from compose.tools import TOOLS
 from consumer.commands.stores import SystemTopic
 from consumer.commands.watch import watch
 from consumer.hosting.systems import system_named
@@ -46,20 +42,19 @@ from producer.wire.answering import (
     MetricsPort,
     metrics_environment,
 )
+from producer.wire.commands import INTERRUPTED, CommandLine, finished, progress_console
 from producer.wire.endurance import run as run_async
-from producer.wire.logs import LogFormat, LogFormatOption, complain, said, start_logs
-from producer.wire.terminal import OperatorError
+from producer.wire.logs import LogFormat, LogFormatOption, start_logs
+from producer.wire.terminal import run_commands
 
-app = typer.Typer(
-    name="compose",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    help="A real Kafka and a real Postgres, and the relay and the consumers on them,"
-    " with nothing to install.",
+if TYPE_CHECKING:
+    from compose.stack import RunningStack, Stack
+
+app = CommandLine(
+    help="A real Kafka and a real Postgres, and the relay and the consumers on them, with nothing "
+    "to install; any system of applications over Kafka; the audit of it all.\n\n"
+    "Example: python -m compose up --data ./data"
 )
-
-_INTERRUPTED = 130
 
 Data = Annotated[
     Path | None,
@@ -68,23 +63,6 @@ Data = Annotated[
 WhichData = Annotated[
     Path | None, typer.Option("--data", help="The data folder of the stack, if several run.")
 ]
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Turn what only a person can settle into a message and exit code 1."""
-    try:
-        yield
-    except (
-        EventSourcingError,
-        KafkaError,
-        OSError,
-        OperatorError,
-        StackError,
-        psycopg.Error,
-    ) as error:
-        complain(said(error))
-        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -109,25 +87,26 @@ def up(
 ) -> None:
     """Start the stack and show its state until Ctrl-C.
 
-    Everything on temporary data: `python -m compose up`
+    Without --data everything is on temporary data; without --only everything runs.
 
-    The servers alone, on data that is kept:
-    `python -m compose up --data ./data --only kafka,postgres`
+    Example: python -m compose up --data ./data --only kafka,postgres
     """
+    from compose.jars import classpath
+    from compose.stack import Stack
+
     chosen = _chosen_parts(only)
     start_logs(log_format)
     os.environ["LOG_FORMAT"] = log_format  # of the parts, which are processes of their own
-    with _plain_errors():
-        if "kafka" in chosen:
-            classpath()  # has a progress display of its own
-        stack = Stack(
-            data,
-            only=chosen,
-            kafka_port=kafka_port,
-            postgres_port=postgres_port,
-            metrics_port=metrics_port,
-        )
-        raise typer.Exit(anyio.run(_run, stack))
+    if "kafka" in chosen:
+        classpath()  # has a progress display of its own
+    stack = Stack(
+        data,
+        only=chosen,
+        kafka_port=kafka_port,
+        postgres_port=postgres_port,
+        metrics_port=metrics_port,
+    )
+    raise typer.Exit(anyio.run(_run, stack))
 
 
 def _chosen_parts(only: str | None) -> Collection[str]:
@@ -139,10 +118,13 @@ def _chosen_parts(only: str | None) -> Collection[str]:
 
 async def _run(stack: Stack) -> int:
     """Run the stack until a signal comes; return the exit code."""
-    console = Console(highlight=False, markup=False)
+    from compose.details import DETAILS
+    from compose.display import show
+
+    console = progress_console()
     kept = "removed at the end" if stack.temporary else "kept"
     console.print(f"Data in {stack.data}, {kept}. Ctrl-C stops everything.", soft_wrap=True)
-    code, failure = _INTERRUPTED, None
+    code, failure = INTERRUPTED, None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_cancel_on_signal, tasks.cancel_scope, console)
         tasks.start_soon(show, stack, DETAILS, console)
@@ -181,13 +163,13 @@ def run_system(
 ) -> None:
     """Run any `eventsourcing` System over Kafka, or a part of it, until Ctrl-C.
 
-    `python -m compose run consumer.counters.system:system`
+    Each application on its own machine: --only DogSchool here, --only Counters there.
 
-    Each application on its own machine: `--only DogSchool` here, `--only Counters` there.
+    Example: python -m compose run consumer.counters.system:system
     """
     start_logs(log_format)
     environment = {**os.environ, **metrics_environment(metrics_port, metrics_host)}
-    with _plain_errors(), KafkaRunner(system_named(topic), environment, only=only) as runner:
+    with KafkaRunner(system_named(topic), environment, only=only) as runner:
         run_async(partial(to_thread.run_sync, runner.run_forever, abandon_on_cancel=True))
 
 
@@ -197,12 +179,13 @@ def demo(
 ) -> None:
     """Stream the edit history of a git repository through Kafka into a search, and verify it.
 
-    `python -m compose demo ../some/repository`
+    Example: python -m compose demo ../some/repository
     """
-    with _plain_errors():
-        classpath()  # has a progress display of its own
-        code = anyio.run(run_demo, repository, Console(highlight=False))
-    raise typer.Exit(code)
+    from compose.demo import demo as run_demo
+    from compose.jars import classpath
+
+    classpath()  # has a progress display of its own
+    raise typer.Exit(anyio.run(run_demo, repository, Console(highlight=False)))
 
 
 @app.command()
@@ -222,29 +205,39 @@ def audit(
 
     Everything may run meanwhile. The exit code is 1 if anything is found.
 
-    `python -m compose audit fts`
-
     Of a system it compares every leader with its topic, and the tracking of every follower in
     Postgres with that. What a follower has recorded is not compared: only its policy knows what
     that must be.
 
-    `python -m compose audit --system consumer.counters.system:system`
+    Example: python -m compose audit fts
+
+    Example: python -m compose audit --system consumer.counters.system:system
     """
-    with _plain_errors():
-        environment = _settings_of(data)
-        report = run_async(
-            lambda: audit_and_show(
-                environment,
-                names or (),
-                system=system,
-                limit=limit,
-                decrypt=decrypt,
-                as_json=as_json,
-            )
+    environment = _environment(data)
+    report = finished(
+        lambda: audit_and_show(
+            environment,
+            names or (),
+            system=system,
+            limit=limit,
+            decrypt=decrypt,
+            as_json=as_json,
         )
-    if report is None:
-        raise typer.Exit(_INTERRUPTED)
+    )
     raise typer.Exit(0 if report.clean else 1)
+
+
+def _environment(data: Path | None) -> Mapping[str, str]:
+    """Return the settings of the stack that is meant: of this shell, or of a running one."""
+    if not data and "KAFKA_BOOTSTRAP_SERVERS" in os.environ:
+        return os.environ
+    return _running_stack(data).environment
+
+
+def _running_stack(data: Path | None) -> RunningStack:
+    from compose.stack import running_stack
+
+    return running_stack(data)
 
 
 @app.command()
@@ -259,27 +252,21 @@ def top(
     what is parked. What can't be read is shown as down. Without a terminal it is printed once;
     then the exit code is 1 if anything is down, or has stopped.
 
-    `python -m compose top`
+    Example: python -m compose top
     """
-    with _plain_errors(), opened_sources(_settings_of(data), system) as sources:
+    from compose.standing import opened_sources
+    from compose.top import Top
+
+    with opened_sources(_environment(data), system) as sources:
         console = Console(highlight=False)
         if console.is_terminal and not as_json:
-            run_async(partial(watch, sources.read, Top(console).render, console))
-            raise typer.Exit(_INTERRUPTED)
-        standing = run_async(sources.read)
-    if standing is None:
-        raise typer.Exit(_INTERRUPTED)
+            finished(partial(watch, sources.read, Top(console).render, console))
+        standing = finished(sources.read)
     if as_json:
         typer.echo(msgspec.json.encode(standing))
     else:
         console.print(Top(console).render(standing))
     raise typer.Exit(0 if standing.well else 1)
-
-
-def _settings_of(data: Path | None) -> dict[str, str]:
-    """Return the settings in the environment, or else those of the running stack."""
-    set_here = not data and "KAFKA_BOOTSTRAP_SERVERS" in os.environ
-    return dict(os.environ) if set_here else dict(running_stack(data).environment)
 
 
 @app.command()
@@ -289,10 +276,9 @@ def env(
 ) -> None:
     """Print the settings that point every command at the running stack.
 
-    `eval "$(python -m compose env)"`
+    Example: eval "$(python -m compose env)"
     """
-    with _plain_errors():
-        environment = running_stack(data).environment
+    environment = _running_stack(data).environment
     if as_json:
         typer.echo(json.dumps(environment, indent=2))
     else:
@@ -302,7 +288,7 @@ def env(
 
 @app.command(
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-    epilog=f"The tools: {', '.join(tools())}.",
+    epilog=f"The tools: {', '.join(sorted(TOOLS))}.",
 )
 def kafka(
     tool: Annotated[str, typer.Argument(help="The tool; `TOOL --help` tells its options.")],
@@ -313,20 +299,21 @@ def kafka(
 ) -> None:
     """Run one of Kafka's own command-line tools against the running stack.
 
-    `python -m compose kafka topics --list`
+    Example: python -m compose kafka topics --list
 
-    `python -m compose kafka consumer-groups --describe --all-groups`
+    Example: python -m compose kafka consumer-groups --describe --all-groups
 
     Where Kafka is locked it connects as our own processes do, by the `KAFKA_…` settings.
     """
-    set_here = None if data else os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    from compose.kafka import tool_command
 
-    def servers() -> str:
-        return set_here or _kafka_of(running_stack(data))
-
-    with _plain_errors():
-        settings = KafkaSettings.from_env(os.environ)
-        command = tool_command(tool, arguments or (), servers, settings if set_here else None)
+    set_here = not data and "KAFKA_BOOTSTRAP_SERVERS" in os.environ
+    command = tool_command(
+        tool,
+        arguments or (),
+        lambda: _kafka_of(_environment(data)),
+        KafkaSettings.from_env(os.environ) if set_here else None,
+    )
     os.execv(command[0], command)  # noqa: S606 - the tool gets our terminal, we its exit code
 
 
@@ -346,28 +333,26 @@ def print_grants(
 ) -> None:
     """Print what relay, views and readers may do, and no more: as commands, or as SQL.
 
-    It changes nothing by itself. Give it to who may grant that:
+    It changes nothing by itself. Who may grant that pipes it
+    to a shell, or to psql.
 
-    `python -m compose grants kafka | sh`
-
-    `python -m compose grants postgres | psql`
+    Example: python -m compose grants kafka
     """
-    with _plain_errors():
-        match server:
-            case Locked.KAFKA:
-                lines = as_commands(acls(ContentManagement, views(), os.environ, rebuild=rebuild))
-            case Locked.POSTGRES:
-                lines = as_script(grants(ContentManagement, views(), os.environ, rebuild=rebuild))
-        for line in lines:
-            typer.echo(line)
+    match server:
+        case Locked.KAFKA:
+            lines = as_commands(acls(ContentManagement, views(), os.environ, rebuild=rebuild))
+        case Locked.POSTGRES:
+            lines = as_script(grants(ContentManagement, views(), os.environ, rebuild=rebuild))
+    for line in lines:
+        typer.echo(line)
 
 
-def _kafka_of(stack: RunningStack) -> str:
+def _kafka_of(environment: Mapping[str, str]) -> str:
     try:
-        return stack.environment["KAFKA_BOOTSTRAP_SERVERS"]
+        return environment["KAFKA_BOOTSTRAP_SERVERS"]
     except KeyError:
-        raise StackError(f"the stack on {stack.data} runs without Kafka") from None
+        raise StackError("the stack runs without Kafka") from None
 
 
 if __name__ == "__main__":
-    app(prog_name="python -m compose")
+    run_commands(app)

@@ -12,6 +12,7 @@ import anyio
 from anyio import to_thread
 from rich.console import Console
 from rich.progress import Progress
+from rich.text import Text
 
 from compose.audit.audit import audit
 from compose.audit.command import show
@@ -27,6 +28,7 @@ from producer.outbox import Outbox, outbox_of
 from producer.published import CONTENT_MANAGEMENT
 from producer.relay import read_status as read_relay_status
 from producer.wire import KafkaSettings, WireFormat
+from producer.wire.commands import progress_console
 
 POLL_SECONDS = 0.5
 SEARCHES = 3
@@ -44,10 +46,10 @@ TELLING_WORDS: LiteralString = """
 
 async def demo(repository: Path, console: Console) -> int:
     """Run the demo; return the exit code: 0 if every page is identical in model and view."""
-    _say(console, "Starting Kafka, Postgres, the relay and the consumers")
+    _say("Starting Kafka, Postgres, the relay and the consumers")
     async with Stack() as stack:
         environment = stack.environment()
-        _say(console, f"Importing the history of {repository}")
+        _say(f"Importing the history of {repository}")
         code = await _run(
             [sys.executable, "-m", "producer", "import-git", str(repository)], environment
         )
@@ -56,12 +58,12 @@ async def demo(repository: Path, console: Console) -> int:
         wiki = await to_thread.run_sync(open_application, ContentManagement, environment)
         store = ViewStore.of(view_named("fts"), environment)
         settings = KafkaSettings.from_env(environment)
-        _say(console, "Waiting until the search view has caught up")
+        _say("Waiting until the search view has caught up")
         wire = WireFormat(wiki.name, CONTENT_MANAGEMENT, wiki.mapper)
-        await _caught_up(outbox_of(wiki), wire, store, settings, console)
-        _say(console, "Searching")
+        await _caught_up(outbox_of(wiki), wire, store, settings)
+        _say("Searching")
         await _search(store, console)
-        _say(console, "The consumer group, as Kafka's own tool shows it")
+        _say("The consumer group, as Kafka's own tool shows it")
         await _run(
             tool_command(
                 "consumer-groups",
@@ -70,15 +72,15 @@ async def demo(repository: Path, console: Console) -> int:
             ),
             environment,
         )
-        _say(console, "Comparing every page of the write model with the view")
+        _say("Comparing every page of the write model with the view")
         return await _verify(environment, console)
 
 
 async def _caught_up(
-    outbox: Outbox, wire: WireFormat, store: ViewStore, settings: KafkaSettings, console: Console
+    outbox: Outbox, wire: WireFormat, store: ViewStore, settings: KafkaSettings
 ) -> None:
     """Wait until all is published and applied, and show how far it is."""
-    with Progress(console=console) as progress:
+    with Progress(console=progress_console()) as progress:
         relayed = progress.add_task("published", total=None)
         applied = progress.add_task("applied", total=None)
         while True:
@@ -120,5 +122,5 @@ async def _run(command: list[str], environment: Mapping[str, str]) -> int:
         return await process.wait()
 
 
-def _say(console: Console, text: str) -> None:
-    console.print(f"\n[bold green]==>[/] [bold]{text}")
+def _say(text: str) -> None:
+    progress_console().print(Text.assemble("\n", ("==> ", "bold green"), (text, "bold")))

@@ -1,5 +1,7 @@
 """What can go wrong with the stack, told to its user."""
 
+from producer.wire.terminal import OperatorError
 
-class StackError(Exception):
+
+class StackError(OperatorError):
     """Something in the way of the stack; the message says what it is and what to do."""

@@ -18,6 +18,7 @@ from compose.jars import classpath
 from compose.kafka_client import client_properties, properties_file
 from compose.processes import HOST, free_port, said
 from compose.server import Launch, Server
+from compose.tools import TOOLS
 from producer.wire import KafkaSettings
 from producer.wire.security import Protocol
 
@@ -29,37 +30,6 @@ _JAVA = (
 )
 _SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # half the start-up time
 
-_TOOLS = {
-    "acls": "org.apache.kafka.tools.AclCommand",
-    "broker-api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
-    "client-metrics": "org.apache.kafka.tools.ClientMetricsCommand",
-    "cluster": "org.apache.kafka.tools.ClusterTool",
-    "configs": "kafka.admin.ConfigCommand",
-    "console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
-    "console-producer": "org.apache.kafka.tools.ConsoleProducer",
-    "console-share-consumer": "org.apache.kafka.tools.consumer.ConsoleShareConsumer",
-    "consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-    "consumer-perf-test": "org.apache.kafka.tools.ConsumerPerformance",
-    "delegation-tokens": "org.apache.kafka.tools.DelegationTokenCommand",
-    "delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
-    "dump-log": "org.apache.kafka.tools.DumpLogSegments",
-    "features": "org.apache.kafka.tools.FeatureCommand",
-    "get-offsets": "org.apache.kafka.tools.GetOffsetShell",
-    "groups": "org.apache.kafka.tools.GroupsCommand",
-    "jmx": "org.apache.kafka.tools.JmxTool",
-    "leader-election": "org.apache.kafka.tools.LeaderElectionCommand",
-    "log-dirs": "org.apache.kafka.tools.LogDirsCommand",
-    "metadata-quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
-    "producer-perf-test": "org.apache.kafka.tools.ProducerPerformance",
-    "reassign-partitions": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
-    "share-groups": "org.apache.kafka.tools.consumer.group.ShareGroupCommand",
-    "storage": "kafka.tools.StorageTool",
-    "streams-groups": "org.apache.kafka.tools.streams.StreamsGroupCommand",
-    "topics": "org.apache.kafka.tools.TopicCommand",
-    "transactions": "org.apache.kafka.tools.TransactionsCommand",
-    "verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
-    "verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
-}
 _SERVERLESS = {"dump-log", "jmx", "storage"}
 _CONFIGS = {"--command-config", "--consumer.config", "--producer.config"}
 _ABOUT_ITSELF = {"--help", "-h", "--version"}  # answered without a broker
@@ -263,11 +233,6 @@ def new_cluster_id() -> str:
     return base64.urlsafe_b64encode(bytes([random[0] & 0x7F, *random[1:]])).decode().rstrip("=")
 
 
-def tools() -> list[str]:
-    """Return the names of Kafka's tools that can be run."""
-    return sorted(_TOOLS)
-
-
 def tool_command(
     name: str,
     arguments: Sequence[str],
@@ -281,14 +246,14 @@ def tool_command(
     Raises StackError when there is no such tool, naming the ones that there are.
     """
     bare = name.removeprefix("kafka-").removesuffix(".sh")
-    if bare not in _TOOLS:
-        near = difflib.get_close_matches(bare, _TOOLS, n=len(_TOOLS), cutoff=0.5)
-        rest = [tool for tool in tools() if tool not in near]
+    if bare not in TOOLS:
+        near = difflib.get_close_matches(bare, TOOLS, n=len(TOOLS), cutoff=0.5)
+        rest = [tool for tool in sorted(TOOLS) if tool not in near]
         raise StackError(f"Kafka has no tool {name!r} here. There are: {', '.join(near + rest)}")
     server: list[str] = []
     if find_servers and _needs_server(bare, arguments):
         server = ["--bootstrap-server", find_servers(), *_key(settings, arguments)]
-    main = ["-cp", classpath(), _TOOLS[bare]]
+    main = ["-cp", classpath(), TOOLS[bare]]
     return [*_JAVA, *_SHORT_LIVED, *main, *server, *arguments]
 
 

@@ -18,20 +18,12 @@ import platformdirs
 
 from compose.errors import StackError
 from compose.kafka import Kafka
+from compose.parts import SERVICES, checked_parts, parts
 from compose.postgres import Postgres
 from compose.processes import HOST, claimed, family, kill, note, noted
 from compose.server import Server
 from compose.service import Service
 from producer.wire.answering import metrics_environment
-
-SERVERS = ("kafka", "postgres")
-
-SERVICES: dict[str, tuple[str, ...]] = {
-    "relay": ("producer", "relay"),
-    "consumer fts": ("consumer", "run", "fts"),
-    "consumer activity": ("consumer", "run", "activity"),
-}
-"""What runs on the servers: the module, and its arguments, of each process."""
 
 DATABASES = {"CONTENTMANAGEMENT": "contentmanagement", "FTS": "fts", "ACTIVITY": "activity"}
 """A database for the write model and one for each view, by the prefix of their settings."""
@@ -190,11 +182,6 @@ class Stack(anyio.AsyncContextManagerMixin):
             file.unlink(missing_ok=True)
 
 
-def parts() -> list[str]:
-    """Return the names of what a stack can run."""
-    return [*SERVERS, *SERVICES]
-
-
 def postgres_environment(postgres: Postgres, databases: Mapping[str, str]) -> dict[str, str]:
     """Return the library's variables for a server and the database of each application."""
     return {
@@ -206,17 +193,6 @@ def postgres_environment(postgres: Postgres, databases: Mapping[str, str]) -> di
         "POSTGRES_DBNAME": next(iter(databases.values())),
         **{f"{prefix}_POSTGRES_DBNAME": dbname for prefix, dbname in databases.items()},
     }
-
-
-def checked_parts(chosen: Collection[str]) -> Collection[str]:
-    """Return the chosen parts; raises StackError when one is unknown or lacks its servers."""
-    for name in chosen:
-        if name not in parts():
-            raise StackError(f"there is no part {name!r}: there are {', '.join(parts())}")
-    if not set(SERVERS) <= set(chosen):
-        for name in set(SERVICES) & set(chosen):
-            raise StackError(f"{name!r} needs {' and '.join(SERVERS)}: name these as well")
-    return chosen
 
 
 async def _together(functions: Collection[Callable[[], Awaitable[None]]]) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import typer
-
 from consumer.commands import operate, parked
 from consumer.views import view_commands
+from producer.wire.commands import CommandLine
 from producer.wire.terminal import run_commands
 
-app = typer.Typer(
-    no_args_is_help=True,
+app = CommandLine(
     help="The read side: keep views up to date from Kafka, read them, see how far they are.\n\n"
     "Settings are the eventsourcing library's, prefixed with the view's name "
     "(FTS_POSTGRES_DBNAME), and Kafka's (KAFKA_BOOTSTRAP_SERVERS, KAFKA_GROUP_PREFIX). "
-    'Those of a stack on this machine: eval "$(python -m compose env)"',
+    'Those of a stack on this machine: eval "$(python -m compose env)"\n\n'
+    "Example: python -m consumer status",
 )
 app.add_typer(operate.COMMANDS)
 app.add_typer(parked.COMMANDS, name="parked")

@@ -19,16 +19,17 @@ from producer.relay import Relay, WatchedRelay, read_status
 from producer.schema.command import publish_schema
 from producer.wire import EventTypes, KafkaSettings, WireFormat
 from producer.wire.answering import EVERYWHERE, MetricsHost, MetricsPort, answering, listen
+from producer.wire.commands import CommandLine, finished
 from producer.wire.endurance import run
 from producer.wire.logs import LogFormat, LogFormatOption, start_logs
 from producer.wire.terminal import run_commands
 
-app = typer.Typer(
-    no_args_is_help=True,
+app = CommandLine(
     help="The write side: publish an application's events to Kafka, and see how far that is.\n\n"
     "Settings are the eventsourcing library's (PERSISTENCE_MODULE, POSTGRES_…) and Kafka's "
     "(KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC_PREFIX, KAFKA_TOPIC_PARTITIONS). "
-    'Those of a stack on this machine: eval "$(python -m compose env)"',
+    'Those of a stack on this machine: eval "$(python -m compose env)"\n\n'
+    "Example: python -m producer relay",
 )
 
 Decrypt = Annotated[
@@ -92,9 +93,7 @@ def status(
     """
     with _opened(application) as source:
         outbox, settings = outbox_of(source, limit=1), KafkaSettings.from_env(os.environ)
-        found = run(lambda: read_status(outbox, _wire(source, decrypt=True), settings))
-    if found is None:
-        raise typer.Exit(130)
+        found = finished(lambda: read_status(outbox, _wire(source, decrypt=True), settings))
     fields = msgspec.structs.asdict(found)
     if as_json:
         typer.echo(msgspec.json.encode(fields))

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from compose.audit.audit import audit
 from compose.audit.report import Finding, Report
+from producer.wire.commands import progress_console
 
 
 class RateColumn(ProgressColumn):
@@ -49,7 +50,7 @@ async def audit_and_show(
         RateColumn(),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
+    console = progress_console()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         tasks = {}
 

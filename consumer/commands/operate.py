@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import anyio
@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from consumer.applying import OnError
-from consumer.commands.output import AsJson, Yes, confirm, show, table_of
+from consumer.commands.output import AsJson, Yes, confirm, show, table_of, tell
 from consumer.commands.stores import SystemTopic, opened_store, opened_stores
 from consumer.commands.watch import watch
 from consumer.consumer import Consumer
@@ -34,6 +34,7 @@ from consumer.views import view_named, views
 from consumer.watching import WatchedView
 from producer.wire import KafkaSettings
 from producer.wire.answering import EVERYWHERE, MetricsHost, MetricsPort, answering, listen
+from producer.wire.commands import finished, progress_console
 from producer.wire.endurance import first_error
 from producer.wire.endurance import run as run_async
 from producer.wire.logs import LogFormat, LogFormatOption, complain, said, start_logs
@@ -161,9 +162,8 @@ def status(
     with opened_stores(names or (), system) as stores:
         console = Console()
         if watching and console.is_terminal and not as_json:
-            run_async(lambda: watch(lambda: reading(read), _standing, console))
-            raise typer.Exit(130)
-        rows = run_async(read) or []
+            finished(lambda: watch(lambda: reading(read), _standing, console))
+        rows = finished(read)
     show(rows, PartitionStatus, as_json=as_json)
     if any(row.stopped for row in rows):
         raise typer.Exit(1)
@@ -184,6 +184,7 @@ def replay(
     dry_run: Annotated[bool, typer.Option(help="Only tell how many events it means.")] = False,
     system: SystemTopic = None,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Forget what a view has applied, and have it applied again from the start.
 
@@ -194,21 +195,14 @@ def replay(
     Example: python -m consumer replay fts --dry-run
     """
     with opened_store(view, system) as store:
-        _replay(store, partition, dry_run=dry_run, yes=yes)
-
-
-def _replay(store: ViewStore, partition: list[int] | None, *, dry_run: bool, yes: bool) -> None:
-    view = store.view.name
-    found = run_async(lambda: applied_records(store, partition))
-    if found is None:
-        raise typer.Exit(130)
-    what = f"{sum(found.values())} records of {len(found)} partitions"
-    if dry_run:
-        typer.echo(f"{view}: {what} would be applied again")
-        return
-    confirm(f"Apply {what} to {view} again, from an empty view?", yes=yes)
-    run_async(lambda: replay_view(store, partition))
-    typer.echo(f"{view}: {what} are applied again by its consumers")
+        found = finished(lambda: applied_records(store, partition))
+        what = f"{sum(found.values())} records of {len(found)} partitions"
+        if not dry_run:
+            confirm(f"Apply {what} to {view} again, from an empty view?", yes=yes)
+            finished(lambda: replay_view(store, partition))
+    how = "would be applied again" if dry_run else "are applied again by its consumers"
+    facts = {"view": view, "records": found, "dry_run": dry_run}
+    tell(f"{view}: {what} {how}", facts, as_json=as_json)
 
 
 @COMMANDS.command()
@@ -221,6 +215,7 @@ def rebuild(
     ] = False,
     system: SystemTopic = None,
     yes: Yes = False,
+    as_json: AsJson = False,
     log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Fill a new generation of a view beside the active one, and swap them.
@@ -236,17 +231,24 @@ def rebuild(
         job = Rebuild(store, KafkaSettings.from_env(os.environ))
     if swap_back:
         confirm(f"Make the kept generation of {view} the active one?", yes=yes)
-        run_async(job.swap_back)
-        typer.echo(f"{view}: the kept generation is active again; the other one is kept")
-        return
-    if not keep:
-        confirm(f"Remove the present generation of {view} after the swap?", yes=yes)
+        finished(job.swap_back)
+        done = "the kept generation is active again; the other one is kept"
+    else:
+        if not keep:
+            confirm(f"Remove the present generation of {view} after the swap?", yes=yes)
+        _rebuild(job, view, keep=keep, anew=anew)
+        done = "the new generation is active"
+    tell(f"{view}: {done}", {"view": view, "swapped_back": swap_back}, as_json=as_json)
+
+
+def _rebuild(job: Rebuild, view: str, *, keep: bool, anew: bool) -> None:
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         _RateColumn(),
         TimeRemainingColumn(),
+        console=progress_console(),
     ) as bar:
         task = bar.add_task(f"rebuilding {view}", total=None)
 
@@ -254,11 +256,11 @@ def rebuild(
             total = progress.records + progress.gap
             bar.update(task, completed=progress.records, total=total)
 
-        done = run_async(lambda: _finished(job, report, keep=keep, anew=anew))
-    if not done:
-        typer.echo("interrupted: the next rebuild goes on from here", err=True)
-        raise typer.Exit(130)
-    typer.echo(f"{view}: the new generation is active")
+        try:
+            finished(lambda: job.run(report, keep=keep, anew=anew))
+        except typer.Exit:
+            typer.echo("interrupted: the next rebuild goes on from here", err=True)
+            raise
 
 
 class _RateColumn(ProgressColumn):
@@ -267,13 +269,6 @@ class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Return the rate."""
         return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
-
-
-async def _finished(
-    job: Rebuild, report: Callable[[RebuildProgress], None], *, keep: bool, anew: bool
-) -> bool:
-    await job.run(report, keep=keep, anew=anew)
-    return True
 
 
 def _store(name: str) -> ViewStore:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -23,7 +23,12 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise typer.BadParameter(f"{question} Nobody is there to answer: say --yes.")
-    typer.confirm(question, abort=True)
+    typer.confirm(question, abort=True, err=True)
+
+
+def tell(sentence: str, facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print what a command has done."""
+    typer.echo(msgspec.json.encode(facts) if as_json else sentence)
 
 
 def show(rows: Sequence[msgspec.Struct], kind: type[msgspec.Struct], *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from consumer.commands.output import AsJson, Yes, confirm, show
+from consumer.commands.output import AsJson, Yes, confirm, show, tell
 from consumer.commands.stores import SystemTopic, opened_store
 from consumer.mending import (
     StillFailingError,
@@ -23,12 +23,13 @@ from consumer.mending import drop as drop_event
 from consumer.mending import retry as retry_aggregate
 from consumer.parking import Dropped, Parked
 from consumer.store import ViewStore
-from producer.wire.endurance import run
+from producer.wire.commands import CommandLine, finished
+from producer.wire.logs import complain
 
-COMMANDS = typer.Typer(
-    no_args_is_help=True,
+COMMANDS = CommandLine(
     help="Events that could not be applied. They are set aside in order, aggregate by aggregate, "
-    "and nothing of them is lost: mend what is wrong, and retry; or drop them one by one.",
+    "and nothing of them is lost: mend what is wrong, and retry; or drop them one by one.\n\n"
+    "Example: python -m consumer parked list",
 )
 
 DEFAULT = "fts"
@@ -56,6 +57,14 @@ class ParkedLine(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Retried(msgspec.Struct, frozen=True):
+    """What came of trying an aggregate again: how many events were applied, or why none was."""
+
+    originator_id: str
+    applied: int
+    failure: str | None = None
+
+
 @COMMANDS.command("list")
 def list_parked(view: ViewName = None, system: SystemTopic = None, as_json: AsJson = False) -> None:
     """List what is parked, in order.
@@ -65,7 +74,7 @@ def list_parked(view: ViewName = None, system: SystemTopic = None, as_json: AsJs
     Example: python -m consumer parked list --system consumer.counters.system:system
     """
     with opened_store(view, system, DEFAULT) as store:
-        rows = run(lambda: parked_events(store)) or []
+        rows = finished(lambda: parked_events(store))
     show([_line(event) for event in rows], ParkedLine, as_json=as_json)
 
 
@@ -78,7 +87,7 @@ def list_dropped(
     Example: python -m consumer parked dropped
     """
     with opened_store(view, system, DEFAULT) as store:
-        rows = run(lambda: dropped_events(store)) or []
+        rows = finished(lambda: dropped_events(store))
     show(rows, Dropped, as_json=as_json)
 
 
@@ -94,9 +103,7 @@ def show_parked(
     Example: python -m consumer parked show 7
     """
     with opened_store(view, system, DEFAULT) as store:
-        event = run(lambda: parked_event(store, event_id))
-    if event is None:
-        raise typer.Exit(130)
+        event = finished(lambda: parked_event(store, event_id))
     if as_json:
         typer.echo(msgspec.json.encode(event))
         return
@@ -111,6 +118,7 @@ def retry(
     system: SystemTopic = None,
     aggregate: Annotated[str | None, typer.Option(help="The originator ID of one.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All aggregates.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try parked events again: all of an aggregate, in order, in one transaction.
 
@@ -119,25 +127,29 @@ def retry(
     if every == bool(aggregate):
         raise typer.BadParameter("say either --aggregate ID or --all")
     with opened_store(view, system, DEFAULT) as store:
-        failed = _retry(store, aggregate)
-    if failed:
+        results = []
+        for originator_id in _aggregates(store, aggregate):
+            results.append(_retry(store, originator_id))
+            if not as_json and not results[-1].failure:
+                typer.echo(f"{originator_id}: {results[-1].applied} applied")
+    if as_json:
+        typer.echo(msgspec.json.encode(results))
+    elif not results:
+        typer.echo(f"nothing of {store.view.name} is parked")
+    if any(result.failure for result in results):
         raise typer.Exit(1)
 
 
-def _retry(store: ViewStore, aggregate: str | None) -> int:
-    """Try one aggregate again, or all of them; return how many still fail."""
-    aggregates = [aggregate] if aggregate else run(lambda: parked_originators(store)) or []
-    if not aggregates:
-        typer.echo(f"nothing of {store.view.name} is parked")
-    failed = 0
-    for originator_id in aggregates:
-        try:
-            applied = run(partial(retry_aggregate, store, originator_id))
-            typer.echo(f"{originator_id}: {applied} applied")
-        except StillFailingError as error:
-            typer.secho(str(error), fg="red", err=True)
-            failed += 1
-    return failed
+def _aggregates(store: ViewStore, aggregate: str | None) -> list[str]:
+    return [aggregate] if aggregate else finished(lambda: parked_originators(store))
+
+
+def _retry(store: ViewStore, originator_id: str) -> Retried:
+    try:
+        return Retried(originator_id, finished(partial(retry_aggregate, store, originator_id)))
+    except StillFailingError as error:
+        complain(str(error))
+        return Retried(originator_id, 0, str(error))
 
 
 @COMMANDS.command()
@@ -148,6 +160,7 @@ def drop(
     system: SystemTopic = None,
     by: Annotated[str, typer.Option(help="Who.", show_default="your login name")] = "",
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Give up the first parked event of an aggregate. Who did so, when and why is kept for ever.
 
@@ -156,14 +169,16 @@ def drop(
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
     with opened_store(view, system, DEFAULT) as store:
-        event = run(lambda: parked_event(store, event_id))
-        if event is None:
-            raise typer.Exit(130)
+        event = finished(lambda: parked_event(store, event_id))
         what = f"{event.type} of {event.originator_id} in {store.view.name}"
         confirm(f"Give up {what}, for ever?", yes=yes)
         who = by or getpass.getuser()
-        run(lambda: drop_event(store, event_id, by=who, reason=reason))
-    typer.echo(f"event {event_id} is dropped; those behind it wait for: parked retry")
+        finished(lambda: drop_event(store, event_id, by=who, reason=reason))
+    tell(
+        f"event {event_id} is dropped; those behind it wait for: parked retry",
+        {"id": event_id, "view": store.view.name, "dropped_by": who, "reason": reason},
+        as_json=as_json,
+    )
 
 
 def _line(event: Parked) -> ParkedLine:

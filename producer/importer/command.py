@@ -32,6 +32,7 @@ from producer.importer.git_import import (
     Report,
 )
 from producer.importer.history import History, HistoryError
+from producer.wire.commands import INTERRUPTED, progress_console
 from producer.wire.logs import complain, said
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -55,6 +56,8 @@ def import_git(
 
     Each file becomes a page, each commit that changes it an update by its author. Stop it
     and repeat it as you like: it goes on where it stopped, and takes what is new.
+
+    Example: python -m producer import-git . --include '*.md'
     """
     started = time.monotonic()
     try:
@@ -68,7 +71,7 @@ def import_git(
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     left = len(importer.remaining) - report.commits
     show = _show_json if as_json else _show_table
     show(report, history.tip, left, time.monotonic() - started)
@@ -84,17 +87,17 @@ class _RateColumn(ProgressColumn):
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[], None]]:
     """Show the commits as they are imported: a bar on a terminal, else a line at times."""
-    console = Console(stderr=True)
+    console = progress_console()
     if console.is_terminal:
         columns = [BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn()]
         with Progress("importing", *columns, console=console) as bar:
             task = bar.add_task("", total=total)
             yield lambda: bar.advance(task)
     else:
-        yield _lines(total)
+        yield _lines(total, console)
 
 
-def _lines(total: int) -> Callable[[], None]:
+def _lines(total: int, console: Console) -> Callable[[], None]:
     started = shown = time.monotonic()
     done = 0
 
@@ -105,7 +108,7 @@ def _lines(total: int) -> Callable[[], None]:
         if done == total or now - shown >= SECONDS_BETWEEN_LINES:
             shown = now
             rate = done / max(now - started, 0.001)
-            typer.echo(f"imported {done:,} of {total:,} commits, {rate:,.0f}/s", err=True)
+            console.print(f"imported {done:,} of {total:,} commits, {rate:,.0f}/s")
 
     return advance
 

@@ -17,6 +17,7 @@ from eventsourcing.persistence import PersistenceError
 from pythonjsonlogger.json import JsonFormatter
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.text import Text
 
 
 class LogFormat(StrEnum):
@@ -54,7 +55,7 @@ def complain(message: str) -> None:
     if logs_are_json():
         logging.getLogger("command").error(message)
     else:
-        typer.secho(f"error: {message}", fg="red", err=True)
+        Console(stderr=True).print(Text(f"error: {message}", "red"), soft_wrap=True)
 
 
 def logs_are_json() -> bool:

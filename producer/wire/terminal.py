@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
+import re
 import sys
 
 import psycopg
@@ -26,7 +28,11 @@ class SettingsError(OperatorError, ValueError):
 
 
 def run_commands(app: typer.Typer) -> None:
-    """Run a command line: 0 when all is well, 1 with a line about what is wrong, 2 for usage."""
+    """Run a command line.
+
+    It exits with 0 when all is well, 1 with a line about what is wrong, 2 when it was called
+    wrongly, 130 when it was interrupted before its end.
+    """
     start_logs()
     try:
         app()
@@ -42,6 +48,11 @@ def run_commands(app: typer.Typer) -> None:
         psycopg.Error,
     ) as error:
         _fail(said(error))
+    except ModuleNotFoundError as error:
+        extra = _extra_with(error.name or "")
+        if not extra:
+            raise
+        _fail(f"{error.name} is not installed, and this needs it: pip install '{extra}'")
     except Exception:
         if not logs_are_json():
             raise
@@ -52,3 +63,13 @@ def run_commands(app: typer.Typer) -> None:
 def _fail(message: str) -> None:
     complain(message)
     sys.exit(1)
+
+
+def _extra_with(module: str) -> str:
+    """Return the distribution with the extra that brings a module; empty if none does."""
+    distribution = "eventsourcing-kafka"
+    for requirement in importlib.metadata.requires(distribution) or ():
+        brings = re.match(r"""([\w-]+).*extra == ['"](.+)['"]""", requirement)
+        if brings and brings[1].replace("-", "_") == module.partition(".")[0]:
+            return f"{distribution}[{brings[2]}]"
+    return ""

@@ -14,9 +14,10 @@ import pytest
 
 from compose import stack as stack_module
 from compose.errors import StackError
+from compose.parts import checked_parts
 from compose.processes import lives, note
 from compose.service import Service
-from compose.stack import Stack, checked_parts, running_stack, running_stacks
+from compose.stack import Stack, running_stack, running_stacks
 
 COMPOSE = [sys.executable, "-m", "compose"]
 
