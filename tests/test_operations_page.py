@@ -9,13 +9,13 @@ import pytest
 
 from consumer import activity, fts
 from consumer.view import View
+from tests.pages import blocks, path
 from tests.pipeline import ROOT, Pipeline
 
-PAGE = (ROOT / "compose" / "OPERATIONS.md").read_text()
+FILE = ROOT / "compose" / "OPERATIONS.md"
+PAGE = FILE.read_text()
 COMMANDS = [
-    command
-    for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    for command in block.splitlines()
+    command for block in blocks(FILE) if block.language == "sh" for command in block.commands
 ]
 SECTIONS = set(re.findall(r"^## (.+)$", PAGE, re.MULTILINE))
 
@@ -33,11 +33,10 @@ async def applied_by(view: View, environment: dict[str, str]) -> None:
 
 
 async def run(command: str, environment: dict[str, str]) -> str:
-    path = os.pathsep.join([str(ROOT / ".venv/bin"), os.environ["PATH"]])
     done = await anyio.run_process(
         ["sh", "-c", command],
         cwd=ROOT,
-        env={**os.environ, **environment, "PATH": path},
+        env={**os.environ, **environment, "PATH": path()},
         check=False,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout.decode()}\n{done.stderr.decode()}"
