@@ -201,9 +201,11 @@ def test_what_is_interrupted_before_its_end_exits_with_130(
         "POSTGRES_DBNAME": "none",
         "KAFKA_BOOTSTRAP_SERVERS": f"{host}:{port}",
     }
+    # Who runs the tests in the background has all that they start ignore interrupts.
+    heard = ("env", "--default-signal=INT")
     with (
         subprocess.Popen(
-            [sys.executable, "-m", *command],
+            [*heard, sys.executable, "-m", *command],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=ROOT,

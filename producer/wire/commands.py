@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -20,10 +21,13 @@ T = TypeVar("T")
 _quiet = ContextVar("quiet", default=False)
 
 
-def _be_quiet(quiet: bool) -> None:
-    _quiet.set(quiet)
-    if quiet:
-        logging.getLogger().setLevel(logging.WARNING)
+def _be_quiet(context: typer.Context, quiet: bool) -> None:
+    """Be quiet until the command ends."""
+    if quiet and not context.resilient_parsing:
+        root = logging.getLogger()
+        context.call_on_close(partial(root.setLevel, root.level))
+        context.call_on_close(partial(_quiet.reset, _quiet.set(True)))
+        root.setLevel(logging.WARNING)
 
 
 _shared = typer.Typer()
