@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 from tests.pipeline import ROOT
 
+SECTION = re.compile(r"^## ", re.MULTILINE)
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 class Block(NamedTuple):
     """A block of code on a page."""
 
+    section: str
     language: str
     text: str
 
@@ -25,7 +27,11 @@ class Block(NamedTuple):
 
 def blocks(page: Path) -> list[Block]:
     """Return the blocks of a page that say in which language they are."""
-    return [Block(*found) for found in BLOCK.findall(page.read_text())]
+    return [
+        Block(section.splitlines()[0], *found)
+        for section in SECTION.split(page.read_text())
+        for found in BLOCK.findall(section)
+    ]
 
 
 def path() -> str:
