@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,9 +48,17 @@ TYPED = [
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A small repository of somebody's, with this tree's commands in it."""
-    folder = tmp_path / "checkout"
+def checkout() -> Iterator[Path]:
+    """A small repository of somebody's, with this tree's commands in it.
+
+    Not in pytest's folder, which a second run of the tests takes from Postgres' user.
+    """
+    with tempfile.TemporaryDirectory(prefix="checkout-") as folder:
+        fill(Path(folder))
+        yield Path(folder)
+
+
+def fill(folder: Path) -> None:
     repository = pygit2.init_repository(str(folder), initial_head="main")
     ann = pygit2.Signature("Ann", "ann@example.org")
     for text in ("kafka\n", "kafka in python\n"):
@@ -60,7 +69,6 @@ def checkout(tmp_path: Path) -> Path:
         tree = repository.index.write_tree()
         repository.create_commit("HEAD", ann, ann, "more", tree, parents)
     (folder / ".venv").symlink_to(ROOT / ".venv")
-    return folder
 
 
 @pytest.fixture
