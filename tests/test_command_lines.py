@@ -25,8 +25,8 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
 ESCAPE = "\x1b["
 
 RUN_UNTIL_STOPPED = {"producer relay", "consumer run", "compose run", "compose up"}
-SHOW = {"compose demo", "compose kafka", "producer schema"}
-"""What these print is for people only, or Kafka's, or a document that is JSON anyway."""
+SHOW = {"compose demo", "compose grants", "compose kafka", "producer schema"}
+"""What these print is for people only, or Kafka's, or a document in a format of its own."""
 
 
 def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
