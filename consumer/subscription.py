@@ -280,7 +280,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._place_new_partitions()
             fetched = await self._fetch()
             spans = [
-                self._span(partition.partition, records)
+                await self._span(partition, records)
                 for partition, records in fetched.items()
                 # What comes between an assignment and its placing is from anywhere.
                 if partition.partition in self._fetched
@@ -423,12 +423,16 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                     "can only be published again to a new topic."
                 )
 
-    def _span(self, partition: int, records: Sequence[ConsumerRecord]) -> Span:
-        start, end = self._fetched[partition], records[-1].offset + 1
-        self._fetched[partition] = end
+    async def _span(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> Span:
+        start, end = self._fetched[partition.partition], records[-1].offset + 1
+        # The transaction's marker, which came with them, is passed with them. This does not wait:
+        # of what records were just fetched, and of nobody else's, there is a position.
+        with suppress(IllegalStateError), anyio.move_on_after(0):
+            end = max(end, await self._consumer.position(partition))
+        self._fetched[partition.partition] = end
         count = len(self._consumer.partitions_for_topic(self._topic) or ())
         items = [Item.of(record, self._wire, self._wanted, count) for record in records]
-        return Span(partition, start, end, items)
+        return Span(partition.partition, start, end, items)
 
     async def _offsets_without_records(self, brought: Collection[int]) -> AsyncIterator[Span]:
         """Yield the offsets that transaction markers take, of those that `brought` no records."""

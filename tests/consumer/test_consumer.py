@@ -9,6 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from consumer import subscription
 from consumer.consumer import Consumer
 from consumer.status import read_status
 from consumer.subscription import RecordsDeletedError
@@ -158,6 +159,19 @@ async def test_two_consumers_share_the_partitions(environment: dict[str, str]) -
         for number in range(10):
             await pipeline.write(f"page{number}", "text")
         await assert_right(pipeline)
+
+
+async def test_what_is_applied_takes_the_marker_of_its_transaction_along(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Pipeline(environment) as pipeline:
+        await pipeline.write("roses", "red\n")
+        await pipeline.settled()
+        monkeypatch.setattr(subscription, "POLL_MS", 1000 * int(SECONDS))
+        for colour in ("white\n", "yellow\n"):
+            await pipeline.do(pipeline.wiki.update_body, "roses", colour)
+            with anyio.fail_after(SECONDS / 3):
+                await pipeline.settled()
 
 
 async def test_a_consumer_that_is_there_before_the_topic_waits_for_it(
