@@ -423,12 +423,16 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                     "can only be published again to a new topic."
                 )
 
-    async def _span(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> Span:
+    async def _span(
+        self, partition: TopicPartition, records: Sequence[ConsumerRecord]
+    ) -> Span | None:
         start, end = self._fetched[partition.partition], records[-1].offset + 1
         # The transaction's marker, which came with them, is passed with them. This does not wait:
         # of what records were just fetched, and of nobody else's, there is a position.
         with suppress(IllegalStateError), anyio.move_on_after(0):
             end = max(end, await self._consumer.position(partition))
+        if self._fetched.get(partition.partition) != start:
+            return None  # It was assigned anew after all.
         self._fetched[partition.partition] = end
         count = len(self._consumer.partitions_for_topic(self._topic) or ())
         items = [Item.of(record, self._wire, self._wanted, count) for record in records]
