@@ -15,6 +15,7 @@ import psycopg
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
 from psycopg import AsyncConnection, sql
+from psycopg_pool import AsyncConnectionPool
 
 from consumer.parking import Parking
 from consumer.subscription import Wish
@@ -27,6 +28,9 @@ from producer.wire.terminal import OperatorError
 
 LOOK_AGAIN_SECONDS = 1.0
 """While waiting for a position: a pooler may swallow the NOTIFY."""
+
+POOL_SECONDS = 10.0
+"""So long a pool lets one wait for a connection."""
 
 LONGEST_NAME = 63
 """Bytes of a name in Postgres."""
@@ -132,14 +136,33 @@ class ViewStore:
         self, settings: Mapping[str, str] = MappingProxyType({})
     ) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
         """Open a connection, with `settings` of its session, and close it at the end."""
+        return connected(**self._session(settings))
+
+    def pool(
+        self, settings: Mapping[str, str], connections: int
+    ) -> AsyncConnectionPool[AsyncConnection[Any]]:
+        """Return a pool of up to so many such connections, to be entered; lost ones are replaced.
+
+        While it gets none, it raises `PoolTimeout`.
+        """
+        return AsyncConnectionPool(
+            kwargs=partial(self._session, settings),
+            min_size=1,
+            max_size=connections,
+            open=False,
+            check=AsyncConnectionPool.check_connection,
+            timeout=POOL_SECONDS,
+        )
+
+    def _session(self, settings: Mapping[str, str]) -> dict[str, Any]:
         # Long words that no index takes are a NOTICE each.
         options = {"client_min_messages": "warning", **settings}
-        return connected(
+        return {
             **self._connect(),
-            autocommit=True,
-            application_name=self.view.name,
-            options=" ".join(f"-c {name}={value}" for name, value in options.items()),
-        )
+            "autocommit": True,
+            "application_name": self.view.name,
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+        }
 
     async def prepare(
         self, connection: AsyncConnection[Any], partitions: int, *, indexed: bool = True

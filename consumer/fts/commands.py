@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from consumer.commands.output import AsJson
-from consumer.fts.search import START, STOP
+from consumer.fts.search import MOST_RANKED, START, STOP, SearchResult
 from consumer.fts.search import search as search_pages
 from consumer.fts.view import VIEW
 from consumer.store import ViewStore
@@ -29,6 +30,9 @@ def search(
 ) -> None:
     """Search the wiki's pages, the best match first.
 
+    Of a query that very many pages match, 2000 of them are ranked, and of those whose titles
+    match as many; the rest is not among the results. One more word gets you below that.
+
     Example: python -m consumer search "rose OR zebra"
     """
     store = ViewStore.of(VIEW, os.environ)
@@ -41,8 +45,16 @@ def search(
         stale = Text("  (stale: an event of it is parked)" if result.stale else "", "red")
         console.print(Text(result.slug, "bold cyan"), _marked(result.title_marked), stale)
         console.print("   ", _marked(" ".join(result.snippet.split())))
+    console.print(_counted(results, offset))
+
+
+def _counted(results: Sequence[SearchResult], offset: int) -> Text:
     if not results:
-        console.print("no page matches")
+        return Text("no further page matches" if offset else "no page matches")
+    shown = f"{offset + 1} to {offset + len(results)}"
+    matches = results[0].matches
+    many = f"{matches} or more" if matches == MOST_RANKED else f"{matches}"
+    return Text(f"{shown} of {many}", "dim")
 
 
 def _marked(text: str) -> Text:

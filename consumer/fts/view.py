@@ -42,7 +42,8 @@ CREATE_DOCUMENT: LiteralString = """
 """
 
 # `skipped` is the last of the events after `version` that were given up. Whether they were the
-# page's own shows when the next one comes: it may follow the one or the other.
+# page's own shows when the next one comes: it may follow the one or the other. A document that
+# fits is kept in the row: a search that ranks many pages would look up each one's elsewhere.
 CREATE_PAGES: LiteralString = """
     CREATE TABLE {schema}.pages (
         id uuid PRIMARY KEY,
@@ -53,11 +54,17 @@ CREATE_PAGES: LiteralString = """
         body text NOT NULL,
         document tsvector NOT NULL,
         skipped bigint NOT NULL DEFAULT 0
-    )
+    ) WITH (toast_tuple_target = 8160)
 """
 
 CREATE_INDEX: LiteralString = """
     CREATE INDEX IF NOT EXISTS pages_document ON {schema}.pages USING gin (document)
+"""
+
+# It finds the pages that a search must not miss, however many others match.
+CREATE_TITLE_INDEX: LiteralString = """
+    CREATE INDEX IF NOT EXISTS pages_titled
+        ON {schema}.pages USING gin (ts_filter(document, '{{a}}'))
 """
 
 SELECT_PAGES: LiteralString = """
@@ -152,7 +159,7 @@ VIEW = View(
     wanted=EventTypes.of(Page),
     tables=["pages"],
     create=[CREATE_LANGUAGE, CREATE_DOCUMENT, CREATE_PAGES],
-    indexes=[CREATE_INDEX],
+    indexes=[CREATE_INDEX, CREATE_TITLE_INDEX],
     unit_of_work=PagesUnitOfWork,
     settings={"language": "english"},
 )

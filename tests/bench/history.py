@@ -97,6 +97,10 @@ class Author:
         """Return words that are neither the most frequent nor the rarest."""
         return self._random.sample(self._words[len(COMMON) : WORDS // 4], count)
 
+    def common_words(self, count: int) -> list[str]:
+        """Return the words that are the most frequent of those that a search takes for words."""
+        return self._words[len(COMMON) : len(COMMON) + count]
+
     def _choose(self, pages: int) -> int:
         hot = self._random.random() < PART_TO_HOT_PAGES
         return self._random.randrange(HOT_PAGES if hot else pages)

@@ -1,83 +1,148 @@
-"""Searches in a large view, while its consumer is catching up."""
+"""Searches in a large view, while its consumer is catching up all the time.
+
+The pages that are searched are of no partition of the topic: so the consumer can be made to
+catch up again, and leaves them as they are.
+"""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, LiteralString
 
 import anyio
 
 from consumer.fts import VIEW
-from consumer.fts.search import search
+from consumer.fts.search import Searcher, search
 from consumer.store import ViewStore
 from consumer.unit_of_work import Place
 from producer.contentmanagement.domainmodel import Page
-from producer.wire import KafkaSettings, partition_of
-from tests.bench.figures import Line, Sample, reported, within
+from producer.wire import KafkaSettings
+from tests.bench.figures import Line, Sample, within
 from tests.bench.history import SEED, Author
 from tests.bench.servers import Environment, Program, World, seconds_since
 from tests.bench.views import EVENTS, SESSION
 
 PAGES = 100_000
+COPIES = 5
+"""So often there is a page with the same words: to make them out takes most of the time."""
 BODY = 2000
 PARAGRAPH = 400
+PARAGRAPHS = 5000
 BATCH = 5000
-SEARCHES = 100
+SEARCHES = 200
+WORST_SEARCHES = 20
 MOST_MILLISECONDS = 50.0
+MOST_MILLISECONDS_OF_THE_WORST = 1000.0
 EVERYWHERE = "wiki"
 """A word on every page."""
 
+# Whatever columns there are.
+TAKE: LiteralString = "CREATE TEMP TABLE copied AS TABLE {schema}.pages"
+COPY: LiteralString = """
+    UPDATE copied SET id = gen_random_uuid();
+    INSERT INTO {schema}.pages TABLE copied
+"""
+
+Query = Callable[[str], Awaitable[Any]]
+
 
 def searching(world: World) -> Iterator[Line]:
-    """Search for words of any frequency, and for one that is on every page."""
+    """Search for ordinary words, and for what takes most to find."""
     environment = world.view(world.published(world.some(EVENTS)), "FTS")
     words = Author().ordinary_words(world.some(SEARCHES))
     pages = world.some(PAGES)
-    ordinary, worst = anyio.run(_searched, environment, pages, words)
-    p95 = Sample([ordinary.percentile(95)])
-    yield within(f"search in {pages:,} pages, p95", p95, "ms", MOST_MILLISECONDS)
-    yield reported("search for a word on every page, p95", Sample([worst.percentile(95)]), "ms")
+    took = anyio.run(_searched, environment, world.size(environment), pages, words, _worst(world))
+    searched = f"search in {pages:,} pages"
+    for what, sample in took.items():
+        limit = MOST_MILLISECONDS if what == ORDINARY else MOST_MILLISECONDS_OF_THE_WORST
+        yield within(f"{searched}, {what}, p95", _p95(sample), "ms", limit)
+
+
+ORDINARY = "ordinary words"
+
+
+def _p95(sample: Sample) -> Sample:
+    return Sample([sample.percentile(95)])
+
+
+def _worst(world: World) -> dict[str, Sequence[str]]:
+    """Return queries that nothing makes quick."""
+    one, other, *more = Author().common_words(10)
+    times = world.some(WORST_SEARCHES)
+    return {
+        "a word on every page": [EVERYWHERE] * times,
+        "an OR of common words": [" OR ".join([one, other, *more])] * times,
+        "a phrase of common words": [f'"{one} {other}"'] * times,
+        "a negation alone": [f"-{one}"] * times,
+        "a negation alone, of what is on every page": [f"-{EVERYWHERE}"] * times,
+    }
 
 
 async def _searched(
-    environment: Environment, pages: int, words: list[str]
-) -> tuple[Sample, Sample]:
+    environment: Environment,
+    events: int,
+    pages: int,
+    words: Sequence[str],
+    worst: Mapping[str, Sequence[str]],
+) -> dict[str, Sample]:
     store = ViewStore.of(VIEW, environment)
     await _filled(store, pages, KafkaSettings.from_env(environment).topic_partitions)
     with Program.started(environment, "consumer", "run", "fts"):
-        await _catching_up(store)
-        ordinary = [await _milliseconds(store, word) for word in words]
-        worst = [await _milliseconds(store, EVERYWHERE) for _ in words[::10]]
-    return Sample(ordinary), Sample(worst)
+        async with anyio.create_task_group() as tasks, Searcher(store) as searcher:
+            await tasks.start(_catching_up, store, events)
+            took = {
+                what: await _milliseconds(searcher.search, queries)
+                for what, queries in {ORDINARY: words, **worst}.items()
+            }
+            took["ordinary words, a connection each"] = await _milliseconds(
+                lambda query: search(store, query), words
+            )
+            tasks.cancel_scope.cancel()
+    return took
 
 
-async def _milliseconds(store: ViewStore, query: str) -> float:
-    begin = time.perf_counter()
-    await search(store, query)
-    return seconds_since(begin) * 1000
+async def _milliseconds(search: Query, queries: Sequence[str]) -> Sample:
+    took = []
+    for query in queries:
+        begin = time.perf_counter()
+        await search(query)
+        took.append(seconds_since(begin) * 1000)
+    return Sample(took)
 
 
-async def _catching_up(store: ViewStore) -> None:
-    """Wait until the consumer has begun."""
+async def _catching_up(
+    store: ViewStore, events: int, *, task_status: anyio.abc.TaskStatus[None]
+) -> None:
+    """Tell when the consumer has begun, and have it start over whenever it is through."""
     async with store.connected() as connection:
-        while not any(row.records for row in await store.tracking.progress(connection)):  # noqa: ASYNC110
+        begun = False
+        while True:
+            applied = sum(row.records for row in await store.tracking.progress(connection))
+            if applied and not begun:
+                begun = True
+                task_status.started()
+            if applied >= events:
+                await store.replay(connection)
             await anyio.sleep(0.05)
 
 
 async def _filled(store: ViewStore, pages: int, partitions: int) -> None:
-    """Write pages through the view's own unit of work, and index them at the end."""
+    """Write pages through the view's own unit of work, copy them, and index all at the end."""
     author, chance = Author(), random.Random(SEED)
-    paragraphs = ["\n".join(author.lines(PARAGRAPH)) for _ in range(BATCH)]
+    paragraphs = ["\n".join(author.lines(PARAGRAPH)) for _ in range(PARAGRAPHS)]
     async with store.connected(SESSION) as connection:
         await store.prepare(connection, partitions, indexed=False)
-        for begin in range(0, pages, BATCH):
+        for begin in range(0, pages // COPIES, BATCH):
             unit = store.view.unit_of_work(store.schema)
-            for number in range(begin, min(begin + BATCH, pages)):
+            for number in range(begin, min(begin + BATCH, pages // COPIES)):
                 body = "\n".join([EVERYWHERE, *chance.sample(paragraphs, BODY // PARAGRAPH)])
                 page = Page(title=f"Page {number}", slug=f"other-{number}", body=body)
-                partition = partition_of(str(page.id).encode(), partitions)
-                unit.apply(page.collect_events()[0], Place(partition, 0))
+                unit.apply(page.collect_events()[0], Place(partitions, 0))
             await unit.write(connection)
+        await connection.execute(store.sql(TAKE))
+        for _ in range(COPIES - 1):
+            await connection.execute(store.sql(COPY))
         await store.create_indexes(connection)
         await connection.execute(store.sql("ANALYZE"))

@@ -44,13 +44,16 @@ async def test_search_and_status_print_json_on_demand(environment: dict[str, str
             ("consumer", "search", "striped OR rose", "--json"),
             ("consumer", "status", "fts", "--json"),
             ("producer", "status", "--json"),
+            ("consumer", "search", "striped"),
         )
-        assert [result.returncode for result in results] == [0, 0, 0], results
-        ((found,), rows, relay) = (json.loads(result.stdout) for result in results)
+        assert [result.returncode for result in results] == [0, 0, 0, 0], results
+        *as_json, printed = (result.stdout for result in results)
+        ((found,), rows, relay) = map(json.loads, as_json)
         assert (found["id"], found["slug"]) == (str(originator_id), "zebra")
         assert {row["partition"]: row["gap"] for row in rows} == dict.fromkeys(range(8), 0)
         assert max(row["position"] for row in rows) == relay["position"] == relay["head"]
         assert relay["gap"] == relay["lag_seconds"] == 0
+        assert printed.splitlines()[-1] == b"1 to 1 of 1"
 
 
 @pytest.mark.parametrize("command", ["run", "status"])

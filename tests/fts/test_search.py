@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 import psycopg
 import pytest
 
-from consumer.fts.search import START, STOP, search
+from consumer.fts import search as searching
+from consumer.fts.search import START, STOP, Searcher, SearchTooLongError, search
 from consumer.store import ShapeChangedError, ViewMissingError
 from tests.pipeline import Shortcut, page_id, pages_of, write_page
 
@@ -28,6 +30,14 @@ HOSTILE = [
     "word " * 2000,
     "x" * 10_000,
 ]
+
+END_OTHERS = """
+    SELECT pg_terminate_backend(pid)
+      FROM pg_stat_activity
+     WHERE datname = current_database()
+       AND application_name = 'fts'
+       AND pid <> pg_backend_pid()
+"""
 
 
 @asynccontextmanager
@@ -77,6 +87,71 @@ async def test_results_are_paged_without_a_gap_or_an_overlap(environment: dict[s
         pages = [await search(shortcut.store, "rose", limit=3, offset=at) for at in (0, 3, 6, 9)]
         assert [len(page) for page in pages] == [3, 3, 1, 0]
         assert {result.slug for page in pages for result in page} == set(bodies)
+
+
+async def test_of_too_many_pages_some_are_ranked_and_those_with_a_title_that_matches(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "MOST_RANKED", 3)
+    bodies = {f"page{number}": "rose" for number in range(6)}
+    async with filled(environment, **bodies, rose="a flower") as shortcut:
+        pages = [await search(shortcut.store, "rose", limit=2, offset=at) for at in (0, 2, 4)]
+        assert [len(page) for page in pages] == [2, 2, 0]
+        assert pages[0][0].slug == "rose"
+        assert len({result.id for page in pages for result in page}) == 4
+        assert {result.matches for page in pages for result in page} == {3}
+
+
+async def test_how_many_pages_match_is_told(environment: dict[str, str]) -> None:
+    bodies = {"a": "rose", "b": "rose", "rose": "rose", "d": "zebra"}
+    async with filled(environment, **bodies) as shortcut:
+        (result,) = await search(shortcut.store, "rose", limit=1, offset=2)
+        assert result.matches == 3
+
+
+async def test_what_a_page_is_to_be_without_is_looked_for_behind_its_title(
+    environment: dict[str, str],
+) -> None:
+    async with filled(environment, rose="red", zebra="rose") as shortcut:
+        assert await found(shortcut, "rose -red") == ["zebra"]
+        assert await found(shortcut, "-red") == ["zebra"]
+
+
+async def test_a_snippet_is_cut_where_a_long_body_matches(environment: dict[str, str]) -> None:
+    async with filled(environment, a="word " * 9000 + "a rose " + "word " * 9000) as shortcut:
+        (result,) = await search(shortcut.store, "rose")
+        assert f"a {START}rose{STOP} word" in result.snippet
+
+
+async def test_a_search_that_takes_too_long_is_ended(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(searching.SESSION, "statement_timeout", "100ms")
+    async with filled(environment, a="rose") as shortcut, shortcut.connection.transaction():
+        await shortcut.sql("LOCK TABLE {schema}.pages IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(SearchTooLongError, match="fewer pages"):
+            await search(shortcut.store, "rose")
+
+
+async def test_a_searcher_shares_its_connections_and_replaces_those_that_are_lost(
+    environment: dict[str, str],
+) -> None:
+    async with (
+        filled(environment, a="rose") as shortcut,
+        Searcher(shortcut.store, connections=2) as searcher,
+    ):
+        expected = await search(shortcut.store, "rose")
+
+        async def repeat() -> None:
+            for _ in range(5):
+                assert await searcher.search("rose") == expected
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(repeat)
+        ended = await shortcut.connection.execute(END_OTHERS)
+        assert 1 <= ended.rowcount <= 2
+        assert await searcher.search("rose") == expected
 
 
 @pytest.mark.parametrize(
