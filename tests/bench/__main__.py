@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +11,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import commands, growth, hosting, latency, relay, search, views
+from tests.bench import commands, growth, hosting, latency, peers, relay, search, views
 from tests.bench.figures import Line, save, table
-from tests.bench.servers import ROOT, World
+from tests.bench.plot import plot
+from tests.bench.report import markdown, put_into
+from tests.bench.servers import ROOT, World, seconds_since
 
 BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
     "relay": relay.throughput,
@@ -30,6 +33,9 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
     "partitions": growth.partitions,
     "edits": growth.edits,
 }
+
+PEERS = "peers"
+"""Where the figures of others are named that were not measured in the run."""
 
 QUICK = 0.15
 GROWTH = ("backlog", "partitions", "edits")
@@ -51,27 +57,36 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help=f"Some of: {', '.join(BENCHMARKS)}; repeatable.")
     ] = None,
+    readme: Annotated[bool, typer.Option(help="Put the table into README.md, too.")] = False,
 ) -> None:
-    """Print a table, and write build/bench.json."""
+    """Print a table; write build/bench.json, bench.md and, of what grows, bench.png."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     chosen = only or [name for name in BENCHMARKS if not quick or name not in GROWTH]
     if unknown := set(chosen) - set(BENCHMARKS):
         raise typer.BadParameter(f"There is no {unknown.pop()!r}: {', '.join(BENCHMARKS)}")
+    begin = time.perf_counter()
     with World.started(scale=QUICK if quick else 1.0, repository=repo) as world:
-        lines = measure(world, chosen, lambda name: console.print(f"… {name}", style="dim"))
+        lines = measure(world, chosen, lambda text: console.print(text, style="dim"))
     console.print(table(lines))
+    console.print(f"{seconds_since(begin):.0f} seconds in all", style="dim")
     save(lines, RESULT)
+    RESULT.with_suffix(".md").write_text(markdown(lines))
+    if any(line.point for line in lines):
+        plot(lines, RESULT.with_suffix(".png"))
+    if readme:
+        put_into(ROOT / "README.md", markdown(lines))
 
 
 def measure(
     world: World, names: list[str], report: Callable[[str], None] = lambda _: None
 ) -> list[Line]:
-    """Run some of the benchmarks, one after the other."""
+    """Run some of the benchmarks, one after the other, and report how long each takes."""
     lines: list[Line] = []
     for name in names:
-        report(name)
-        lines += BENCHMARKS[name](world)
-    return lines
+        begin = time.perf_counter()
+        lines += (line._replace(benchmark=name) for line in BENCHMARKS[name](world))
+        report(f"{name}: {seconds_since(begin):.0f} s")
+    return lines + [line._replace(benchmark=PEERS) for line in peers.beside(lines)]
 
 
 if __name__ == "__main__":

@@ -69,20 +69,34 @@ class Figure(msgspec.Struct, frozen=True):
     at_least: float | None = None
 
 
+class Point(NamedTuple):
+    """Where a figure is in the plot."""
+
+    panel: str
+    series: str
+    x: float
+
+
 class Line(NamedTuple):
     """A figure, and how far its values, and those that it is measured against, lie apart."""
 
     figure: Figure
     spread: str = ""
     reference_spread: str = ""
+    benchmark: str = ""
+    """Which one gave it."""
+    point: Point | None = None
+
+    @property
+    def fulfilled(self) -> bool | None:
+        """Whether it is as it should be; None if nothing is required."""
+        ratio, at_least = self.figure.ratio, self.figure.at_least
+        return None if ratio is None or at_least is None else ratio >= at_least
 
     @property
     def verdict(self) -> str:
-        """Whether it is as it should be."""
-        ratio, at_least = self.figure.ratio, self.figure.at_least
-        if ratio is None or at_least is None:
-            return ""
-        return "[green]yes[/]" if ratio >= at_least else "[red]no[/]"
+        """The same, as it is shown."""
+        return {True: "[green]yes[/]", False: "[red]no[/]", None: ""}[self.fulfilled]
 
 
 def reported(what: str, sample: Sample, unit: str) -> Line:
@@ -137,17 +151,18 @@ def _range_of(values: Sample) -> str:
 def table(lines: Sequence[Line]) -> Table:
     """Show figures, ratios first."""
     shown = Table("ratio", "at least", "", "what", "value", "", "against", "reference", "")
-    for figure, spread, reference_spread in lines:
+    for line in lines:
+        figure = line.figure
         shown.add_row(
-            _short(figure.ratio),
-            _short(figure.at_least),
-            Line(figure).verdict,
+            short(figure.ratio),
+            short(figure.at_least),
+            line.verdict,
             figure.what,
-            f"{_short(figure.value)} {figure.unit}",
-            spread,
+            f"{short(figure.value)} {figure.unit}",
+            line.spread,
             figure.against,
-            _short(figure.reference),
-            reference_spread,
+            short(figure.reference),
+            line.reference_spread,
         )
     return shown
 
@@ -159,7 +174,8 @@ def save(lines: Sequence[Line], file: Path) -> None:
     file.write_bytes(msgspec.json.format(figures))
 
 
-def _short(number: float | None) -> str:
+def short(number: float | None) -> str:
+    """Return a number as it is shown."""
     if number is None:
         return ""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

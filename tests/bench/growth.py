@@ -6,27 +6,31 @@ Relay and consumers run as processes of their own here.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import anyio
+from psycopg import AsyncConnection
 
-from consumer.activity import VIEW as ACTIVITY
 from consumer.fts import VIEW as FTS
 from consumer.store import ViewStore
 from consumer.unit_of_work import Place
 from consumer.view import View
+from consumer.views import view_named
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page
 from producer.wire import KafkaSettings
-from tests.bench.figures import Line, Marks, Sample, faster, reported, within
+from tests.bench.figures import Line, Marks, Point, Sample, faster, reported, within
 from tests.bench.history import Author
 from tests.bench.relay import readable, reading, topic_of
-from tests.bench.servers import Environment, Program, World, seconds_since
+from tests.bench.servers import Environment, Program, World, relayed, seconds_since
 from tests.bench.views import SESSION
 
 BACKLOGS = (10_000, 100_000, 1_000_000)
-SEARCH_BACKLOGS = (10_000, 50_000)
+MOST_APPLIED = {"activity": 1_000_000, "fts": 100_000}
+"""The search view takes its time to make out words."""
 BODIES = (1_000, 10_000, 100_000, 1_000_000)
 EDITS = (10, 100, 1_000, 10_000)
 CONSUMERS = (1, 2, 4)
@@ -40,58 +44,70 @@ LARGE = {"MAX_BODY_BYTES": "4000000", "MAX_DIFF_BYTES": "9000000"}
 
 def backlog(world: World) -> Iterator[Line]:
     """Publish and apply backlogs of any size: as many events per second, in as little memory."""
-    yield from _relays(world)
-    yield from _consumers(world, ACTIVITY, BACKLOGS)
-    yield from _consumers(world, FTS, SEARCH_BACKLOGS)
+    rates: dict[str, list[float]] = defaultdict(list)
+    peaks: dict[str, list[float]] = defaultdict(list)
+    for events in map(world.some, BACKLOGS):
+        for name, rate, peak in _carried(world, events):
+            rates[name].append(rate)
+            peaks[name].append(peak)
+            grown = _grown(f"{name}, {events:,} events", rates[name])
+            memory = reported(f"{name}, memory, {events:,} events", Sample([peak]), "MB")
+            yield grown._replace(point=Point("backlog", name, events))
+            yield memory._replace(point=Point("memory", name, events))
+    for name, megabytes in peaks.items():
+        worst = Sample([max(megabytes)])
+        yield within(f"{name}, memory with any backlog", worst, "MB", MOST_MEGABYTES)
 
 
 def partitions(world: World) -> Iterator[Line]:
     """Catch up with other numbers of partitions, and of consumers."""
     events = world.some(SHARED)
     for number in PARTITIONS:
-        published = world.published(events, number)
-        rate, _ = anyio.run(_applied, FTS, world.view(published, "FTS"), world.size(published), 1)
-        yield reported(f"fts, {number} partitions", Sample([rate]), "events/s")
+        rate = _shared(world, world.published(events, number), 1)
+        line = reported(f"fts, {number} partitions", rate, "events/s")
+        yield line._replace(point=Point("partitions", "fts", number))
     for count in CONSUMERS:
-        published = world.published(events)
-        rate, _ = anyio.run(
-            _applied, FTS, world.view(published, "FTS"), world.size(published), count
-        )
-        yield reported(f"fts, {count} consumers", Sample([rate]), "events/s")
+        rate = _shared(world, world.published(events), count)
+        line = reported(f"fts, {count} consumers", rate, "events/s")
+        yield line._replace(point=Point("consumers", "fts", count))
 
 
 def edits(world: World) -> Iterator[Line]:
     """Edit one page: of any size, and any number of times."""
     for size in BODIES:
-        command, view = anyio.run(_edited, world.view(world.empty_wiki(), "FTS"), size, 1)
-        yield reported(f"one edit of {size:,} characters, the command", command, "ms")
-        yield reported(f"one edit of {size:,} characters, the view", view, "ms")
+        took = _edits(world, size, 1)
+        for who, sample in took.items():
+            line = reported(f"one edit of {size:,} characters, {who}", sample, "ms")
+            yield line._replace(point=Point("body", who, size))
     for number in (n for n in EDITS if n <= world.some(EDITS[-1])):
-        command, _ = anyio.run(_edited, world.view(world.empty_wiki(), "FTS"), 1_000, number)
-        yield reported(f"one edit after {number:,} of a page, the command", command, "ms")
+        took = _edits(world, 1_000, number)
+        for who, sample in took.items():
+            line = reported(f"one edit after {number:,} of a page, {who}", sample, "ms")
+            yield line._replace(point=Point("edits", who, number))
 
 
-def _relays(world: World) -> Iterator[Line]:
-    rates, peak = [], 0.0
-    for events in map(world.some, BACKLOGS):
-        wiki = world.wiki(events) | world.apart()
-        rate, memory = anyio.run(_published, wiki, world.size(wiki))
-        rates.append(rate)
-        peak = max(peak, memory)
-        yield _grown(f"relay, {events:,} events", rates)
-    yield within("relay, memory with any backlog", Sample([peak]), "MB", MOST_MEGABYTES)
+def _carried(world: World, events: int) -> Iterator[tuple[str, float, float]]:
+    """Carry a backlog into Kafka and into the views; yield who, events/s, and MB."""
+    environment = world.small_wiki(events) | world.apart()
+    size = world.size(environment)
+    yield "relay", *anyio.run(_published, environment, size)
+    anyio.run(relayed, environment)  # Whatever the relay had left when it was stopped.
+    for view, most in MOST_APPLIED.items():
+        if events <= world.some(most):
+            applied = world.view(environment, view.upper())
+            yield view, *anyio.run(_applied, view_named(view), applied, size, 1)
 
 
-def _consumers(world: World, view: View, backlogs: Sequence[int]) -> Iterator[Line]:
-    rates, peak = [], 0.0
-    for events in map(world.some, backlogs):
-        published = world.published(events)
-        environment = world.view(published, view.name.upper())
-        rate, memory = anyio.run(_applied, view, environment, world.size(published), 1)
-        rates.append(rate)
-        peak = max(peak, memory)
-        yield _grown(f"{view.name}, {events:,} events", rates)
-    yield within(f"{view.name}, memory with any backlog", Sample([peak]), "MB", MOST_MEGABYTES)
+def _shared(world: World, published: Environment, consumers: int) -> Sample:
+    """Have some consumers catch up the search view; return their events per second."""
+    environment = world.view(published, "FTS")
+    rate, _ = anyio.run(_applied, FTS, environment, world.size(published), consumers)
+    return Sample([rate])
+
+
+def _edits(world: World, size: int, before: int) -> dict[str, Sample]:
+    command, view = anyio.run(_edited, world.view(world.empty_wiki(), "FTS"), size, before)
+    return {"the command": command, "the view": view}
 
 
 def _grown(what: str, rates: Sequence[float]) -> Line:
@@ -146,26 +162,43 @@ async def _edited(environment: Environment, size: int, before: int) -> tuple[Sam
     store = ViewStore.of(FTS, environment)
     commands, views = [], []
     with ContentManagement(environment | LARGE) as wiki:
-        wiki.create_page("page", "page")
-        for number in range(before + TIMES):
+        _edit_before(wiki, lines, author, before)
+        for _ in range(TIMES):
             begin = time.perf_counter()
-            position = wiki.update_body("page", "\n".join(lines))
-            if number >= before:
-                commands.append(seconds_since(begin) * 1000)
+            wiki.update_body("page", "\n".join(lines))
+            commands.append(seconds_since(begin) * 1000)
             author.change(lines)
-        assert position
         events = _page_events(wiki)
     async with store.connected(SESSION) as connection:
         await store.prepare(connection, 1)
-        for event in events:
+        await _apply(store, connection, events[:-TIMES])
+        for event in events[-TIMES:]:
             begin = time.perf_counter()
-            async with connection.transaction():
-                unit = store.view.unit_of_work(store.schema)
-                await unit.read(connection, [str(event.originator_id)], [event])
-                unit.apply(event, Place(0, event.originator_version))
-                await unit.write(connection)
+            await _apply(store, connection, [event])
             views.append(seconds_since(begin) * 1000)
-    return Sample(commands), Sample(views[-TIMES:])
+    return Sample(commands), Sample(views)
+
+
+def _edit_before(wiki: ContentManagement, lines: list[str], author: Author, times: int) -> None:
+    """Make a page, and edit it so often, without a command for each."""
+    wiki.create_page("page", "page")
+    page = wiki._get_page_by_slug("page")
+    for _ in range(times):
+        page.update_body("\n".join(lines), wiki.limits)
+        author.change(lines)
+    wiki.events.put(page.collect_events())
+    wiki.take_snapshot(page.id)
+
+
+async def _apply(
+    store: ViewStore, connection: AsyncConnection[Any], events: Sequence[Page.Event]
+) -> None:
+    async with connection.transaction():
+        unit = store.view.unit_of_work(store.schema)
+        await unit.read(connection, [str(event.originator_id) for event in events], events)
+        for event in events:
+            unit.apply(event, Place(0, event.originator_version))
+        await unit.write(connection)
 
 
 def _page_events(wiki: ContentManagement) -> list[Page.Event]:

@@ -115,9 +115,9 @@ class Author:
         return "".join(self._random.choices(SYLLABLES, k=self._random.randint(1, 4)))
 
 
-def synthetic(events: int) -> list[StoredEvent]:
+def synthetic(events: int, smallest: int = SMALLEST, largest: int = LARGEST) -> list[StoredEvent]:
     """Return the events that so many edits make, as the wiki stores them."""
-    return list(islice(stored(Author().edits()), events))
+    return list(islice(stored(Author().edits(smallest, largest)), events))
 
 
 def stored(edits: Iterable[Edit]) -> Iterator[StoredEvent]:

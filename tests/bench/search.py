@@ -37,6 +37,7 @@ MOST_MILLISECONDS = 50.0
 MOST_MILLISECONDS_OF_THE_WORST = 1000.0
 EVERYWHERE = "wiki"
 """A word on every page."""
+ORDINARY = "ordinary words"
 
 # Whatever columns there are.
 TAKE: LiteralString = "CREATE TEMP TABLE copied AS TABLE {schema}.pages"
@@ -56,15 +57,9 @@ def searching(world: World) -> Iterator[Line]:
     took = anyio.run(_searched, environment, world.size(environment), pages, words, _worst(world))
     searched = f"search in {pages:,} pages"
     for what, sample in took.items():
+        p95 = Sample([sample.percentile(95)])
         limit = MOST_MILLISECONDS if what == ORDINARY else MOST_MILLISECONDS_OF_THE_WORST
-        yield within(f"{searched}, {what}, p95", _p95(sample), "ms", limit)
-
-
-ORDINARY = "ordinary words"
-
-
-def _p95(sample: Sample) -> Sample:
-    return Sample([sample.percentile(95)])
+        yield within(f"{searched}, {what}, p95", p95, "ms", limit)
 
 
 def _worst(world: World) -> dict[str, Sequence[str]]:
@@ -96,7 +91,7 @@ async def _searched(
                 what: await _milliseconds(searcher.search, queries)
                 for what, queries in {ORDINARY: words, **worst}.items()
             }
-            took["ordinary words, a connection each"] = await _milliseconds(
+            took[f"{ORDINARY}, a connection each"] = await _milliseconds(
                 lambda query: search(store, query), words
             )
             tasks.cancel_scope.cancel()

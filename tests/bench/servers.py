@@ -34,6 +34,8 @@ ROOT = Path(__file__).parents[2]
 LOOK_SECONDS = 0.002
 MOST_REPEATED = 10_000
 """A longer history repeats itself, with other pages."""
+SMALL = (200, 1000)
+"""Characters of a small body."""
 
 Environment = dict[str, str]
 
@@ -108,6 +110,12 @@ class World:
             self._wikis[wanted] = self._filled(wanted)
         return self._wikis[wanted]
 
+    def small_wiki(self, events: int) -> Environment:
+        """Return the settings of a wiki of its own, with so many events of small pages."""
+        environment = self.empty_wiki()
+        fill(self.dsn(environment), self.small_base, events)
+        return environment
+
     def published(self, events: int, partitions: int = 8) -> Environment:
         """Return the settings of such a wiki whose events are in Kafka."""
         wiki = self.wiki(events)
@@ -137,6 +145,11 @@ class World:
     def base(self) -> list[StoredEvent]:
         """The history that is repeated."""
         return synthetic(self.some(MOST_REPEATED))
+
+    @cached_property
+    def small_base(self) -> list[StoredEvent]:
+        """A history of small pages, for backlogs that are to fit on the machine."""
+        return synthetic(self.some(MOST_REPEATED), *SMALL)
 
     def _filled(self, events: int) -> Environment:
         environment = self.empty_wiki()

@@ -8,10 +8,24 @@ from anyio.from_thread import BlockingPortal
 
 from compose.kafka import Kafka
 from compose.postgres import Postgres
-from tests.bench.__main__ import measure
-from tests.bench.figures import Figure, Line, Marks, Sample, faster, save, sooner, within
+from tests.bench.__main__ import BENCHMARKS, PEERS, measure
+from tests.bench.figures import (
+    Figure,
+    Line,
+    Marks,
+    Point,
+    Sample,
+    faster,
+    reported,
+    save,
+    sooner,
+    within,
+)
 from tests.bench.history import synthetic
-from tests.bench.servers import World
+from tests.bench.peers import beside
+from tests.bench.plot import PANELS, plot
+from tests.bench.report import BEGIN, END, benchmarks_in, markdown, put_into
+from tests.bench.servers import ROOT, World
 
 TINY = 0.01
 
@@ -70,3 +84,65 @@ def test_the_rate_leaves_out_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
         marks.note(events)
 
     assert marks.rate == 15
+
+
+def test_the_readme_has_figures_of_benchmarks_that_there_are() -> None:
+    named = benchmarks_in((ROOT / "README.md").read_text())
+
+    assert named
+    assert named <= {*BENCHMARKS, PEERS}
+
+
+def test_the_table_replaces_the_one_before_in_the_readme(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n")
+    missed = faster("a", Sample([1.0]), "b", Sample([2.0]), 0.85)._replace(benchmark="fts")
+    alone = reported("c", Sample([3.0]), "s")._replace(benchmark="edits")
+
+    for lines in ([alone], [alone, missed]):
+        put_into(readme, markdown(lines))
+
+    text = readme.read_text()
+    assert text.startswith(f"above\n{BEGIN}\n`make bench` on ")
+    assert text.endswith(f"{END}\nbelow\n")
+    assert "old" not in text
+    assert benchmarks_in(text) == {"fts", "edits"}
+    assert text.index("| **0.5** | 0.85: no | fts | a | 1 events/s | b | 2 |") < text.index("edits")
+
+
+def test_a_readme_without_the_place_for_a_table_is_left_alone(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"above {BEGIN} below")
+
+    with pytest.raises(ValueError, match="for the table to go between"):
+        put_into(readme, "table")
+
+    assert readme.read_text() == f"above {BEGIN} below"
+
+
+def test_figures_of_others_are_said_to_be_measured_elsewhere_and_require_nothing() -> None:
+    relay, latency = Figure("relay", 56_000, "events/s"), "relay, commit to readable, p50"
+    lines = [Line(relay), Line(Figure(latency, 2.3, "ms")), Line(Figure("other", 1, "s"))]
+
+    beyond = [line.figure for line in beside(lines)]
+
+    assert [(figure.what, figure.ratio) for figure in beyond] == [
+        ("relay", 2.0),
+        ("relay", 2.8),
+        (latency, pytest.approx(5.0)),
+    ]
+    assert all("elsewhere" in str(figure.against) for figure in beyond)
+    assert {figure.at_least for figure in beyond} == {None}
+
+
+def test_what_grows_is_drawn(tmp_path: Path) -> None:
+    def points(panel: str) -> list[Line]:
+        line = reported("", Sample([1.0]), "s")
+        return [line._replace(point=Point(panel, "who", x)) for x in (1, 10)]
+
+    blank, drawn = tmp_path / "blank.png", tmp_path / "drawn.png"
+    plot([], blank)
+    plot([line for panel in PANELS for line in points(panel)], drawn)
+
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    assert drawn.read_bytes() != blank.read_bytes()
