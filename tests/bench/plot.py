@@ -19,6 +19,8 @@ class Panel(NamedTuple):
 
     over: str
     what: str
+    proportional: bool = False
+    """It may well grow as what it is drawn over: then that is a straight line."""
 
 
 PANELS = {
@@ -26,7 +28,7 @@ PANELS = {
     "memory": Panel("events in the backlog", "memory, MB"),
     "consumers": Panel("consumers", "events/s"),
     "partitions": Panel("partitions", "events/s"),
-    "body": Panel("characters of the body", "one edit, ms"),
+    "body": Panel("characters of the body", "one edit, ms", proportional=True),
     "edits": Panel("edits of the page before", "one edit, ms"),
 }
 
@@ -54,9 +56,12 @@ def _draw(axes: Axes, panel: Panel, series: Series) -> None:
     axes.set_xscale("log")
     axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(bottom=0)
+    if panel.proportional:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.5g}"))
     axes.set_xlabel(panel.over)
     axes.set_ylabel(panel.what)
     axes.grid(visible=True, alpha=0.3)
