@@ -1,7 +1,7 @@
 """What others do, as it was once measured elsewhere: nothing here is measured in this run.
 
 Debezium 3.7, with exactly-once delivery and tuned for latency, carried 60,000 events of 300 to 700
-bytes on a machine of two cores, as ours were made for. Another machine would give it other figures,
+bytes on a machine of two cores. Another machine would give it other figures,
 so nothing is required of the ratios. Of a range the figure that is best for Debezium is taken.
 """
 
