@@ -280,11 +280,12 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._place_new_partitions()
             fetched = await self._fetch()
             spans = [
-                await self._span(partition, records)
+                span
                 for partition, records in fetched.items()
                 # What comes between an assignment and its placing is from anywhere.
                 if partition.partition in self._fetched
                 and partition.partition not in self._unplaced
+                and (span := await self._span(partition, records))
             ]
             self._batches_since_check += 1
             if anyio.current_time() - checked_at > CHECK_SECONDS:
@@ -431,7 +432,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         # of what records were just fetched, and of nobody else's, there is a position.
         with suppress(IllegalStateError), anyio.move_on_after(0):
             end = max(end, await self._consumer.position(partition))
-        if self._fetched.get(partition.partition) != start:
+        if self._fetched.get(partition.partition) != start or partition.partition in self._unplaced:
             return None  # It was assigned anew after all.
         self._fetched[partition.partition] = end
         count = len(self._consumer.partitions_for_topic(self._topic) or ())
