@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -25,13 +26,22 @@ TOPIC_POLL_SECONDS = 0.1
 IDLE_POLLS = 4
 """To find nothing to apply so often is as good as to have applied something."""
 
+NEW_OBJECTS = 50_000
+"""So many make Python look for cycles among them. A batch is many objects, and no cycles: to look
+after every 700, as it does by default, is a quarter of the work of catching up."""
+
+WORTH_SHARING = 200
+"""Records: what has fewer is soonest done on one connection."""
+
 
 class Consumer:
     """Keeps one view up to date, as one of any number of members of the view's group.
 
     `grace` is how many seconds a batch in hand has to finish when the consumer is told to stop;
     a batch that takes longer than `stuck` seconds means that a client is: all start again.
-    A batch has at most `limit` records. `stopped` tells which partitions have stopped, and why.
+    What is read at once has at most `limit` records, and is shared out by its partitions to as many
+    `connections`, so that Postgres works on more than one core: to each its own transaction.
+    `stopped` tells which partitions have stopped, and why.
     """
 
     def __init__(
@@ -41,6 +51,7 @@ class Consumer:
         *,
         on_error: OnError = OnError.PARK,
         limit: int = 5000,
+        connections: int = 2,
         grace: float = 10.0,
         stuck: float = 300.0,
         instance: str | None = None,
@@ -55,6 +66,8 @@ class Consumer:
         self._applying = applying or Applying(store, on_error)
         self._settings = settings
         self._limit = limit
+        # A hosted class has one connection, on which all that it does is one transaction.
+        self._connections = 1 if store.view.hosted else connections
         self._grace = grace
         self._stuck = stuck
         self._instance = instance
@@ -77,49 +90,65 @@ class Consumer:
 
         Raises `RecordsDeletedError` or `ShapeChangedError`: what only a person can settle.
         """
+        gc.set_threshold(max(NEW_OBJECTS, gc.get_threshold()[0]), *gc.get_threshold()[1:])
         await enduring(f"view {self.store.view.name}", self._apply_what_comes, self.vitals)
 
     async def _apply_what_comes(self, alive: Callable[[], None]) -> None:
         partitions = await self._partitions()
-        async with (
-            self.store.working(self._session) as connection,
-            self._joined() as subscription,
-        ):
-            await self.store.prepare(connection, partitions, indexed=self._indexed)
+        async with self._working() as connections, self._joined() as subscription:
+            await self.store.prepare(connections[0], partitions, indexed=self._indexed)
             self.seen = subscription.seen
             idle = 0
             async with ahead(subscription.batches()) as batches:
                 async for batch in batches:
                     seen = dict(subscription.seen)
                     current = [span for part in batch if (span := part.after(seen))]
-                    match await self._outcome(connection, current, seen):
-                        case Applied() as applied:
+                    outcomes = await self._outcomes(connections, current, seen)
+                    for applied in outcomes:
+                        if isinstance(applied, Applied):
                             subscription.advance(seen, applied.trackings)
                             self._note(subscription, applied)
-                        case Moved(trackings):
-                            logger.info("the tracking was moved: going on from there")
-                            self._metrics.moved(seen, trackings)
-                            await self.store.prepare(connection, partitions, indexed=self._indexed)
-                            subscription.seek(trackings)
+                    if any(isinstance(outcome, Moved) for outcome in outcomes):
+                        logger.info("the tracking was moved: going on from there")
+                        await self.store.prepare(connections[0], partitions, indexed=self._indexed)
+                        found = await self.store.tracking.read(connections[0], list(seen))
+                        self._metrics.moved(seen, list(found.values()))
+                        subscription.seek(found.values())
                     idle = 0 if current else idle + 1
                     if current or idle == IDLE_POLLS:
                         alive()
 
-    async def _outcome(
+    @asynccontextmanager
+    async def _working(self) -> AsyncIterator[Sequence[AsyncConnection[Any]]]:
+        async with AsyncExitStack() as opened:
+            yield [
+                await opened.enter_async_context(self.store.working(self._session))
+                for _ in range(self._connections)
+            ]
+
+    async def _outcomes(
         self,
-        connection: AsyncConnection[Any],
+        connections: Sequence[AsyncConnection[Any]],
         batch: Sequence[Span],
         seen: Mapping[int, Tracking],
-    ) -> Applied | Moved:
+    ) -> Sequence[Applied | Moved]:
         """Apply a batch; without one, see whether the tracking is still where it was."""
         if not batch:
-            found = await self.store.tracking.read(connection, list(seen))
+            found = await self.store.tracking.read(connections[0], list(seen))
             moved = [tracking for number, tracking in found.items() if seen[number] != tracking]
-            return Moved(moved) if moved else Applied([])
+            return [Moved(moved)] if moved else []
+        outcomes = []
+
+        async def apply(connection: AsyncConnection[Any], part: Sequence[Span]) -> None:
+            its_own = {span.partition: seen[span.partition] for span in part}
+            outcomes.append(await self._applying.apply(connection, part, its_own))
+
         async with finishing(self._grace):
             with anyio.fail_after(self._stuck), self._metrics.batch():
-                outcome = await self._applying.apply(connection, batch, seen)
-        return outcome
+                async with anyio.create_task_group() as applying:
+                    for connection, part in _shared(batch, connections):
+                        applying.start_soon(apply, connection, part)
+        return outcomes
 
     def _note(self, subscription: Subscription, applied: Applied) -> None:
         for tracking in applied.trackings:
@@ -166,6 +195,18 @@ class Consumer:
             ) as subscription,
         ):
             yield subscription
+
+
+def _shared(
+    batch: Sequence[Span], connections: Sequence[AsyncConnection[Any]]
+) -> Iterator[tuple[AsyncConnection[Any], Sequence[Span]]]:
+    """Give each connection partitions that have about as many records, if there are many."""
+    small = sum(len(span.items) for span in batch) < WORTH_SHARING
+    parts: list[list[Span]] = [[] for _ in connections[: 1 if small else None]]
+    for span in sorted(batch, key=lambda span: len(span.items), reverse=True):
+        min(parts, key=lambda part: sum(len(span.items) for span in part)).append(span)
+    shared = zip(connections, parts, strict=False)
+    return ((connection, part) for connection, part in shared if part)
 
 
 class _Places:

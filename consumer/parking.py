@@ -75,7 +75,7 @@ INSERT_PARKED: LiteralString = """
 SELECT_SET_ASIDE: LiteralString = """
     SELECT DISTINCT originator_id, NULL::integer, NULL::bigint, NULL::bigint
       FROM {schema}.parked
-     WHERE originator_id = ANY(%(originators)s)
+     WHERE originator_id = ANY(%(originators)b)
      UNION ALL
     SELECT NULL, partition, first_offset, last_offset
       FROM {schema}.dropped
@@ -128,6 +128,8 @@ class SetAside(NamedTuple):
 
     def has_dropped(self, located: Located) -> bool:
         """Tell whether a record was given up before."""
+        if not self.dropped:  # As ever: it is asked of each record.
+            return False
         offset = located.item.record.offset
         return any(
             located.partition == number and offset in given for number, given in self.dropped

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, LiteralString, NamedTuple, Self, TypeVar
+from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 from psycopg import AsyncConnection, sql
@@ -55,31 +54,32 @@ CREATE_INDEX: LiteralString = """
     CREATE INDEX IF NOT EXISTS changes_changed_at ON {schema}.changes (changed_at DESC)
 """
 
-INSERT_CHANGES: LiteralString = """
-    INSERT INTO {schema}.changes (page_id, version, partition, user_id, change, changed_at)
-    SELECT * FROM unnest(%s::uuid[], %s::bigint[], %s::integer[], %s::uuid[], %s::text[],
-                         %s::timestamptz[])
-"""
-
-ADD_TO_CONTRIBUTORS: LiteralString = """
-    INSERT INTO {schema}.contributors AS known (user_id, partition, edits, first_at, last_at)
-    SELECT * FROM unnest(%s::uuid[], %s::integer[], %s::bigint[], %s::timestamptz[],
-                         %s::timestamptz[])
-        ON CONFLICT (user_id, partition) DO UPDATE
-       SET edits = known.edits + excluded.edits,
-           first_at = least(known.first_at, excluded.first_at),
-           last_at = greatest(known.last_at, excluded.last_at)
-"""
-
-ADD_TO_PAGES: LiteralString = """
+# Counted by Postgres: it is at that while the next batch is read and decoded here.
+ADD_CHANGES: LiteralString = """
+    WITH added AS (
+        INSERT INTO {schema}.changes (page_id, version, partition, user_id, change, changed_at)
+        SELECT * FROM unnest(%(page_ids)b::uuid[], %(versions)b::bigint[],
+                             %(partitions)b::integer[], %(user_ids)b::uuid[], %(changes)b::text[],
+                             %(times)b::timestamptz[])
+        RETURNING *
+    ), contributed AS (
+        INSERT INTO {schema}.contributors AS known (user_id, partition, edits, first_at, last_at)
+        SELECT user_id, partition, count(*), min(changed_at), max(changed_at)
+          FROM added
+         GROUP BY user_id, partition
+            ON CONFLICT (user_id, partition) DO UPDATE
+           SET edits = known.edits + excluded.edits,
+               first_at = least(known.first_at, excluded.first_at),
+               last_at = greatest(known.last_at, excluded.last_at)
+    )
     INSERT INTO {schema}.pages AS known (
            page_id, partition, edits, first_at, last_at, slug, title)
-    SELECT page_id, partition, edits, first_at, last_at, coalesce(slug, ''), coalesce(title, '')
-      FROM unnest(%(page_ids)s::uuid[], %(partitions)s::integer[], %(edits)s::bigint[],
-                  %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
-           AS added (page_id, partition, edits, first_at, last_at)
-      LEFT JOIN unnest(%(named)s::uuid[], %(slugs)s::text[], %(titles)s::text[])
+    SELECT page_id, partition, count(*), min(changed_at), max(changed_at),
+           coalesce(min(name.slug), ''), coalesce(min(name.title), '')
+      FROM added
+      LEFT JOIN unnest(%(named)b::uuid[], %(slugs)b::text[], %(titles)b::text[])
            AS name (page_id, slug, title) USING (page_id)
+     GROUP BY page_id, partition
         ON CONFLICT (page_id) DO UPDATE
        SET edits = known.edits + excluded.edits,
            first_at = least(known.first_at, excluded.first_at),
@@ -99,23 +99,6 @@ class Change(NamedTuple):
     change: str
     """The name of the event: `Created`, `BodyUpdated`, …"""
     changed_at: datetime
-
-
-Key = TypeVar("Key")
-
-
-class Tally(NamedTuple):
-    """How many edits, and when."""
-
-    edits: int
-    first_at: datetime
-    last_at: datetime
-
-    @classmethod
-    def of(cls, changes: Iterable[Change]) -> Self:
-        """Count some changes."""
-        times = [change.changed_at for change in changes]
-        return cls(len(times), min(times), max(times))
 
 
 class ActivityUnitOfWork:
@@ -161,43 +144,23 @@ class ActivityUnitOfWork:
         """Add to what is there."""
         if not self._changes:
             return
-        await connection.execute(self._sql(INSERT_CHANGES), _columns(self._changes))
-        by_user = _grouped(self._changes, lambda change: (change.user_id, change.partition))
-        await connection.execute(
-            self._sql(ADD_TO_CONTRIBUTORS),
-            _columns((*key, *tally) for key, tally in by_user.items()),
-        )
-        by_page = _grouped(self._changes, lambda change: (change.page_id, change.partition))
-        page_ids, partitions, edits, firsts, lasts = _columns(
-            (*key, *tally) for key, tally in by_page.items()
+        page_ids, versions, partitions, user_ids, changes, times = map(
+            list, zip(*self._changes, strict=True)
         )
         await connection.execute(
-            self._sql(ADD_TO_PAGES),
+            sql.SQL(ADD_CHANGES).format(schema=self._schema),
             {
                 "page_ids": page_ids,
+                "versions": versions,
                 "partitions": partitions,
-                "edits": edits,
-                "firsts": firsts,
-                "lasts": lasts,
+                "user_ids": user_ids,
+                "changes": changes,
+                "times": times,
                 "named": list(self._names),
                 "slugs": [names.get("slug") for names in self._names.values()],
                 "titles": [names.get("title") for names in self._names.values()],
             },
         )
-
-    def _sql(self, statement: LiteralString) -> sql.Composed:
-        return sql.SQL(statement).format(schema=self._schema)
-
-
-def _grouped(changes: Iterable[Change], key: Callable[[Change], Key]) -> Mapping[Key, Tally]:
-    groups: dict[Key, list[Change]] = defaultdict(list)
-    for change in changes:
-        groups[key(change)].append(change)
-    return {group: Tally.of(members) for group, members in groups.items()}
-
-
-def _columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
 
 
 VIEW = View(

@@ -70,14 +70,14 @@ CREATE_TITLE_INDEX: LiteralString = """
 SELECT_PAGES: LiteralString = """
     SELECT id, version, slug, title, body, skipped
       FROM {schema}.pages
-     WHERE id = ANY(%s)
+     WHERE id = ANY(%b)
 """
 
 UPSERT_PAGES: LiteralString = """
     INSERT INTO {schema}.pages (id, partition, version, skipped, slug, title, body, document)
     SELECT id, partition, version, skipped, slug, title, body, {schema}.document(title, body)
-      FROM unnest(%s::integer[], %s::bigint[],
-                  %s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::text[])
+      FROM unnest(%b::integer[], %b::bigint[],
+                  %b::uuid[], %b::bigint[], %b::text[], %b::text[], %b::text[])
            AS page (partition, skipped, id, version, slug, title, body)
         ON CONFLICT (id) DO UPDATE
        SET version = excluded.version, skipped = excluded.skipped, slug = excluded.slug,
