@@ -31,6 +31,10 @@ BATCH = 20_000
 NEARLY = 1000
 """With so many offsets left it is time to swap: writers that never pause leave some always."""
 
+# Pages are small rows with long texts elsewhere, so Postgres thinks that one process is enough for
+# their index: it has the tables' rows in view, and not their texts.
+INDEXING = {"min_parallel_table_scan_size": "0", "maintenance_work_mem": "256MB"}
+
 # It gives up before Postgres finds that a search and it wait for each other, and ends the search.
 DROP_IS_VICTIM: LiteralString = "SET LOCAL lock_timeout = '200ms'"
 
@@ -125,7 +129,7 @@ class Rebuild:
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Connect, as the only one who rebuilds the view."""
-        async with self._active.connected() as connection:
+        async with self._active.connected(INDEXING) as connection:
             rebuild = f"rebuild {self._active.schema}"
             cursor = await connection.execute(self._active.sql(TRY_TO_BEGIN, rebuild=rebuild))
             if await cursor.fetchone() != (True,):

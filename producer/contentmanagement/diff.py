@@ -66,17 +66,22 @@ def apply_diff(old: str, diff: str) -> str:
     for change in _changes(_lines(diff.encode())):
         if not applied <= change.start <= len(old_lines):
             raise DiffError(f"diff line {change.where}: old lines out of order or out of range")
-        new_lines += old_lines[applied : change.start]
+        _add(new_lines, old_lines[applied : change.start])
         applied = change.start + len(change.removed)
         if old_lines[change.start : applied] != change.removed:
             raise DiffError(f"diff line {change.where}: the lines to remove are not in the text")
         if change.new_start != len(new_lines):
             raise DiffError(f"diff line {change.where}: new lines are not where it says")
-        new_lines += change.added
-    new_lines += old_lines[applied:]
-    if not all(line.endswith(b"\n") for line in new_lines[:-1]):
-        raise DiffError("a line without a newline would not be the last one")
+        _add(new_lines, change.added)
+    _add(new_lines, old_lines[applied:])
     return b"".join(new_lines).decode()
+
+
+def _add(lines: list[bytes], more: list[bytes]) -> None:
+    """Add lines, of which only the last may be without a newline, to such lines."""
+    if more and lines and not lines[-1].endswith(b"\n"):
+        raise DiffError("a line without a newline would not be the last one")
+    lines += more
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,23 @@
 """The consumer's whole life, on a real Kafka."""
 
 import gc
+from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import anyio
 import pytest
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from psycopg import AsyncConnection
 
 from consumer import subscription
+from consumer.applying import Applied, Applying, Moved
 from consumer.consumer import Consumer
 from consumer.status import read_status
-from consumer.subscription import RecordsDeletedError
+from consumer.store import ViewStore
+from consumer.subscription import RecordsDeletedError, Span
+from consumer.tracking import Tracking
 from producer.wire import Topics
 from producer.wire.endurance import first_error
 from producer.wire.kafka import started
@@ -108,6 +113,49 @@ async def test_a_consumer_ended_at_any_await_of_its_life_loses_and_doubles_nothi
 async def _cancel_when_applied(pipeline: Pipeline, scope: anyio.CancelScope) -> None:
     await pipeline.applied()
     scope.cancel()
+
+
+class ReplayedMeanwhile(Applying):
+    """Before the first part of a batch is applied, its partitions are replayed."""
+
+    def __init__(self, store: ViewStore) -> None:
+        super().__init__(store)
+        self.backends: list[int] = []
+        self.outcomes: list[type] = []
+        self._replayed = store
+
+    async def apply(
+        self, connection: AsyncConnection[Any], batch: Sequence[Span], seen: Mapping[int, Tracking]
+    ) -> Applied | Moved:
+        self.backends.append(connection.info.backend_pid)
+        if len(self.backends) == 1:
+            async with self._replayed.connected() as other:
+                await self._replayed.replay(other, [span.partition for span in batch])
+        outcome = await super().apply(connection, batch, seen)
+        self.outcomes.append(type(outcome))
+        return outcome
+
+
+async def test_two_connections_share_a_batch_and_of_a_part_that_was_moved_the_other_stays(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumer.consumer.WORTH_SHARING", 2)
+    async with Pipeline(environment | {"KAFKA_TOPIC_PARTITIONS": "2"}) as pipeline:
+        slugs = [f"page{number}" for number in range(6)]
+        for slug in slugs:
+            await pipeline.write(slug, "one\n", "two\n")
+        await pipeline.settled()
+        await pipeline.consumers[0].stop()
+        for slug in slugs:
+            await pipeline.do(pipeline.wiki.update_slug, slug, f"new-{slug}")
+        await pipeline.published()
+
+        applying = ReplayedMeanwhile(pipeline.store)
+        pipeline.start_consumer(pipeline.consumer(applying=applying))
+        await assert_right(pipeline)
+
+        assert len(set(applying.backends[:2])) == 2
+        assert set(applying.outcomes[:2]) == {Applied, Moved}
 
 
 async def test_a_consumer_stopped_within_a_batch_rolls_it_back_and_ends_in_peace(
