@@ -68,8 +68,6 @@ class Applied:
 class Moved:
     """Somebody else moved the tracking: nothing of the batch is in the view."""
 
-    trackings: Sequence[Tracking]
-
 
 class CannotApplyError(Exception):
     """An event can't be applied to the view.
@@ -117,8 +115,7 @@ class Applying:
             try:
                 return await self._transaction(connection, batch, seen, stopped, together=together)
             except _MovedByAnotherError:
-                found = await self._store.tracking.read(connection, list(seen))
-                return Moved(list(found.values()))
+                return Moved()
             except _RefusedTogetherError:
                 together = False
             except CannotApplyError as error:

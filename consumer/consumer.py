@@ -108,7 +108,7 @@ class Consumer:
                         if isinstance(applied, Applied):
                             subscription.advance(seen, applied.trackings)
                             self._note(subscription, applied)
-                    if any(isinstance(outcome, Moved) for outcome in outcomes):
+                    if Moved() in outcomes:
                         logger.info("the tracking was moved: going on from there")
                         await self.store.prepare(connections[0], partitions, indexed=self._indexed)
                         found = await self.store.tracking.read(connections[0], list(seen))
@@ -135,9 +135,8 @@ class Consumer:
         """Apply a batch; without one, see whether the tracking is still where it was."""
         if not batch:
             found = await self.store.tracking.read(connections[0], list(seen))
-            moved = [tracking for number, tracking in found.items() if seen[number] != tracking]
-            return [Moved(moved)] if moved else []
-        outcomes = []
+            return [] if found == seen else [Moved()]
+        outcomes: list[Applied | Moved] = []
 
         async def apply(connection: AsyncConnection[Any], part: Sequence[Span]) -> None:
             its_own = {span.partition: seen[span.partition] for span in part}
