@@ -25,14 +25,11 @@ from producer.wire.terminal import OperatorError
 
 PROGRESS_SECONDS = 0.3
 LEVEL_SECONDS = 0.02
-BATCH = 20_000
-"""A rebuild has the machine to itself: large batches write a page that is edited often once."""
-
 NEARLY = 1000
 """With so many offsets left it is time to swap: writers that never pause leave some always."""
 
-# Pages are small rows with long texts elsewhere, so Postgres thinks that one process is enough for
-# their index: it has the tables' rows in view, and not their texts.
+# A page is a small row with long texts beside the table: Postgres does not count those when it
+# decides how many processes are to make an index.
 INDEXING = {"min_parallel_table_scan_size": "0", "maintenance_work_mem": "256MB"}
 
 # It gives up before Postgres finds that a search and it wait for each other, and ends the search.
@@ -150,7 +147,7 @@ class Rebuild:
     @asynccontextmanager
     async def _filling(self) -> AsyncIterator[None]:
         """Apply to the new generation while the body runs."""
-        consumer = Consumer(self._next, self._settings, limit=BATCH, indexed=False)
+        consumer = Consumer(self._next, self._settings, indexed=False)
         async with anyio.create_task_group() as filling:
             filling.start_soon(consumer.run)
             yield
