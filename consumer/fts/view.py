@@ -73,11 +73,12 @@ SELECT_PAGES: LiteralString = """
      WHERE id = ANY(%b)
 """
 
+# Bodies are long: they go binary, and need no quoting. Of a NUL in a title psycopg tells better.
 UPSERT_PAGES: LiteralString = """
     INSERT INTO {schema}.pages (id, partition, version, skipped, slug, title, body, document)
     SELECT id, partition, version, skipped, slug, title, body, {schema}.document(title, body)
       FROM unnest(%b::integer[], %b::bigint[],
-                  %b::uuid[], %b::bigint[], %b::text[], %b::text[], %b::text[])
+                  %b::uuid[], %b::bigint[], %t::text[], %t::text[], %b::text[])
            AS page (partition, skipped, id, version, slug, title, body)
         ON CONFLICT (id) DO UPDATE
        SET version = excluded.version, skipped = excluded.skipped, slug = excluded.slug,
