@@ -18,7 +18,6 @@ from anyio import to_thread
 from eventsourcing.application import Application
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
-from psycopg import AsyncConnection
 
 from consumer.commands.stores import opened_stores
 from consumer.hosting.systems import edges_named
@@ -30,7 +29,7 @@ from producer.outbox import outbox_of
 from producer.relay import RelayStatus, TopicStatus, read_topic
 from producer.relay import read_status as read_relay_status
 from producer.wire import EventTypes, KafkaSettings, WireFormat
-from producer.wire.endurance import connect_arguments
+from producer.wire.endurance import connect_arguments, connected
 from producer.wire.watching import Down, reading
 
 T = TypeVar("T")
@@ -116,7 +115,8 @@ class _WriteModel:
         """Read up to where it is published."""
         if self._app is None:
             if self._connect:
-                await (await AsyncConnection.connect(**self._connect)).close()
+                async with connected(**self._connect):
+                    pass  # It is there.
             self._app = await to_thread.run_sync(open_application, self._leader, self._environment)
         wire = WireFormat(self._leader.name, EventTypes(), self._app.mapper, decrypt=True)
         return await read_relay_status(outbox_of(self._app, limit=1), wire, settings)

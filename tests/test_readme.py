@@ -23,7 +23,8 @@ BLOCKS = [block for block in blocks(README) if block.section != ELSEWHERE]
 NOT_OURS = {"docker"}
 """Blocks that begin with one of these are left out where it is not installed."""
 
-MAKE = ("make", "--assume-old=.venv/installed")  # The environment is the one that runs the tests.
+# The environment is the one that runs the tests; those may be run by make themselves.
+MAKE = ("make", "--no-print-directory", "--assume-old=.venv/installed")
 READY = ("Point a shell at it", "consumer fts: 0 records", "consumer activity: 0 records")
 
 
