@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shlex
 import signal
 from collections.abc import Collection, Mapping
@@ -45,6 +46,7 @@ from producer.wire.answering import (
 from producer.wire.commands import INTERRUPTED, CommandLine, finished, progress_console
 from producer.wire.endurance import run as run_async
 from producer.wire.logs import LogFormat, LogFormatOption, start_logs
+from producer.wire.secrets import Secret
 from producer.wire.terminal import run_commands
 
 if TYPE_CHECKING:
@@ -267,6 +269,35 @@ def top(
     else:
         console.print(Top(console).render(standing))
     raise typer.Exit(0 if standing.well else 1)
+
+
+@app.command()
+def web(
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Where it listens.")] = 8080,
+    host: Annotated[
+        str, typer.Option(help="On which address; 0.0.0.0 lets others reach it.")
+    ] = "127.0.0.1",
+    secure: Annotated[
+        bool, typer.Option("--secure", help="Sessions over HTTPS only: behind a proxy.")
+    ] = False,
+    data: WhichData = None,
+) -> None:
+    """Show the wiki in a browser, to be read, searched and edited, until Ctrl-C.
+
+    Whoever gives a name may edit: it is for a machine of your own. WEB_SECRET, or a file that
+    WEB_SECRET_FILE names, signs the sessions; without it they end with the program.
+
+    Example: python -m compose web --port 8080
+    """
+    import uvicorn
+
+    from compose.web.app import web_app
+
+    given = Secret.from_env("WEB_SECRET", os.environ)
+    secret = given() if given else secrets.token_urlsafe(32)
+    served = web_app(_environment(data), secret, secure=secure)
+    progress_console().print(f"The wiki is at http://{host}:{port}. Ctrl-C ends it.")
+    uvicorn.run(served, host=host, port=port, log_level="warning", server_header=False)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from producer.contentmanagement.limits import InvalidPageError, Limits
 __all__ = [
     "ContentManagement",
     "InvalidPageError",
+    "PageChangedError",
     "PageDetails",
     "PageNotFoundError",
     "SlugConflictError",
@@ -26,6 +27,15 @@ class PageNotFoundError(AggregateNotFoundError):
 
 class SlugConflictError(Exception):
     """The slug is used by another page."""
+
+
+class PageChangedError(Exception):
+    """Somebody else has changed the page since."""
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+        """Of the page now."""
+        super().__init__(f"the page has been changed: it is at version {version} now")
 
 
 class PageDetails(TypedDict):
@@ -99,14 +109,26 @@ class ContentManagement(Application[UUID]):
         page.update_slug(new_slug)
         return self._save(old_entry, new_entry, page)
 
-    def update_body(self, slug: str, body: str) -> int:
-        """Replace the body of a page.
+    def update_body(self, slug: str, body: str, *, version: int | None = None) -> int:
+        """Replace the body of a page, which is to be at `version` still, if that is given.
 
-        Raises `InvalidPageError` or `PageNotFoundError`.
+        Raises `InvalidPageError`, `PageNotFoundError`, or `PageChangedError`.
         """
         page = self._get_page_by_slug(slug)
+        if version not in (None, page.version):
+            raise PageChangedError(page.version)
         page.update_body(body, self.limits)
         return self._save(page)
+
+    def get_page_id(self, slug: str) -> UUID:
+        """Return the ID of the page that the slug leads to, or raise `PageNotFoundError`."""
+        try:
+            page_id = self._get_slug(slug).page_id
+        except AggregateNotFoundError:
+            raise PageNotFoundError(slug) from None
+        if page_id is None:
+            raise PageNotFoundError(slug)
+        return page_id
 
     def get_page_by_slug(self, slug: str) -> PageDetails:
         """Return the page that the slug leads to, or raise `PageNotFoundError`."""
@@ -136,13 +158,7 @@ class ContentManagement(Application[UUID]):
         return self.save(*changed)[-1].notification.id
 
     def _get_page_by_slug(self, slug: str) -> Page:
-        try:
-            page_id = self._get_slug(slug).page_id
-        except AggregateNotFoundError:
-            raise PageNotFoundError(slug) from None
-        if page_id is None:
-            raise PageNotFoundError(slug)
-        return self._get_page_by_id(page_id)
+        return self._get_page_by_id(self.get_page_id(slug))
 
     def _get_page_by_id(self, page_id: UUID) -> Page:
         try:

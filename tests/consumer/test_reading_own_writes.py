@@ -1,6 +1,7 @@
 """Whoever gave a command can wait until the view shows it."""
 
 import time
+from collections.abc import Callable
 from uuid import uuid4
 
 import anyio
@@ -15,7 +16,7 @@ async def test_every_command_s_position_is_one_to_wait_for(environment: dict[str
         wiki = pipeline.wiki
         await pipeline.do(wiki.create_page, "Title", "page")
         originator_id = await pipeline.do(page_id, wiki, "page")
-        commands = [
+        commands: list[tuple[Callable[..., int], tuple[str, str]]] = [
             (wiki.update_title, ("page", "Other")),
             (wiki.update_body, ("page", "text")),
             (wiki.update_slug, ("page", "other")),

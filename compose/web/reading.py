@@ -1,0 +1,28 @@
+"""Reading your own writes: a browser carries the position that it has reached."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from starlette.requests import Request
+
+from consumer.store import ViewStore
+
+WAIT_SECONDS = 2.0
+"""For the view. Then the page is shown as it is, and says so."""
+
+
+def wrote(request: Request, position: int, page_id: UUID) -> None:
+    """Take note of what this browser wrote last."""
+    request.session["wrote"] = [position, str(page_id)]
+
+
+async def has_own_writes(request: Request, store: ViewStore) -> bool:
+    """Wait until a view has what this browser wrote last; tell whether it has."""
+    match request.session.get("wrote"):
+        case [position, page_id]:
+            try:
+                await store.wait(position, page_id, seconds=WAIT_SECONDS)
+            except TimeoutError:
+                return False
+    return True

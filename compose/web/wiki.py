@@ -1,0 +1,118 @@
+"""The write model and the views, as the routes need them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+from anyio import to_thread
+from eventsourcing.persistence import IntegrityError
+from starlette.requests import Request
+
+from consumer.fts.search import Searcher
+from consumer.store import ViewStore
+from consumer.views import view_named
+from producer.applications import open_application
+from producer.contentmanagement.application import ContentManagement
+from producer.contentmanagement.domainmodel import Page
+
+T = TypeVar("T")
+
+ATTEMPTS = 3
+"""At a command that meets another one. Which of them was first decides what the next one says."""
+
+
+class Listed(NamedTuple):
+    """A page in the list of all pages."""
+
+    number: int
+    slug: str
+    title: str
+
+
+class Wiki:
+    """The wiki's write model, its search view and its activity view."""
+
+    def __init__(self, app: ContentManagement, environment: Mapping[str, str]) -> None:
+        self._app = app
+        self.search = ViewStore.of(view_named("fts"), environment)
+        self.searcher = Searcher(self.search)
+        self.activity = ViewStore.of(view_named("activity"), environment)
+
+    async def do(self, command: Callable[..., int], *arguments: Any, **named: Any) -> int:
+        """Give a command of the application; again, if it meets another one."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._in_thread(command, *arguments, **named)
+            except IntegrityError:
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError
+
+    @property
+    def commands(self) -> ContentManagement:
+        """The application whose commands `do` gives."""
+        return self._app
+
+    async def page_id(self, slug: str) -> UUID:
+        """Return the ID of a page. Raises `PageNotFoundError`."""
+        return await self._in_thread(self._app.get_page_id, slug)
+
+    async def page(self, page_id: UUID, version: int | None = None) -> Page:
+        """Return a page as the write model has it, now or at an earlier version.
+
+        Raises the library's `AggregateNotFoundError`.
+        """
+
+        def get() -> Page:
+            return self._app.repository.get(page_id, version=version)
+
+        return await self._in_thread(get)
+
+    async def changes(self, page_id: UUID, *, before: int, limit: int) -> Sequence[Page.Event]:
+        """Return the last changes of a page up to a version, the newest first."""
+
+        def get() -> Sequence[Any]:
+            events = self._app.events.get(page_id, lte=before, desc=True, limit=limit)
+            return [event for event in events if isinstance(event, Page.Event)]
+
+        return await self._in_thread(get)
+
+    async def pages(
+        self, *, gt: int | None, lte: int | None, desc: bool, limit: int
+    ) -> Sequence[Listed]:
+        """Return some pages in the order of their creation, as the log of pages numbers them."""
+
+        def get() -> Sequence[Listed]:
+            logged = self._app.page_log.get(gt=gt, lte=lte, desc=desc, limit=limit)
+            return [self._listed(entry.originator_version, entry.page_id) for entry in logged]
+
+        return await self._in_thread(get)
+
+    def _listed(self, number: int, page_id: UUID) -> Listed:
+        found = self._app.get_page_by_id(page_id)
+        return Listed(number, found["slug"], found["title"])
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        # A database that is gone is waited for in vain: the browser has gone before.
+        return await to_thread.run_sync(
+            lambda: function(*arguments, **named), abandon_on_cancel=True
+        )
+
+
+@contextmanager
+def opened_wiki(environment: Mapping[str, str]) -> Iterator[Wiki]:
+    """Open the write model, and close it at the end."""
+    app = open_application(ContentManagement, environment)
+    try:
+        yield Wiki(app, environment)
+    finally:
+        app.close()
+
+
+def wiki_of(request: Request) -> Wiki:
+    """Return the wiki that a request is about."""
+    wiki: Wiki = request.app.state.wiki
+    return wiki

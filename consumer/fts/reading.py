@@ -1,0 +1,44 @@
+"""Reading one page of the view."""
+
+from __future__ import annotations
+
+from typing import LiteralString
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import class_row
+
+from consumer.store import NOT_THERE, ViewMissingError, ViewStore
+
+SELECT_PAGE: LiteralString = """
+    SELECT id, version, slug, title, body,
+           EXISTS (SELECT FROM {schema}.parked WHERE originator_id = pages.id::text) AS stale
+      FROM {schema}.pages
+     WHERE id = %s
+"""
+
+
+class PageShown(msgspec.Struct, frozen=True):
+    """A page as the view has it."""
+
+    id: UUID
+    version: int
+    slug: str
+    title: str
+    body: str
+    stale: bool
+    """An event of the page is parked: it is shown as it was before."""
+
+
+async def read_page(store: ViewStore, page_id: UUID) -> PageShown | None:
+    """Return a page; None if the view has none of this ID.
+
+    Raises `ViewMissingError` before any consumer ran.
+    """
+    async with store.connected() as connection:
+        cursor = connection.cursor(row_factory=class_row(PageShown))
+        try:
+            await cursor.execute(store.sql(SELECT_PAGE), [page_id])
+        except NOT_THERE as error:
+            raise ViewMissingError(store.view.name) from error
+        return await cursor.fetchone()

@@ -1,0 +1,82 @@
+"""A browser without a screen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from html import unescape
+
+import anyio
+from httpx2 import ASGITransport, AsyncClient, Response
+
+from compose.web.app import web_app
+from consumer.activity import VIEW as ACTIVITY
+from consumer.consumer import Consumer
+from consumer.store import ViewStore
+from producer.wire import KafkaSettings
+from tests.pipeline import Pipeline
+
+TOKEN = re.compile(r'name="token" value="([^"]+)"')
+VERSION = re.compile(r'name="version" value="(\d+)"')
+
+
+class Browser:
+    """Somebody at the wiki, with a session."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self.client = client
+
+    async def get(self, path: str) -> Response:
+        """Open an address."""
+        return await self.client.get(path)
+
+    async def submit(self, path: str, **fields: str) -> Response:
+        """Fill in the form at an address, send it, and go where that leads."""
+        form = await self.get(path)
+        (token, *_) = TOKEN.findall(form.text)
+        hidden = {"version": found[0]} if (found := VERSION.findall(form.text)) else {}
+        answer = await self.client.post(path, data={"token": token, **hidden, **fields})
+        return await self.follow(answer)
+
+    async def follow(self, answer: Response) -> Response:
+        """Go where an answer leads."""
+        while answer.is_redirect:
+            answer = await self.get(answer.headers["location"])
+        return answer
+
+    async def sign_in(self, name: str) -> None:
+        """Become somebody."""
+        assert "Recent changes" in (await self.submit("/sign-in", name=name)).text
+
+
+@asynccontextmanager
+async def served(
+    environment: Mapping[str, str], *, consumers: int = 1
+) -> AsyncIterator[tuple[Pipeline, Browser, Browser]]:
+    """Serve a wiki, with its pipeline; yield that, and two browsers of two people."""
+    async with AsyncExitStack() as exits:
+        pipeline = await exits.enter_async_context(Pipeline(environment, consumers=consumers))
+        activity = ViewStore.of(ACTIVITY, environment)
+        settings = KafkaSettings.from_env(environment)
+        tasks = await exits.enter_async_context(anyio.create_task_group())
+        exits.callback(tasks.cancel_scope.cancel)
+        tasks.start_soon(Consumer(activity, settings, grace=0).run)
+        app = web_app(environment, "a secret of the tests")
+        await exits.enter_async_context(app.router.lifespan_context(app))
+        browsers = [
+            Browser(
+                await exits.enter_async_context(
+                    AsyncClient(transport=ASGITransport(app), base_url="http://wiki")
+                )
+            )
+            for _ in range(2)
+        ]
+        await browsers[0].sign_in("Ann")
+        await browsers[1].sign_in("Bob")
+        yield pipeline, browsers[0], browsers[1]
+
+
+def text_of(answer: Response) -> str:
+    """Return what a reader reads."""
+    return unescape(re.sub(r"<[^>]+>", "", answer.text))
