@@ -17,7 +17,7 @@ from consumer.activity.queries import pages as select_pages
 from consumer.activity.view import VIEW
 from consumer.commands.output import AsJson, Limit, show
 from consumer.store import ViewStore
-from producer.wire.endurance import run
+from producer.wire.commands import finished
 
 COMMANDS = typer.Typer()
 
@@ -28,7 +28,7 @@ def changes(limit: Limit = 20, as_json: AsJson = False) -> None:
 
     Example: python -m consumer changes --limit 5
     """
-    rows = run(lambda: select_changes(_store(), limit)) or []
+    rows = finished(lambda: select_changes(_store(), limit))
     show(rows, RecentChange, as_json=as_json)
 
 
@@ -38,7 +38,7 @@ def contributors(limit: Limit = 20, as_json: AsJson = False) -> None:
 
     Example: python -m consumer contributors --json
     """
-    rows = run(lambda: select_contributors(_store(), limit)) or []
+    rows = finished(lambda: select_contributors(_store(), limit))
     show(rows, Contributor, as_json=as_json)
 
 
@@ -48,7 +48,7 @@ def pages(limit: Limit = 20, as_json: AsJson = False) -> None:
 
     Example: python -m consumer pages
     """
-    rows = run(lambda: select_pages(_store(), limit)) or []
+    rows = finished(lambda: select_pages(_store(), limit))
     show(rows, EditedPage, as_json=as_json)
 
 

@@ -16,7 +16,7 @@ from consumer.fts.search import MOST_RANKED, START, STOP, SearchResult
 from consumer.fts.search import search as search_pages
 from consumer.fts.view import VIEW
 from consumer.store import ViewStore
-from producer.wire.endurance import run
+from producer.wire.commands import finished
 
 COMMANDS = typer.Typer()
 
@@ -36,7 +36,7 @@ def search(
     Example: python -m consumer search "rose OR zebra"
     """
     store = ViewStore.of(VIEW, os.environ)
-    results = run(lambda: search_pages(store, query, limit=limit, offset=offset)) or []
+    results = finished(lambda: search_pages(store, query, limit=limit, offset=offset))
     if as_json:
         typer.echo(msgspec.json.encode(results))
         return

@@ -17,10 +17,13 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from consumer.consumer import Consumer
 from consumer.fts import VIEW
 from consumer.store import ViewStore
+from consumer.watching import WatchedView
 from producer.contentmanagement.application import ContentManagement
 from producer.outbox import outbox_of
-from producer.relay import Relay
+from producer.relay import Relay, WatchedRelay
 from producer.wire import EventTypes, KafkaSettings, WireFormat
+from producer.wire.metrics import REGISTRY
+from producer.wire.watching import Look, Watched
 from tests.pipeline import ROOT
 
 FOLDER = ROOT / "compose" / "cluster"
@@ -122,20 +125,16 @@ def test_every_panel_asks_the_data_source_that_is_provisioned() -> None:
 @pytest.fixture(scope="module")
 def exported() -> Mapping[str, set[str]]:
     """The series of a relay and of a view, as somebody scrapes them, with their labels."""
-    relays = pytest.importorskip("producer.relay.watching")
-    views = pytest.importorskip("consumer.watching")
-    look = pytest.importorskip("producer.wire.watching").Look
-    registry = pytest.importorskip("producer.wire.metrics").REGISTRY
     kafka = KafkaSettings()
     with ContentManagement({"PERSISTENCE_MODULE": "eventsourcing.popo"}) as wiki:
         outbox, wire = outbox_of(wiki), WireFormat(wiki.name, EventTypes(), wiki.mapper)
         store = ViewStore.of(VIEW, dict.fromkeys(NOWHERE, "nowhere"))
-        watched = [
-            relays.WatchedRelay(Relay(outbox, wire, kafka), outbox, wire, kafka),
-            views.WatchedView(Consumer(store, kafka), kafka),
+        watched: list[Watched[Any]] = [
+            WatchedRelay(Relay(outbox, wire, kafka), outbox, wire, kafka),
+            WatchedView(Consumer(store, kafka), kafka),
         ]
-        nothing = look(part="", healthy=True, ready=True, why=[], standing=[])
-        families = [*registry.collect(), *(f for one in watched for f in one.metrics(nothing))]
+        nothing = Look(part="", healthy=True, ready=True, why=[], standing=[])
+        families = [*REGISTRY.collect(), *(f for one in watched for f in one.metrics(nothing))]
     return {name: set(getattr(f, "_labelnames", ())) for f in families for name in series(f)}
 
 
