@@ -55,7 +55,9 @@ async def demo(repository: Path, console: Console) -> int:
         )
         if code:
             return code
-        wiki = await to_thread.run_sync(open_application, ContentManagement, environment)
+        wiki = await to_thread.run_sync(
+            open_application, ContentManagement, environment, abandon_on_cancel=True
+        )
         store = ViewStore.of(view_named("fts"), environment)
         settings = KafkaSettings.from_env(environment)
         _say("Waiting until the search view has caught up")

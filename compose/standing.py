@@ -117,7 +117,9 @@ class _WriteModel:
             if self._connect:
                 async with connected(**self._connect):
                     pass  # It is there.
-            self._app = await to_thread.run_sync(open_application, self._leader, self._environment)
+            self._app = await to_thread.run_sync(
+                open_application, self._leader, self._environment, abandon_on_cancel=True
+            )
         wire = WireFormat(self._leader.name, EventTypes(), self._app.mapper, decrypt=True)
         return await read_relay_status(outbox_of(self._app, limit=1), wire, settings)
 

@@ -99,7 +99,9 @@ class _Comparison:
         self, leader: type[Application[Any]], stores: Sequence[ViewStore]
     ) -> tuple[TopicReport, Sequence[ViewReport]]:
         """Compare the topic of an application, and the views of it."""
-        app = await to_thread.run_sync(partial(open_application, leader, self.environment))
+        app = await to_thread.run_sync(
+            partial(open_application, leader, self.environment), abandon_on_cancel=True
+        )
         try:
             return await self._of(app, stores)
         finally:
