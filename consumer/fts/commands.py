@@ -30,7 +30,7 @@ def search(
 ) -> None:
     """Search the wiki's pages, the best match first.
 
-    Of a query that very many pages match, 2000 of them are ranked, and of those whose titles
+    Of a query that very many pages match, 1000 of them are ranked, and of those whose titles
     match as many; the rest is not among the results. One more word gets you below that.
 
     Example: python -m consumer search "rose OR zebra"

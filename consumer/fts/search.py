@@ -21,7 +21,7 @@ from producer.wire.terminal import OperatorError
 START, STOP = "\ue000", "\ue001"
 """Private characters around what matched: to be replaced by whatever marks it where it is shown."""
 
-MOST_RANKED = 2000
+MOST_RANKED = 1000
 """Of so many pages that match the best are found, and of as many whose titles match."""
 
 MOST_SECONDS = 5

@@ -6,8 +6,3 @@ with what the classes say now: what has been published stays in the topic for ev
 are deployed when they like, so that new programs must read old events and old programs new ones.
 `command` is `python -m producer schema`.
 """
-
-from producer.schema.changes import Break, breaks
-from producer.schema.document import Document, Language, described
-
-__all__ = ["Break", "Document", "Language", "breaks", "described"]

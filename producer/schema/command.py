@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 from eventsourcing.application import Application
-from eventsourcing.system import System
 from eventsourcing.utils import Environment, resolve_topic
 
 from producer.applications import CONTENT_MANAGEMENT, ApplicationTopic
-from producer.published import language_of
-from producer.schema.changes import Break, breaks
-from producer.schema.document import Document, Language, described
 from producer.wire import KafkaSettings
 from producer.wire.terminal import OperatorError, SettingsError
+
+# What makes the document is imported where it is made: the relay starts without it.
+if TYPE_CHECKING:
+    from producer.schema.changes import Break
+    from producer.schema.document import Document, Language
 
 
 class LanguageBrokenError(OperatorError):
@@ -62,6 +63,9 @@ def publish_schema(
 
     Example: python -m producer schema --output schema.json
     """
+    from producer.schema.changes import breaks
+    from producer.schema.document import described
+
     if output and check:
         raise typer.BadParameter("give one of them", param_hint="--output and --check")
     languages = _languages(application, system)
@@ -80,6 +84,8 @@ def publish_schema(
 
 
 def _languages(application: str, system: str | None) -> list[Language]:
+    from eventsourcing.system import System
+
     if not system:
         named = resolve_topic(application)
         if not (isinstance(named, type) and issubclass(named, Application)):
@@ -92,6 +98,9 @@ def _languages(application: str, system: str | None) -> list[Language]:
 
 
 def _language(application_class: type[Application[Any]]) -> Language:
+    from producer.published import language_of
+    from producer.schema.document import Language
+
     env = Environment(application_class.name, {**application_class.env, **os.environ})
     return Language(
         application_class.name, language_of(application_class), bool(env.get("CIPHER_TOPIC"))

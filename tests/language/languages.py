@@ -18,8 +18,7 @@ from producer.dogschool.application import DogSchool
 from producer.everything.application import EverythingApplication
 from producer.game.application import Game
 from producer.published import language_of
-from producer.schema import Document, Language, described
-from producer.schema.document import event_schemas
+from producer.schema.document import Document, Language, described, event_schemas
 from producer.wire import EventTypes, KafkaSettings, WireFormat
 from producer.wire.events import Event, EventType
 

@@ -14,8 +14,8 @@ from eventsourcing.domain import Aggregate
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from producer.schema import Break, Document, Language, breaks, described
-from producer.schema.document import Schema, event_schemas
+from producer.schema.changes import Break, breaks
+from producer.schema.document import Document, Language, Schema, described, event_schemas
 from producer.wire import EventTypes, KafkaSettings
 from producer.wire.events import Event, EventType
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator, ValidationError
 
 from producer.contentmanagement.application import ContentManagement
-from producer.schema import Language, described
+from producer.schema.document import Language, described
 from producer.wire import EventTypes, KafkaSettings
 from producer.wire.events import Event, EventType
 from tests.wire.shop import NOTED, Account, Colour, Order, happened

@@ -11,7 +11,7 @@ from eventsourcing.utils import get_topic
 from typer.testing import CliRunner
 
 from producer.__main__ import app
-from producer.schema import breaks
+from producer.schema.changes import breaks
 from producer.schema.command import LanguageBrokenError, SchemaOutdatedError
 from producer.wire.terminal import SettingsError
 from tests.pipeline import ROOT
