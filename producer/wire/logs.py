@@ -13,6 +13,12 @@ from typing import Annotated
 
 import psycopg
 import typer
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 from eventsourcing.persistence import PersistenceError
 from pythonjsonlogger.json import JsonFormatter
 from rich.console import Console
@@ -63,8 +69,21 @@ def logs_are_json() -> bool:
     return any(isinstance(h.formatter, JsonFormatter) for h in logging.getLogger().handlers)
 
 
+NOT_GRANTED = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+
 def said(error: BaseException) -> str:
-    """Return what an error says, without the rows that Postgres quotes in the detail of its own."""
+    """Return what an error says, without the rows that Postgres quotes in the detail of its own.
+
+    What Kafka does not grant comes with what to do about it.
+    """
+    if isinstance(error, NOT_GRANTED):
+        return f"{error}. What each process needs: python -m compose grants kafka"
     origin = error.__cause__ if isinstance(error, PersistenceError) else error
     primary = origin.diag.message_primary if isinstance(origin, psycopg.Error) else None
     return primary or str(error).strip() or type(error).__name__
