@@ -37,7 +37,7 @@ class Actor:
         self.name = name
         self.log = log
         self._command = [sys.executable, "-m", *command]
-        self._environment = {**os.environ, "COLUMNS": "200", **environment}
+        self._environment = {**os.environ, "COLUMNS": "500", **environment}
         self._say = say
         self._complain = complain
         self._process: Supervised | None = None

@@ -16,7 +16,9 @@ NOISE = (
     "ResourceWarning",
 )
 
-LOST, BACK = "waiting for its server", ": back"
+LOST = "waiting for its server"
+REACHED = (": back", "waiting for its end")
+"""It has got through, or to its turn: what is lost after that is lost anew."""
 OFTEN = 3
 """A loss may be said again when another came between; not again and again."""
 
@@ -27,7 +29,7 @@ def noise(log: Path) -> Iterator[str]:
     for line in log.read_text(errors="replace").splitlines():
         if any(words in line for words in NOISE):
             yield line
-        if line == STARTS or BACK in line:
+        if line == STARTS or any(words in line for words in REACHED):
             said.clear()
         elif LOST in line:
             _, _, text = line.partition("WARNING")
