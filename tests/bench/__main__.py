@@ -74,7 +74,8 @@ def main(
     if any(line.point for line in lines):
         plot(lines, RESULT.with_suffix(".png"))
     if readme:
-        put_into(ROOT / "README.md", markdown(lines))
+        compared = [line for line in lines if line.figure.ratio is not None]
+        put_into(ROOT / "README.md", markdown(compared))
 
 
 def measure(
