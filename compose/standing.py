@@ -16,20 +16,17 @@ import anyio
 import msgspec
 from anyio import to_thread
 from eventsourcing.application import Application
-from eventsourcing.postgres import PostgresFactory
-from eventsourcing.utils import Environment
 
 from consumer.commands.stores import opened_stores
 from consumer.hosting.systems import edges_named
 from consumer.status import PartitionStatus, read_status
 from consumer.store import ViewStore
-from producer.applications import open_application
+from producer.applications import open_application, reach
 from producer.contentmanagement.application import ContentManagement
 from producer.outbox import outbox_of
 from producer.relay import RelayStatus, TopicStatus, read_topic
 from producer.relay import read_status as read_relay_status
 from producer.wire import EventTypes, KafkaSettings, WireFormat
-from producer.wire.endurance import connect_arguments, connected
 from producer.wire.watching import Down, reading
 
 T = TypeVar("T")
@@ -104,19 +101,11 @@ class _WriteModel:
         self._leader = leader
         self._environment = {**environment, "CREATE_TABLE": "no"}  # We only look.
         self._app: Application[Any] | None = None
-        env = Environment(leader.name, self._environment)
-        self._connect = (
-            connect_arguments(PostgresFactory(env).datastore)
-            if env.get("PERSISTENCE_MODULE") == "eventsourcing.postgres"
-            else None
-        )
 
     async def status(self, settings: KafkaSettings) -> RelayStatus:
         """Read up to where it is published."""
         if self._app is None:
-            if self._connect:
-                async with connected(**self._connect):
-                    pass  # It is there.
+            await reach(self._leader, self._environment)
             self._app = await to_thread.run_sync(
                 open_application, self._leader, self._environment, abandon_on_cancel=True
             )

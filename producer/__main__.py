@@ -12,7 +12,12 @@ from eventsourcing.utils import resolve_topic
 from rich.console import Console
 from rich.table import Table
 
-from producer.applications import CONTENT_MANAGEMENT, ApplicationTopic, open_application
+from producer.applications import (
+    CONTENT_MANAGEMENT,
+    ApplicationTopic,
+    open_application,
+    reach,
+)
 from producer.importer.command import import_git
 from producer.outbox import outbox_of
 from producer.relay import Relay, WatchedRelay, read_status
@@ -91,6 +96,7 @@ def status(
 
     Example: python -m producer status --json
     """
+    finished(lambda: reach(resolve_topic(application), os.environ))
     with _opened(application) as source:
         outbox, settings = outbox_of(source, limit=1), KafkaSettings.from_env(os.environ)
         found = finished(lambda: read_status(outbox, _wire(source, decrypt=True), settings))

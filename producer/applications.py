@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from eventsourcing.application import Application
 from eventsourcing.persistence import DatabaseError
+from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
+from producer.wire.endurance import connect_arguments, connected
 from producer.wire.secrets import with_password_files
 from producer.wire.terminal import SettingsError
 
@@ -46,3 +48,15 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
             "A stack on this machine prints its own: python -m compose env"
         )
     return cls(env=settings)
+
+
+async def reach(cls: type[Application[Any]], env: Mapping[str, str]) -> None:
+    """See whether the database that an application's settings name lets us in.
+
+    `open_application` waits minutes for one that does not, says no reason, and may not hear Ctrl-C.
+    Raises psycopg's `OperationalError`, with the reason.
+    """
+    settings = Environment(cls.name, with_password_files(env))
+    if settings.get("PERSISTENCE_MODULE") == "eventsourcing.postgres":
+        async with connected(**connect_arguments(PostgresFactory(settings).datastore)):
+            pass

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import anyio
+import anyio.abc
 import anyio.lowlevel
 import psycopg
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, UnknownError
@@ -232,14 +233,15 @@ async def _until_signalled(main: Callable[[], Awaitable[T]]) -> T | None:
     result: T | None = None
     async with anyio.create_task_group() as group:
 
-        async def cancel_on_signal() -> None:
+        async def cancel_on_signal(*, task_status: anyio.abc.TaskStatus[None]) -> None:
             with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                task_status.started()
                 async for received in signals:
                     logger.info("%s: finishing the batch in hand", received.name)
                     group.cancel_scope.cancel()
                     return
 
-        group.start_soon(cancel_on_signal)
+        await group.start(cancel_on_signal)
         result = await main()
         group.cancel_scope.cancel()
     return result

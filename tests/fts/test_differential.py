@@ -85,6 +85,8 @@ def pipeline(portal: BlockingPortal, environment: dict[str, str]) -> Iterator[Pi
         yield pipeline
 
 
+# The pipeline runs in a thread of its own, and its clients draw lots while an example is made.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @settings(
     max_examples=25,
     deadline=None,
