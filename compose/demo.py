@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import LiteralString
 
 import anyio
-from anyio import to_thread
 from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
@@ -22,7 +21,7 @@ from consumer.fts.search import START, STOP, search
 from consumer.status import read_status as read_view_status
 from consumer.store import ViewStore
 from consumer.views import view_named
-from producer.applications import open_application
+from producer.applications import open_reached
 from producer.contentmanagement.application import ContentManagement
 from producer.outbox import Outbox, outbox_of
 from producer.published import CONTENT_MANAGEMENT
@@ -55,9 +54,7 @@ async def demo(repository: Path, console: Console) -> int:
         )
         if code:
             return code
-        wiki = await to_thread.run_sync(
-            open_application, ContentManagement, environment, abandon_on_cancel=True
-        )
+        wiki = await open_reached(ContentManagement, environment)
         store = ViewStore.of(view_named("fts"), environment)
         settings = KafkaSettings.from_env(environment)
         _say("Waiting until the search view has caught up")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-
-from anyio import to_thread
 
 from compose.display import Detail
 from consumer.status import read_status as read_view_status
 from consumer.store import ViewStore
 from consumer.views import view_named
-from producer.applications import open_application
+from producer.applications import open_reached
 from producer.contentmanagement.application import ContentManagement
 from producer.outbox import outbox_of
 from producer.published import CONTENT_MANAGEMENT
@@ -21,8 +18,10 @@ from producer.wire import KafkaSettings, WireFormat
 
 async def relay_detail(environment: Mapping[str, str]) -> str:
     """Tell up to where the write model is published."""
-    # It waits long for a database that is gone, which neither the display nor its end may.
-    wiki = await to_thread.run_sync(_wiki, tuple(environment.items()), abandon_on_cancel=True)
+    stack = tuple(environment.items())
+    if stack not in _wikis:
+        _wikis[stack] = await open_reached(ContentManagement, environment)
+    wiki = _wikis[stack]
     wire = WireFormat(wiki.name, CONTENT_MANAGEMENT, wiki.mapper)
     status = await read_relay_status(
         outbox_of(wiki, limit=1), wire, KafkaSettings.from_env(environment)
@@ -51,10 +50,7 @@ def view_detail(name: str) -> Detail:
     return detail
 
 
-@cache
-def _wiki(environment: tuple[tuple[str, str], ...]) -> ContentManagement:
-    return open_application(ContentManagement, dict(environment))
-
+_wikis: dict[tuple[tuple[str, str], ...], ContentManagement] = {}
 
 DETAILS: dict[str, Detail] = {
     "relay": relay_detail,

@@ -14,14 +14,13 @@ from typing import Any, TypeVar
 
 import anyio
 import msgspec
-from anyio import to_thread
 from eventsourcing.application import Application
 
 from consumer.commands.stores import opened_stores
 from consumer.hosting.systems import edges_named
 from consumer.status import PartitionStatus, read_status
 from consumer.store import ViewStore
-from producer.applications import open_application, reach
+from producer.applications import open_reached
 from producer.contentmanagement.application import ContentManagement
 from producer.outbox import outbox_of
 from producer.relay import RelayStatus, TopicStatus, read_topic
@@ -105,10 +104,7 @@ class _WriteModel:
     async def status(self, settings: KafkaSettings) -> RelayStatus:
         """Read up to where it is published."""
         if self._app is None:
-            await reach(self._leader, self._environment)
-            self._app = await to_thread.run_sync(
-                open_application, self._leader, self._environment, abandon_on_cancel=True
-            )
+            self._app = await open_reached(self._leader, self._environment)
         wire = WireFormat(self._leader.name, EventTypes(), self._app.mapper, decrypt=True)
         return await read_relay_status(outbox_of(self._app, limit=1), wire, settings)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 import typer
+from anyio import to_thread
 from eventsourcing.application import Application
 from eventsourcing.persistence import DatabaseError
 from eventsourcing.postgres import PostgresFactory
@@ -60,3 +61,12 @@ async def reach(cls: type[Application[Any]], env: Mapping[str, str]) -> None:
     if settings.get("PERSISTENCE_MODULE") == "eventsourcing.postgres":
         async with connected(**connect_arguments(PostgresFactory(settings).datastore)):
             pass
+
+
+async def open_reached(cls: type[A], env: Mapping[str, str]) -> A:
+    """Do as `open_application`, in a thread, once the database has let us in.
+
+    A thread that waits for a database cannot be cancelled, and a program does not end before it.
+    """
+    await reach(cls, env)
+    return await to_thread.run_sync(open_application, cls, env, abandon_on_cancel=True)

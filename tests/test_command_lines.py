@@ -186,7 +186,9 @@ def mute() -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize(
-    "command", [("consumer", "status", "fts"), ("producer", "status", "--json")], ids=" ".join
+    "command",
+    [("consumer", "status", "fts"), ("producer", "status", "--json"), ("compose", "audit")],
+    ids=" ".join,
 )
 def test_what_is_interrupted_before_its_end_exits_with_130(
     command: tuple[str, ...], mute: socket.socket

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from anyio import to_thread
@@ -20,7 +19,7 @@ from consumer.hosting.systems import chosen_edges, opened
 from consumer.hosting.threads import in_thread
 from consumer.store import ViewStore
 from consumer.views import view_named, views
-from producer.applications import open_application
+from producer.applications import open_reached
 from producer.contentmanagement.application import ContentManagement
 from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
 
@@ -99,9 +98,7 @@ class _Comparison:
         self, leader: type[Application[Any]], stores: Sequence[ViewStore]
     ) -> tuple[TopicReport, Sequence[ViewReport]]:
         """Compare the topic of an application, and the views of it."""
-        app = await to_thread.run_sync(
-            partial(open_application, leader, self.environment), abandon_on_cancel=True
-        )
+        app = await open_reached(leader, self.environment)
         try:
             return await self._of(app, stores)
         finally:

@@ -1,20 +1,33 @@
 """What `compose up` tells of a part."""
 
+import socket
+
 import anyio
+import psycopg
+import pytest
 
 from compose.details import relay_detail
 from compose.processes import free_port
 
 
-async def test_a_database_that_is_gone_does_not_hold_up_the_end() -> None:
-    settings = {
+def settings(port: int) -> dict[str, str]:
+    return {
         "PERSISTENCE_MODULE": "eventsourcing.postgres",
         "POSTGRES_HOST": "127.0.0.1",
-        "POSTGRES_PORT": str(free_port()),
+        "POSTGRES_PORT": str(port),
         "POSTGRES_USER": "nobody",
         "POSTGRES_PASSWORD": "nothing",
         "POSTGRES_DBNAME": "none",
     }
-    with anyio.fail_after(20), anyio.move_on_after(0.1) as asking:
-        await relay_detail(settings)
-    assert asking.cancelled_caught
+
+
+async def test_a_database_that_does_not_answer_does_not_hold_up_the_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        with anyio.fail_after(20), anyio.move_on_after(0.1) as asking:
+            await relay_detail(settings(mute.getsockname()[1]))
+        assert asking.cancelled_caught
+
+
+async def test_a_database_that_is_gone_is_said_to_be_at_once() -> None:
+    with anyio.fail_after(20), pytest.raises(psycopg.OperationalError, match="refused"):
+        await relay_detail(settings(free_port()))
