@@ -1,6 +1,5 @@
-"""The wiki in a browser: commands go to the write model, what is read comes from the views.
+"""The wiki, and a window on the pipeline, in a browser.
 
-`app` puts it together. A request passes the `safety` around it, gets to know who is `acting`, and
-waits, within a bound, until the view that it reads has what the same browser wrote (`reading`).
-Then `pages` or `searching` answer, with what `showing` makes of it.
+`app` puts it together, a folder for each area: `acting` (who is it), `wiki`. A request passes the
+`safety` around it, and what comes back is made by `showing`.
 """

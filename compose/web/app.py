@@ -19,13 +19,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from compose.web import pages, searching
-from compose.web.acting import SignIn
-from compose.web.development import NameOnly
+from compose.web.acting.development import NameOnly
+from compose.web.acting.session import SignIn
 from compose.web.safety import HEADERS, Guarded
 from compose.web.showing import HERE
 from compose.web.showing import page as shown
-from compose.web.wiki import opened_wiki
+from compose.web.wiki import pages, searching
+from compose.web.wiki.model import opened_wiki
 from consumer.store import ViewMissingError
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.limits import Limits

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
-from compose.web.acting import token_of, user_of
+from compose.web.acting.session import token_of, user_of
 from consumer.fts.search import START, STOP
 
 HERE = Path(__file__).parent

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from functools import wraps
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError
@@ -13,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from compose.web.acting import acting, is_from_our_form, user_of
-from compose.web.reading import has_own_writes, wrote
+from compose.web.acting.forms import Form, submitting
 from compose.web.showing import page as shown
 from compose.web.showing import path_of
-from compose.web.wiki import wiki_of
+from compose.web.wiki.model import wiki_of
+from compose.web.wiki.reading import has_own_writes, wrote
 from consumer.activity.queries import changes as recent_changes
 from consumer.activity.queries import contributors as most_active
 from consumer.fts.reading import read_page
@@ -35,10 +34,6 @@ LATEST = 20
 LARGEST_NUMBER = 2**31 - 1
 MOST_DIGITS = 18
 
-Form = Mapping[str, str]
-Endpoint = Callable[[Request], Awaitable[Response]]
-Submitted = Callable[[Request, Form], Awaitable[Response]]
-
 
 async def home(request: Request) -> Response:
     """Show what changed last."""
@@ -46,8 +41,8 @@ async def home(request: Request) -> Response:
     fresh = await has_own_writes(request, wiki.activity)
     with suppress(ViewMissingError):
         changes = await recent_changes(wiki.activity, LATEST)
-        return shown(request, "home", changes=changes, fresh=fresh)
-    return shown(request, "home", changes=[], fresh=False)
+        return shown(request, "wiki/home", changes=changes, fresh=fresh)
+    return shown(request, "wiki/home", changes=[], fresh=False)
 
 
 async def read(request: Request) -> Response:
@@ -58,8 +53,8 @@ async def read(request: Request) -> Response:
     page_id = await _found(request)
     page = await read_page(wiki.search, page_id)
     if page is None:
-        return shown(request, "coming", status=503, slug=slug)
-    return shown(request, "page", page=page, slug=slug, fresh=fresh)
+        return shown(request, "wiki/coming", status=503, slug=slug)
+    return shown(request, "wiki/page", page=page, slug=slug, fresh=fresh)
 
 
 async def history(request: Request) -> Response:
@@ -70,7 +65,7 @@ async def history(request: Request) -> Response:
     changes = await wiki.changes(page_id, before=before, limit=PER_PAGE)
     return shown(
         request,
-        "history",
+        "wiki/history",
         slug=request.path_params["slug"],
         changes=[(type(change).__name__, change) for change in changes],
         more=changes[-1].originator_version - 1 if changes else 0,
@@ -87,7 +82,7 @@ async def earlier(request: Request) -> Response:
         raise HTTPException(404, "The page has no such version.") from None
     if page.version != version:
         raise HTTPException(404, "The page has no such version yet.")
-    return shown(request, "earlier", page=page, slug=request.path_params["slug"])
+    return shown(request, "wiki/earlier", page=page, slug=request.path_params["slug"])
 
 
 async def all_pages(request: Request) -> Response:
@@ -101,36 +96,19 @@ async def all_pages(request: Request) -> Response:
     following = None
     if len(pages) == limit:
         following = {"lte": pages[-1].number - 1, "desc": 1} if desc else {"gt": pages[-1].number}
-    return shown(request, "pages", pages=pages, desc=desc, limit=limit, following=following)
+    return shown(request, "wiki/pages", pages=pages, desc=desc, limit=limit, following=following)
 
 
 async def contributors(request: Request) -> Response:
     """List who changed most."""
     found = await most_active(wiki_of(request).activity, PER_PAGE)
-    return shown(request, "contributors", contributors=found)
-
-
-def submitting(endpoint: Submitted) -> Endpoint:
-    """Have a form of ours, of somebody who is signed in, handled on behalf of that user."""
-
-    @wraps(endpoint)
-    async def handle(request: Request) -> Response:
-        form = {name: str(value) for name, value in (await request.form()).items()}
-        if not is_from_our_form(request, form.get("token", "")):
-            raise HTTPException(403, "The form is not from here, or too old: load it again.")
-        user = user_of(request)
-        if user is None:
-            return RedirectResponse(request.url_for("sign_in"), 303)
-        with acting(user):
-            return await endpoint(request, form)
-
-    return handle
+    return shown(request, "wiki/contributors", contributors=found)
 
 
 async def new(request: Request) -> Response:
     """Ask for the title and the slug of a new page."""
     given = {"title": request.query_params.get("title", ""), "slug": ""}
-    return shown(request, "new", given=given, faults={})
+    return shown(request, "wiki/new", given=given, faults={})
 
 
 @submitting
@@ -141,7 +119,7 @@ async def create(request: Request, form: Form) -> Response:
     try:
         position = await wiki.do(wiki.commands.create_page, title, slug)
     except (InvalidPageError, SlugConflictError) as error:
-        return shown(request, "new", status=422, given=form, faults=_faults(error))
+        return shown(request, "wiki/new", status=422, given=form, faults=_faults(error))
     wrote(request, position, await wiki.page_id(slug))
     return RedirectResponse(path_of(slug, "edit"), 303)
 
@@ -151,7 +129,7 @@ async def edit(request: Request) -> Response:
     page = await wiki_of(request).page(await _found(request))
     return shown(
         request,
-        "edit",
+        "wiki/edit",
         slug=request.path_params["slug"],
         body=page.body,
         version=page.version,
@@ -175,7 +153,7 @@ async def save(request: Request, form: Form) -> Response:
         theirs = await wiki.page(page_id)
         return shown(
             request,
-            "edit",
+            "wiki/edit",
             status=409,
             slug=slug,
             body=body,
@@ -187,7 +165,7 @@ async def save(request: Request, form: Form) -> Response:
     except InvalidPageError as error:
         return shown(
             request,
-            "edit",
+            "wiki/edit",
             status=422,
             slug=slug,
             body=body,
@@ -203,7 +181,7 @@ async def names(request: Request) -> Response:
     """Ask for another title or slug of a page."""
     page = await wiki_of(request).page(await _found(request))
     given = {"title": page.title, "slug": page.slug}
-    return shown(request, "names", slug=page.slug, given=given, faults={})
+    return shown(request, "wiki/names", slug=page.slug, given=given, faults={})
 
 
 @submitting
@@ -221,7 +199,9 @@ async def rename(request: Request, form: Form) -> Response:
             position = await wiki.do(wiki.commands.update_slug, slug, other)
             wrote(request, position, page.id)
     except (InvalidPageError, SlugConflictError) as error:
-        return shown(request, "names", status=422, slug=slug, given=form, faults=_faults(error))
+        return shown(
+            request, "wiki/names", status=422, slug=slug, given=form, faults=_faults(error)
+        )
     return RedirectResponse(path_of(other), 303)
 
 

@@ -20,6 +20,8 @@ class User(NamedTuple):
 
     id: UUID
     name: str
+    operator: bool = False
+    """Whether the pipeline may be seen, and acted on."""
 
 
 class SignIn(Protocol):
@@ -31,7 +33,7 @@ class SignIn(Protocol):
     routes: list[BaseRoute]
 
 
-def let_in(request: Request, subject: str, name: str) -> None:
+def let_in(request: Request, subject: str, name: str, *, operator: bool = False) -> None:
     """Begin the session of a user.
 
     `subject` is what tells the user from all others, for ever: the same one is the same user.
@@ -39,14 +41,14 @@ def let_in(request: Request, subject: str, name: str) -> None:
     user_id = uuid5(NAMESPACE_URL, f"/users/{subject}")
     # A new session: what somebody put into the old one, a token for one, is worth nothing here.
     request.session.clear()
-    request.session["user"] = [str(user_id), name]
+    request.session["user"] = [str(user_id), name, operator]
 
 
 def user_of(request: Request) -> User | None:
     """Return who is signed in, None if nobody is."""
     match request.session.get("user"):
-        case [user_id, name]:
-            return User(UUID(user_id), name)
+        case [user_id, name, operator]:
+            return User(UUID(user_id), name, operator)
     return None
 
 

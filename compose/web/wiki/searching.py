@@ -6,9 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from compose.web.reading import has_own_writes
 from compose.web.showing import page as shown
-from compose.web.wiki import wiki_of
+from compose.web.wiki.model import wiki_of
+from compose.web.wiki.reading import has_own_writes
 from consumer.fts.search import SearchTooLongError
 from producer.wire.terminal import SettingsError
 
@@ -34,7 +34,7 @@ async def search(request: Request) -> Response:
             fault = str(error)
     return shown(
         request,
-        "results" if "part" in request.query_params else "search",
+        "wiki/results" if "part" in request.query_params else "wiki/search",
         query=query,
         found=found[:PER_PAGE],
         number=number,

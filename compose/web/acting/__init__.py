@@ -1,0 +1,1 @@
+"""Who is acting: sessions of browsers, the ways to sign in, and what operators alone may do."""
