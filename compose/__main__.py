@@ -93,14 +93,14 @@ def up(
 
     Example: python -m compose up --data ./data --only kafka,postgres
     """
-    from compose.jars import classpath
+    from compose.kafka import ready
     from compose.stack import Stack
 
     chosen = _chosen_parts(only)
     start_logs(log_format)
     os.environ["LOG_FORMAT"] = log_format  # of the parts, which are processes of their own
     if "kafka" in chosen:
-        classpath()  # has a progress display of its own
+        anyio.run(ready)  # has a display of its own
     stack = Stack(
         data,
         only=chosen,
@@ -184,9 +184,9 @@ def demo(
     Example: python -m compose demo ../some/repository
     """
     from compose.demo import demo as run_demo
-    from compose.jars import classpath
+    from compose.kafka import ready
 
-    classpath()  # has a progress display of its own
+    anyio.run(ready)  # has a display of its own
     raise typer.Exit(anyio.run(run_demo, repository, Console(highlight=False)))
 
 

