@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,9 @@ A_RUNNER_IS_BOTH_ENDS_IN_ONE_PROCESS = "consumer.runner"
 NEED_ASYNCIO = {
     "producer.relay.publisher",  # aiokafka's deliveries are asyncio's futures
 }
+
+FOR_OTHER_COMMANDS = {"fastapi", "jinja2", "pygit2", "starlette", "uvicorn"}
+"""What takes its time to import, and neither loop needs before its first record."""
 
 TOP_LEVEL = {
     *PACKAGES,
@@ -165,6 +169,17 @@ def test_the_loops_know_no_write_model(module: str) -> None:
 
 def test_structure_comes_from_anyio_and_asyncio_only_where_a_client_needs_it() -> None:
     assert {module for module in MODULES if imports_from(module, "asyncio")} == NEED_ASYNCIO
+
+
+@pytest.mark.parametrize("command", ["producer.__main__", "consumer.__main__"])
+def test_a_loop_starts_without_what_only_other_commands_need(command: str) -> None:
+    program = f"import sys, {command}; print(*sys.modules)"
+    python = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    imported = python.stdout.decode().split()
+
+    assert "aiokafka" in imported
+    assert FOR_OTHER_COMMANDS.isdisjoint(imported)
 
 
 def test_the_imports_of_a_module_are_found_whole() -> None:

@@ -15,13 +15,17 @@ Lines end at ``\n`` only, as they do for both programs: carriage returns, form f
 Unicode's line separators are characters like any other. All work is done on UTF-8.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from typing import TYPE_CHECKING
 
-import pygit2
-from pygit2.enums import DiffOption
+# It is imported where a diff is made: relays and consumers make none, and start without it.
+if TYPE_CHECKING:
+    import pygit2
 
 NO_NEWLINE = b"\\ No newline at end of file\n"
 COMMAND = re.compile(
@@ -40,14 +44,15 @@ def create_diff(old: str, new: str) -> str:
 
     Raises `UnicodeEncodeError` for a text with lone surrogates.
     """
+    import pygit2
+
     # The patch points into these two buffers: they have to outlive it.
     old_text, new_text = old.encode(), new.encode()
     if old_text == new_text:
         return ""
     # Forced, or libgit2 takes a text with a NUL character for binary and shows no hunks.
-    patch = pygit2.Patch.create_from(
-        old_text, new_text, flag=DiffOption.FORCE_TEXT, context_lines=0
-    )
+    forced = pygit2.enums.DiffOption.FORCE_TEXT
+    patch = pygit2.Patch.create_from(old_text, new_text, flag=forced, context_lines=0)
     old_lines, new_lines = _lines(old_text), _lines(new_text)
     return b"".join(
         part for hunk in patch.hunks for part in _written(hunk, old_lines, new_lines)

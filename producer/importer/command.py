@@ -1,5 +1,7 @@
 """The command line of the import."""
 
+from __future__ import annotations
+
 import json
 import os
 import time
@@ -7,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from eventsourcing.persistence import PersistenceError
@@ -25,15 +27,12 @@ from rich.text import Text
 
 from producer.applications import open_application
 from producer.contentmanagement.application import ContentManagement
-from producer.importer.git_import import (
-    GitImporter,
-    ImportConflictError,
-    ImportRefusedError,
-    Report,
-)
-from producer.importer.history import History, HistoryError
 from producer.wire.commands import INTERRUPTED, progress_console
 from producer.wire.logs import complain, said
+
+# What reads git is imported where it is used: the relay starts without it.
+if TYPE_CHECKING:
+    from producer.importer.git_import import Report
 
 SECONDS_BETWEEN_LINES = 5.0
 PATHS_SHOWN = 5
@@ -59,6 +58,9 @@ def import_git(
 
     Example: python -m producer import-git . --include '*.md'
     """
+    from producer.importer.git_import import GitImporter, ImportConflictError, ImportRefusedError
+    from producer.importer.history import History, HistoryError
+
     started = time.monotonic()
     try:
         history = History(path, ref)

@@ -17,7 +17,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from producer.relay.topics import LARGEST_RECORD_BYTES, TopicUnfitError, prepare_topics
 from producer.wire import KafkaSettings, Record, Topics, partition_of
-from producer.wire.kafka import started
+from producer.wire.kafka import reading, started
 
 BATCH_BYTES = 512 * 1024
 """Of one Kafka record batch, before compression. A larger single record still goes."""
@@ -165,10 +165,7 @@ def _heard(delivery: asyncio.Future[object]) -> asyncio.Future[object]:
 async def read_published(topics: Topics, settings: KafkaSettings) -> Published | None:
     """Return the last committed record of the position topic, reading from its end."""
     partition = TopicPartition(topics.position, 0)
-    consumer = AIOKafkaConsumer(
-        **settings.client(), isolation_level="read_committed", enable_auto_commit=False
-    )
-    async with started(consumer):
+    async with reading(settings) as consumer:
         if topics.position not in await consumer.topics():
             return None
         begin = (await consumer.beginning_offsets([partition]))[partition]

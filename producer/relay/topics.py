@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
@@ -46,8 +47,7 @@ async def prepare_topics(
 
     Raises `TopicUnfitError` with what to do.
     """
-    await _create(admin, topics.events, settings.topic_partitions, settings, EVENTS_CONFIG)
-    await _create(admin, topics.position, 1, settings, POSITION_CONFIG)
+    await _create(admin, topics, settings)
     # A topic is not known everywhere in the moment when it is made.
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(UnknownTopicOrPartitionError),
@@ -62,24 +62,23 @@ async def prepare_topics(
 
 
 async def _checked(admin: AIOKafkaAdminClient, topics: Topics) -> int:
-    await _check_policy(admin, topics.events, "delete")
-    await _check_policy(admin, topics.position, "compact")
-    if await _partitions(admin, topics.position) != 1:
+    await _check_policies(admin, {topics.events: "delete", topics.position: "compact"})
+    events, position = [await _partitions(admin, name) for name in (topics.events, topics.position)]
+    if position != 1:
         raise TopicUnfitError(f"The topic {topics.position!r} must have exactly one partition.")
-    return await _partitions(admin, topics.events)
+    return events
 
 
-async def _create(
-    admin: AIOKafkaAdminClient,
-    name: str,
-    partitions: int,
-    settings: KafkaSettings,
-    config: dict[str, str],
-) -> None:
+async def _create(admin: AIOKafkaAdminClient, topics: Topics, settings: KafkaSettings) -> None:
     brokers = len((await admin.describe_cluster())["brokers"])
     replicas = settings.topic_replication_factor or min(USUAL_REPLICAS, brokers)
-    topic = NewTopic(name, partitions, replicas, topic_configs=config)
-    response = await admin.create_topics([topic])
+    partitions = settings.topic_partitions
+    response = await admin.create_topics(
+        [
+            NewTopic(topics.events, partitions, replicas, topic_configs=EVENTS_CONFIG),
+            NewTopic(topics.position, 1, replicas, topic_configs=POSITION_CONFIG),
+        ]
+    )
     for _, code, message in response.topic_errors:
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
@@ -93,16 +92,19 @@ async def _partitions(admin: AIOKafkaAdminClient, name: str) -> int:
     return len(topic["partitions"])
 
 
-async def _check_policy(admin: AIOKafkaAdminClient, name: str, policy: str) -> None:
-    resource = ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": None})
-    for response in await admin.describe_configs([resource]):
-        for code, message, _, _, entries in response.resources:
+async def _check_policies(admin: AIOKafkaAdminClient, policies: Mapping[str, str]) -> None:
+    resources = [
+        ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": None})
+        for name in policies
+    ]
+    for response in await admin.describe_configs(resources):
+        for code, message, _, name, entries in response.resources:
             if code:
                 raise for_code(code)(message)
             actual = _entry(entries, "cleanup.policy")
-            if actual != policy:
+            if actual != policies[name]:
                 raise TopicUnfitError(
-                    f"The topic {name!r} has cleanup.policy={actual}, and needs {policy}. "
+                    f"The topic {name!r} has cleanup.policy={actual}, and needs {policies[name]}. "
                     f"Change it with kafka-configs, or choose another KAFKA_TOPIC_PREFIX."
                 )
 
