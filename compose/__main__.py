@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shlex
 import signal
 from collections.abc import Collection, Mapping
@@ -46,7 +45,6 @@ from producer.wire.answering import (
 from producer.wire.commands import INTERRUPTED, CommandLine, finished, progress_console
 from producer.wire.endurance import run as run_async
 from producer.wire.logs import LogFormat, LogFormatOption, start_logs
-from producer.wire.secrets import Secret
 from producer.wire.terminal import run_commands
 
 if TYPE_CHECKING:
@@ -273,31 +271,62 @@ def top(
 
 @app.command()
 def web(
-    port: Annotated[int, typer.Option(min=1, max=65_535, help="Where it listens.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Where it listens; 0: on a free one.")
+    ] = 8080,
     host: Annotated[
         str, typer.Option(help="On which address; 0.0.0.0 lets others reach it.")
     ] = "127.0.0.1",
+    anybody: Annotated[
+        bool, typer.Option("--anybody", help="Let others in, under any name; no operators then.")
+    ] = False,
     secure: Annotated[
         bool, typer.Option("--secure", help="Sessions over HTTPS only: behind a proxy.")
     ] = False,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Believe what a proxy at this address, or network, says of who asks;"
+            " may be given several times.",
+        ),
+    ] = None,
+    access_log: Annotated[bool, typer.Option("--access-log", help="Log every request.")] = False,
     data: WhichData = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Show the wiki in a browser, to be read, searched and edited, until Ctrl-C.
 
-    Whoever gives a name may edit: it is for a machine of your own. WEB_SECRET, or a file that
-    WEB_SECRET_FILE names, signs the sessions; without it they end with the program.
+    A name is enough to sign in, so it is for a machine of your own: it listens there only, unless
+    told otherwise. Who signs in as `operator`, or as one of WEB_OPERATORS, is an operator.
+    It answers under this machine's own names, any address, and those of WEB_HOSTS.
+
+    WEB_SECRET, or a file that WEB_SECRET_FILE names, signs the sessions; without it they end with
+    the program.
 
     Example: python -m compose web --port 8080
+
+    Behind a proxy of this machine that speaks HTTPS, with its name in WEB_HOSTS:
+
+    Example: python -m compose web --secure --proxy 127.0.0.1
     """
-    import uvicorn
+    from compose.web.serving import checked_settings, listening, serve
+    from compose.web.settings import session_secret
 
-    from compose.web.app import web_app
-
-    given = Secret.from_env("WEB_SECRET", os.environ)
-    secret = given() if given else secrets.token_urlsafe(32)
-    served = web_app(_environment(data), secret, secure=secure)
-    progress_console().print(f"The wiki is at http://{host}:{port}. Ctrl-C ends it.")
-    uvicorn.run(served, host=host, port=port, log_level="warning", server_header=False)
+    start_logs(log_format)
+    settings = checked_settings(os.environ, host, anybody=anybody)
+    secret, environment = session_secret(os.environ), _environment(data)
+    served = partial(
+        serve,
+        environment,
+        settings,
+        listening(host, port),
+        secret=secret,
+        secure=secure,
+        proxies=proxy or (),
+        access_log=access_log,
+    )
+    run_async(served)
 
 
 @app.command()

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+import anyio
+import anyio.abc
+from aiokafka.errors import KafkaError
 from anyio import to_thread
 from eventsourcing.persistence import PersistenceError
 from eventsourcing.utils import Environment
-from psycopg import OperationalError
+from psycopg import InterfaceError, OperationalError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import Lifespan
 
 from compose.web.acting.development import NameOnly
-from compose.web.acting.session import SignIn
-from compose.web.safety import HEADERS, Guarded
+from compose.web.safety import Guarded, plain_page
+from compose.web.settings import WebSettings
 from compose.web.showing import HERE
 from compose.web.showing import page as shown
 from compose.web.wiki import pages, searching
 from compose.web.wiki.model import opened_wiki
-from consumer.store import ViewMissingError
+from producer.applications import reach
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.limits import Limits
+from producer.wire.endurance import enduring
+from producer.wire.terminal import OperatorError
 
 logger = logging.getLogger(__name__)
 
@@ -37,44 +43,45 @@ FORM_BYTES = 100_000
 
 SESSION_SECONDS = 14 * 24 * 3600
 
+FIRST_WAIT_SECONDS = 5.0
+"""For the write model. Then requests are answered, and say that it is not there."""
+
+UNAVAILABLE = (OperatorError, OperationalError, InterfaceError, PersistenceError, KafkaError)
+"""What an answer waits for, or an operator has to settle. A browser is told no more of it."""
+
 
 def web_app(
     environment: Mapping[str, str],
     secret: str,
     *,
-    sign_in: SignIn | None = None,
+    settings: WebSettings | None = None,
     secure: bool = False,
 ) -> Starlette:
     """Return the wiki of a pipeline's settings.
 
-    `secret` signs the sessions: whoever has it may be anybody. With `secure`, browsers send
-    sessions over HTTPS only.
+    `secret` signs the sessions: whoever has it may be anybody. The `settings` of the web are taken
+    from the environment, too, unless they are given. With `secure`, browsers send sessions over
+    HTTPS only.
     """
     limits = Limits.from_env(Environment(ContentManagement.name, dict(environment)))
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        wiki = opened_wiki(environment)
-        app.state.wiki = await to_thread.run_sync(wiki.__enter__)
-        try:
-            async with app.state.wiki.searcher:
-                yield
-        finally:
-            await to_thread.run_sync(wiki.__exit__, None, None, None)
-
-    return Starlette(
+    settings = settings or WebSettings.from_env(environment)
+    app = Starlette(
         routes=[
             *pages.ROUTES,
             *searching.ROUTES,
-            *(sign_in or NameOnly()).routes,
+            *NameOnly().routes,
             Mount("/static", StaticFiles(directory=HERE / "static"), name="static"),
         ],
         middleware=[
-            Middleware(Guarded, most_bytes=3 * limits.body_bytes + FORM_BYTES),
+            Middleware(
+                Guarded,
+                most_bytes=3 * limits.body_bytes + FORM_BYTES,
+                answers_as=settings.answers_as,
+            ),
             Middleware(
                 SessionMiddleware,
                 secret_key=secret,
-                session_cookie="wiki",
+                session_cookie="__Host-wiki" if secure else "wiki",
                 max_age=SESSION_SECONDS,
                 same_site="lax",
                 https_only=secure,
@@ -82,18 +89,52 @@ def web_app(
         ],
         exception_handlers={
             HTTPException: _refused,
-            ViewMissingError: _unavailable,
-            OperationalError: _unavailable,
-            PersistenceError: _unavailable,
+            **dict.fromkeys(UNAVAILABLE, _unavailable),
             500: _failed,
         },
-        lifespan=lifespan,
+        lifespan=_opened(environment),
     )
+    app.state.operators = settings.operators
+    app.state.wiki = None
+    return app
+
+
+def _opened(environment: Mapping[str, str]) -> Lifespan[Starlette]:
+    """Return what opens the wiki, or waits until it can be opened, while requests are answered."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        opened = anyio.Event()
+
+        async def life(alive: Callable[[], None]) -> None:
+            await reach(ContentManagement, environment)
+            wiki = opened_wiki(environment)
+            app.state.wiki = await to_thread.run_sync(wiki.__enter__)
+            try:
+                async with app.state.wiki.searcher:
+                    alive()
+                    opened.set()
+                    await anyio.sleep_forever()
+            finally:
+                app.state.wiki = None
+                with anyio.CancelScope(shield=True):
+                    await to_thread.run_sync(wiki.__exit__, None, None, None)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(enduring, "the wiki", life)
+            with anyio.move_on_after(FIRST_WAIT_SECONDS):
+                await opened.wait()
+            yield
+            tasks.cancel_scope.cancel()
+
+    return lifespan
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this one
-    return shown(request, "error", status=error.status_code, message=error.detail)
+    response = shown(request, "error", status=error.status_code, message=error.detail)
+    response.headers.update(error.headers or {})
+    return response
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
@@ -104,4 +145,4 @@ async def _unavailable(request: Request, error: Exception) -> Response:
 
 async def _failed(_request: Request, _error: Exception) -> Response:
     # The server logs it. Nothing here may fail as well: no template, no session.
-    return PlainTextResponse("Something is wrong here.", 500, headers=HEADERS)
+    return plain_page(500, "Something is wrong here. It has been written into the log.")

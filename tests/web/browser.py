@@ -67,7 +67,7 @@ async def served(
         browsers = [
             Browser(
                 await exits.enter_async_context(
-                    AsyncClient(transport=ASGITransport(app), base_url="http://wiki")
+                    AsyncClient(transport=ASGITransport(app), base_url="http://localhost")
                 )
             )
             for _ in range(2)

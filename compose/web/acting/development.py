@@ -6,7 +6,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from compose.web.acting.session import is_from_our_form, let_in
+from compose.web.acting.forms import Form, form_of
+from compose.web.acting.session import is_from_our_form, let_in, way_back
 from compose.web.showing import page as shown
 
 LONGEST_NAME = 60
@@ -19,30 +20,43 @@ class NameOnly:
         self.routes: list[BaseRoute] = [
             Route("/sign-in", _ask, name="sign_in"),
             Route("/sign-in", _enter, methods=["POST"]),
-            Route("/sign-out", _leave, methods=["POST"]),
+            Route("/sign-out", leave, methods=["POST"]),
         ]
 
 
 async def _ask(request: Request) -> Response:
-    return shown(request, "acting/sign_in", fault="")
+    return _form(request, way_back(request.query_params.get("next", "/")))
 
 
 async def _enter(request: Request) -> Response:
-    form = await request.form()
-    name = " ".join(str(form.get("name", "")).split())
-    if not is_from_our_form(request, str(form.get("token", ""))):
-        return shown(
-            request, "acting/sign_in", status=403, fault="The form was too old: try again."
-        )
+    form = await form_of(request)
+    name, onward = _name(form), way_back(form.get("next", "/"))
+    if not is_from_our_form(request, form.get("token", "")):
+        return _form(request, onward, status=403, fault="The form was too old: try again.")
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         fault = f"A name has 1 to {LONGEST_NAME} characters that can be seen."
-        return shown(request, "acting/sign_in", status=422, fault=fault)
-    let_in(request, name.casefold(), name)
-    return RedirectResponse("/", 303)
+        return _form(request, onward, status=422, fault=fault)
+    let_in(request, name.casefold(), name, known_as=[name.casefold()])
+    return RedirectResponse(onward, 303)
 
 
-async def _leave(request: Request) -> Response:
-    form = await request.form()
-    if is_from_our_form(request, str(form.get("token", ""))):
+def _name(form: Form) -> str:
+    return " ".join(form.get("name", "").split())
+
+
+def _form(request: Request, onward: str, *, status: int = 200, fault: str = "") -> Response:
+    return shown(
+        request,
+        "acting/sign_in",
+        status=status,
+        fault=fault,
+        onward=onward,
+        operators=sorted(request.app.state.operators),
+    )
+
+
+async def leave(request: Request) -> Response:
+    """End the session."""
+    if is_from_our_form(request, (await form_of(request)).get("token", "")):
         request.session.clear()
     return RedirectResponse("/", 303)

@@ -7,13 +7,23 @@ from functools import wraps
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
-from compose.web.acting.session import acting, is_from_our_form, user_of
+from compose.web.acting.session import acting, is_from_our_form, to_sign_in, user_of
 
 Form = Mapping[str, str]
 Endpoint = Callable[[Request], Awaitable[Response]]
 Submitted = Callable[[Request, Form], Awaitable[Response]]
+
+MOST_FIELDS = 50
+MOST_BYTES = 20_000_000
+"""Of one field: the whole form has a limit already."""
+
+
+async def form_of(request: Request) -> Form:
+    """Return the form that was sent, without files. Raises `HTTPException` if it is too big."""
+    form = await request.form(max_files=0, max_fields=MOST_FIELDS, max_part_size=MOST_BYTES)
+    return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
 def submitting(endpoint: Submitted) -> Endpoint:
@@ -21,12 +31,12 @@ def submitting(endpoint: Submitted) -> Endpoint:
 
     @wraps(endpoint)
     async def handle(request: Request) -> Response:
-        form = {name: str(value) for name, value in (await request.form()).items()}
+        form = await form_of(request)
         if not is_from_our_form(request, form.get("token", "")):
             raise HTTPException(403, "The form is not from here, or too old: load it again.")
         user = user_of(request)
         if user is None:
-            return RedirectResponse(request.url_for("sign_in"), 303)
+            return to_sign_in(request)
         with acting(user):
             return await endpoint(request, form)
 
@@ -40,7 +50,7 @@ def for_operators(endpoint: Endpoint) -> Endpoint:
     async def handle(request: Request) -> Response:
         user = user_of(request)
         if user is None:
-            return RedirectResponse(request.url_for("sign_in"), 303)
+            return to_sign_in(request)
         if not user.operator:
             raise HTTPException(403, f"{user.name} is no operator of this pipeline.")
         return await endpoint(request)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote, urlsplit
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from starlette.requests import Request
+from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute
 
 from producer.contentmanagement.domainmodel import user_id_cvar
+
+LONGEST_WAY_BACK = 2_000
+"""Characters of an address to come back to, as it is carried along."""
 
 
 class User(NamedTuple):
@@ -22,6 +28,10 @@ class User(NamedTuple):
     name: str
     operator: bool = False
     """Whether the pipeline may be seen, and acted on."""
+    known_as: tuple[str, ...] = ()
+    """What the list of operators may call the user."""
+    operator_until: float = 0.0
+    """Until then, in seconds since 1970, a claim makes an operator of the user."""
 
 
 class SignIn(Protocol):
@@ -33,23 +43,64 @@ class SignIn(Protocol):
     routes: list[BaseRoute]
 
 
-def let_in(request: Request, subject: str, name: str, *, operator: bool = False) -> None:
+def let_in(
+    request: Request,
+    subject: str,
+    name: str,
+    *,
+    known_as: Collection[str] = (),
+    operator_until: float = 0.0,
+) -> None:
     """Begin the session of a user.
 
     `subject` is what tells the user from all others, for ever: the same one is the same user.
+    Who is on the list of operators, by one of the names in `known_as`, is one for as long as it
+    is there: each request looks. Who is one by what a provider claimed is asked for no more, and
+    stays one until `operator_until`.
     """
     user_id = uuid5(NAMESPACE_URL, f"/users/{subject}")
     # A new session: what somebody put into the old one, a token for one, is worth nothing here.
     request.session.clear()
-    request.session["user"] = [str(user_id), name, operator]
+    request.session["user"] = as_carried(
+        User(user_id, name, known_as=tuple(known_as), operator_until=operator_until)
+    )
 
 
 def user_of(request: Request) -> User | None:
     """Return who is signed in, None if nobody is."""
-    match request.session.get("user"):
-        case [user_id, name, operator]:
-            return User(UUID(user_id), name, operator)
+    return user_carried(request.session.get("user"), request.app.state.operators)
+
+
+def as_carried(user: User) -> list[Any]:
+    """Return what a session, or a token, carries of a user: all but what is decided each time."""
+    return [str(user.id), user.name, list(user.known_as), user.operator_until]
+
+
+def user_carried(carried: object, operators: Collection[str]) -> User | None:
+    """Return the user that a session or a token carries, None if it is of none, or too old."""
+    match carried:
+        case [str(user_id), str(name), [*known_as], float(operator_until)]:
+            called = tuple(map(str, known_as))
+            listed = any(name in operators for name in called)
+            operator = listed or time.time() < operator_until
+            return User(UUID(user_id), name, operator, called, operator_until)
     return None
+
+
+def to_sign_in(request: Request) -> RedirectResponse:
+    """Send somebody to sign in, and to come back here then."""
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"/sign-in?next={quote(here, safe='/')}", 303)
+
+
+def way_back(wanted: str) -> str:
+    """Return an address of our own to go on to: the one that is wanted, if it is one."""
+    # Browsers take a backslash for a slash, and leave out what can't be printed.
+    plain = len(wanted) <= LONGEST_WAY_BACK and wanted.isprintable() and "\\" not in wanted
+    if not (plain and wanted.startswith("/") and not wanted.startswith("//")):
+        return "/"
+    parts = urlsplit(wanted)
+    return "/" if parts.scheme or parts.netloc else wanted
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from anyio import to_thread
-from eventsourcing.persistence import IntegrityError
+from eventsourcing.persistence import IntegrityError, OperationalError
 from starlette.requests import Request
 
 from consumer.fts.search import Searcher
@@ -113,6 +113,8 @@ def opened_wiki(environment: Mapping[str, str]) -> Iterator[Wiki]:
 
 
 def wiki_of(request: Request) -> Wiki:
-    """Return the wiki that a request is about."""
-    wiki: Wiki = request.app.state.wiki
+    """Return the wiki that a request is about. Raises `OperationalError` until it is open."""
+    wiki: Wiki | None = request.app.state.wiki
+    if wiki is None:
+        raise OperationalError
     return wiki

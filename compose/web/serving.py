@@ -1,0 +1,126 @@
+"""Serving the web until it is cancelled."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+import signal
+import socket
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+
+import anyio
+import uvicorn
+
+from compose.processes import require_free
+from compose.web.app import web_app
+from compose.web.settings import WebSettings
+from producer.wire.commands import progress_console
+from producer.wire.terminal import SettingsError
+
+GRACE_SECONDS = 1
+"""For answers that are on their way when a signal comes. A live page is open for ever."""
+
+MOST_CONNECTIONS = 500
+"""At once; more are turned away."""
+
+LONGEST_HEADERS = 32_000
+"""Bytes of all headers of a request."""
+
+
+class Server(uvicorn.Server):
+    """Ends as it is told to, and leaves the signals to us."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def checked_settings(env: Mapping[str, str], host: str, *, anybody: bool) -> WebSettings:
+    """Return the settings of the web. Raises `SettingsError` if it would be open unawares."""
+    settings = WebSettings.from_env(env)
+    if _is_loopback(host):
+        return settings
+    if not anybody:
+        raise SettingsError(
+            f"On {host} others can reach the wiki, and could be anybody: a name is enough to sign "
+            "in. Leave out --host and let a proxy ask who it is, or say --anybody: then all may "
+            "edit under any name, and nobody is an operator."
+        )
+    return settings.without_operators()
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Listen. Raises `StackError` or `SettingsError` if that can't be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        require_free(port, "--port")  # It tells who has it.
+        raise SettingsError(
+            f"Nothing can listen on {host}, port {port} ({error.strerror}): "
+            "choose another --host or --port."
+        ) from error
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return what to open in a browser."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(
+    environment: Mapping[str, str],
+    settings: WebSettings,
+    listener: socket.socket,
+    *,
+    secret: str | None,
+    secure: bool,
+    proxies: Collection[str],
+    access_log: bool,
+) -> None:
+    """Serve the wiki of a pipeline until cancelled."""
+    app = web_app(
+        environment, secret or secrets.token_urlsafe(32), settings=settings, secure=secure
+    )
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        http="h11",
+        h11_max_incomplete_event_size=LONGEST_HEADERS,
+        log_config=None,
+        log_level="warning",
+        access_log=access_log,
+        server_header=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    logging.getLogger("uvicorn.access").setLevel(logging.INFO)
+    # The lifespan is not left to the server: what goes wrong in it would be a traceback.
+    async with app.router.lifespan_context(app):
+        progress_console().print(f"The wiki is at {address_of(listener)}. Ctrl-C ends it.")
+        await _until_cancelled(Server(config), listener)
+
+
+async def _until_cancelled(server: Server, listener: socket.socket) -> None:
+    with listener:
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            # What is cut off now is no error: so ends a live page.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            server.handle_exit(signal.SIGTERM, None)
+            with anyio.CancelScope(shield=True):
+                await server.shutdown(sockets=[listener])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,158 @@
+"""Who is acting, and who may do what. No server is needed for that."""
+
+import pytest
+from httpx2 import ASGITransport, AsyncClient
+from httpx2 import Response as Answer
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from compose.web.acting.forms import for_operators
+from compose.web.acting.session import way_back
+from compose.web.app import web_app
+from compose.web.serving import checked_settings
+from compose.web.settings import SHORTEST_SECRET, session_secret
+from producer.wire.terminal import SettingsError
+
+from .browser import TOKEN, text_of
+
+SECRET = "a secret that is only of the tests"
+
+
+@for_operators
+async def the_window(_request: Request) -> Response:
+    return PlainTextResponse("the window")
+
+
+def client(*, secure: bool = False, **environment: str) -> AsyncClient:
+    app = web_app(environment, SECRET, secure=secure)
+    app.router.routes.append(Route("/window", the_window))
+    app.router.routes.append(Route("/broken", broken))
+    scheme = "https" if secure else "http"
+    transport = ASGITransport(app, raise_app_exceptions=False)
+    return AsyncClient(transport=transport, base_url=f"{scheme}://localhost")
+
+
+async def broken(_request: Request) -> Response:
+    raise RuntimeError("/etc/passwd")
+
+
+async def sign_in(browser: AsyncClient, name: str, onward: str = "") -> Answer:
+    form = await browser.get(f"/sign-in{onward}")
+    hidden = {"token": TOKEN.findall(form.text)[0]}
+    if onward:
+        hidden["next"] = form.text.partition('name="next" value="')[2].partition('"')[0]
+    return await browser.post("/sign-in", data={**hidden, "name": name})
+
+
+async def test_an_operator_is_one_by_name_and_is_none_from_the_next_request_on() -> None:
+    async with client() as browser:
+        assert "Who signs in as operator" in text_of(await browser.get("/sign-in"))
+        asked = await browser.get("/window?a=1")
+        assert asked.headers["location"] == "/sign-in?next=/window%3Fa%3D1"
+        entered = await sign_in(browser, "Ann", "?next=/window%3Fa%3D1")
+        assert entered.headers["location"] == "/window?a=1"
+        assert (await browser.get("/window")).status_code == 403
+        await sign_in(browser, "  Operator ")
+        assert (await browser.get("/window")).text == "the window"
+        session = browser.cookies
+    async with client(WEB_OPERATORS="Ann, Bob") as browser:
+        browser.cookies = session
+        refused = await browser.get("/window")
+        assert "Operator is no operator" in text_of(refused)
+        await sign_in(browser, "ANN")
+        assert (await browser.get("/window")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "/\t/evil.example",
+        "/\n/evil.example",
+        "javascript:alert(1)",
+        "wiki",
+        "",
+        "/" + "x" * 3_000,
+    ],
+)
+def test_one_comes_back_to_addresses_of_our_own_only(elsewhere: str) -> None:
+    assert way_back(elsewhere) == "/"
+
+
+def test_one_comes_back_to_where_one_was() -> None:
+    assert way_back("/search?q=a//b&page=2") == "/search?q=a//b&page=2"
+
+
+@pytest.mark.parametrize(
+    ("host", "ours"),
+    [
+        ("localhost:8080", True),
+        ("127.0.0.1", True),
+        ("[::1]:8080", True),
+        ("10.1.2.3:80", True),
+        ("Wiki.example.org", True),
+        ("wiki.example.org.evil.example", False),
+        ("evil.example:8080", False),
+        ("localhost.evil.example", False),
+        ("", False),
+    ],
+)
+async def test_names_of_others_lead_nowhere(host: str, ours: bool) -> None:
+    async with client(WEB_HOSTS="wiki.example.org, other.example") as browser:
+        answer = await browser.get("/sign-in", headers={"host": host})
+    assert answer.status_code == (200 if ours else 400)
+    assert ("set-cookie" in answer.headers) is ours
+
+
+def test_what_others_can_reach_is_not_opened_unawares() -> None:
+    for host in ("0.0.0.0", "::", "192.168.0.1", "wiki.example.org"):
+        with pytest.raises(SettingsError, match="say --anybody"):
+            checked_settings({}, host, anybody=False)
+    assert checked_settings({"WEB_OPERATORS": "ann"}, "0.0.0.0", anybody=True).operators == set()
+    for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
+        assert checked_settings({}, host, anybody=False).operators == {"operator"}
+
+
+def test_a_secret_that_may_be_guessed_is_refused() -> None:
+    with pytest.raises(SettingsError, match="WEB_SECRET has 9 characters"):
+        session_secret({"WEB_SECRET": "change-me"})
+    secret = "x" * SHORTEST_SECRET
+    assert session_secret({"WEB_SECRET": secret}) == secret
+    assert session_secret({}) is None
+
+
+async def test_a_session_is_for_its_browser_alone() -> None:
+    async with client(secure=True) as browser:
+        (cookie,) = (await browser.get("/sign-in")).headers.get_list("set-cookie")
+    assert cookie.startswith("__Host-wiki=")
+    assert cookie.endswith("; path=/; Max-Age=1209600; httponly; samesite=lax; secure")
+
+
+async def test_whatever_fails_has_our_page_and_says_nothing() -> None:
+    async with client() as browser:
+        for method, path, status in [
+            ("GET", "/", 503),
+            ("GET", "/broken", 500),
+            ("HEAD", "/broken", 500),
+            ("GET", "/nothing", 404),
+            ("HEAD", "/nothing", 404),
+            ("OPTIONS", "/", 405),
+            ("PUT", "/wiki/a", 405),
+            ("GET", "/static/none.css", 404),
+        ]:
+            answer = await browser.request(method, path)
+            assert answer.status_code == status, path
+            assert answer.headers["content-type"] == "text/html; charset=utf-8"
+            assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+            assert answer.headers["cache-control"] == "private, no-cache"
+            assert "<h1>That did not work</h1>" in answer.text or method == "HEAD"
+            assert "passwd" not in answer.text
+        allowed = (await browser.request("OPTIONS", "/")).headers["allow"]
+        assert set(allowed.split(", ")) == {"GET", "HEAD"}
+        assert (
+            (await browser.get("/static/style.css")).headers["cache-control"].startswith("public")
+        )
