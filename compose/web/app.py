@@ -23,6 +23,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Lifespan
 
+from compose.web.acting import tokens
 from compose.web.acting.development import NameOnly
 from compose.web.safety import Guarded, plain_page
 from compose.web.settings import WebSettings
@@ -70,6 +71,7 @@ def web_app(
             *pages.ROUTES,
             *searching.ROUTES,
             *NameOnly().routes,
+            *tokens.ROUTES,
             Mount("/static", StaticFiles(directory=HERE / "static"), name="static"),
         ],
         middleware=[
@@ -95,6 +97,7 @@ def web_app(
         lifespan=_opened(environment),
     )
     app.state.operators = settings.operators
+    app.state.tokens = tokens.Tokens(secret, settings.operators)
     app.state.wiki = None
     return app
 

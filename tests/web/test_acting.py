@@ -1,5 +1,7 @@
 """Who is acting, and who may do what. No server is needed for that."""
 
+import time
+
 import pytest
 from httpx2 import ASGITransport, AsyncClient
 from httpx2 import Response as Answer
@@ -9,6 +11,7 @@ from starlette.routing import Route
 
 from compose.web.acting.forms import for_operators
 from compose.web.acting.session import way_back
+from compose.web.acting.tokens import DAYS, Tokens
 from compose.web.app import web_app
 from compose.web.serving import checked_settings
 from compose.web.settings import SHORTEST_SECRET, session_secret
@@ -62,6 +65,33 @@ async def test_an_operator_is_one_by_name_and_is_none_from_the_next_request_on()
         assert "Operator is no operator" in text_of(refused)
         await sign_in(browser, "ANN")
         assert (await browser.get("/window")).status_code == 200
+
+
+async def test_a_program_acts_as_the_user_who_made_its_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokens = Tokens(SECRET, {"ann"})
+    async with client() as browser:
+        assert (await browser.get("/token")).headers["location"] == "/sign-in?next=/token"
+        await sign_in(browser, "Ann")
+        page = await browser.get("/token")
+        refused = await browser.post("/token", data={"token": "guessed"})
+        assert refused.status_code == 403
+        made = await browser.post("/token", data={"token": TOKEN.findall(page.text)[0]})
+        assert made.headers["cache-control"] == "no-store"
+        session = browser.cookies["wiki"]
+    token = made.text.partition("readonly>")[2].partition("<")[0]
+    user = tokens.user_of_token(token)
+    assert user is not None
+    assert (user.name, user.operator) == ("Ann", True)
+    unlisted = Tokens(SECRET, ()).user_of_token(token)
+    assert unlisted == user._replace(operator=False)
+    assert Tokens(SECRET[::-1], ()).user_of_token(token) is None
+    for forged in (session, token[:-1], token.replace(".", ""), "", "ü.ü.ü", "x" * 10_000):
+        assert tokens.user_of_token(forged) is None
+    in_a_month = time.time() + DAYS * 24 * 3600 + 2
+    monkeypatch.setattr(time, "time", lambda: in_a_month)
+    assert tokens.user_of_token(token) is None
 
 
 @pytest.mark.parametrize(
