@@ -104,8 +104,9 @@ class Kafka(Server):
         if self._is_new():
             await self._format()
         heap = (f"-Xms{self.heap}", f"-Xmx{self.heap}")
+        crash = f"-XX:ErrorFile={self.data / 'crash-%p.log'}"  # else where somebody happens to be
         main = ("-cp", jars, "kafka.Kafka", str(self._properties_file))
-        return Launch([*_JAVA, *self.java_options(), *heap, *main])
+        return Launch([*_JAVA, *self.java_options(), *heap, crash, *main])
 
     async def ready(self) -> str:
         """Fetch what is needed to start, if it is not there, and return the class path."""
