@@ -83,23 +83,24 @@ class ContentManagement(Application[UUID]):
         page_logged = self.page_log.trigger_event(page_id=page.id)
         return self._save(page_logged, index_entry, page)
 
-    def update_title(self, slug: str, title: str) -> int:
-        """Give a page another title.
+    def update_title(self, slug: str, title: str, *, version: int | None = None) -> int:
+        """Give a page another title. It is to be at `version` still, if that is given.
 
-        Raises `InvalidPageError` or `PageNotFoundError`.
+        Raises `InvalidPageError`, `PageNotFoundError`, or `PageChangedError`.
         """
         self.limits.check_title(title)
-        page = self._get_page_by_slug(slug)
+        page = self._get_page_at(slug, version)
         page.update_title(title)
         return self._save(page)
 
-    def update_slug(self, old_slug: str, new_slug: str) -> int:
+    def update_slug(self, old_slug: str, new_slug: str, *, version: int | None = None) -> int:
         """Give a page another slug, and free the old one for other pages.
 
-        Raises `InvalidPageError`, `PageNotFoundError`, or `SlugConflictError`.
+        It is to be at `version` still, if that is given. Raises `InvalidPageError`,
+        `PageNotFoundError`, `PageChangedError`, or `SlugConflictError`.
         """
         self.limits.check_slug(new_slug)
-        page = self._get_page_by_slug(old_slug)
+        page = self._get_page_at(old_slug, version)
         if new_slug == old_slug:
             page.update_slug(new_slug)
             return self._save(page)
@@ -114,9 +115,7 @@ class ContentManagement(Application[UUID]):
 
         Raises `InvalidPageError`, `PageNotFoundError`, or `PageChangedError`.
         """
-        page = self._get_page_by_slug(slug)
-        if version not in (None, page.version):
-            raise PageChangedError(page.version)
+        page = self._get_page_at(slug, version)
         page.update_body(body, self.limits)
         return self._save(page)
 
@@ -159,6 +158,12 @@ class ContentManagement(Application[UUID]):
 
     def _get_page_by_slug(self, slug: str) -> Page:
         return self._get_page_by_id(self.get_page_id(slug))
+
+    def _get_page_at(self, slug: str, version: int | None) -> Page:
+        page = self._get_page_by_slug(slug)
+        if version not in (None, page.version):
+            raise PageChangedError(page.version)
+        return page
 
     def _get_page_by_id(self, page_id: UUID) -> Page:
         try:

@@ -14,6 +14,11 @@ import msgspec
 class InvalidPageError(ValueError):
     """A page's title, slug or body can't be carried; the message says what to change."""
 
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        """`title`, `slug` or `body`."""
+        super().__init__(message)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -50,8 +55,9 @@ class Limits:
         size = len(_utf8("body", body))
         if size > self.body_bytes:
             raise InvalidPageError(
+                "body",
                 f"the body has {size:,} bytes of UTF-8, more than {self.body_bytes:,}: "
-                "shorten it, or split it into several pages"
+                "shorten it, or split it into several pages",
             )
         # A diff that adds or removes the whole body: two bytes mark each line, a command
         # comes before them, and the notice of a missing last newline may come after.
@@ -59,8 +65,9 @@ class Limits:
         size = len(msgspec.json.encode(body)) + 2 * lines + 64
         if size > self.diff_bytes:
             raise InvalidPageError(
+                "body",
                 f"the body takes {size:,} bytes as a diff in JSON, more than "
-                f"{self.diff_bytes:,}: shorten it, or split it into several pages"
+                f"{self.diff_bytes:,}: shorten it, or split it into several pages",
             )
 
     def check_diff(self, diff: str) -> None:
@@ -71,8 +78,9 @@ class Limits:
         size = len(msgspec.json.encode(diff))
         if size > self.diff_bytes:
             raise InvalidPageError(
+                "body",
                 f"the change takes {size:,} bytes as a diff in JSON, more than "
-                f"{self.diff_bytes:,}: empty the body first, then fill it"
+                f"{self.diff_bytes:,}: empty the body first, then fill it",
             )
 
 
@@ -89,20 +97,20 @@ def _positive(env: Mapping[str, str], name: str, default: int) -> int:
 def _check_name(what: str, name: str, most_chars: int) -> None:
     _utf8(what, name)
     if not name.strip():
-        raise InvalidPageError(f"the {what} is empty: give the page one")
+        raise InvalidPageError(what, f"the {what} is empty: give the page one")
     if len(name) > most_chars:
         raise InvalidPageError(
-            f"the {what} has {len(name):,} characters, more than {most_chars:,}: shorten it"
+            what, f"the {what} has {len(name):,} characters, more than {most_chars:,}: shorten it"
         )
 
 
 def _utf8(what: str, text: str) -> bytes:
     """Encode a text, refusing the characters that can't be carried."""
     if (at := text.find("\0")) >= 0:
-        raise InvalidPageError(f"the {what} has a NUL character at {at:,}: remove it")
+        raise InvalidPageError(what, f"the {what} has a NUL character at {at:,}: remove it")
     try:
         return text.encode()
     except UnicodeEncodeError as error:
         raise InvalidPageError(
-            f"the {what} has a lone surrogate at {error.start:,}: remove or repair it"
+            what, f"the {what} has a lone surrogate at {error.start:,}: remove or repair it"
         ) from None

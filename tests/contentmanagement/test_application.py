@@ -78,12 +78,13 @@ def test_each_change_is_seen_with_the_user_who_made_it(app: ContentManagement) -
 
 def test_every_event_of_a_page_carries_its_user(app: ContentManagement) -> None:
     users = []
-    for command, arguments in [
+    commands: list[tuple[Callable[..., int], tuple[str, str]]] = [
         (app.create_page, ("Welcome", "welcome")),
         (app.update_title, ("welcome", "Hello")),
         (app.update_slug, ("welcome", "hello")),
         (app.update_body, ("hello", "Hello!")),
-    ]:
+    ]
+    for command, arguments in commands:
         with user() as user_id:
             command(*arguments)
         users.append(user_id)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from anyio import to_thread
+from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError, OperationalError
 from starlette.requests import Request
 
@@ -24,10 +25,18 @@ ATTEMPTS = 3
 """At a command that meets another one. Which of them was first decides what the next one says."""
 
 
+class NoSuchVersionError(LookupError):
+    """A page has never been at a version."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"The page has no version {version}.")
+
+
 class Listed(NamedTuple):
     """A page in the list of all pages."""
 
     number: int
+    id: UUID
     slug: str
     title: str
 
@@ -60,6 +69,11 @@ class Wiki:
         """Return the ID of a page. Raises `PageNotFoundError`."""
         return await self._in_thread(self._app.get_page_id, slug)
 
+    async def written(self, position: int) -> UUID:
+        """Return the ID of the page that a command has written, which has returned `position`."""
+        (last,) = await self._in_thread(self._app.recorder.select_notifications, position, 1)
+        return UUID(str(last.originator_id))
+
     async def page(self, page_id: UUID, version: int | None = None) -> Page:
         """Return a page as the write model has it, now or at an earlier version.
 
@@ -70,6 +84,16 @@ class Wiki:
             return self._app.repository.get(page_id, version=version)
 
         return await self._in_thread(get)
+
+    async def earlier(self, page_id: UUID, version: int) -> Page:
+        """Return a page as it was at a version. Raises `NoSuchVersionError`."""
+        try:
+            page = await self.page(page_id, version)
+        except AggregateNotFoundError:
+            raise NoSuchVersionError(version) from None
+        if page.version != version:
+            raise NoSuchVersionError(version)
+        return page
 
     async def changes(self, page_id: UUID, *, before: int, limit: int) -> Sequence[Page.Event]:
         """Return the last changes of a page up to a version, the newest first."""
@@ -93,7 +117,7 @@ class Wiki:
 
     def _listed(self, number: int, page_id: UUID) -> Listed:
         found = self._app.get_page_by_id(page_id)
-        return Listed(number, found["slug"], found["title"])
+        return Listed(number, page_id, found["slug"], found["title"])
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
         # A database that is gone is waited for in vain: the browser has gone before.

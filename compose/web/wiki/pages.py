@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from uuid import UUID
 
-from eventsourcing.application import AggregateNotFoundError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -15,7 +14,7 @@ from starlette.routing import Route
 from compose.web.acting.forms import Form, submitting
 from compose.web.showing import page as shown
 from compose.web.showing import path_of
-from compose.web.wiki.model import wiki_of
+from compose.web.wiki.model import NoSuchVersionError, wiki_of
 from compose.web.wiki.reading import has_own_writes, wrote
 from consumer.activity.queries import changes as recent_changes
 from consumer.activity.queries import contributors as most_active
@@ -77,11 +76,9 @@ async def earlier(request: Request) -> Response:
     version: int = request.path_params["version"]
     page_id = await _found(request)
     try:
-        page = await wiki_of(request).page(page_id, version=version)
-    except AggregateNotFoundError:
-        raise HTTPException(404, "The page has no such version.") from None
-    if page.version != version:
-        raise HTTPException(404, "The page has no such version yet.")
+        page = await wiki_of(request).earlier(page_id, version)
+    except NoSuchVersionError as error:
+        raise HTTPException(404, str(error)) from None
     return shown(request, "wiki/earlier", page=page, slug=request.path_params["slug"])
 
 
@@ -171,7 +168,7 @@ async def save(request: Request, form: Form) -> Response:
             body=body,
             version=version,
             theirs=None,
-            faults={"body": str(error)},
+            faults=_faults(error),
         )
     wrote(request, position, page_id)
     return RedirectResponse(path_of(slug), 303)
@@ -209,7 +206,7 @@ def _faults(error: InvalidPageError | SlugConflictError) -> Mapping[str, str]:
     """Return what is wrong, by the field that it is to be said beside."""
     if isinstance(error, SlugConflictError):
         return {"slug": "another page has this slug: choose another one"}
-    return {"title" if "the title" in str(error) else "slug": str(error)}
+    return {error.field: str(error)}
 
 
 async def _found(request: Request) -> UUID:

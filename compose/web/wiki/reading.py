@@ -21,8 +21,14 @@ async def has_own_writes(request: Request, store: ViewStore) -> bool:
     """Wait until a view has what this browser wrote last; tell whether it has."""
     match request.session.get("wrote"):
         case [position, page_id]:
-            try:
-                await store.wait(position, page_id, seconds=WAIT_SECONDS)
-            except TimeoutError:
-                return False
+            return await has_applied(store, position, page_id)
+    return True
+
+
+async def has_applied(store: ViewStore, position: int, page_id: UUID | str) -> bool:
+    """Wait, within the bound, until a view has what was written of a page; tell whether it has."""
+    try:
+        await store.wait(position, page_id, seconds=WAIT_SECONDS)
+    except TimeoutError:
+        return False
     return True
