@@ -1,5 +1,17 @@
-"""The wiki, and a window on the pipeline, in a browser.
+"""The wiki, and a window on the pipeline, in a browser; and for programs.
 
-`app` puts it together, a folder for each area: `acting` (who is it), `wiki`. A request passes the
-`safety` around it, and what comes back is made by `showing`.
+`app` puts it together, a folder for each area: `acting` (who is it), `wiki`, `api`. A request
+passes the `safety` around it, and what comes back is made by `showing`.
 """
+
+from starlette.convertors import PathConvertor, register_url_convertor
+
+
+class AnyPath(PathConvertor):
+    """What a slug may be: a line break is not the end of it."""
+
+    regex = "(?s:.*)"
+
+
+# Before the first route is made.
+register_url_convertor("path", AnyPath())

@@ -25,6 +25,8 @@ from starlette.types import Lifespan
 
 from compose.web.acting import tokens
 from compose.web.acting.development import NameOnly
+from compose.web.api.app import api_app, api_routes
+from compose.web.api.positions import Positions
 from compose.web.safety import Guarded, plain_page
 from compose.web.settings import WebSettings
 from compose.web.showing import HERE
@@ -66,10 +68,12 @@ def web_app(
     """
     limits = Limits.from_env(Environment(ContentManagement.name, dict(environment)))
     settings = settings or WebSettings.from_env(environment)
+    api = api_app()
     app = Starlette(
         routes=[
             *pages.ROUTES,
             *searching.ROUTES,
+            *api_routes(api),
             *NameOnly().routes,
             *tokens.ROUTES,
             Mount("/static", StaticFiles(directory=HERE / "static"), name="static"),
@@ -98,7 +102,9 @@ def web_app(
     )
     app.state.operators = settings.operators
     app.state.tokens = tokens.Tokens(secret, settings.operators)
+    app.state.positions = Positions(secret)
     app.state.wiki = None
+    api.state = app.state
     return app
 
 

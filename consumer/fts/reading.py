@@ -12,9 +12,10 @@ from consumer.store import NOT_THERE, ViewMissingError, ViewStore
 
 SELECT_PAGE: LiteralString = """
     SELECT id, version, slug, title, body,
-           EXISTS (SELECT FROM {schema}.parked WHERE originator_id = pages.id::text) AS stale
-      FROM {schema}.pages
-     WHERE id = %s
+           EXISTS (SELECT FROM {schema}.parked WHERE originator_id = pages.id::text) AS stale,
+           position
+      FROM {schema}.pages JOIN {schema}.tracking USING (partition)
+     WHERE id = %(id)s AND application = %(application)s
 """
 
 
@@ -28,6 +29,8 @@ class PageShown(msgspec.Struct, frozen=True):
     body: str
     stale: bool
     """An event of the page is parked: it is shown as it was before."""
+    position: int
+    """Up to which its partition has been applied."""
 
 
 async def read_page(store: ViewStore, page_id: UUID) -> PageShown | None:
@@ -38,7 +41,10 @@ async def read_page(store: ViewStore, page_id: UUID) -> PageShown | None:
     async with store.connected() as connection:
         cursor = connection.cursor(row_factory=class_row(PageShown))
         try:
-            await cursor.execute(store.sql(SELECT_PAGE), [page_id])
+            await cursor.execute(
+                store.sql(SELECT_PAGE),
+                {"id": page_id, "application": store.view.application_name},
+            )
         except NOT_THERE as error:
             raise ViewMissingError(store.view.name) from error
         return await cursor.fetchone()

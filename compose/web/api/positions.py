@@ -1,0 +1,74 @@
+"""Tokens of positions: a command gives one, and what reads with it reads what the command did.
+
+They are signed. So nobody can make one for a position that has never been, and wait for it.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Header, Query
+from itsdangerous import BadSignature, URLSafeSerializer
+from starlette.requests import Request
+
+from compose.web.api.problems import NOT_REACHED, Fault, Refused, refused_as_invalid
+from compose.web.wiki.reading import WAIT_SECONDS, has_applied
+from consumer.store import ViewStore
+
+HEADER = "Wiki-Position"
+LONGEST = 200
+
+_ABOUT = (
+    "What a command, or the reading of a page, has answered as its position: of this page, the "
+    f"answer is at least that new. That is waited for, {WAIT_SECONDS:g} seconds at most; then the "
+    "answer is 503, of the type position-not-reached."
+)
+
+
+class Positions:
+    """Makes tokens, and knows its own."""
+
+    def __init__(self, secret: str) -> None:
+        signing = {"digest_method": sha256, "key_derivation": "hmac"}
+        self._signer = URLSafeSerializer(secret, salt="position", signer_kwargs=signing)
+
+    def token(self, position: int, page_id: UUID) -> str:
+        """Return the token for a position at which something was written of a page."""
+        token: str = self._signer.dumps([position, page_id.hex])
+        return token
+
+    def of(self, token: str) -> tuple[int, UUID]:
+        """Return what a token is for. Raises `BadSignature` for one of another's making."""
+        position, page_id = self._signer.loads(token)
+        return position, UUID(page_id)
+
+
+async def _awaited(
+    request: Request,
+    position: Annotated[str | None, Query(max_length=LONGEST, description=_ABOUT)] = None,
+    wiki_position: Annotated[
+        str | None,
+        Header(alias=HEADER, max_length=LONGEST, description="As the parameter `position`."),
+    ] = None,
+) -> tuple[int, UUID] | None:
+    name, token = ("position", position) if position is not None else (HEADER, wiki_position)
+    if token is None:
+        return None
+    positions: Positions = request.app.state.positions
+    try:
+        return positions.of(token)
+    except BadSignature:
+        raise refused_as_invalid(Fault(name, "this is no position from here")) from None
+
+
+Awaited = Annotated[tuple[int, UUID] | None, Depends(_awaited)]
+"""The position that a request reads from, if it says one."""
+
+
+async def reach(store: ViewStore, awaited: tuple[int, UUID] | None) -> None:
+    """Wait until a view has what is awaited, or refuse the request."""
+    if awaited and not await has_applied(store, *awaited):
+        message = f"After {WAIT_SECONDS:g} seconds the view {store.view.name} is still behind."
+        raise Refused(NOT_REACHED, message)
