@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -56,6 +57,8 @@ app = CommandLine(
     "Example: python -m compose up --data ./data"
 )
 
+LOOK_AGAIN_SECONDS = 0.2
+
 Data = Annotated[
     Path | None,
     typer.Option(help="The data folder, kept between runs. Without it: a temporary one."),
@@ -83,11 +86,16 @@ def up(
             " consumers on those after it. On this machine only.",
         ),
     ] = None,
+    web_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65_535, help="Of the wiki. Default: 8080, or a free port."),
+    ] = None,
     log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Start the stack and show its state until Ctrl-C.
 
-    Without --data everything is on temporary data; without --only everything runs.
+    Without --data everything is on temporary data; without --only everything runs. The wiki in a
+    browser is a part of it, on this machine only; its address is printed.
 
     Example: python -m compose up --data ./data --only kafka,postgres
     """
@@ -105,6 +113,7 @@ def up(
         kafka_port=kafka_port,
         postgres_port=postgres_port,
         metrics_port=metrics_port,
+        web_port=web_port,
     )
     raise typer.Exit(anyio.run(_run, stack))
 
@@ -132,6 +141,7 @@ async def _run(stack: Stack) -> int:
             async with stack:
                 code = 0
                 console.print('Point a shell at it: eval "$(python -m compose env)"')
+                await _tell_address(stack.web_address, console)
                 await anyio.sleep_forever()
         except StackError as error:
             failure = error
@@ -140,6 +150,19 @@ async def _run(stack: Stack) -> int:
         raise failure
     console.print("Stopped.")
     return code
+
+
+async def _tell_address(address: str | None, console: Console) -> None:
+    """Print the address of the wiki, once it answers there."""
+    if address is None:
+        return
+    host, _, port = address.removeprefix("http://").partition(":")
+    while True:
+        with suppress(OSError):
+            async with await anyio.connect_tcp(host, int(port)):
+                console.print(f"The wiki is at {address}")
+                return
+        await anyio.sleep(LOOK_AGAIN_SECONDS)
 
 
 async def _cancel_on_signal(scope: anyio.CancelScope, console: Console) -> None:

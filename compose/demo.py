@@ -16,6 +16,7 @@ from rich.text import Text
 from compose.audit.audit import audit
 from compose.audit.command import show
 from compose.kafka import tool_command
+from compose.parts import WEB, parts
 from compose.stack import Stack
 from consumer.fts.search import START, STOP, search
 from consumer.status import read_status as read_view_status
@@ -46,7 +47,7 @@ TELLING_WORDS: LiteralString = """
 async def demo(repository: Path, console: Console) -> int:
     """Run the demo; return the exit code: 0 if every page is identical in model and view."""
     _say("Starting Kafka, Postgres, the relay and the consumers")
-    async with Stack() as stack:
+    async with Stack(only=[name for name in parts() if name != WEB]) as stack:
         environment = stack.environment()
         _say(f"Importing the history of {repository}")
         code = await _run(

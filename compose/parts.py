@@ -6,10 +6,13 @@ from compose.errors import StackError
 
 SERVERS = ("kafka", "postgres")
 
+WEB = "web"
+
 SERVICES: dict[str, tuple[str, ...]] = {
     "relay": ("producer", "relay"),
     "consumer fts": ("consumer", "run", "fts"),
     "consumer activity": ("consumer", "run", "activity"),
+    WEB: ("compose", "web"),
 }
 """What runs on the servers: the module, and its arguments, of each process."""
 

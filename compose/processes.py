@@ -233,19 +233,20 @@ def free_port() -> int:
     """
     while True:
         port = random.randrange(20_000, 32_000)  # noqa: S311 - not a secret
-        if _is_free(port):
+        if is_free(port):
             return port
 
 
 def require_free(port: int, option: str) -> None:
     """Raise StackError, naming who listens there, when a port is taken."""
-    if not _is_free(port):
+    if not is_free(port):
         raise StackError(
             f"port {port} is in use{_listener(port)}: stop that, or give another port ({option})"
         )
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nothing listens on a port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

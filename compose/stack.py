@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import uuid
@@ -18,15 +19,28 @@ import platformdirs
 
 from compose.errors import StackError
 from compose.kafka import Kafka
-from compose.parts import SERVICES, checked_parts, parts
+from compose.parts import SERVICES, WEB, checked_parts, parts
 from compose.postgres import Postgres
-from compose.processes import HOST, claimed, family, kill, note, noted
+from compose.processes import (
+    HOST,
+    claimed,
+    family,
+    free_port,
+    is_free,
+    kill,
+    note,
+    noted,
+    require_free,
+)
 from compose.server import Server
 from compose.service import Service
 from producer.wire.answering import metrics_environment
 
 DATABASES = {"CONTENTMANAGEMENT": "contentmanagement", "FTS": "fts", "ACTIVITY": "activity"}
 """A database for the write model and one for each view, by the prefix of their settings."""
+
+WEB_PORT = 8080
+"""Where people look first. If something listens there, the web gets a free port."""
 
 _RESTART_PAUSE = 1.0
 
@@ -47,8 +61,9 @@ class Stack(anyio.AsyncContextManagerMixin):
     `data` is kept between runs; without it the data is in a temporary folder, removed at
     the end. `only` names the parts to run, of `parts()`. A part that ends by itself is
     started again. The services answer those who watch them on `metrics_port` and the ports
-    after it, one for each of `SERVICES`. On exit first the services, then Kafka, then Postgres
-    are stopped, each killed after ten seconds.
+    after it, one for each of `SERVICES`. The web is on `web_port`; without it on 8080, or a free
+    one. On exit first the services, then Kafka, then Postgres are stopped, each killed after ten
+    seconds.
 
     Raises StackError on entry when a part can't be started, saying why and what to do.
     """
@@ -63,6 +78,7 @@ class Stack(anyio.AsyncContextManagerMixin):
         kafka_properties: Mapping[str, str] | None = None,
         postgres_settings: Mapping[str, str] | None = None,
         metrics_port: int | None = None,
+        web_port: int | None = None,
     ) -> None:
         chosen = checked_parts(parts() if only is None else only)
         self.temporary = data is None
@@ -77,11 +93,13 @@ class Stack(anyio.AsyncContextManagerMixin):
         self._chosen_services = [name for name in SERVICES if name in chosen]
         self._services: list[Service] = []
         self._metrics_port = metrics_port
+        self._web_port = web_port
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
         forget_the_dead()
         with self._owned(), claimed(self.data):
+            self._choose_web_port()
             async with AsyncExitStack() as postgres, AsyncExitStack() as kafka:
                 await self._start({"postgres": postgres, "kafka": kafka})
                 self._services = [self._service(name) for name in self._chosen_services]
@@ -103,6 +121,13 @@ class Stack(anyio.AsyncContextManagerMixin):
             variables |= postgres_environment(self.postgres, DATABASES)
         return variables
 
+    @property
+    def web_address(self) -> str | None:
+        """What to open in a browser; None without the web."""
+        if WEB in self._chosen_services:
+            return f"http://{HOST}:{self._web_port}"
+        return None
+
     def rows(self) -> list[Row]:
         """Return the state of each part."""
         servers = [
@@ -111,7 +136,7 @@ class Stack(anyio.AsyncContextManagerMixin):
             if name in self._states
         ]
         services = [
-            Row(service.name, service.state, str(service.log), service.last_words)
+            Row(service.name, service.state, self._where(service), service.last_words)
             for service in self._services
         ]
         return servers + services
@@ -144,6 +169,17 @@ class Stack(anyio.AsyncContextManagerMixin):
     def _running(self, name: str) -> str:
         return f"running, process {self._servers[name].pid}"
 
+    def _where(self, service: Service) -> str:
+        address = self.web_address if service.name == WEB else None
+        return f"{address}, {service.log}" if address else str(service.log)
+
+    def _choose_web_port(self) -> None:
+        if WEB not in self._chosen_services:
+            return
+        if self._web_port is None:
+            self._web_port = WEB_PORT if is_free(WEB_PORT) else free_port()
+        require_free(self._web_port, "--web-port")
+
     def _service(self, name: str) -> Service:
         log = self.data / f"{name.replace(' ', '-')}.log"
         number = list(SERVICES).index(name)
@@ -154,7 +190,25 @@ class Stack(anyio.AsyncContextManagerMixin):
             **self.environment(),
             **metrics_environment(port, HOST),
         }
-        return Service(name, SERVICES[name], log, environment)
+        module = SERVICES[name]
+        if name == WEB:
+            module = (*module, "--port", str(self._web_port))
+            environment |= self._web_secret()
+        return Service(name, module, log, environment)
+
+    def _web_secret(self) -> Mapping[str, str]:
+        """Return the variable that has sessions outlast the web, and this stack."""
+        if os.environ.get("WEB_SECRET") or os.environ.get("WEB_SECRET_FILE"):
+            return {}
+        file = self.data / "web.secret"
+        if not file.exists():
+            # Whole, or not there: who reads half of it would sign with that.
+            new = file.with_suffix(".new")
+            new.unlink(missing_ok=True)
+            new.touch(mode=0o600)
+            new.write_text(secrets.token_urlsafe(32))
+            new.replace(file)
+        return {"WEB_SECRET_FILE": str(file)}
 
     @contextmanager
     def _owned(self) -> Iterator[None]:

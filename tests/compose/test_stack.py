@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import anyio
+import httpx2
 import psutil
 import psycopg
 import pytest
@@ -92,8 +93,10 @@ def up() -> Iterator[list[Up]]:
 
 def test_up_and_env_and_a_tool_and_ctrl_c(tmp_path: Path, up: list[Up]) -> None:
     data = tmp_path / "data"
-    up.append(Up("--data", str(data), "--only", "kafka,postgres"))
+    up.append(Up("--data", str(data), "--only", "kafka,postgres,web"))
     up[0].until("eval")
+    address = up[0].until("The wiki is at").split()[-1]
+    assert httpx2.get(address).status_code == 200
 
     names = "$POSTGRES_HOST $FTS_POSTGRES_DBNAME $PERSISTENCE_MODULE"
     script = f'eval "$({sys.executable} -m compose env)"; echo {names}'
@@ -113,6 +116,11 @@ def test_up_and_env_and_a_tool_and_ctrl_c(tmp_path: Path, up: list[Up]) -> None:
     taken = compose("up", "--only", "postgres", "--postgres-port", port)
     assert taken.returncode == 1
     assert f"port {port} is in use by process" in taken.stderr
+    port = address.rpartition(":")[2]
+    taken = compose("up", "--only", "kafka,postgres,web", "--web-port", port)
+    assert taken.returncode == 1
+    assert f"port {port} is in use by process" in taken.stderr
+    assert "(--web-port)" in taken.stderr
 
     assert up[0].end(signal.SIGINT) == 0
     assert not running_on(data)

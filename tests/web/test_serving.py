@@ -1,0 +1,65 @@
+"""`python -m compose web`, in a process of its own."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from compose.stack import Stack
+
+WEB = [sys.executable, "-m", "compose", "web"]
+
+
+def web(environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
+    variables = {**os.environ, **environment}
+    return subprocess.Popen(
+        [*WEB, *arguments], env=variables, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+
+
+def test_it_says_where_it_is_and_ends_at_once_though_requests_are_open(
+    environment: dict[str, str],
+) -> None:
+    with web(environment, "--port", "0", "--access-log", "--log-format", "json") as process:
+        assert process.stderr
+        said = process.stderr.readline()
+        port = int(re.findall(r"The wiki is at http://127\.0\.0\.1:(\d+)\.", said)[0])
+        with socket.create_connection(("127.0.0.1", port)) as waiting:
+            waiting.sendall(b"GET /sign-in HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert waiting.recv(65_536).startswith(b"HTTP/1.1 200 OK\r\n")
+            assert '"GET /sign-in HTTP/1.1\\" 200"' in process.stderr.readline()
+            waiting.sendall(
+                b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+                b"Content-Type: application/x-www-form-urlencoded\r\n\r\nna"
+            )
+            taken = web(environment, "--port", str(port))
+            _, refusal = taken.communicate()
+            assert (taken.returncode, refusal.count("\n")) == (1, 1)
+            assert f"port {port} is in use by process {process.pid}" in refusal
+            asked = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            said = process.stderr.read()
+        assert process.wait() == 0
+    assert time.monotonic() - asked < 5
+    assert '"level": "ERROR"' not in said
+
+
+def test_a_stack_has_one_secret_for_its_sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = Stack(tmp_path)
+    variables = stack._web_secret()
+    file = Path(variables["WEB_SECRET_FILE"])
+    assert file.stat().st_mode & 0o777 == 0o600
+    secret = file.read_text()
+    assert stack._web_secret() == variables
+    assert file.read_text() == secret
+    monkeypatch.setenv("WEB_SECRET", "of my own")
+    assert stack._web_secret() == {}
