@@ -27,6 +27,7 @@ from compose.web.acting import tokens
 from compose.web.acting.development import NameOnly
 from compose.web.api.app import api_app, api_routes
 from compose.web.api.positions import Positions
+from compose.web.acting.session import SignIn
 from compose.web.safety import Guarded, plain_page
 from compose.web.settings import WebSettings
 from compose.web.showing import HERE
@@ -58,13 +59,14 @@ def web_app(
     secret: str,
     *,
     settings: WebSettings | None = None,
+    sign_in: SignIn | None = None,
     secure: bool = False,
 ) -> Starlette:
     """Return the wiki of a pipeline's settings.
 
     `secret` signs the sessions: whoever has it may be anybody. The `settings` of the web are taken
-    from the environment, too, unless they are given. With `secure`, browsers send sessions over
-    HTTPS only.
+    from the environment, too, unless they are given; they decide how one signs in, unless
+    `sign_in` does. With `secure`, browsers send sessions over HTTPS only.
     """
     limits = Limits.from_env(Environment(ContentManagement.name, dict(environment)))
     settings = settings or WebSettings.from_env(environment)
@@ -74,7 +76,7 @@ def web_app(
             *pages.ROUTES,
             *searching.ROUTES,
             *api_routes(api),
-            *NameOnly().routes,
+            *(sign_in or _sign_in(settings)).routes,
             *tokens.ROUTES,
             Mount("/static", StaticFiles(directory=HERE / "static"), name="static"),
         ],
@@ -106,6 +108,14 @@ def web_app(
     app.state.wiki = None
     api.state = app.state
     return app
+
+
+def _sign_in(settings: WebSettings) -> SignIn:
+    if settings.provider is None:
+        return NameOnly()
+    from compose.web.acting.oidc import OpenIDConnect  # It takes a while.
+
+    return OpenIDConnect(settings.provider)
 
 
 def _opened(environment: Mapping[str, str]) -> Lifespan[Starlette]:

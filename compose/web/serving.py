@@ -41,13 +41,13 @@ class Server(uvicorn.Server):
 def checked_settings(env: Mapping[str, str], host: str, *, anybody: bool) -> WebSettings:
     """Return the settings of the web. Raises `SettingsError` if it would be open unawares."""
     settings = WebSettings.from_env(env)
-    if _is_loopback(host):
+    if _is_loopback(host) or settings.provider:
         return settings
     if not anybody:
         raise SettingsError(
             f"On {host} others can reach the wiki, and could be anybody: a name is enough to sign "
-            "in. Leave out --host and let a proxy ask who it is, or say --anybody: then all may "
-            "edit under any name, and nobody is an operator."
+            "in. Set WEB_OIDC_ISSUER and WEB_OIDC_CLIENT_ID to a provider that knows who it is, "
+            "or say --anybody: then all may edit under any name, and nobody is an operator."
         )
     return settings.without_operators()
 

@@ -7,7 +7,9 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
+from urllib.parse import urlsplit
 
+from compose.web.acting.provider import Provider
 from producer.wire.secrets import Secret
 from producer.wire.terminal import SettingsError
 
@@ -29,12 +31,23 @@ class WebSettings:
     operators: frozenset[str] = frozenset({DEVELOPER})
     """Who may see the pipeline and act on it: `WEB_OPERATORS`."""
 
+    provider: Provider | None = None
+    """Who knows users: `WEB_OIDC_…`. Without one a name is enough."""
+
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
         """Read the `WEB_…` variables. Raises `SettingsError` for one that is wrong."""
+        provider = Provider.from_env(env)
+        operators = _listed(env.get("WEB_OPERATORS", "" if provider else DEVELOPER))
+        hosts = [host.casefold() for host in _listed(env.get("WEB_HOSTS", ""))]
         return cls(
-            hosts=frozenset(_listed(env.get("WEB_HOSTS", ""))),
-            operators=frozenset(_listed(env.get("WEB_OPERATORS", DEVELOPER))),
+            hosts=frozenset([*hosts, _without_port(urlsplit(env.get("WEB_URL", "")).netloc)]),
+            operators=frozenset(
+                # A provider tells `Ann` from `ann`, but not their e-mail addresses.
+                name if provider and "@" not in name else name.casefold()
+                for name in operators
+            ),
+            provider=provider,
         )
 
     def without_operators(self) -> Self:
@@ -48,7 +61,7 @@ class WebSettings:
         is here as if it were its own. It can't do so with an address, nor with a name of ours.
         """
         name = _without_port(host).casefold()
-        return _is_address(name) or name in self.hosts | OUR_NAMES
+        return name != "" and (_is_address(name) or name in self.hosts | OUR_NAMES)
 
 
 def session_secret(env: Mapping[str, str]) -> str | None:
@@ -69,7 +82,7 @@ def session_secret(env: Mapping[str, str]) -> str | None:
 
 
 def _listed(text: str) -> list[str]:
-    return [word.strip().casefold() for word in text.split(",") if word.strip()]
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _without_port(host: str) -> str:

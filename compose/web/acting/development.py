@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from compose.web.acting.forms import Form, form_of
+from compose.web.acting.forms import Form, form_of, sign_out
 from compose.web.acting.session import is_from_our_form, let_in, way_back
 from compose.web.showing import page as shown
 
@@ -20,7 +20,7 @@ class NameOnly:
         self.routes: list[BaseRoute] = [
             Route("/sign-in", _ask, name="sign_in"),
             Route("/sign-in", _enter, methods=["POST"]),
-            Route("/sign-out", leave, methods=["POST"]),
+            Route("/sign-out", sign_out, methods=["POST"]),
         ]
 
 
@@ -53,10 +53,3 @@ def _form(request: Request, onward: str, *, status: int = 200, fault: str = "") 
         onward=onward,
         operators=sorted(request.app.state.operators),
     )
-
-
-async def leave(request: Request) -> Response:
-    """End the session."""
-    if is_from_our_form(request, (await form_of(request)).get("token", "")):
-        request.session.clear()
-    return RedirectResponse("/", 303)
