@@ -28,7 +28,8 @@ from compose.web.acting.development import NameOnly
 from compose.web.api.app import api_app, api_routes
 from compose.web.api.positions import Positions
 from compose.web.acting.session import SignIn
-from compose.web.safety import Guarded, plain_page
+from compose.web.rates import Rated
+from compose.web.safety import Guarded, refuse
 from compose.web.settings import WebSettings
 from compose.web.showing import HERE
 from compose.web.showing import page as shown
@@ -71,6 +72,7 @@ def web_app(
     limits = Limits.from_env(Environment(ContentManagement.name, dict(environment)))
     settings = settings or WebSettings.from_env(environment)
     api = api_app()
+    known = tokens.Tokens(secret, settings.operators)
     app = Starlette(
         routes=[
             *pages.ROUTES,
@@ -85,6 +87,7 @@ def web_app(
                 Guarded,
                 most_bytes=3 * limits.body_bytes + FORM_BYTES,
                 answers_as=settings.answers_as,
+                refuse=refuse,
             ),
             Middleware(
                 SessionMiddleware,
@@ -94,6 +97,8 @@ def web_app(
                 same_site="lax",
                 https_only=secure,
             ),
+            # It knows who is signed in.
+            Middleware(Rated, rates=settings.rates, tokens=known, refuse=refuse),
         ],
         exception_handlers={
             HTTPException: _refused,
@@ -105,6 +110,7 @@ def web_app(
     app.state.operators = settings.operators
     app.state.tokens = tokens.Tokens(secret, settings.operators)
     app.state.positions = Positions(secret)
+    app.state.tokens = known
     app.state.wiki = None
     api.state = app.state
     return app
@@ -162,6 +168,6 @@ async def _unavailable(request: Request, error: Exception) -> Response:
     return shown(request, "error", status=503, message=message)
 
 
-async def _failed(_request: Request, _error: Exception) -> Response:
+async def _failed(request: Request, _error: Exception) -> Response:
     # The server logs it. Nothing here may fail as well: no template, no session.
-    return plain_page(500, "Something is wrong here. It has been written into the log.")
+    return refuse(request.scope, HTTPException(500, "Something is wrong here. The log has it."))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import urlsplit
 
 from compose.web.acting.provider import Provider
+from compose.web.rates import Rates
 from producer.wire.secrets import Secret
 from producer.wire.terminal import SettingsError
 
@@ -31,6 +32,8 @@ class WebSettings:
     operators: frozenset[str] = frozenset({DEVELOPER})
     """Who may see the pipeline and act on it: `WEB_OPERATORS`."""
 
+    rates: Rates = field(default_factory=lambda: Rates.from_env({}))
+    """How often one may ask: `WEB_RATE_…`."""
     provider: Provider | None = None
     """Who knows users: `WEB_OIDC_…`. Without one a name is enough."""
 
@@ -47,6 +50,7 @@ class WebSettings:
                 name if provider and "@" not in name else name.casefold()
                 for name in operators
             ),
+            rates=Rates.from_env(env),
             provider=provider,
         )
 

@@ -1,18 +1,25 @@
 """Who is acting, and who may do what. No server is needed for that."""
 
 import time
+from collections.abc import AsyncIterator
+from uuid import UUID
 
+import anyio
 import pytest
 from httpx2 import ASGITransport, AsyncClient
 from httpx2 import Response as Answer
+from limits.aio.storage import MemoryStorage
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from compose.web.acting.forms import for_operators
-from compose.web.acting.session import way_back
+from compose.web.acting.session import User, way_back
 from compose.web.acting.tokens import DAYS, Tokens
 from compose.web.app import web_app
+from compose.web.rates import BUCKETS, SHARING, Rated, Rates, network_of
+from compose.web.safety import Guarded, refuse
 from compose.web.serving import checked_settings
 from compose.web.settings import SHORTEST_SECRET, session_secret
 from producer.wire.terminal import SettingsError
@@ -160,6 +167,125 @@ async def test_a_session_is_for_its_browser_alone() -> None:
         (cookie,) = (await browser.get("/sign-in")).headers.get_list("set-cookie")
     assert cookie.startswith("__Host-wiki=")
     assert cookie.endswith("; path=/; Max-Age=1209600; httponly; samesite=lax; secure")
+
+
+async def test_who_asks_too_often_is_told_when_to_come_again() -> None:
+    rates = {"WEB_RATE_SIGN_INS": "3/hour", "WEB_RATE_SEARCHES": "2/minute", "WEB_RATE_API": "off"}
+    async with client(secure=False, **rates) as browser:
+        for _ in range(2):
+            assert (await browser.get("/search")).status_code == 503
+        for path in ("/search?q=a", "/search?part=1"):
+            refused = await browser.get(path)
+            assert refused.status_code == 429
+            assert 0 < int(refused.headers["retry-after"]) <= 60
+            assert f"Come again in {refused.headers['retry-after']} seconds" in text_of(refused)
+            assert refused.headers["content-security-policy"]
+        of_a_program = await browser.get("/api/search")
+        assert of_a_program.headers["content-type"] == "application/problem+json"
+        assert of_a_program.json()["status"] == of_a_program.status_code == 429
+        # Others, and other kinds, are as they were.
+        for _ in range(5):
+            assert (await browser.get("/api/pages")).status_code == 404
+            assert (await browser.get("/sign-in")).status_code == 200
+        assert (await sign_in(browser, "Ann")).status_code == 303
+        assert (await browser.get("/search")).status_code == 503
+        assert (await sign_in(browser, "Bob")).status_code == 303
+        assert (await browser.get("/search")).status_code == 503
+        assert (await browser.get("/search")).status_code == 503
+        assert (await browser.get("/search")).status_code == 429
+
+
+async def test_many_users_behind_one_address_have_several_times_as_much_together() -> None:
+    secret_users = Tokens(SECRET, ())
+    async with client(WEB_RATE_WRITES="1/minute") as browser:
+        answers = []
+        for number in range(SHARING + 1):
+            user = User(UUID(int=number), "N")
+            bearer = {"authorization": f"Bearer {secret_users.token_for(user)}"}
+            answers.append(await browser.put("/api/pages/a", headers=bearer))
+            answers.append(await browser.put("/api/pages/a", headers=bearer))
+        passed = [answer.status_code != 429 for answer in answers]
+        assert passed == [True, False] * SHARING + [False, False]
+
+
+async def test_who_comes_from_everywhere_does_not_fill_the_memory() -> None:
+    rates = Rates.from_env({})
+    rated = Rated(_answers_nothing, rates, Tokens(SECRET, ()), refuse)
+    rate = rates.writes
+    assert rate
+    for number in range(3 * BUCKETS):
+        scope = {"type": "http", "headers": [], "client": (f"2001:db8:{number:x}::1", 1)}
+        await rated._to_wait(scope, rate)
+    counts = rated._counts.storage
+    assert isinstance(counts, MemoryStorage)
+    assert BUCKETS / 2 < len(counts.storage) <= BUCKETS
+    assert len(counts.locks) <= BUCKETS
+
+
+def test_one_person_has_a_network_of_the_new_addresses() -> None:
+    assert network_of({"client": ("2001:db8::1", 1)}) == network_of({"client": ("2001:db8::2", 1)})
+    assert network_of({"client": ("10.0.0.1", 1)}) == "10.0.0.1"
+    assert network_of({}) == "nobody"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"WEB_RATES": "on"}, {"WEB_RATE_WRITES": "many"}, {"WEB_RATE_API": "0/minute"}],
+)
+def test_rates_that_are_none_are_refused(settings: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(settings))):
+        Rates.from_env(settings)
+    assert Rates.from_env({"WEB_RATES": "off"}) == (None, None, None, None)
+
+
+async def _answers_nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await anyio.sleep_forever()
+
+
+async def _answers_for_long(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for part in (b"live ", b"page"):
+        await anyio.sleep(0.02)
+        await send({"type": "http.response.body", "body": part, "more_body": part != b"page"})
+
+
+async def test_what_takes_too_long_is_ended() -> None:
+    live = Guarded(_answers_for_long, 10, lambda _: True, refuse, answer_seconds=0.01)
+    async with AsyncClient(transport=ASGITransport(live), base_url="http://localhost") as browser:
+        assert (await browser.get("/")).text == "live page"
+    guarded = Guarded(
+        _answers_nothing, 10, lambda _: True, refuse, body_seconds=0.01, answer_seconds=0.02
+    )
+    transport = ASGITransport(guarded)
+    async with AsyncClient(transport=transport, base_url="http://localhost") as browser:
+        late = await browser.get("/new")
+    assert late.status_code == 503
+    assert "took too long" in text_of(late)
+    app = Guarded(
+        web_app({}, SECRET), 10, lambda _: True, refuse, body_seconds=0.01, answer_seconds=9
+    )
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://localhost") as browser:
+        kind = {"content-type": "application/x-www-form-urlencoded"}
+        slow = await browser.post("/sign-in", content=_slowly(), headers=kind)
+    assert slow.status_code == 408
+
+
+async def _slowly() -> AsyncIterator[bytes]:
+    yield b"n"
+    await anyio.sleep_forever()
+
+
+async def test_what_is_too_much_is_refused() -> None:
+    async with client() as browser:
+        assert (await browser.get("/search?q=" + "x" * 15_000)).status_code == 503
+        for path in ("/search?q=" + "x" * 20_000, "/wiki/" + "x" * 20_000):
+            assert (await browser.get(path)).status_code == 414
+        many = await browser.post("/sign-in", data={f"field{n}": "x" for n in range(60)})
+        assert many.status_code == 400
+        assert "Too many fields" in text_of(many)
+        file = await browser.post("/sign-in", files={"name": ("n", b"x")})
+        assert file.status_code == 400
 
 
 async def test_whatever_fails_has_our_page_and_says_nothing() -> None:
