@@ -28,6 +28,7 @@ from compose.web.acting.development import NameOnly
 from compose.web.api.app import api_app, api_routes
 from compose.web.api.positions import Positions
 from compose.web.acting.session import SignIn
+from compose.web.acting.session import SESSION_SECONDS, SignIn
 from compose.web.rates import Rated
 from compose.web.safety import Guarded, refuse
 from compose.web.settings import WebSettings
@@ -45,8 +46,6 @@ logger = logging.getLogger(__name__)
 
 FORM_BYTES = 100_000
 """Of a form, besides the body of a page, which may take three bytes for each of its own."""
-
-SESSION_SECONDS = 14 * 24 * 3600
 
 FIRST_WAIT_SECONDS = 5.0
 """For the write model. Then requests are answered, and say that it is not there."""
@@ -129,30 +128,39 @@ def _opened(environment: Mapping[str, str]) -> Lifespan[Starlette]:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        opened = anyio.Event()
+        tried = anyio.Event()
 
         async def life(alive: Callable[[], None]) -> None:
-            await reach(ContentManagement, environment)
-            wiki = opened_wiki(environment)
-            app.state.wiki = await to_thread.run_sync(wiki.__enter__)
             try:
-                async with app.state.wiki.searcher:
+                await reach(ContentManagement, environment)
+                async with _wiki(app, environment):
                     alive()
-                    opened.set()
+                    tried.set()
                     await anyio.sleep_forever()
             finally:
-                app.state.wiki = None
-                with anyio.CancelScope(shield=True):
-                    await to_thread.run_sync(wiki.__exit__, None, None, None)
+                tried.set()
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(enduring, "the wiki", life)
             with anyio.move_on_after(FIRST_WAIT_SECONDS):
-                await opened.wait()
+                await tried.wait()
             yield
             tasks.cancel_scope.cancel()
 
     return lifespan
+
+
+@asynccontextmanager
+async def _wiki(app: Starlette, environment: Mapping[str, str]) -> AsyncIterator[None]:
+    wiki = opened_wiki(environment)
+    app.state.wiki = await to_thread.run_sync(wiki.__enter__)
+    try:
+        async with app.state.wiki.searcher:
+            yield
+    finally:
+        app.state.wiki = None
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(wiki.__exit__, None, None, None)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ import anyio
 import pytest
 from httpx2 import ASGITransport, AsyncClient
 from httpx2 import Response as Answer
+from itsdangerous import TimestampSigner
 from limits.aio.storage import MemoryStorage
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -15,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from compose.web.acting.forms import for_operators
-from compose.web.acting.session import User, way_back
+from compose.web.acting.session import SESSION_SECONDS, User, way_back
 from compose.web.acting.tokens import DAYS, Tokens
 from compose.web.app import web_app
 from compose.web.rates import BUCKETS, SHARING, Rated, Rates, network_of
@@ -160,6 +161,20 @@ def test_a_secret_that_may_be_guessed_is_refused() -> None:
     secret = "x" * SHORTEST_SECRET
     assert session_secret({"WEB_SECRET": secret}) == secret
     assert session_secret({}) is None
+
+
+async def test_a_session_ends_so_long_after_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with client() as browser:
+        await sign_in(browser, "operator")
+        session, _ = browser.cookies["wiki"].split(".", maxsplit=1)
+        browser.cookies.clear()
+        began = time.time()
+        for passed, status in ((0.6, 200), (1.1, 303)):
+            monkeypatch.setattr(time, "time", lambda at=passed: began + at * SESSION_SECONDS)
+            # A cookie is as new as what was changed last in it.
+            renewed = TimestampSigner(SECRET).sign(session).decode()
+            answer = await browser.get("/window", headers={"cookie": f"wiki={renewed}"})
+            assert answer.status_code == status
 
 
 async def test_a_session_is_for_its_browser_alone() -> None:

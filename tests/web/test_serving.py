@@ -7,12 +7,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from httpx2 import ASGITransport, AsyncClient
 
 from compose.stack import Stack
+from compose.web.app import web_app
+from tests.pipeline import until
+
+from .browser import text_of
 
 WEB = [sys.executable, "-m", "compose", "web"]
 
@@ -49,6 +54,28 @@ def test_it_says_where_it_is_and_ends_at_once_though_requests_are_open(
         assert process.wait() == 0
     assert time.monotonic() - asked < 5
     assert '"level": "ERROR"' not in said
+
+
+async def test_it_is_there_before_its_database_and_its_views(
+    environment: dict[str, str], database: Callable[[str], str], token: str
+) -> None:
+    settings = {**environment, "CONTENTMANAGEMENT_POSTGRES_DBNAME": f"{token}_later"}
+    app = web_app(settings, "a secret that is only of the tests")
+    client = AsyncClient(transport=ASGITransport(app), base_url="http://localhost")
+    async with client, app.router.lifespan_context(app):
+        early = await client.get("/pages")
+        assert early.status_code == 503
+        assert "not there at the moment" in text_of(early)
+        assert token not in early.text
+        database("later")
+
+        async def lists_pages() -> bool:
+            return (await client.get("/pages")).status_code == 200
+
+        await until(lists_pages)
+        assert (await client.get("/")).status_code == 200
+        for path in ("/search?q=rose", "/contributors"):
+            assert (await client.get(path)).status_code == 503
 
 
 def test_a_stack_has_one_secret_for_its_sessions(

@@ -17,6 +17,9 @@ from starlette.routing import BaseRoute
 
 from producer.contentmanagement.domainmodel import user_id_cvar
 
+SESSION_SECONDS = 14 * 24 * 3600
+"""From one sign-in to the next, whatever is done in between."""
+
 LONGEST_WAY_BACK = 2_000
 """Characters of an address to come back to, as it is carried along."""
 
@@ -64,10 +67,13 @@ def let_in(
     request.session["user"] = as_carried(
         User(user_id, name, known_as=tuple(known_as), operator_until=operator_until)
     )
+    request.session["until"] = time.time() + SESSION_SECONDS
 
 
 def user_of(request: Request) -> User | None:
     """Return who is signed in, None if nobody is."""
+    if time.time() > request.session.get("until", 0.0):
+        return None
     return user_carried(request.session.get("user"), request.app.state.operators)
 
 
