@@ -12,6 +12,20 @@ import pytest
 
 from tests.pipeline import ROOT
 
+SHOW_A_PAGE = """
+import anyio
+from httpx2 import ASGITransport, AsyncClient
+from compose.web.app import web_app
+
+async def show():
+    transport = ASGITransport(web_app({}, "secret"))
+    async with AsyncClient(transport=transport, base_url="http://localhost") as browser:
+        (await browser.get("/static/style.css")).raise_for_status()
+        print((await browser.get("/sign-in")).text)
+
+anyio.run(show)
+"""
+
 COMMAND = "eventsourcing-kafka"
 
 START_POSTGRES = """
@@ -122,7 +136,7 @@ def test_other_shells_have_their_completion(core: Environment, shell: str, regis
 def test_what_runs_servers_says_which_extra_brings_it_and_works_with_that(
     core: Environment, wheel: Path
 ) -> None:
-    for arguments in (["up"], ["kafka", "topics", "--list"]):
+    for arguments in (["up"], ["kafka", "topics", "--list"], ["web"]):
         refused = core.run(COMMAND, "compose", *arguments)
         assert refused.returncode == 1
         (line,) = refused.stderr.splitlines()
@@ -131,5 +145,7 @@ def test_what_runs_servers_says_which_extra_brings_it_and_works_with_that(
     core.install(wheel, "--extra", "compose")
     no_stack = core.run(COMMAND, "compose", "env")
     assert "no stack runs: start one with" in no_stack.stderr
+    shown = core.run("python", "-c", SHOW_A_PAGE)
+    assert "in development" in shown.stdout, shown.stderr
     started = core.run("python", "-c", START_POSTGRES)
     assert (started.returncode, started.stdout) == (0, "postgres\n"), started.stderr
