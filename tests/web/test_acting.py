@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import anyio
+import psycopg
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from httpx2 import ASGITransport, AsyncClient
 from httpx2 import Response as Answer
 from itsdangerous import TimestampSigner
@@ -38,14 +40,23 @@ async def the_window(_request: Request) -> Response:
 def client(*, secure: bool = False, **environment: str) -> AsyncClient:
     app = web_app(environment, SECRET, secure=secure)
     app.router.routes.append(Route("/window", the_window))
-    app.router.routes.append(Route("/broken", broken))
+    app.router.routes.append(Route("/window/{slug}", the_window))
+    app.router.routes.append(Route("/broken/{how}", broken))
     scheme = "https" if secure else "http"
     transport = ASGITransport(app, raise_app_exceptions=False)
     return AsyncClient(transport=transport, base_url=f"{scheme}://localhost")
 
 
-async def broken(_request: Request) -> Response:
-    raise RuntimeError("/etc/passwd")
+ERRORS = {
+    "defect": RuntimeError("/etc/passwd"),
+    "settings": SettingsError("POSTGRES_HOST is db.example"),
+    "database": psycopg.OperationalError('connection to "db.example" failed for user "boss"'),
+    "kafka": KafkaConnectionError("db.example:9092"),
+}
+
+
+async def broken(request: Request) -> Response:
+    raise ERRORS[request.path_params["how"]]
 
 
 async def sign_in(browser: AsyncClient, name: str, onward: str = "") -> Answer:
@@ -61,6 +72,8 @@ async def test_an_operator_is_one_by_name_and_is_none_from_the_next_request_on()
         assert "Who signs in as operator" in text_of(await browser.get("/sign-in"))
         asked = await browser.get("/window?a=1")
         assert asked.headers["location"] == "/sign-in?next=/window%3Fa%3D1"
+        asked = await browser.get("/window/a%3Fb")
+        assert asked.headers["location"] == "/sign-in?next=/window/a%253Fb"
         entered = await sign_in(browser, "Ann", "?next=/window%3Fa%3D1")
         assert entered.headers["location"] == "/window?a=1"
         assert (await browser.get("/window")).status_code == 403
@@ -114,7 +127,8 @@ async def test_a_program_acts_as_the_user_who_made_its_token(
         "javascript:alert(1)",
         "wiki",
         "",
-        "/" + "x" * 3_000,
+        "/" + "x" * 1_001,
+        "/" + "ü" * 500,
     ],
 )
 def test_one_comes_back_to_addresses_of_our_own_only(elsewhere: str) -> None:
@@ -122,7 +136,9 @@ def test_one_comes_back_to_addresses_of_our_own_only(elsewhere: str) -> None:
 
 
 def test_one_comes_back_to_where_one_was() -> None:
-    assert way_back("/search?q=a//b&page=2") == "/search?q=a//b&page=2"
+    for here in ("/search?q=a//b&page=2", "/wiki/a%3Fb%2Fc#d", "/" + "x" * 999):
+        assert way_back(here) == here
+    assert way_back("/wiki/ü b") == "/wiki/%C3%BC%20b"
 
 
 @pytest.mark.parametrize(
@@ -307,8 +323,11 @@ async def test_whatever_fails_has_our_page_and_says_nothing() -> None:
     async with client() as browser:
         for method, path, status in [
             ("GET", "/", 503),
-            ("GET", "/broken", 500),
-            ("HEAD", "/broken", 500),
+            ("GET", "/broken/defect", 500),
+            ("HEAD", "/broken/defect", 500),
+            ("GET", "/broken/settings", 503),
+            ("GET", "/broken/database", 503),
+            ("GET", "/broken/kafka", 503),
             ("GET", "/nothing", 404),
             ("HEAD", "/nothing", 404),
             ("OPTIONS", "/", 405),
@@ -321,7 +340,8 @@ async def test_whatever_fails_has_our_page_and_says_nothing() -> None:
             assert answer.headers["content-security-policy"].startswith("default-src 'none'")
             assert answer.headers["cache-control"] == "private, no-cache"
             assert "<h1>That did not work</h1>" in answer.text or method == "HEAD"
-            assert "passwd" not in answer.text
+            for inside in ("passwd", "POSTGRES", "db.example", "boss", "Error", "File "):
+                assert inside not in answer.text
         allowed = (await browser.request("OPTIONS", "/")).headers["allow"]
         assert set(allowed.split(", ")) == {"GET", "HEAD"}
         assert (

@@ -37,9 +37,13 @@ def test_it_says_where_it_is_and_ends_at_once_though_requests_are_open(
         said = process.stderr.readline()
         port = int(re.findall(r"The wiki is at http://127\.0\.0\.1:(\d+)\.", said)[0])
         with socket.create_connection(("127.0.0.1", port)) as waiting:
-            waiting.sendall(b"GET /sign-in HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            waiting.sendall(
+                b"GET /sign-in HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n"
+            )
             assert waiting.recv(65_536).startswith(b"HTTP/1.1 200 OK\r\n")
-            assert '"GET /sign-in HTTP/1.1\\" 200"' in process.stderr.readline()
+            logged = process.stderr.readline()
+            assert '"GET /sign-in HTTP/1.1\\" 200"' in logged
+            assert '"message": "127.0.0.1:' in logged
             waiting.sendall(
                 b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
                 b"Content-Type: application/x-www-form-urlencoded\r\n\r\nna"

@@ -7,8 +7,9 @@ import secrets
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from string import punctuation
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from starlette.requests import Request
@@ -20,8 +21,8 @@ from producer.contentmanagement.domainmodel import user_id_cvar
 SESSION_SECONDS = 14 * 24 * 3600
 """From one sign-in to the next, whatever is done in between."""
 
-LONGEST_WAY_BACK = 2_000
-"""Characters of an address to come back to, as it is carried along."""
+LONGEST_WAY_BACK = 1_000
+"""Characters of an address to come back to, as it is carried along: a cookie has 4,096."""
 
 
 class User(NamedTuple):
@@ -95,18 +96,19 @@ def user_carried(carried: object, operators: Collection[str]) -> User | None:
 
 def to_sign_in(request: Request) -> RedirectResponse:
     """Send somebody to sign in, and to come back here then."""
-    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    path: bytes = request.scope["raw_path"]  # A `?` in a slug is no beginning of a query.
+    here = path.decode("latin-1") + (f"?{request.url.query}" if request.url.query else "")
     return RedirectResponse(f"/sign-in?next={quote(here, safe='/')}", 303)
 
 
 def way_back(wanted: str) -> str:
     """Return an address of our own to go on to: the one that is wanted, if it is one."""
     # Browsers take a backslash for a slash, and leave out what can't be printed.
-    plain = len(wanted) <= LONGEST_WAY_BACK and wanted.isprintable() and "\\" not in wanted
+    plain = wanted.isprintable() and "\\" not in wanted
     if not (plain and wanted.startswith("/") and not wanted.startswith("//")):
         return "/"
-    parts = urlsplit(wanted)
-    return "/" if parts.scheme or parts.netloc else wanted
+    encoded = quote(wanted, safe=punctuation)
+    return encoded if len(encoded) <= LONGEST_WAY_BACK else "/"
 
 
 @contextmanager
