@@ -23,7 +23,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Lifespan
 
-from compose.web.acting import tokens
+from compose.web.acting import leaving, tokens
 from compose.web.acting.development import NameOnly
 from compose.web.api.app import api_app, api_routes
 from compose.web.api.positions import Positions
@@ -78,6 +78,7 @@ def web_app(
             *searching.ROUTES,
             *api_routes(api),
             *(sign_in or _sign_in(settings)).routes,
+            *leaving.ROUTES,
             *tokens.ROUTES,
             Mount("/static", StaticFiles(directory=HERE / "static"), name="static"),
         ],

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from compose.web.acting.forms import Form, form_of, sign_out
+from compose.web.acting.forms import Form, form_of
 from compose.web.acting.session import is_from_our_form, let_in, way_back
 from compose.web.showing import page as shown
 
@@ -20,7 +20,6 @@ class NameOnly:
         self.routes: list[BaseRoute] = [
             Route("/sign-in", _ask, name="sign_in"),
             Route("/sign-in", _enter, methods=["POST"]),
-            Route("/sign-out", sign_out, methods=["POST"]),
         ]
 
 

@@ -7,7 +7,7 @@ from functools import wraps
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from compose.web.acting.session import acting, is_from_our_form, to_sign_in, user_of
 
@@ -41,13 +41,6 @@ def submitting(endpoint: Submitted) -> Endpoint:
             return await endpoint(request, form)
 
     return handle
-
-
-async def sign_out(request: Request) -> Response:
-    """End the session."""
-    if is_from_our_form(request, (await form_of(request)).get("token", "")):
-        request.session.clear()
-    return RedirectResponse("/", 303)
 
 
 def for_operators(endpoint: Endpoint) -> Endpoint:

@@ -21,7 +21,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from compose.web.acting.forms import sign_out
 from compose.web.acting.provider import Provider
 from compose.web.acting.session import let_in, way_back
 from compose.web.showing import page as shown
@@ -78,7 +77,6 @@ class OpenIDConnect:
             Route("/sign-in", self._ask, name="sign_in"),
             Route("/sign-in/begin", self._begin),
             Route("/sign-in/back", self._come_back, name="come_back"),
-            Route("/sign-out", sign_out, methods=["POST"]),
         ]
 
     async def _ask(self, request: Request) -> Response:
