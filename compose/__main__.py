@@ -329,7 +329,8 @@ def web(
 
     Example: python -m compose web --port 8080
 
-    Behind a proxy of this machine that speaks HTTPS, with its name in WEB_HOSTS:
+    For others: with WEB_OIDC_ISSUER, WEB_OIDC_CLIENT_ID and WEB_OIDC_CLIENT_SECRET of a provider
+    that knows who it is, WEB_URL as browsers see it, and a proxy that speaks HTTPS:
 
     Example: python -m compose web --secure --proxy 127.0.0.1
     """
@@ -337,7 +338,7 @@ def web(
     from compose.web.settings import session_secret
 
     start_logs(log_format)
-    settings = checked_settings(os.environ, host, anybody=anybody)
+    settings = checked_settings(os.environ, host, proxied=bool(proxy) or secure, anybody=anybody)
     secret, environment = session_secret(os.environ), _environment(data)
     served = partial(
         serve,

@@ -38,18 +38,23 @@ class Server(uvicorn.Server):
         yield
 
 
-def checked_settings(env: Mapping[str, str], host: str, *, anybody: bool) -> WebSettings:
+def checked_settings(
+    env: Mapping[str, str], host: str, *, proxied: bool, anybody: bool
+) -> WebSettings:
     """Return the settings of the web. Raises `SettingsError` if it would be open unawares."""
     settings = WebSettings.from_env(env)
-    if _is_loopback(host) or settings.provider:
+    if settings.provider:
         return settings
-    if not anybody:
+    if anybody:
+        return settings.without_operators()
+    if proxied or settings.hosts or not _is_loopback(host):
         raise SettingsError(
-            f"On {host} others can reach the wiki, and could be anybody: a name is enough to sign "
-            "in. Set WEB_OIDC_ISSUER and WEB_OIDC_CLIENT_ID to a provider that knows who it is, "
-            "or say --anybody: then all may edit under any name, and nobody is an operator."
+            "By --host, --proxy, --secure or WEB_HOSTS others can reach the wiki, and could be "
+            "anybody: a name is enough to sign in. Set WEB_OIDC_ISSUER and WEB_OIDC_CLIENT_ID to a "
+            "provider that knows who it is, or say --anybody: then all may edit under any name, "
+            "and nobody is an operator."
         )
-    return settings.without_operators()
+    return settings
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -42,9 +42,16 @@ class WebSettings:
         """Read the `WEB_…` variables. Raises `SettingsError` for one that is wrong."""
         provider = Provider.from_env(env)
         operators = _listed(env.get("WEB_OPERATORS", "" if provider else DEVELOPER))
-        hosts = [host.casefold() for host in _listed(env.get("WEB_HOSTS", ""))]
+        url = env.get("WEB_URL", "")
+        named = _without_port(urlsplit(url).netloc)
+        if url and not (named and url.startswith(("http://", "https://"))):
+            raise SettingsError(
+                f"WEB_URL is {url!r}: set it to what browsers call this wiki, as "
+                "https://wiki.example.org"
+            )
+        hosts = [*_listed(env.get("WEB_HOSTS", "")), named]
         return cls(
-            hosts=frozenset([*hosts, _without_port(urlsplit(env.get("WEB_URL", "")).netloc)]),
+            hosts=frozenset(host.casefold() for host in hosts if host),
             operators=frozenset(
                 # A provider tells `Ann` from `ann`, but not their e-mail addresses.
                 name if provider and "@" not in name else name.casefold()
@@ -65,7 +72,7 @@ class WebSettings:
         is here as if it were its own. It can't do so with an address, nor with a name of ours.
         """
         name = _without_port(host).casefold()
-        return name != "" and (_is_address(name) or name in self.hosts | OUR_NAMES)
+        return _is_address(name) or name in self.hosts | OUR_NAMES
 
 
 def session_secret(env: Mapping[str, str]) -> str | None:

@@ -165,10 +165,15 @@ async def test_names_of_others_lead_nowhere(host: str, ours: bool) -> None:
 def test_what_others_can_reach_is_not_opened_unawares() -> None:
     for host in ("0.0.0.0", "::", "192.168.0.1", "wiki.example.org"):
         with pytest.raises(SettingsError, match="say --anybody"):
-            checked_settings({}, host, anybody=False)
-    assert checked_settings({"WEB_OPERATORS": "ann"}, "0.0.0.0", anybody=True).operators == set()
+            checked_settings({}, host, proxied=False, anybody=False)
+    for env, proxied in (({}, True), ({"WEB_HOSTS": "a"}, False), ({"WEB_URL": "http://a"}, False)):
+        with pytest.raises(SettingsError, match="say --anybody"):
+            checked_settings(env, "127.0.0.1", proxied=proxied, anybody=False)
+    env = {"WEB_OPERATORS": "ann"}
+    assert checked_settings(env, "0.0.0.0", proxied=False, anybody=True).operators == set()
     for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
-        assert checked_settings({}, host, anybody=False).operators == {"operator"}
+        found = checked_settings({}, host, proxied=False, anybody=False)
+        assert found.operators == {"operator"}
 
 
 def test_a_secret_that_may_be_guessed_is_refused() -> None:

@@ -133,6 +133,12 @@ async def test_what_a_claim_said_of_an_operator_counts_for_a_time(
         assert found[1:] == ["Ann", operator]
 
 
+async def test_what_is_carried_meanwhile_is_no_more_than_a_browser_keeps(wiki: Wiki) -> None:
+    begun = await wiki.begin("/" + "%3F" * 333)
+    (cookie,) = begun.headers.get_list("set-cookie")
+    assert 2_000 < len(cookie) < 4_096
+
+
 async def test_what_the_token_does_not_say_is_asked_for(wiki: Wiki) -> None:
     wiki.identities.claims = {"sub": "42"}
     wiki.identities.more = {"sub": "42", "name": "Asked for", "groups": ["wiki-operators"]}
@@ -245,6 +251,7 @@ async def test_a_provider_that_is_down_or_another_one_is_told_apart_from_a_refus
         ({"WEB_OIDC_OPERATOR_VALUE": ""}, "go together"),
         ({"WEB_OIDC_OPERATOR_HOURS": "some"}, "a number of hours"),
         ({"WEB_OIDC_CLIENT_SECRET_FILE": "/secret"}, "both set"),
+        ({"WEB_URL": "wiki.example.org"}, "as https://"),
     ],
 )
 def test_settings_that_are_wrong_are_refused(settings: dict[str, str], said: str) -> None:
@@ -253,7 +260,8 @@ def test_settings_that_are_wrong_are_refused(settings: dict[str, str], said: str
 
 
 def test_with_a_provider_others_may_reach_it() -> None:
-    settings = checked_settings({**SETTINGS, "WEB_URL": "https://w.example/"}, "::", anybody=False)
+    env = {**SETTINGS, "WEB_URL": "https://w.example/"}
+    settings = checked_settings(env, "::", proxied=True, anybody=False)
     assert settings.operators == {"7", "boss@example.org"}
     assert settings.answers_as("w.example")
     assert not settings.answers_as("")
