@@ -21,16 +21,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
-from starlette.types import Lifespan
+from starlette.types import Lifespan, Scope
 
 from compose.web.acting import leaving, tokens
 from compose.web.acting.development import NameOnly
+from compose.web.acting.session import SESSION_SECONDS, SignIn
 from compose.web.api.app import api_app, api_routes
 from compose.web.api.positions import Positions
-from compose.web.acting.session import SignIn
-from compose.web.acting.session import SESSION_SECONDS, SignIn
+from compose.web.api.problems import REFUSALS, answer
 from compose.web.rates import Rated
-from compose.web.safety import Guarded, refuse
+from compose.web.safety import Guarded, plain_page
 from compose.web.settings import WebSettings
 from compose.web.showing import HERE
 from compose.web.showing import page as shown
@@ -87,7 +87,7 @@ def web_app(
                 Guarded,
                 most_bytes=3 * limits.body_bytes + FORM_BYTES,
                 answers_as=settings.answers_as,
-                refuse=refuse,
+                refuse=_refuse,
             ),
             Middleware(
                 SessionMiddleware,
@@ -98,7 +98,7 @@ def web_app(
                 https_only=secure,
             ),
             # It knows who is signed in.
-            Middleware(Rated, rates=settings.rates, tokens=known, refuse=refuse),
+            Middleware(Rated, rates=settings.rates, tokens=known, refuse=_refuse),
         ],
         exception_handlers={
             HTTPException: _refused,
@@ -108,7 +108,6 @@ def web_app(
         lifespan=_opened(environment),
     )
     app.state.operators = settings.operators
-    app.state.tokens = tokens.Tokens(secret, settings.operators)
     app.state.positions = Positions(secret)
     app.state.tokens = known
     app.state.wiki = None
@@ -164,6 +163,13 @@ async def _wiki(app: Starlette, environment: Mapping[str, str]) -> AsyncIterator
             await to_thread.run_sync(wiki.__exit__, None, None, None)
 
 
+def _refuse(scope: Scope, error: HTTPException) -> Response:
+    """Say to a browser, or to a program, what is wrong before a request comes to its route."""
+    if scope["path"].startswith("/api/"):
+        return answer(REFUSALS[HTTPException](error))
+    return plain_page(error)
+
+
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this one
     response = shown(request, "error", status=error.status_code, message=error.detail)
@@ -177,6 +183,6 @@ async def _unavailable(request: Request, error: Exception) -> Response:
     return shown(request, "error", status=503, message=message)
 
 
-async def _failed(request: Request, _error: Exception) -> Response:
+async def _failed(_request: Request, _error: Exception) -> Response:
     # The server logs it. Nothing here may fail as well: no template, no session.
-    return refuse(request.scope, HTTPException(500, "Something is wrong here. The log has it."))
+    return plain_page(HTTPException(500, "Something is wrong here. The log has it."))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from http import HTTPStatus
 
 import anyio
-import msgspec
 from markupsafe import escape
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -55,23 +53,10 @@ PLAIN = """<!doctype html>
 """
 
 
-def refuse(scope: Scope, error: HTTPException) -> Response:
-    """Return a page that says what is wrong, or for a program a problem detail (RFC 9457).
-
-    It needs no template, no session and no database.
-    """
-    if scope["path"].startswith("/api/"):
-        title = HTTPStatus(error.status_code).phrase
-        problem = {"type": "about:blank", "title": title, "status": error.status_code}
-        response = Response(
-            msgspec.json.encode({**problem, "detail": error.detail}),
-            error.status_code,
-            media_type="application/problem+json",
-        )
-    else:
-        response = HTMLResponse(PLAIN.format(escape(error.detail)), error.status_code)
-    response.headers.update({**HEADERS, "cache-control": NOT_KEPT, **(error.headers or {})})
-    return response
+def plain_page(error: HTTPException) -> Response:
+    """Return a page that says what is wrong. It needs no template, no session, no database."""
+    headers = {**HEADERS, "cache-control": NOT_KEPT, **(error.headers or {})}
+    return HTMLResponse(PLAIN.format(escape(error.detail)), error.status_code, headers)
 
 
 class Guarded:

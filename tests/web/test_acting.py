@@ -12,6 +12,7 @@ from httpx2 import ASGITransport, AsyncClient
 from httpx2 import Response as Answer
 from itsdangerous import TimestampSigner
 from limits.aio.storage import MemoryStorage
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -22,7 +23,7 @@ from compose.web.acting.session import SESSION_SECONDS, User, way_back
 from compose.web.acting.tokens import DAYS, Tokens
 from compose.web.app import web_app
 from compose.web.rates import BUCKETS, SHARING, Rated, Rates, network_of
-from compose.web.safety import Guarded, refuse
+from compose.web.safety import Guarded, plain_page
 from compose.web.serving import checked_settings
 from compose.web.settings import SHORTEST_SECRET, session_secret
 from producer.wire.terminal import SettingsError
@@ -219,9 +220,10 @@ async def test_who_asks_too_often_is_told_when_to_come_again() -> None:
         of_a_program = await browser.get("/api/search")
         assert of_a_program.headers["content-type"] == "application/problem+json"
         assert of_a_program.json()["status"] == of_a_program.status_code == 429
+        assert of_a_program.json()["type"] == "/api#too-many"
         # Others, and other kinds, are as they were.
         for _ in range(5):
-            assert (await browser.get("/api/pages")).status_code == 404
+            assert (await browser.get("/api/pages")).status_code == 503
             assert (await browser.get("/sign-in")).status_code == 200
         assert (await sign_in(browser, "Ann")).status_code == 303
         assert (await browser.get("/search")).status_code == 503
@@ -272,6 +274,10 @@ def test_rates_that_are_none_are_refused(settings: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match=next(iter(settings))):
         Rates.from_env(settings)
     assert Rates.from_env({"WEB_RATES": "off"}) == (None, None, None, None)
+
+
+def refuse(_scope: Scope, error: HTTPException) -> Response:
+    return plain_page(error)
 
 
 async def _answers_nothing(scope: Scope, receive: Receive, send: Send) -> None:
