@@ -17,6 +17,8 @@ from eventsourcing.utils import Environment
 from psycopg import sql
 
 from consumer.view import View
+from producer.contentmanagement import people
+from producer.contentmanagement.application import ContentManagement
 from producer.relay.publisher import transactional_id
 from producer.wire import KafkaSettings, Topics
 
@@ -40,6 +42,12 @@ WRITER: tuple[LiteralString, ...] = (
 )
 
 SNAPSHOTS: tuple[LiteralString, ...] = ("GRANT SELECT, INSERT ON {snapshots} TO {role}",)
+
+# Names are nobody's history: they change, and go when somebody wants that.
+PEOPLE: tuple[LiteralString, ...] = (
+    people.CREATE,
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON {people} TO {role}",
+)
 
 RELAY: tuple[LiteralString, ...] = (
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
@@ -125,9 +133,12 @@ def grants(
         "events": sql.Identifier(schema, events),
         "snapshots": sql.Identifier(schema, f"{stem}_snapshots"),
         "sequence": sql.Identifier(schema, f"{events}_notification_id_seq"),
+        "people": sql.Identifier(schema, people.TABLE),
     }
     snapshots = application.is_snapshotting_enabled or application.snapshotting_intervals
     writer = WRITER + SNAPSHOTS if snapshots else WRITER
+    if application is ContentManagement:
+        writer += PEOPLE
     yield from _grants(_database(name, env), f"{stem}_writer", writer, names)
     yield from _grants(_database(name, env), _relay(application), RELAY, names)
     for view in views.values():

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError
@@ -10,6 +11,7 @@ from eventsourcing.persistence import IntegrityError
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import user_id_cvar
 from producer.contentmanagement.limits import InvalidPageError
+from producer.contentmanagement.people import People
 from producer.importer.drafts import Drafts
 from producer.importer.history import FileChange, History, UnfitFileError
 from producer.importer.record import GitImport
@@ -55,6 +57,9 @@ class GitImporter:
         self._history = history
         self._include = sorted(set(include))
         self._drafts = Drafts(app)
+        self._people = People(app)
+        self._authors: dict[UUID, str] = {}
+        self._told: dict[UUID, str] = {}
         self._limits = app.limits
         self._record = self._find_record(app)
         self._last_commit: str | None = None
@@ -80,7 +85,9 @@ class GitImporter:
         return self.report
 
     def _import(self, commit_id: str) -> None:
-        token = user_id_cvar.set(self._history.author(commit_id))
+        author = self._history.author(commit_id)
+        self._authors[author] = self._history.author_name(commit_id)
+        token = user_id_cvar.set(author)
         try:
             for change in self._history.changes(commit_id):
                 self._write(change)
@@ -136,9 +143,17 @@ class GitImporter:
                 "the wiki was changed meanwhile, by another import or an edit: "
                 "run the import again, it goes on where it stopped"
             ) from error
+        self._tell_names()
         self.report.events += events
         self.report.commits += self._unsaved_commits
         self._unsaved_commits = 0
+
+    def _tell_names(self) -> None:
+        """Have the wiki know its new authors by name, before it shows what they did."""
+        news = dict(self._authors.items() - self._told.items())
+        if news:
+            self._people.remember(news)
+            self._told |= news
 
     def _find_record(self, app: ContentManagement) -> GitImport:
         root = self._history.root

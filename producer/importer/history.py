@@ -76,6 +76,10 @@ class History:
         email = self._commit(commit_id).author.raw_email.decode(errors="replace")
         return uuid5(NAMESPACE_URL, f"mailto:{email.strip().lower()}")
 
+    def author_name(self, commit_id: str) -> str:
+        """Return what the commit's author is called in it."""
+        return self._commit(commit_id).author.raw_name.decode(errors="replace")
+
     def changes(self, commit_id: str) -> Iterator[FileChange]:
         """Yield every path in which a commit differs from any of its parents.
 

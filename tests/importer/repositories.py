@@ -27,6 +27,7 @@ class Repository:
         *,
         parents: list[str] | None = None,
         email: str = "ann@example.org",
+        name: str = "Author",
         minute: int | None = None,
         branch: str = "main",
     ) -> str:
@@ -34,7 +35,7 @@ class Repository:
         if parents is None:
             parents = self.commits[-1:]
         minute = len(self.commits) if minute is None else minute
-        author = pygit2.Signature("Author", email, 1_700_000_000 + 60 * minute, 0)
+        author = pygit2.Signature(name, email, 1_700_000_000 + 60 * minute, 0)
         files = self.files(parents[0]) if parents else {}
         for path, content in changes.items():
             files = {p: f for p, f in files.items() if p != path and not p.startswith(path + "/")}

@@ -197,3 +197,4 @@ def test_the_grants_are_for_the_names_that_the_settings_give() -> None:
     assert script.index('\\connect "wiki"') < script.index('\\connect "views"')
     assert 'CREATE SCHEMA IF NOT EXISTS "Search" AUTHORIZATION "fts"' in script
     assert "GRANT CREATE" not in script
+    assert 'CREATE TABLE IF NOT EXISTS "public"."contentmanagement_people"' in script
