@@ -34,7 +34,7 @@ from compose.web.safety import Guarded, plain_page
 from compose.web.settings import WebSettings
 from compose.web.showing import HERE
 from compose.web.showing import page as shown
-from compose.web.wiki import pages, searching
+from compose.web.wiki import changing, contributors, pages, searching
 from compose.web.wiki.model import opened_wiki
 from producer.applications import reach
 from producer.contentmanagement.application import ContentManagement
@@ -75,6 +75,8 @@ def web_app(
     app = Starlette(
         routes=[
             *pages.ROUTES,
+            *changing.ROUTES,
+            *contributors.ROUTES,
             *searching.ROUTES,
             *api_routes(api),
             *(sign_in or _sign_in(settings)).routes,

@@ -1,38 +1,63 @@
-"""What a browser is shown: templates, Markdown, diffs, and what a search has found."""
+"""What a browser is shown: templates, diffs, times, names, and what a search has found."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import jinja2
-import nh3
-from markdown_it import MarkdownIt
+from anyio import to_thread
 from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
 from compose.web.acting.session import token_of, user_of
+from compose.web.markdown import is_source, rendered
 from consumer.fts.search import START, STOP
 
 HERE = Path(__file__).parent
 
-_markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+UNSEEN = re.compile(
+    "[\0-\b\v\f\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
+"""What makes text look like another one: controls, reversed directions, spaces without width."""
+
+SAID = {
+    "Created": "made the page",
+    "BodyUpdated": "changed the text",
+    "TitleUpdated": "changed the title",
+    "SlugUpdated": "changed the slug",
+}
 
 
-def rendered(body: str) -> Markup:
-    """Return the Markdown of a page as HTML without anything that acts."""
-    # Sanitised though no HTML of the body comes through: two doors, each locked.
-    return Markup(nh3.clean(_markdown.render(body)))  # noqa: S704 - nh3 has cleaned it
+def harmless(text: str) -> str:
+    """Return text with a sign for each character that would make it look like another text."""
+    return UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+LONG = 20_000
+"""Characters of a text that take more than some milliseconds to be laid out."""
+
+
+async def laid_out(body: str, slug: str) -> Markup:
+    """Return the text of a page as HTML."""
+    if is_source(slug):
+        return Markup('<pre class="source" tabindex="0">\n{}</pre>').format(harmless(body))
+    if len(body) < LONG:
+        return rendered(body, path_of(slug))
+    # Meanwhile others are answered.
+    return await to_thread.run_sync(rendered, body, path_of(slug))
 
 
 def marked(found: str) -> Markup:
     """Return text with what a search has found in it marked."""
-    text = escape(found)
+    text = escape(harmless(found))
     return Markup(  # noqa: S704 - it is escaped
         str(text).replace(START, "<mark>").replace(STOP, "</mark>")
     )
@@ -42,28 +67,61 @@ class DiffLine(NamedTuple):
     """A line of a diff."""
 
     kind: str
-    """`removed`, `added` or `place`."""
+    """`removed`, `added`, or `place`: where the next ones are."""
     text: str
+    """With its sign."""
 
 
-KINDS = {"<": "removed", ">": "added"}
+KINDS = {"<": ("removed", "-"), ">": ("added", "+")}
+PLACE = re.compile(r"[0-9,]+([acd])([0-9]+)(?:,([0-9]+))?")
 
 
 def diff_lines(diff: str) -> Iterator[DiffLine]:
     """Yield the lines of a diff in the normal format, without what is between two sides."""
-    for line in diff.split("\n"):
-        if line and line != "---":
-            yield DiffLine(KINDS.get(line[0], "place"), line)
+    for line in diff.removesuffix("\n").split("\n"):
+        if place := PLACE.fullmatch(line):
+            verb, first, last = place.groups()
+            where = "after line" if verb == "d" else "lines" if last else "line"
+            yield DiffLine("place", f"{where} {first}" + (f" to {last}" if last else ""))
+        elif line[:1] in KINDS:
+            kind, sign = KINDS[line[0]]
+            yield DiffLine(kind, f"{sign} {harmless(line[2:])}")
+        elif line.startswith("\\"):
+            yield DiffLine("place", "without a newline at the end")
 
 
-def path_of(slug: str, what: str = "wiki") -> str:
+def path_of(slug: str, what: str = "wiki", **query: Any) -> str:
     """Return the path of a page, or of `what` there is about it."""
-    return f"/{what}/{quote(slug, safe='')}"
+    path = f"/{what}/{quote(slug)}"
+    if "\n" in slug or not {".", ".."}.isdisjoint(slug.split("/")):
+        # Browsers would take these for steps in the path, and no route has more than a line.
+        path, query = f"/{what}/", {"slug": slug, **query}
+    return f"{path}?{urlencode(query)}" if query else path
 
 
 def short(user_id: UUID | None) -> str:
     """Return a name for a user of whom only the ID is known."""
     return str(user_id)[:8] if user_id else "nobody"
+
+
+def exact(moment: datetime) -> str:
+    """Return a time to the second."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
+LONG_AGO = 30 * 86_400
+
+
+def ago(moment: datetime, now: datetime | None = None) -> str:
+    """Return how long ago it was, in one number; the day, when it is long ago."""
+    seconds = int(((now or datetime.now(UTC)) - moment).total_seconds())
+    if seconds >= LONG_AGO:
+        return f"{moment.astimezone(UTC):%-d %B %Y}"
+    for unit, size in UNITS:
+        if count := max(0, seconds) // size:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
 
 
 _environment = jinja2.Environment(
@@ -75,10 +133,14 @@ _environment = jinja2.Environment(
 )
 _environment.filters |= {
     "rendered": rendered,
+    "harmless": harmless,
     "marked": marked,
     "diff_lines": diff_lines,
     "path": path_of,
     "short": short,
+    "exact": exact,
+    "ago": ago,
+    "said": lambda change: SAID.get(change, change),
 }
 _templates = Jinja2Templates(env=_environment)
 

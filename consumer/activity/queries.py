@@ -18,6 +18,32 @@ SELECT_CHANGES: LiteralString = """
      LIMIT %(limit)s
 """
 
+# No index knows users: it is the newest changes up to the user's last one that are looked through.
+SELECT_CHANGES_BY: LiteralString = """
+    SELECT changed_at, user_id, change, version, page_id, slug, title
+      FROM (SELECT *
+              FROM {schema}.changes
+             WHERE changed_at <= (SELECT max(last_at)
+                                    FROM {schema}.contributors
+                                   WHERE user_id = %(user_id)s)
+             ORDER BY changed_at DESC
+             LIMIT %(seen)s) AS seen
+      LEFT JOIN {schema}.pages USING (page_id)
+     WHERE user_id = %(user_id)s
+     ORDER BY changed_at DESC, version DESC
+     LIMIT %(limit)s
+"""
+
+SEEN = 20_000
+"""Changes that are looked through for those of one user."""
+
+SELECT_CONTRIBUTOR: LiteralString = """
+    SELECT user_id, sum(edits)::bigint AS edits, min(first_at) AS first_at, max(last_at) AS last_at
+      FROM {schema}.contributors
+     WHERE user_id = %(user_id)s
+     GROUP BY user_id
+"""
+
 SELECT_CONTRIBUTORS: LiteralString = """
     SELECT user_id, sum(edits)::bigint AS edits, min(first_at) AS first_at, max(last_at) AS last_at
       FROM {schema}.contributors
@@ -72,26 +98,41 @@ class EditedPage(msgspec.Struct, frozen=True):
 
 async def changes(store: ViewStore, limit: int) -> list[RecentChange]:
     """Return the latest changes, the newest first."""
-    return await _select(store, SELECT_CHANGES, RecentChange, limit)
+    return await _select(store, SELECT_CHANGES, RecentChange, limit=limit)
+
+
+async def changes_by(store: ViewStore, user_id: UUID, limit: int) -> list[RecentChange]:
+    """Return the latest changes of a user, the newest first.
+
+    They are looked for among `SEEN` changes, the user's last one and those before it.
+    """
+    given = {"user_id": user_id, "limit": limit, "seen": SEEN}
+    return await _select(store, SELECT_CHANGES_BY, RecentChange, **given)
+
+
+async def contributor(store: ViewStore, user_id: UUID) -> Contributor | None:
+    """Return how often and when a user changed pages; None for one that never did."""
+    found = await _select(store, SELECT_CONTRIBUTOR, Contributor, user_id=user_id)
+    return found[0] if found else None
 
 
 async def contributors(store: ViewStore, limit: int) -> list[Contributor]:
     """Return those who changed most, first."""
-    return await _select(store, SELECT_CONTRIBUTORS, Contributor, limit)
+    return await _select(store, SELECT_CONTRIBUTORS, Contributor, limit=limit)
 
 
 async def pages(store: ViewStore, limit: int) -> list[EditedPage]:
     """Return the pages that were changed most, first."""
-    return await _select(store, SELECT_PAGES, EditedPage, limit)
+    return await _select(store, SELECT_PAGES, EditedPage, limit=limit)
 
 
 async def _select(
-    store: ViewStore, statement: LiteralString, row: type[Row], limit: int
+    store: ViewStore, statement: LiteralString, row: type[Row], **given: Any
 ) -> list[Row]:
     async with store.connected() as connection:
         cursor: Any = connection.cursor(row_factory=class_row(row))
         try:
-            await cursor.execute(store.sql(statement), {"limit": limit})
+            await cursor.execute(store.sql(statement), given)
         except NOT_THERE as error:
             raise ViewMissingError(store.view.name) from error
         rows: list[Row] = await cursor.fetchall()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import LiteralString
 from uuid import UUID
 
@@ -17,6 +18,8 @@ SELECT_PAGE: LiteralString = """
       FROM {schema}.pages JOIN {schema}.tracking USING (partition)
      WHERE id = %(id)s AND application = %(application)s
 """
+
+SELECT_TITLES: LiteralString = "SELECT id, slug, title FROM {schema}.pages WHERE id = ANY(%s)"
 
 
 class PageShown(msgspec.Struct, frozen=True):
@@ -48,3 +51,16 @@ async def read_page(store: ViewStore, page_id: UUID) -> PageShown | None:
         except NOT_THERE as error:
             raise ViewMissingError(store.view.name) from error
         return await cursor.fetchone()
+
+
+async def read_titles(store: ViewStore, page_ids: Sequence[UUID]) -> dict[UUID, tuple[str, str]]:
+    """Return slug and title of pages by their IDs, of those that the view has.
+
+    Raises `ViewMissingError` before any consumer ran.
+    """
+    async with store.connected() as connection:
+        try:
+            cursor = await connection.execute(store.sql(SELECT_TITLES), [list(page_ids)])
+        except NOT_THERE as error:
+            raise ViewMissingError(store.view.name) from error
+        return {page_id: (slug, title) async for page_id, slug, title in cursor}

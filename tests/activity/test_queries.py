@@ -6,8 +6,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from consumer.activity import VIEW
-from consumer.activity.queries import changes, contributors, pages
+from consumer.activity import VIEW, queries
+from consumer.activity.queries import (
+    changes,
+    changes_by,
+    contributor,
+    contributors,
+    pages,
+)
 from consumer.store import ViewMissingError
 from producer.contentmanagement.domainmodel import Page, user_id_cvar
 from tests.operations.poison import Event, record_of
@@ -49,6 +55,34 @@ async def test_changes_come_newest_first_with_the_page_s_name_of_today(
             (row.changed_at for row in rows), reverse=True
         )
         assert await changes(shortcut.store, 2) == rows[:2]
+
+
+async def test_the_latest_changes_of_one_user_are_found_among_those_of_others(
+    schemas: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = uuid4(), uuid4()
+    async with Shortcut(schemas, VIEW) as shortcut:
+        with acting(ada):
+            write_page(shortcut.wiki, "rose", "a", "b")
+        with acting(bob):
+            write_page(shortcut.wiki, "zebra", "a")
+        await shortcut.catch_up()
+
+        every = await changes(shortcut.store, 10)
+        by_ada = await changes_by(shortcut.store, ada, 10)
+
+        assert by_ada == [row for row in every if row.user_id == ada]
+        assert [row.version for row in by_ada] == [3, 2, 1]
+        assert await changes_by(shortcut.store, ada, 2) == by_ada[:2]
+        assert await changes_by(shortcut.store, uuid4(), 10) == []
+        assert await contributor(shortcut.store, uuid4()) is None
+        assert [await contributor(shortcut.store, ada)] == [
+            row for row in await contributors(shortcut.store, 10) if row.user_id == ada
+        ]
+
+        # They are looked for from the user's own last one on, and not further than so many.
+        monkeypatch.setattr(queries, "SEEN", 2)
+        assert await changes_by(shortcut.store, ada, 10) == by_ada[:2]
 
 
 async def test_edits_are_counted_by_user_and_by_page_with_the_first_and_the_last(

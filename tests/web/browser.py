@@ -18,7 +18,7 @@ from producer.wire import KafkaSettings
 from tests.pipeline import Pipeline
 
 TOKEN = re.compile(r'name="token" value="([^"]+)"')
-VERSION = re.compile(r'name="version" value="(\d+)"')
+HIDDEN = re.compile(r'type="hidden" name="(version|page|was)" value="([^"]*)"')
 
 
 class Browser:
@@ -35,7 +35,7 @@ class Browser:
         """Fill in the form at an address, send it, and go where that leads."""
         form = await self.get(path)
         (token, *_) = TOKEN.findall(form.text)
-        hidden = {"version": found[0]} if (found := VERSION.findall(form.text)) else {}
+        hidden = {name: unescape(value) for name, value in HIDDEN.findall(form.text)}
         answer = await self.client.post(path, data={"token": token, **hidden, **fields})
         return await self.follow(answer)
 

@@ -71,7 +71,9 @@ class Command(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_of_user(request: Request) -> Response:
-            with acting(_user_of(request)):
+            user = _user_of(request)
+            await wiki_of(request).remember(user.id, user.name)
+            with acting(user):
                 read = JsonRequest(request.scope, request.receive)
                 await read.read()
                 return await handle(read)

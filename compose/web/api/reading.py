@@ -36,7 +36,7 @@ from compose.web.api.problems import (
 )
 from compose.web.api.telling import ETAG, POSITION, problems, tagged
 from compose.web.wiki.model import NoSuchVersionError, wiki_of
-from compose.web.wiki.pages import LARGEST_NUMBER
+from compose.web.wiki.reading import LARGEST_NUMBER
 from compose.web.wiki.searching import LONGEST_QUERY
 from consumer.activity.queries import changes as recent_changes
 from consumer.activity.queries import contributors as most_active
@@ -91,16 +91,19 @@ async def read_page(
     )
 
 
-@routes.get("/pages", responses=problems(INVALID))
+@routes.get("/pages", responses=problems(INVALID, NOT_REACHED))
 async def list_pages(
     request: Request,
+    awaited: Awaited,
     gt: Annotated[Number | None, Query(description="Of those after this number.")] = None,
     lte: Annotated[Number | None, Query(description="Of those up to this number.")] = None,
     desc: Annotated[bool, Query(description="The newest first.")] = False,
     limit: Limit = 50,
 ) -> Pages:
     """List all pages in the order of their creation."""
-    pages = await wiki_of(request).pages(gt=gt, lte=lte, desc=desc, limit=limit)
+    wiki = wiki_of(request)
+    await reach(wiki.search, awaited)
+    pages = await wiki.pages(gt=gt, lte=lte, desc=desc, limit=limit)
     following = None
     if len(pages) == limit:
         last = pages[-1].number

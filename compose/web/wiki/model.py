@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -12,12 +12,14 @@ from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError, OperationalError
 from starlette.requests import Request
 
+from consumer.fts.reading import read_titles
 from consumer.fts.search import Searcher
-from consumer.store import ViewStore
+from consumer.store import ViewMissingError, ViewStore
 from consumer.views import view_named
 from producer.applications import open_application
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page
+from producer.contentmanagement.people import People
 
 T = TypeVar("T")
 
@@ -46,6 +48,8 @@ class Wiki:
 
     def __init__(self, app: ContentManagement, environment: Mapping[str, str]) -> None:
         self._app = app
+        self._people = People(app)
+        self._told: dict[UUID, str] = {}
         self.search = ViewStore.of(view_named("fts"), environment)
         self.searcher = Searcher(self.search)
         self.activity = ViewStore.of(view_named("activity"), environment)
@@ -104,20 +108,54 @@ class Wiki:
 
         return await self._in_thread(get)
 
-    async def pages(
-        self, *, gt: int | None, lte: int | None, desc: bool, limit: int
-    ) -> Sequence[Listed]:
-        """Return some pages in the order of their creation, as the log of pages numbers them."""
+    async def count(self) -> int:
+        """Return how many pages there are, which is the number of the last one."""
 
-        def get() -> Sequence[Listed]:
-            logged = self._app.page_log.get(gt=gt, lte=lte, desc=desc, limit=limit)
-            return [self._listed(entry.originator_version, entry.page_id) for entry in logged]
+        def get() -> int:
+            last = self._app.page_log.get_last()
+            return last.originator_version if last else 0
 
         return await self._in_thread(get)
 
-    def _listed(self, number: int, page_id: UUID) -> Listed:
-        found = self._app.get_page_by_id(page_id)
-        return Listed(number, page_id, found["slug"], found["title"])
+    async def pages(
+        self, *, gt: int | None, lte: int | None, desc: bool, limit: int
+    ) -> Sequence[Listed]:
+        """Return some pages in the order of their creation, as the log of pages numbers them.
+
+        Titles and slugs are the search view's, of pages that it has not got the write model's.
+        """
+
+        def get() -> Sequence[tuple[int, UUID]]:
+            logged = self._app.page_log.get(gt=gt, lte=lte, desc=desc, limit=limit)
+            return [(entry.originator_version, entry.page_id) for entry in logged]
+
+        numbered = await self._in_thread(get)
+        known: Mapping[UUID, tuple[str, str]] = {}
+        with suppress(ViewMissingError):
+            known = await read_titles(self.search, [page_id for _, page_id in numbered])
+        return [
+            Listed(number, page_id, *(known.get(page_id) or await self._named(page_id)))
+            for number, page_id in numbered
+        ]
+
+    async def _named(self, page_id: UUID) -> tuple[str, str]:
+        page = await self.page(page_id)
+        return page.slug, page.title
+
+    async def names(self, user_ids: Collection[UUID | None]) -> Mapping[UUID, str]:
+        """Return what users are called, of those that are known."""
+        return await self._in_thread(self._people.names, user_ids)
+
+    async def remember(self, user_id: UUID, name: str) -> None:
+        """Take note of what a user, who changes the wiki, is called now."""
+        if self._told.get(user_id) != name:
+            await self._in_thread(self._people.remember, {user_id: name})
+            self._told[user_id] = name
+
+    async def forget(self, user_id: UUID) -> None:
+        """Delete what a user is called."""
+        self._told.pop(user_id, None)
+        await self._in_thread(self._people.forget, user_id)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
         # A database that is gone is waited for in vain: the browser has gone before.

@@ -1,15 +1,21 @@
-"""Reading your own writes: a browser carries the position that it has reached."""
+"""What the pages read of a request, and reading your own writes: a browser carries its position."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from compose.web.wiki.model import wiki_of
 from consumer.store import ViewStore
+from producer.contentmanagement.application import PageNotFoundError
 
 WAIT_SECONDS = 2.0
 """For the view. Then the page is shown as it is, and says so."""
+
+LARGEST_NUMBER = 2**31 - 1
+MOST_DIGITS = 18
 
 
 def wrote(request: Request, position: int, page_id: UUID) -> None:
@@ -32,3 +38,31 @@ async def has_applied(store: ViewStore, position: int, page_id: UUID | str) -> b
     except TimeoutError:
         return False
     return True
+
+
+def slug_of(request: Request) -> str:
+    """Return the slug that a request is about: of its path, or of `slug` if no path can have it."""
+    slug: str = request.path_params["slug"]
+    return slug or request.query_params.get("slug", "")
+
+
+async def found(request: Request) -> UUID:
+    """Return the ID of the page that a request is about, or answer that there is none."""
+    slug = slug_of(request)
+    try:
+        return await wiki_of(request).page_id(slug)
+    except PageNotFoundError:
+        raise HTTPException(404, f"There is no page {slug!r}.") from None
+
+
+def number(request: Request, name: str, default: int = 0) -> int:
+    """Return a number of a request's query."""
+    text = request.query_params.get(name)
+    return default if text is None else natural(text)
+
+
+def natural(text: str) -> int:
+    """Return a number from 0, or answer that it is none."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS):
+        raise HTTPException(400, f"{text[:20]!r} is not a number from 0.")
+    return min(int(text), LARGEST_NUMBER)

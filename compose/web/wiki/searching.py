@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -9,12 +11,13 @@ from starlette.routing import Route
 from compose.web.showing import page as shown
 from compose.web.wiki.model import wiki_of
 from compose.web.wiki.reading import has_own_writes
-from consumer.fts.search import SearchTooLongError
+from consumer.fts.search import MOST_RANKED, SearchResult, SearchTooLongError
 from producer.wire.terminal import SettingsError
 
 PER_PAGE = 10
-LAST_PAGE = 100
+LAST_PAGE = MOST_RANKED // PER_PAGE
 LONGEST_QUERY = 500
+MOST_DIGITS = 9
 
 
 async def search(request: Request) -> Response:
@@ -23,13 +26,12 @@ async def search(request: Request) -> Response:
     query = request.query_params.get("q", "")[:LONGEST_QUERY]
     number = _page_number(request.query_params.get("page", "1"))
     fresh = await has_own_writes(request, wiki.search)
+    first = (number - 1) * PER_PAGE + 1
     fault, found = "", []
     if query.strip():
         try:
             # One more than is shown tells whether there is another page.
-            found = await wiki.searcher.search(
-                query, limit=PER_PAGE + 1, offset=(number - 1) * PER_PAGE
-            )
+            found = await wiki.searcher.search(query, limit=PER_PAGE + 1, offset=first - 1)
         except (SettingsError, SearchTooLongError) as error:
             fault = str(error)
     return shown(
@@ -37,15 +39,26 @@ async def search(request: Request) -> Response:
         "wiki/results" if "part" in request.query_params else "wiki/search",
         query=query,
         found=found[:PER_PAGE],
+        count=_count(found),
         number=number,
+        first=first,
         more=len(found) > PER_PAGE and number < LAST_PAGE,
         fault=fault,
         fresh=fresh,
     )
 
 
+def _count(found: Sequence[SearchResult]) -> str:
+    """Say how many pages match."""
+    matches = found[0].matches if found else 0
+    if matches >= MOST_RANKED:
+        return f"{MOST_RANKED:,} pages match, or more"
+    return "One page matches" if matches == 1 else f"{matches:,} pages match"
+
+
 def _page_number(text: str) -> int:
-    return min(int(text), LAST_PAGE) if text.isdecimal() and int(text[:9]) > 0 else 1
+    is_number = text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS
+    return min(max(1, int(text)), LAST_PAGE) if is_number else 1
 
 
 ROUTES = [Route("/search", search, name="search")]
