@@ -35,8 +35,10 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How far everything was, at one time."""
 
     at: datetime
+    heads: Mapping[str, int | Down]
+    """The highest position in the write model, by the name of the application."""
     relays: Mapping[str, RelayStatus | Down]
-    """By the name of the application."""
+    """By the name of the application, too."""
     topics: Mapping[str, TopicStatus | Down]
     """By the name of the application, too."""
     views: Mapping[str, Sequence[PartitionStatus] | Down]
@@ -44,15 +46,26 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def well(self) -> bool:
         """Whether all could be read, and nothing has stopped."""
-        found = [*self.relays.values(), *self.topics.values(), *self.views.values()]
+        found = [
+            part
+            for parts in (self.heads, self.relays, self.topics, self.views)
+            for part in parts.values()
+        ]
         rows = [row for each in self.views.values() if not isinstance(each, Down) for row in each]
         return not any(isinstance(each, Down) for each in found) and not any(
             row.stopped for row in rows
         )
 
 
+Reads = Mapping[str, Callable[[], Awaitable[T]]]
+"""Reads one part each, by their names, for as long as it takes."""
+
+
 class Sources:
-    """Where it is read from: the write models, the topics, and the stores of the views."""
+    """Where it is read from: the write models, the topics, and the stores of the views.
+
+    Who watches for long reads each part by itself, so that a slow one holds up no other.
+    """
 
     def __init__(
         self,
@@ -60,37 +73,46 @@ class Sources:
         stores: Collection[ViewStore],
         environment: Mapping[str, str],
     ) -> None:
-        self._settings = KafkaSettings.from_env(environment)
-        self._leaders = {leader.name: _WriteModel(leader, environment) for leader in leaders}
-        self._stores = {store.view.name: store for store in stores}
+        settings = KafkaSettings.from_env(environment)
+        self._models = {leader.name: _WriteModel(leader, environment) for leader in leaders}
+        self.heads: Reads[int] = {name: model.head for name, model in self._models.items()}
+        self.relays: Reads[RelayStatus] = {
+            name: partial(model.status, settings) for name, model in self._models.items()
+        }
+        self.topics: Reads[TopicStatus] = {
+            name: partial(read_topic, name, settings) for name in self._models
+        }
+        self.views: Reads[Sequence[PartitionStatus]] = {
+            store.view.name: partial(read_status, store, settings) for store in stores
+        }
 
     async def read(self) -> Standing:
         """Read how far everything is, all at once."""
-        relays: dict[str, RelayStatus | Down] = {}
-        topics: dict[str, TopicStatus | Down] = {}
-        views: dict[str, Sequence[PartitionStatus] | Down] = {}
+        heads: dict[str, int | Down] = dict.fromkeys(self.heads, Down(""))
+        relays: dict[str, RelayStatus | Down] = dict.fromkeys(self.relays, Down(""))
+        topics: dict[str, TopicStatus | Down] = dict.fromkeys(self.topics, Down(""))
+        views: dict[str, Sequence[PartitionStatus] | Down] = dict.fromkeys(self.views, Down(""))
         at = datetime.now(UTC)
         async with anyio.create_task_group() as tasks:
-            for name, leader in self._leaders.items():
-                tasks.start_soon(_keep, relays, name, partial(leader.status, self._settings))
-                tasks.start_soon(_keep, topics, name, partial(read_topic, name, self._settings))
-            for name, store in self._stores.items():
-                tasks.start_soon(_keep, views, name, partial(read_status, store, self._settings))
-        return Standing(
-            at=at,
-            relays={name: relays[name] for name in self._leaders},
-            topics={name: topics[name] for name in self._leaders},
-            views={name: views[name] for name in self._stores},
-        )
+            tasks.start_soon(_read_all, self.heads, heads)
+            tasks.start_soon(_read_all, self.relays, relays)
+            tasks.start_soon(_read_all, self.topics, topics)
+            tasks.start_soon(_read_all, self.views, views)
+        return Standing(at=at, heads=heads, relays=relays, topics=topics, views=views)
 
     def close(self) -> None:
         """Close the write models."""
-        for leader in self._leaders.values():
-            leader.close()
+        for model in self._models.values():
+            model.close()
 
 
-async def _keep(found: dict[str, T | Down], name: str, read: Callable[[], Awaitable[T]]) -> None:
-    found[name] = await reading(read)
+async def _read_all(reads: Reads[T], found: dict[str, T | Down]) -> None:
+    async def keep(name: str, read: Callable[[], Awaitable[T]]) -> None:
+        found[name] = await reading(read)
+
+    async with anyio.create_task_group() as tasks:
+        for name, read in reads.items():
+            tasks.start_soon(keep, name, read)
 
 
 class _WriteModel:
@@ -100,18 +122,27 @@ class _WriteModel:
         self._leader = leader
         self._environment = {**environment, "CREATE_TABLE": "no"}  # We only look.
         self._app: Application[Any] | None = None
+        self._opening = anyio.Lock()
+
+    async def head(self) -> int:
+        """Read how far it is itself."""
+        return await outbox_of(await self._opened(), limit=1).head()
 
     async def status(self, settings: KafkaSettings) -> RelayStatus:
         """Read up to where it is published."""
-        if self._app is None:
-            self._app = await open_reached(self._leader, self._environment)
-        wire = WireFormat(self._leader.name, EventTypes(), self._app.mapper, decrypt=True)
-        return await read_relay_status(outbox_of(self._app, limit=1), wire, settings)
+        app = await self._opened()
+        wire = WireFormat(self._leader.name, EventTypes(), app.mapper, decrypt=True)
+        return await read_relay_status(outbox_of(app, limit=1), wire, settings)
 
     def close(self) -> None:
         """Close what was opened."""
         if self._app:
             self._app.close()
+
+    async def _opened(self) -> Application[Any]:
+        async with self._opening:
+            self._app = self._app or await open_reached(self._leader, self._environment)
+        return self._app
 
 
 @contextmanager

@@ -37,13 +37,20 @@ class Top:
         """Render a standing."""
         self._readings.append(now)
         height = self._console.height if self._console.is_terminal else sys.maxsize
-        room = (height - 2 - 3 * len(now.relays)) // max(1, len(now.views))
+        room = (height - 2 - 4 * len(now.relays)) // max(1, len(now.views))
         return Group(
             Text(f"{now.at.astimezone():%H:%M:%S}", "bold"),
+            *(self._outbox(name, found) for name, found in now.heads.items()),
             *(self._relay(name, found) for name, found in now.relays.items()),
             *(self._topic(name, found) for name, found in now.topics.items()),
             *(self._view(name, found, room - FIXED_LINES) for name, found in now.views.items()),
         )
+
+    def _outbox(self, name: str, found: int | Down) -> RenderableType:
+        if isinstance(found, Down):
+            return _down(f"outbox of {name}", found)
+        rate = self._rate(lambda then: _number(then.heads[name]))
+        return _line(f"outbox of {name}", f"head {found:,}", rate)
 
     def _relay(self, name: str, found: RelayStatus | Down) -> RenderableType:
         if isinstance(found, Down):
@@ -55,6 +62,7 @@ class Top:
             _gap(found.gap),
             f"lag {found.lag_seconds:.1f} s",
             rate,
+            f"by {found.owner}" if found.owner else Text("nobody relays", "red"),
         )
 
     def _topic(self, name: str, found: TopicStatus | Down) -> RenderableType:
@@ -140,6 +148,11 @@ def _parked(count: int, words: str) -> Text:
 
 def _rebuild(gap: int | None) -> str:
     return "" if gap is None else f"{gap:,} behind"
+
+
+def _number(found: int | Down) -> int | None:
+    """Return a figure; None if it could not be read."""
+    return None if isinstance(found, Down) else found
 
 
 def _field(found: Mapping[str, object], name: str, field: str) -> int | None:

@@ -92,7 +92,8 @@ def status(
 ) -> None:
     """Show up to where the events of an application are published.
 
-    The gap is in positions, the lag in seconds: the age of the oldest event not yet published.
+    The gap is in positions, the lag in seconds: the age of the oldest event not yet published. The
+    owner is the relay that has its turn; without one nothing more is published.
 
     Example: python -m producer status --json
     """
@@ -105,10 +106,18 @@ def status(
         typer.echo(msgspec.json.encode(fields))
         return
     table = Table(*fields)
-    table.add_row(
-        *(f"{value:.1f}" if isinstance(value, float) else str(value) for value in fields.values())
-    )
+    table.add_row(*map(_cell, fields.values()))
     Console().print(table)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return "nobody"
+        case float():
+            return f"{value:.1f}"
+        case _:
+            return str(value)
 
 
 def _opened(topic: str) -> Application[Any]:

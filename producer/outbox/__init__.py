@@ -37,6 +37,10 @@ class Outbox(Protocol):
         """
         ...
 
+    async def owner(self) -> str | None:
+        """Return who has the turn to read this outbox; None if nobody has."""
+        ...
+
     def turn(self) -> AbstractAsyncContextManager[None]:
         """Wait until no other relay reads this outbox, and keep others waiting meanwhile.
 

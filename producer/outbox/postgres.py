@@ -17,6 +17,8 @@ Nothing is locked, so no writer ever waits for a reader.
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -61,6 +63,9 @@ SELECT_WRITERS: LiteralString = """
                     'ExclusiveLock', 'AccessExclusiveLock')
 """
 
+RELAY = "relay "
+"""What the session that has the turn calls itself begins with this; host and process follow."""
+
 TURN_MS = "5000"
 TURN_PING_SECONDS = 1.0
 TURN_POLL_SECONDS = 0.5
@@ -68,6 +73,18 @@ TURN_POLL_SECONDS = 0.5
 # Not the one that waits: a statement that runs for hours keeps vacuum from removing anything.
 TRY_TURN: LiteralString = "SELECT pg_try_advisory_lock({table_name}::regclass::oid::bigint)"
 KEEP_TURN_FOR: LiteralString = "SELECT set_config('idle_session_timeout', %s, false)"
+
+# The lock goes with its session, and so does what is told of it. What a session calls itself is
+# seen by everybody; where it comes from is not.
+SELECT_OWNER: LiteralString = """
+    SELECT activity.application_name
+      FROM pg_locks AS lock
+      JOIN pg_stat_activity AS activity USING (pid)
+     WHERE lock.locktype = 'advisory'
+       AND lock.granted
+       AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND (lock.classid, lock.objid, lock.objsubid) = (0, {table_name}::regclass::oid, 1)
+"""
 
 SELECT_HEAD: LiteralString = "SELECT coalesce(max(notification_id), 0) FROM {table}"
 
@@ -127,6 +144,13 @@ class PostgresOutbox:
             row = await cursor.fetchone()
             return int(row[0]) if row else 0
 
+    async def owner(self) -> str | None:
+        """Return the host and the process of the relay that has its turn; None if none has."""
+        async with self._connected() as connection:
+            cursor = await connection.execute(self._sql(SELECT_OWNER))
+            row = await cursor.fetchone()
+            return str(row[0]).removeprefix(RELAY) if row else None
+
     async def first(self, after: int) -> Notification | None:
         """Return the first notification after a position, over holes that may yet be filled."""
         async with self._connected() as connection:
@@ -164,7 +188,7 @@ class PostgresOutbox:
         seconds, as it is when the process is killed, stopped, or cut off. Raises psycopg's
         `OperationalError`, in the body, when the turn is lost.
         """
-        async with self._connected() as connection:
+        async with self._connected(f"{RELAY}{socket.gethostname()}-{os.getpid()}") as connection:
             await self._await_turn(connection)
             await connection.execute(self._sql(KEEP_TURN_FOR), [TURN_MS])
             async with anyio.create_task_group() as keeping:
@@ -172,8 +196,10 @@ class PostgresOutbox:
                 yield
                 keeping.cancel_scope.cancel()
 
-    def _connected(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
-        return connected(**self._connect(), autocommit=True, application_name="outbox")
+    def _connected(
+        self, name: str = "outbox"
+    ) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
+        return connected(**self._connect(), autocommit=True, application_name=name)
 
     def _sql(self, statement: LiteralString) -> sql.Composed:
         return sql.SQL(statement).format(**self._names)

@@ -11,6 +11,9 @@ from eventsourcing.persistence import ApplicationRecorder, Notification
 
 POLL_SECONDS = 0.05
 
+UNTOLD = "not told"
+"""Who relays, where there is no lock that tells it."""
+
 
 class RecorderOutbox:
     """Reads a recorder through its own interface, in a worker thread, by polling.
@@ -26,6 +29,10 @@ class RecorderOutbox:
     async def head(self) -> int:
         """Return the highest position there is; 0 when there is none."""
         return await to_thread.run_sync(self._recorder.max_notification_id) or 0
+
+    async def owner(self) -> str | None:
+        """Tell that it is not known: there is no turn that anybody has."""
+        return UNTOLD
 
     def turn(self) -> AbstractAsyncContextManager[None]:
         """Do not wait: such a recorder has no lock to share. Kafka fences off an earlier relay."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -27,6 +28,8 @@ class RelayStatus(msgspec.Struct, frozen=True):
     """Positions between the two: not looked at by the relay yet, so a hole counts."""
     lag_seconds: float
     """The age of the oldest notification that is not published; 0 when there is none."""
+    owner: str | None
+    """The host and the process of the relay that has its turn; None if nobody relays."""
 
 
 class TopicStatus(msgspec.Struct, frozen=True):
@@ -39,6 +42,8 @@ class TopicStatus(msgspec.Struct, frozen=True):
     """Before the last stable ones, over all partitions: records, and transaction markers."""
     under_replicated: int
     """Partitions that have fewer replicas in sync than they are to have."""
+    ends: Sequence[int]
+    """The last stable offset of each partition."""
 
 
 async def read_status(outbox: Outbox, wire: WireFormat, settings: KafkaSettings) -> RelayStatus:
@@ -49,7 +54,8 @@ async def read_status(outbox: Outbox, wire: WireFormat, settings: KafkaSettings)
     head = await outbox.head()
     gap = max(0, head - position)
     lag = await _age_of_next(outbox, wire, position) if gap else 0.0
-    return RelayStatus(wire.application_name, topics.events, position, head, gap, lag)
+    owner = await outbox.owner()
+    return RelayStatus(wire.application_name, topics.events, position, head, gap, lag, owner)
 
 
 async def _age_of_next(outbox: Outbox, wire: WireFormat, position: int) -> float:
@@ -63,7 +69,7 @@ async def read_topic(application_name: str, settings: KafkaSettings) -> TopicSta
     topic = Topics.of(application_name, settings).events
     async with started(AIOKafkaAdminClient(**settings.client())) as admin:
         if topic not in await admin.list_topics():
-            return TopicStatus(topic, 0, 0, 0)
+            return TopicStatus(topic, 0, 0, 0, [])
         (partitions,) = [found["partitions"] for found in await admin.describe_topics([topic])]
     consumer = AIOKafkaConsumer(
         **settings.client(), isolation_level="read_committed", enable_auto_commit=False
@@ -73,4 +79,5 @@ async def read_topic(application_name: str, settings: KafkaSettings) -> TopicSta
             [TopicPartition(topic, described["partition"]) for described in partitions]
         )
     lacking = [each for each in partitions if len(each["isr"]) < len(each["replicas"])]
-    return TopicStatus(topic, len(partitions), sum(ends.values()), len(lacking))
+    offsets = [end for _, end in sorted(ends.items())]
+    return TopicStatus(topic, len(partitions), sum(offsets), len(lacking), offsets)

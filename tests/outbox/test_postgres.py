@@ -13,7 +13,7 @@ from .writers import Table, write
 
 KILL_OUTBOXES = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-     WHERE application_name = 'outbox' AND datname = current_database()
+     WHERE application_name SIMILAR TO 'outbox|relay %' AND datname = current_database()
 """
 
 NOBODY_HAS_A_TURN = """

@@ -1,5 +1,8 @@
 """Of two relays for one application, one publishes."""
 
+import os
+import socket
+
 import anyio
 import pytest
 from aiokafka.errors import ProducerFenced
@@ -14,7 +17,7 @@ from .pipeline import Pipeline, positions
 
 CUT_OUTBOXES = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-     WHERE application_name = 'outbox' AND datname = current_database()
+     WHERE application_name SIMILAR TO 'outbox|relay %' AND datname = current_database()
 """
 
 
@@ -80,10 +83,13 @@ async def test_a_relay_waits_for_its_turn_and_takes_over(pipeline: Pipeline) -> 
             await pipeline.progress.reached(pipeline.write(3))
             second.start_soon(Relay(outbox, pipeline.wire, pipeline.settings).run)
             await outbox.waiting_for_turn.wait()
+            ours = f"{socket.gethostname()}-{os.getpid()}"
+            assert (await pipeline.status()).owner == ours
             await pipeline.progress.reached(pipeline.write(3))
         await pipeline.progress.reached(pipeline.write(3))
         second.cancel_scope.cancel()
 
+    assert (await pipeline.status()).owner is None
     assert sorted(positions(await pipeline.records())) == list(range(1, 10))
 
 

@@ -44,8 +44,13 @@ def partition(
 def standing(seconds: int, position: int, view: Sequence[PartitionStatus] | Down) -> Standing:
     return Standing(
         at=NOON + timedelta(seconds=seconds),
-        relays={"Wiki": RelayStatus("Wiki", "wiki.events", position, position + 3, 3, 1.5)},
-        topics={"Wiki": TopicStatus("wiki.events", 2, position, 1)},
+        heads={"Wiki": position + 3},
+        relays={
+            "Wiki": RelayStatus(
+                "Wiki", "wiki.events", position, position + 3, 3, 1.5, owner="ada-5"
+            )
+        },
+        topics={"Wiki": TopicStatus("wiki.events", 2, position, 1, [position // 2] * 2)},
         views={"fts": view},
     )
 
@@ -71,7 +76,8 @@ def test_gaps_owners_and_the_rates_since_an_earlier_reading_are_shown() -> None:
 
     shown = lines(screen(), before, now)
 
-    assert "relay of Wiki position 300 of 303 gap 3 lag 1.5 s 100/s" in shown
+    assert "outbox of Wiki head 303 100/s" in shown
+    assert "relay of Wiki position 300 of 303 gap 3 lag 1.5 s 100/s by ada-5" in shown
     assert "topic wiki.events 2 partitions 300 offsets 100/s 1 partitions lack replicas" in shown
     assert "view fts gap 7 lag 0.0 s 100/s 0 parked 1 consuming" in shown
     assert "0 250 7 0.0 s 100/s 0 ada-7 ::1" in shown
@@ -139,7 +145,12 @@ async def test_without_a_terminal_it_is_printed_once_and_tells_what_is_down() ->
     )
 
     assert top.returncode == 1
-    for part in (b"relay of ContentManagement", b"view fts", b"view activity"):
+    for part in (
+        b"outbox of ContentManagement",
+        b"relay of ContentManagement",
+        b"view fts",
+        b"view activity",
+    ):
         (line,) = (line for line in top.stdout.splitlines() if line.startswith(part))
         assert b"down: " in line
     assert status.returncode == 1
@@ -157,7 +168,10 @@ async def test_top_reads_what_is_so(environment: dict[str, str]) -> None:
     found = json.loads(result.stdout)
     relay, topic = (found[part]["ContentManagement"] for part in ("relays", "topics"))
     assert (relay["gap"], relay["position"]) == (0, relay["head"])
+    assert found["heads"]["ContentManagement"] == relay["head"]
+    assert relay["owner"].endswith(f"-{os.getpid()}")
     assert (topic["partitions"], topic["offsets"]) == (2, sum(ends.values()))
+    assert topic["ends"] == [ends[0], ends[1]]
     assert {row["partition"]: row["offset"] for row in found["views"]["fts"]} == ends
     assert {
         row["owner"].endswith(f"-{os.getpid()} 127.0.0.1") for row in found["views"]["fts"]
