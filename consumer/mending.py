@@ -10,7 +10,7 @@ from eventsourcing.persistence import IntegrityError, InternalError
 from psycopg import AsyncConnection
 
 from consumer.applying import ATTEMPTS, REFUSED_IN_WRITING, Failure, apply_unit
-from consumer.parking import Dropped, Parked, SetAside
+from consumer.parking import Dropped, Listed, Parked, SetAside
 from consumer.store import ViewStore
 from consumer.subscription import Item, Located
 from consumer.unit_of_work import Place
@@ -20,6 +20,9 @@ from producer.wire.terminal import OperatorError, SettingsError
 CONFLICTS = (IntegrityError, InternalError, psycopg.errors.InFailedSqlTransaction)
 """What an event shows that conflicts with what somebody else has recorded meanwhile: the library's
 error, as only hosted applications record events, or one that comes of going on after it."""
+
+TOLD = 20
+"""So many events are named at most when one is not there."""
 
 
 class StillFailingError(OperatorError):
@@ -47,6 +50,19 @@ async def parked_events(store: ViewStore) -> Sequence[Parked]:
         return await store.parking.select(connection)
 
 
+async def listed_events(
+    store: ViewStore, *, after: int, limit: int
+) -> tuple[Sequence[Listed], int]:
+    """Return what a list shows of the parked events after one, in order; and how many there are.
+
+    Whatever is parked, it fits into memory.
+    """
+    async with store.connected() as connection:
+        await store.check(connection)
+        rows = await store.parking.listed(connection, after=after, limit=limit)
+        return rows, await store.parking.count(connection)
+
+
 async def dropped_events(store: ViewStore) -> Sequence[Dropped]:
     """Return what was dropped, or skipped, the oldest first."""
     async with store.connected() as connection:
@@ -60,8 +76,10 @@ async def parked_originators(store: ViewStore) -> list[str]:
 
 
 async def parked_event(store: ViewStore, event_id: int) -> Parked:
-    """Return one parked event. Raises `NotParkedError` with those there are."""
-    return _find(await parked_events(store), event_id)
+    """Return one parked event. Raises `NotParkedError` with some that there are."""
+    async with store.connected() as connection:
+        await store.check(connection)
+        return await _find(store, connection, event_id)
 
 
 async def retry(store: ViewStore, originator_id: str, wire: WireFormat | None = None) -> int:
@@ -117,7 +135,7 @@ async def drop(store: ViewStore, event_id: int, *, by: str, reason: str) -> Park
     `NotFirstError`.
     """
     async with store.mending() as connection:
-        dropped = _find(await store.parking.select(connection), event_id)
+        dropped = await _find(store, connection, event_id)
         first, *_ = await _parked_of(store, connection, dropped.originator_id)
         if first.id != dropped.id:
             raise NotFirstError(
@@ -138,10 +156,10 @@ async def drop(store: ViewStore, event_id: int, *, by: str, reason: str) -> Park
 async def _parked_of(
     store: ViewStore, connection: AsyncConnection[Any], originator_id: str
 ) -> Sequence[Parked]:
-    """Return an aggregate's parked events. Raises `NotParkedError` with those that have some."""
+    """Return an aggregate's parked events. Raises `NotParkedError` with some that have any."""
     parked = await store.parking.select(connection, originator_id=originator_id)
     if not parked:
-        others = _originators(await store.parking.select(connection))[:20]
+        others = _originators(await store.parking.select(connection, limit=TOLD))
         raise NotParkedError(
             f"Nothing of {originator_id} is parked. Parked are: {', '.join(others) or 'none'}."
         )
@@ -152,9 +170,9 @@ def _originators(parked: Sequence[Parked]) -> list[str]:
     return list(dict.fromkeys(event.originator_id for event in parked))
 
 
-def _find(parked: Sequence[Parked], event_id: int) -> Parked:
-    for event in parked:
-        if event.id == event_id:
-            return event
-    there = ", ".join(str(event.id) for event in parked[:20]) or "none"
+async def _find(store: ViewStore, connection: AsyncConnection[Any], event_id: int) -> Parked:
+    for event in await store.parking.select(connection, event_id=event_id):
+        return event
+    parked = await store.parking.select(connection, limit=TOLD)
+    there = ", ".join(str(event.id) for event in parked) or "none"
     raise NotParkedError(f"There is no parked event {event_id}. There are: {there}.")

@@ -90,6 +90,22 @@ SELECT_PARKED: LiteralString = """
       FROM {schema}.parked
 """
 
+COUNT_PARKED: LiteralString = "SELECT count(*) FROM {schema}.parked"
+
+# Anybody may have written the texts, and of any length.
+SELECT_LISTED: LiteralString = """
+    SELECT id, partition, record_offset, position, left(originator_id, 200), originator_version,
+           left(type, 200), left(reason, 1000), parked_at,
+           EXISTS (SELECT 1
+                     FROM {schema}.parked AS earlier
+                    WHERE earlier.originator_id = parked.originator_id
+                      AND earlier.id < parked.id)
+      FROM {schema}.parked
+     WHERE id > %(after)s
+     ORDER BY id
+     LIMIT %(limit)s
+"""
+
 DELETE_PARKED: LiteralString = "DELETE FROM {schema}.parked WHERE id = ANY(%(ids)s)"
 
 INSERT_DROPPED: LiteralString = """
@@ -163,6 +179,22 @@ class Parked(msgspec.Struct, frozen=True):
         )
 
 
+class Listed(NamedTuple):
+    """What a list shows of a parked event: texts are cut."""
+
+    id: int
+    partition: int
+    record_offset: int
+    position: int | None
+    originator_id: str
+    originator_version: int | None
+    type: str | None
+    reason: str
+    parked_at: datetime
+    behind: bool
+    """Whether another one of its aggregate is to be retried or dropped first."""
+
+
 class Dropped(msgspec.Struct, frozen=True):
     """What was given up for ever: an event that was dropped, or offsets that were skipped."""
 
@@ -234,19 +266,35 @@ class Parking:
         connection: AsyncConnection[Any],
         *,
         originator_id: str | None = None,
+        event_id: int | None = None,
         limit: int | None = None,
     ) -> Sequence[Parked]:
-        """Return parked events in their order, of one aggregate or of all."""
-        condition = (
-            sql.SQL(" WHERE originator_id = {}").format(originator_id)
-            if originator_id is not None
-            else sql.SQL("")
-        )
+        """Return parked events in their order: of one aggregate, a single one, or all."""
+        condition = sql.SQL("")
+        if originator_id is not None:
+            condition = sql.SQL(" WHERE originator_id = {}").format(originator_id)
+        elif event_id is not None:
+            condition = sql.SQL(" WHERE id = {}").format(event_id)
         cursor = connection.cursor(row_factory=class_row(Parked))
         await cursor.execute(
             self._sql(SELECT_PARKED) + condition + sql.SQL(" ORDER BY id LIMIT {}").format(limit)
         )
         return await cursor.fetchall()
+
+    async def listed(
+        self, connection: AsyncConnection[Any], *, after: int, limit: int
+    ) -> Sequence[Listed]:
+        """Return what a list shows of the parked events after one, in their order."""
+        cursor = await connection.execute(
+            self._sql(SELECT_LISTED), {"after": after, "limit": limit}
+        )
+        return [Listed(*row) for row in await cursor.fetchall()]
+
+    async def count(self, connection: AsyncConnection[Any]) -> int:
+        """Return how many events are parked."""
+        cursor = await connection.execute(self._sql(COUNT_PARKED))
+        row = await cursor.fetchone()
+        return int(row[0]) if row else 0
 
     async def remove(self, connection: AsyncConnection[Any], parked: Sequence[Parked]) -> None:
         """Take events out: they are applied, or dropped."""

@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from consumer.applying import OnError
+from consumer.commands import asking
 from consumer.commands.output import AsJson, Yes, confirm, show, table_of, tell
 from consumer.commands.stores import SystemTopic, opened_store, opened_stores
 from consumer.commands.watch import watch
@@ -196,13 +197,12 @@ def replay(
     """
     with opened_store(view, system) as store:
         found = finished(lambda: applied_records(store, partition))
-        what = f"{sum(found.values())} records of {len(found)} partitions"
         if not dry_run:
-            confirm(f"Apply {what} to {view} again, from an empty view?", yes=yes)
+            confirm(asking.may_replay(view, found), yes=yes)
             finished(lambda: replay_view(store, partition))
-    how = "would be applied again" if dry_run else "are applied again by its consumers"
+    would = f"{view}: {asking.counted(found)} would be applied again"
     facts = {"view": view, "records": found, "dry_run": dry_run}
-    tell(f"{view}: {what} {how}", facts, as_json=as_json)
+    tell(would if dry_run else asking.replayed(view, found), facts, as_json=as_json)
 
 
 @COMMANDS.command()
@@ -230,15 +230,15 @@ def rebuild(
     with opened_store(view, system) as store:
         job = Rebuild(store, KafkaSettings.from_env(os.environ))
     if swap_back:
-        confirm(f"Make the kept generation of {view} the active one?", yes=yes)
+        confirm(asking.may_swap_back(view), yes=yes)
         finished(job.swap_back)
-        done = "the kept generation is active again; the other one is kept"
+        done = asking.swapped_back(view)
     else:
         if not keep:
-            confirm(f"Remove the present generation of {view} after the swap?", yes=yes)
+            confirm(asking.may_rebuild(view), yes=yes)
         _rebuild(job, view, keep=keep, anew=anew)
-        done = "the new generation is active"
-    tell(f"{view}: {done}", {"view": view, "swapped_back": swap_back}, as_json=as_json)
+        done = asking.rebuilt(view)
+    tell(done, {"view": view, "swapped_back": swap_back}, as_json=as_json)
 
 
 def _rebuild(job: Rebuild, view: str, *, keep: bool, anew: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from consumer.commands import asking
 from consumer.commands.output import AsJson, Yes, confirm, show, tell
 from consumer.commands.stores import SystemTopic, opened_store
 from consumer.mending import (
@@ -131,7 +132,7 @@ def retry(
         for originator_id in _aggregates(store, aggregate):
             results.append(_retry(store, originator_id))
             if not as_json and not results[-1].failure:
-                typer.echo(f"{originator_id}: {results[-1].applied} applied")
+                typer.echo(asking.retried(originator_id, results[-1].applied))
     if as_json:
         typer.echo(msgspec.json.encode(results))
     elif not results:
@@ -170,12 +171,11 @@ def drop(
         raise typer.BadParameter("say why", param_hint="--reason")
     with opened_store(view, system, DEFAULT) as store:
         event = finished(lambda: parked_event(store, event_id))
-        what = f"{event.type} of {event.originator_id} in {store.view.name}"
-        confirm(f"Give up {what}, for ever?", yes=yes)
+        confirm(asking.may_drop(store.view.name, event), yes=yes)
         who = by or getpass.getuser()
         finished(lambda: drop_event(store, event_id, by=who, reason=reason))
     tell(
-        f"event {event_id} is dropped; those behind it wait for: parked retry",
+        asking.dropped(event_id),
         {"id": event_id, "view": store.view.name, "dropped_by": who, "reason": reason},
         as_json=as_json,
     )

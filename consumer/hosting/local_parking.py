@@ -283,10 +283,16 @@ class SQLiteParking(LocalParking):
         )
 
     async def select(
-        self, _connection: Any, *, originator_id: str | None = None
+        self,
+        _connection: Any,
+        *,
+        originator_id: str | None = None,
+        event_id: int | None = None,
+        limit: int | None = None,
     ) -> Sequence[Parked]:
-        """Return parked events in their order, of one aggregate or of all."""
-        return [event for event in self.all() if originator_id in (None, event.originator_id)]
+        """Return parked events in their order: of one aggregate, a single one, or all."""
+        found = [event for event in self.all() if originator_id in (None, event.originator_id)]
+        return [event for event in found if event_id in (None, event.id)][:limit]
 
     async def dropped(self, _connection: Any) -> Sequence[Dropped]:
         """Return what was given up, the oldest first."""
