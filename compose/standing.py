@@ -30,6 +30,9 @@ from producer.wire.watching import Down, reading
 
 T = TypeVar("T")
 
+RATED_OVER = 6
+"""Readings: a rate is from the oldest of them to the latest."""
+
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How far everything was, at one time."""
@@ -57,6 +60,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def rate(before: int | None, now: int | None, seconds: float) -> float | None:
+    """Return how much a figure has grown in a second; None if that is not known."""
+    if before is None or now is None or now < before or not seconds:
+        return None
+    return (now - before) / seconds
+
+
 Reads = Mapping[str, Callable[[], Awaitable[T]]]
 """Reads one part each, by their names, for as long as it takes."""
 
@@ -74,6 +84,7 @@ class Sources:
         environment: Mapping[str, str],
     ) -> None:
         settings = KafkaSettings.from_env(environment)
+        self.stores = {store.view.name: store for store in stores}
         self._models = {leader.name: _WriteModel(leader, environment) for leader in leaders}
         self.heads: Reads[int] = {name: model.head for name, model in self._models.items()}
         self.relays: Reads[RelayStatus] = {
@@ -83,7 +94,7 @@ class Sources:
             name: partial(read_topic, name, settings) for name in self._models
         }
         self.views: Reads[Sequence[PartitionStatus]] = {
-            store.view.name: partial(read_status, store, settings) for store in stores
+            name: partial(read_status, store, settings) for name, store in self.stores.items()
         }
 
     async def read(self) -> Standing:

@@ -11,13 +11,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from compose.standing import Standing
+from compose.standing import RATED_OVER, Standing, rate
 from consumer.status import PartitionStatus
 from producer.relay import RelayStatus, TopicStatus
 from producer.wire.watching import Down
-
-RATED_OVER = 6
-"""Readings: a rate is from the oldest of them to the latest."""
 
 WORDS = ("owner", "rebuild", "stopped")
 """Columns that are not figures."""
@@ -49,19 +46,19 @@ class Top:
     def _outbox(self, name: str, found: int | Down) -> RenderableType:
         if isinstance(found, Down):
             return _down(f"outbox of {name}", found)
-        rate = self._rate(lambda then: _number(then.heads[name]))
-        return _line(f"outbox of {name}", f"head {found:,}", rate)
+        grows = self._rate(lambda then: _number(then.heads[name]))
+        return _line(f"outbox of {name}", f"head {found:,}", grows)
 
     def _relay(self, name: str, found: RelayStatus | Down) -> RenderableType:
         if isinstance(found, Down):
             return _down(f"relay of {name}", found)
-        rate = self._rate(lambda then: _field(then.relays, name, "position"))
+        grows = self._rate(lambda then: _field(then.relays, name, "position"))
         return _line(
             f"relay of {name}",
             f"position {found.position:,} of {found.head:,}",
             _gap(found.gap),
             f"lag {found.lag_seconds:.1f} s",
-            rate,
+            grows,
             f"by {found.owner}" if found.owner else Text("nobody relays", "red"),
         )
 
@@ -94,7 +91,7 @@ class Top:
             _parked(parked, " parked"),
             f"{len(owners)} consuming" if owners else Text("nobody consumes", "red"),
         )
-        shown = _those_that_fit(found, max(1, room))
+        shown = those_that_fit(found, max(1, room))
         left_out = len(found) - len(shown)
         more = [Text(f"  and {left_out} more, with no larger gap", "dim")] if left_out else []
         return Group(summary, self._partitions(name, shown), *more, "")
@@ -122,11 +119,8 @@ class Top:
     def _rate(self, of: Callable[[Standing], int | None]) -> str:
         """Return how fast a figure grows; nothing while that is not known."""
         first, last = self._readings[0], self._readings[-1]
-        seconds = (last.at - first.at).total_seconds()
-        before, now = of(first), of(last)
-        if before is None or now is None or now < before or not seconds:
-            return ""
-        return f"{(now - before) / seconds:,.0f}/s"
+        grown = rate(of(first), of(last), (last.at - first.at).total_seconds())
+        return "" if grown is None else f"{grown:,.0f}/s"
 
 
 def _line(name: str, *cells: str | Text) -> Text:
@@ -168,7 +162,7 @@ def _records(view: str, partition: int | None, standing: Standing) -> int | None
     return sum(row.records for row in found if partition in (None, row.partition))
 
 
-def _those_that_fit(rows: Sequence[PartitionStatus], room: int) -> Sequence[PartitionStatus]:
+def those_that_fit(rows: Sequence[PartitionStatus], room: int) -> Sequence[PartitionStatus]:
     """Return so many partitions, in order: those that somebody should look at first."""
 
     def calm(row: PartitionStatus) -> tuple[bool, int, int]:

@@ -90,7 +90,11 @@ SELECT_PARKED: LiteralString = """
       FROM {schema}.parked
 """
 
-COUNT_PARKED: LiteralString = "SELECT count(*) FROM {schema}.parked"
+COUNT_PARKED: LiteralString = """
+    SELECT count(*)
+      FROM {schema}.parked
+     WHERE %(originator_id)s::text IS NULL OR originator_id = %(originator_id)s
+"""
 
 # Anybody may have written the texts, and of any length.
 SELECT_LISTED: LiteralString = """
@@ -270,7 +274,7 @@ class Parking:
         limit: int | None = None,
     ) -> Sequence[Parked]:
         """Return parked events in their order: of one aggregate, a single one, or all."""
-        condition = sql.SQL("")
+        condition: sql.Composable = sql.SQL("")
         if originator_id is not None:
             condition = sql.SQL(" WHERE originator_id = {}").format(originator_id)
         elif event_id is not None:
@@ -290,9 +294,11 @@ class Parking:
         )
         return [Listed(*row) for row in await cursor.fetchall()]
 
-    async def count(self, connection: AsyncConnection[Any]) -> int:
-        """Return how many events are parked."""
-        cursor = await connection.execute(self._sql(COUNT_PARKED))
+    async def count(
+        self, connection: AsyncConnection[Any], *, originator_id: str | None = None
+    ) -> int:
+        """Return how many events are parked, of one aggregate or of all."""
+        cursor = await connection.execute(self._sql(COUNT_PARKED), {"originator_id": originator_id})
         row = await cursor.fetchone()
         return int(row[0]) if row else 0
 

@@ -30,6 +30,8 @@ from compose.web.api.app import api_app, api_routes
 from compose.web.api.positions import Positions
 from compose.web.api.problems import REFUSALS, answer
 from compose.web.rates import Rated
+from compose.web.pipeline import pages as pipeline
+from compose.web.pipeline.window import opened_window
 from compose.web.safety import Guarded, plain_page
 from compose.web.settings import WebSettings
 from compose.web.showing import HERE
@@ -81,6 +83,7 @@ def web_app(
             *api_routes(api),
             *(sign_in or _sign_in(settings)).routes,
             *leaving.ROUTES,
+            *pipeline.ROUTES,
             *tokens.ROUTES,
             Mount("/static", StaticFiles(directory=HERE / "static"), name="static"),
         ],
@@ -142,7 +145,10 @@ def _opened(environment: Mapping[str, str]) -> Lifespan[Starlette]:
             finally:
                 tried.set()
 
-        async with anyio.create_task_group() as tasks:
+        async with (
+            opened_window(environment) as app.state.pipeline,
+            anyio.create_task_group() as tasks,
+        ):
             tasks.start_soon(enduring, "the wiki", life)
             with anyio.move_on_after(FIRST_WAIT_SECONDS):
                 await tried.wait()

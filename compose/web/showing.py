@@ -124,6 +124,12 @@ def ago(moment: datetime, now: datetime | None = None) -> str:
     return "just now"
 
 
+def bounded(text: str, most: int = 300) -> str:
+    """Return text that anybody may have written on one line, of so many characters at most."""
+    line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text[: most + 1].split()))
+    return line if len(text) <= most else f"{line[:most]}…"
+
+
 _environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(HERE / "templates"),
     autoescape=True,
@@ -141,6 +147,7 @@ _environment.filters |= {
     "exact": exact,
     "ago": ago,
     "said": lambda change: SAID.get(change, change),
+    "bounded": bounded,
 }
 _templates = Jinja2Templates(env=_environment)
 
@@ -149,3 +156,8 @@ def page(request: Request, template: str, *, status: int = 200, **shown: Any) ->
     """Return a page made of a template."""
     context = {"user": user_of(request), "token": token_of(request), **shown}
     return _templates.TemplateResponse(request, f"{template}.html", context, status_code=status)
+
+
+def part(template: str, **shown: Any) -> str:
+    """Return a part of a page made of a template; it is the same for everybody."""
+    return _environment.get_template(f"{template}.html").render(**shown)

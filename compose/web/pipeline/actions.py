@@ -1,0 +1,315 @@
+"""What operators do about the pipeline.
+
+Each action asks first, on a page of its own that says what will happen; then it does what the
+command line does, by the same functions, and it is logged who has done it and what came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from compose.audit import audit
+from compose.web.acting.forms import Endpoint, Form, for_operators, submitting
+from compose.web.acting.session import User, user_of
+from compose.web.pipeline.jobs import Job, log
+from compose.web.pipeline.window import window_of
+from compose.web.showing import bounded
+from compose.web.showing import page as shown
+from consumer.commands import asking
+from consumer.mending import drop, dropped_events, listed_events, parked_event, retry
+from consumer.rebuild import Progress, Rebuild
+from consumer.replay import applied_records, replay_view
+from consumer.store import ViewStore, check_replayable
+from producer.wire.terminal import OperatorError
+
+LISTED = 100
+"""Parked events on one page."""
+LONGEST_REASON = 500
+"""Characters, of why an event is dropped."""
+
+BEGUN = "It has begun: see below how far it is."
+
+Asked = Callable[[Request, ViewStore], Awaitable[Mapping[str, Any]]]
+Done = Callable[[Request, ViewStore, Form, User], Awaitable[tuple[str, str]]]
+
+
+def _asking(asked: Asked) -> Endpoint:
+    """Have a page ask whether something is to be done to a view."""
+
+    @wraps(asked)
+    async def handle(request: Request) -> Response:
+        store = window_of(request).store(request.path_params["view"])
+        try:
+            question = await asked(request, store)
+        except OperatorError as error:
+            return _refusal(request, error)
+        return shown(request, "pipeline/ask", **{**NOTHING, "view": store.view.name, **question})
+
+    return for_operators(handle)
+
+
+def _doing(done: Done) -> Endpoint:
+    """Have it done to a view, and say and log what came of it."""
+
+    @wraps(done)
+    async def handle(request: Request, form: Form) -> Response:
+        store = window_of(request).store(request.path_params["view"])
+        what = f"{done.__name__.removeprefix('_do_')} of {store.view.name}"
+        return await _logged(request, what, lambda user: done(request, store, form, user))
+
+    return for_operators(submitting(handle))
+
+
+async def _logged(
+    request: Request, what: str, work: Callable[[User], Awaitable[tuple[str, str]]]
+) -> Response:
+    """Do what an operator wants; `work` returns what came of it, and where to go then."""
+    user = user_of(request)
+    assert user  # noqa: S101 - nobody else is let in
+    try:
+        outcome, path = await work(user)
+    except OperatorError as error:
+        log(user, what, f"refused: {error}")
+        return _refusal(request, error)
+    except Exception as error:
+        log(user, what, f"failed: {type(error).__name__}")
+        raise
+    log(user, what, outcome)
+    request.session["told"] = bounded(outcome)
+    return RedirectResponse(path, 303)
+
+
+def _refusal(request: Request, error: OperatorError) -> Response:
+    return shown(request, "pipeline/refused", status=409, message=bounded(str(error), 1000))
+
+
+NOTHING: Mapping[str, Any] = {
+    "details": (),
+    "hidden": {},
+    "options": (),
+    "others": (),
+    "wants_reason": False,
+}
+"""What a page that asks does without."""
+
+
+@for_operators
+async def _parked(request: Request) -> Response:
+    store = window_of(request).store(request.path_params["view"])
+    after = _number(request.query_params.get("after", "0"))
+    try:
+        events, count = await listed_events(store, after=after, limit=LISTED)
+        given_up = (await dropped_events(store))[-LISTED:]
+    except OperatorError as error:
+        return _refusal(request, error)
+    return shown(
+        request,
+        "pipeline/parked",
+        view=store.view.name,
+        events=events,
+        count=count,
+        first=not after,
+        more=events[-1].id if len(events) == LISTED else None,
+        dropped=given_up[::-1],
+        told=request.session.pop("told", ""),
+    )
+
+
+async def _retry(request: Request, store: ViewStore) -> Mapping[str, Any]:
+    event = await parked_event(store, _number(request.query_params.get("event", "")))
+    async with store.connected() as connection:
+        count = await store.parking.count(connection, originator_id=event.originator_id)
+    return {
+        "title": f"Retry in {store.view.name}",
+        "question": f"Try the {count:,} parked events of {bounded(event.originator_id)} again?",
+        "details": [
+            "They are applied in order, in one transaction: all of them, or none.",
+            f"The first could not be applied because: {bounded(event.reason, 1000)}",
+        ],
+        "hidden": {"event": event.id},
+        "button": "Retry",
+        "back": _path(store, "parked"),
+    }
+
+
+async def _do_retry(
+    _request: Request, store: ViewStore, form: Form, _user: User
+) -> tuple[str, str]:
+    event = await parked_event(store, _number(form.get("event", "")))
+    applied = await retry(store, event.originator_id)
+    return asking.retried(event.originator_id, applied), _path(store, "parked")
+
+
+async def _drop(request: Request, store: ViewStore) -> Mapping[str, Any]:
+    event = await parked_event(store, _number(request.query_params.get("event", "")))
+    return {
+        "title": f"Drop in {store.view.name}",
+        "question": bounded(asking.may_drop(store.view.name, event)),
+        "details": [
+            "Who did so, when and why is kept for ever. The events behind it wait for a retry.",
+            f"It could not be applied because: {bounded(event.reason, 1000)}",
+        ],
+        "hidden": {"event": event.id},
+        "wants_reason": True,
+        "button": "Drop for ever",
+        "back": _path(store, "parked"),
+    }
+
+
+async def _do_drop(_request: Request, store: ViewStore, form: Form, user: User) -> tuple[str, str]:
+    event_id = _number(form.get("event", ""))
+    reason = " ".join(form.get("reason", "").split())
+    if not reason or len(reason) > LONGEST_REASON:
+        raise HTTPException(422, f"Say why, in 1 to {LONGEST_REASON} characters.")
+    await drop(store, event_id, by=user.name, reason=bounded(reason, LONGEST_REASON))
+    return asking.dropped(event_id), _path(store, "parked")
+
+
+async def _replay(request: Request, store: ViewStore) -> Mapping[str, Any]:
+    every = await applied_records(store)
+    chosen = _partitions(request.query_params.get("partition", ""))
+    records = await applied_records(store, chosen) if chosen else every
+    others: list[tuple[str, str]] = [
+        (f"{_path(store, 'replay')}?{urlencode({'partition': number})}", f"partition {number}")
+        for number in every
+        if [number] != chosen
+    ]
+    return {
+        "title": f"Replay {store.view.name}",
+        "question": asking.may_replay(store.view.name, records),
+        "details": [
+            "Running consumers notice, and start over; meanwhile the view is incomplete.",
+            "To keep it whole for those who search it, rebuild it instead.",
+        ],
+        "hidden": {"partition": chosen[0]} if chosen else {},
+        "others": [(_path(store, "replay"), "all partitions"), *others] if chosen else others,
+        "button": "Replay",
+    }
+
+
+async def _do_replay(
+    _request: Request, store: ViewStore, form: Form, _user: User
+) -> tuple[str, str]:
+    chosen = _partitions(form.get("partition", ""))
+    records = await applied_records(store, chosen)
+    await replay_view(store, chosen)
+    return asking.replayed(store.view.name, records), "/pipeline"
+
+
+async def _rebuild(_request: Request, store: ViewStore) -> Mapping[str, Any]:
+    check_replayable(store.view)
+    return {
+        "title": f"Rebuild {store.view.name}",
+        "question": asking.may_rebuild(store.view.name),
+        "details": [
+            "A new generation is filled beside the active one, and the two are swapped.",
+            f"Until then those who read {store.view.name} find the old one.",
+            "If it fails, or the server stops, all is as it was, and the next rebuild goes on.",
+        ],
+        "options": [
+            ("keep", "No, keep it, to swap back to"),
+            ("anew", "Do not go on with what an interrupted rebuild has filled"),
+        ],
+        "others": [(_path(store, "swap-back"), "swap back to a kept generation")],
+        "button": "Rebuild",
+    }
+
+
+async def _do_rebuild(
+    request: Request, store: ViewStore, form: Form, user: User
+) -> tuple[str, str]:
+    window, view = window_of(request), store.view.name
+    rebuild = Rebuild(store, window.settings)
+
+    async def work(job: Job) -> str:
+        def report(progress: Progress) -> None:
+            job.advance("offsets", progress.records, progress.records + progress.gap)
+
+        await rebuild.run(report, keep="keep" in form, anew="anew" in form)
+        return asking.rebuilt(view)
+
+    window.jobs.begin("rebuild", view, user, work)
+    return BEGUN, "/pipeline"
+
+
+async def _swap_back(_request: Request, store: ViewStore) -> Mapping[str, Any]:
+    return {
+        "title": f"Swap {store.view.name} back",
+        "question": asking.may_swap_back(store.view.name),
+        "details": ["The other one is kept. Consumers bring it up to date from where it was."],
+        "button": "Swap back",
+    }
+
+
+async def _do_swap_back(
+    request: Request, store: ViewStore, _form: Form, _user: User
+) -> tuple[str, str]:
+    await Rebuild(store, window_of(request).settings).swap_back()
+    return asking.swapped_back(store.view.name), "/pipeline"
+
+
+@for_operators
+async def _audit(request: Request) -> Response:
+    question = {
+        "view": "",
+        "title": "Audit",
+        "question": "Compare the write model, the topic and the views, position by position?",
+        "details": ["It changes nothing, and everything may run meanwhile. It reads all there is."],
+        "button": "Audit now",
+    }
+    return shown(request, "pipeline/ask", **{**NOTHING, **question})
+
+
+async def _do_audit(request: Request, _form: Form) -> Response:
+    window = window_of(request)
+
+    async def work(job: Job) -> str:
+        job.report = await audit(window.environment, advance=job.advance)
+        return str(job.report)
+
+    async def begin(user: User) -> tuple[str, str]:
+        window.jobs.begin("audit", "pipeline", user, work)
+        return BEGUN, "/pipeline"
+
+    return await _logged(request, "audit of pipeline", begin)
+
+
+def _path(store: ViewStore, what: str) -> str:
+    return f"/pipeline/views/{store.view.name}/{what}"
+
+
+def _number(given: str) -> int:
+    """Return a number that came with a request."""
+    if not given.isascii() or not given.isdecimal() or len(given) > 18:  # noqa: PLR2004 - a bigint
+        raise HTTPException(400, "That is no number.")
+    return int(given)
+
+
+def _partitions(given: str) -> Sequence[int] | None:
+    """Return the partition that came with a request; None if it is about all."""
+    return [_number(given)] if given else None
+
+
+def _both(what: str, asked: Asked, done: Done) -> list[Route]:
+    path = f"/pipeline/views/{{view}}/{what}"
+    return [Route(path, _asking(asked)), Route(path, _doing(done), methods=["POST"])]
+
+
+ROUTES = [
+    Route("/pipeline/views/{view}/parked", _parked),
+    *_both("retry", _retry, _do_retry),
+    *_both("drop", _drop, _do_drop),
+    *_both("replay", _replay, _do_replay),
+    *_both("rebuild", _rebuild, _do_rebuild),
+    *_both("swap-back", _swap_back, _do_swap_back),
+    Route("/pipeline/audit", _audit),
+    Route("/pipeline/audit", for_operators(submitting(_do_audit)), methods=["POST"]),
+]

@@ -1,0 +1,247 @@
+"""What is shown of each part: how it is, in words, and its figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeVar
+
+from anyio import current_time
+
+from compose.top import those_that_fit
+from compose.web.pipeline.jobs import Job, Jobs
+from compose.web.pipeline.plots import Plot, gap_plot, rate_plot
+from compose.web.pipeline.watching import OLD_SECONDS, Course, Watch
+from consumer.status import PartitionStatus
+from producer.relay import RelayStatus, TopicStatus
+from producer.wire.watching import READY_LAG_SECONDS, Down
+
+MOST_ROWS = 24
+"""Partitions that are shown of one topic, or view: those that somebody should look at first."""
+
+T = TypeVar("T")
+
+
+class Tone(StrEnum):
+    """How urgent it is that somebody looks."""
+
+    WELL = "well"
+    UNKNOWN = "unknown"
+    CARE = "care"
+    BAD = "bad"
+
+
+class Verdict(NamedTuple):
+    """Something that is to be said of a part."""
+
+    tone: Tone
+    words: str
+
+
+class Lane(NamedTuple):
+    """A partition of a topic."""
+
+    number: int
+    end: int
+    share: float
+    """Of the longest one."""
+
+
+class Row(NamedTuple):
+    """A partition of a view."""
+
+    status: PartitionStatus
+    rate: str
+
+
+class Card(NamedTuple):
+    """A part."""
+
+    kind: str
+    name: str
+    verdicts: Sequence[Verdict]
+    """What somebody should look at; if there is nothing, it says so."""
+    age: str
+    figures: Sequence[tuple[str, str]] = ()
+    plots: Sequence[Plot] = ()
+    lanes: Sequence[Lane] = ()
+    rows: Sequence[Row] = ()
+    left_out: int = 0
+    parked: int = 0
+    job: Job | None = None
+
+    @property
+    def tone(self) -> Tone:
+        """The most urgent one."""
+        order = list(Tone)
+        return max((verdict.tone for verdict in self.verdicts), key=order.index)
+
+    @property
+    def id(self) -> str:
+        """What it is called within the page."""
+        return f"{self.kind}-{self.name}".lower().replace(" ", "-")
+
+
+class Flow(NamedTuple):
+    """All parts, in the order in which events come through them."""
+
+    at: datetime
+    outboxes: Sequence[Card]
+    relays: Sequence[Card]
+    topics: Sequence[Card]
+    views: Sequence[Card]
+    audit: Job | None
+
+    @property
+    def urgent(self) -> Sequence[Card]:
+        """Parts that somebody should look at."""
+        cards = [*self.outboxes, *self.relays, *self.topics, *self.views]
+        return [card for card in cards if card.tone is not Tone.WELL]
+
+
+def flow_of(watch: Watch, jobs: Jobs) -> Flow:
+    """Return what is shown now."""
+    return Flow(
+        datetime.now(UTC),
+        [_card("outbox", course, _outbox) for course in watch.heads],
+        [_card("relay", course, _relay) for course in watch.relays],
+        [_card("topic", course, _topic) for course in watch.topics],
+        [
+            _card("view", course, _view)._replace(job=jobs.latest("rebuild", course.name))
+            for course in watch.views
+        ],
+        jobs.latest("audit", "pipeline"),
+    )
+
+
+def _card(kind: str, course: Course[T], made: Callable[[Card, Course[T], T], Card]) -> Card:
+    """Return the card of a part: of what is known of it."""
+    found = course.found
+    if found is None:
+        return Card(kind, course.name, [Verdict(Tone.UNKNOWN, "is being read")], "")
+    if isinstance(found, Down):
+        since = course.down_since
+        words = f"down: {found.down}"
+        told = f"since {since:%H:%M:%S} UTC" if since else ""
+        plots = [rate_plot(course.points, current_time(), None)]
+        return Card(kind, course.name, [Verdict(Tone.BAD, words)], told, plots=plots)
+    age = course.age or 0.0
+    card = Card(kind, course.name, [], f"read {age:.0f} s ago" if age > OLD_SECONDS else "")
+    card = made(card, course, found)
+    return card if card.verdicts else card._replace(verdicts=[Verdict(Tone.WELL, "well")])
+
+
+def _outbox(card: Card, course: Course[int], head: int) -> Card:
+    return card._replace(figures=[("head", f"{head:,}")], plots=[_rate_of(course)])
+
+
+def _relay(card: Card, course: Course[RelayStatus], found: RelayStatus) -> Card:
+    verdicts = list(_behind(found.gap, found.lag_seconds))
+    if not found.owner:
+        verdicts.insert(0, Verdict(Tone.BAD, "nobody relays"))
+    return card._replace(
+        verdicts=verdicts,
+        figures=[
+            ("position", f"{found.position:,}"),
+            ("gap", f"{found.gap:,}"),
+            ("lag", _seconds(found.lag_seconds)),
+            ("relayed by", found.owner or "nobody"),
+        ],
+        plots=[_rate_of(course), _gap_of(course, found.gap)],
+    )
+
+
+def _topic(card: Card, course: Course[TopicStatus], found: TopicStatus) -> Card:
+    if not found.partitions:
+        return card._replace(verdicts=[Verdict(Tone.CARE, "is not there yet")])
+    lacking = Verdict(Tone.BAD, f"{found.under_replicated} partitions lack replicas")
+    longest = max(*found.ends, 1)
+    lanes = [Lane(number, end, end / longest) for number, end in enumerate(found.ends)]
+    return card._replace(
+        verdicts=[lacking] if found.under_replicated else [],
+        figures=[("offsets", f"{found.offsets:,}"), ("partitions", f"{found.partitions:,}")],
+        plots=[_rate_of(course)],
+        lanes=lanes[:MOST_ROWS],
+        left_out=len(lanes) - len(lanes[:MOST_ROWS]),
+    )
+
+
+def _view(
+    card: Card, course: Course[Sequence[PartitionStatus]], found: Sequence[PartitionStatus]
+) -> Card:
+    if not found:
+        return card._replace(verdicts=[Verdict(Tone.CARE, "there is no topic yet")])
+    gap, parked = sum(row.gap for row in found), sum(row.parked for row in found)
+    lag = max(row.lag_seconds for row in found)
+    shown = those_that_fit(found, MOST_ROWS)
+    rebuilt = [row.rebuild_gap for row in found if row.rebuild_gap is not None]
+    return card._replace(
+        verdicts=[
+            *_stopped(found),
+            *_unowned(found),
+            *_behind(gap, lag),
+            *([Verdict(Tone.CARE, f"{parked:,} parked")] if parked else []),
+        ],
+        figures=[
+            ("gap", f"{gap:,}"),
+            ("lag", _seconds(lag)),
+            ("records", f"{sum(row.records for row in found):,}"),
+            ("dropped", f"{sum(row.dropped for row in found):,}"),
+            ("consumed by", _owners(found)),
+            *([("new generation", f"{sum(rebuilt):,} behind")] if rebuilt else []),
+        ],
+        plots=[_rate_of(course), _gap_of(course, gap)],
+        rows=[Row(row, _per_second(course.rate(_records_of(row.partition)))) for row in shown],
+        left_out=len(found) - len(shown),
+        parked=parked,
+    )
+
+
+def _stopped(rows: Iterable[PartitionStatus]) -> Sequence[Verdict]:
+    return [
+        Verdict(Tone.BAD, f"partition {row.partition} has stopped: {row.stopped}")
+        for row in rows
+        if row.stopped
+    ]
+
+
+def _unowned(rows: Sequence[PartitionStatus]) -> Sequence[Verdict]:
+    alone = [row.partition for row in rows if not row.owner]
+    if len(alone) == len(rows):
+        return [Verdict(Tone.BAD, "nobody consumes")]
+    numbers = ", ".join(map(str, alone[:MOST_ROWS]))
+    return [Verdict(Tone.BAD, f"nobody has partition {numbers}")] if alone else []
+
+
+def _behind(gap: int, lag_seconds: float) -> Sequence[Verdict]:
+    if not gap or lag_seconds <= READY_LAG_SECONDS:
+        return []
+    return [Verdict(Tone.CARE, f"is behind: gap {gap:,}, lag {_seconds(lag_seconds)}")]
+
+
+def _owners(rows: Iterable[PartitionStatus]) -> str:
+    owners = Counter(row.owner for row in rows if row.owner)
+    said = [f"{owner} ({count})" for owner, count in sorted(owners.items())[:MOST_ROWS]]
+    return ", ".join(said) or "nobody"
+
+
+def _rate_of(course: Course[Any]) -> Plot:
+    return rate_plot(course.points, current_time(), course.rate())
+
+
+def _gap_of(course: Course[Any], gap: int) -> Plot:
+    return gap_plot(course.points, current_time(), gap)
+
+
+def _records_of(partition: int) -> Callable[[Sequence[PartitionStatus]], int]:
+    return lambda rows: sum(row.records for row in rows if row.partition == partition)
+
+
+def _per_second(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:,.0f}/s"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.1f} s"

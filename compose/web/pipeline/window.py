@@ -1,0 +1,64 @@
+"""The window: what is watched, and what operators have begun, for as long as the server runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio import current_time
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from compose.standing import Sources, opened_sources
+from compose.web.pipeline.flow import flow_of
+from compose.web.pipeline.jobs import Jobs
+from compose.web.pipeline.watching import EVERY_SECONDS, Watch
+from compose.web.showing import part
+from consumer.store import ViewStore
+from producer.wire import KafkaSettings
+
+
+class Window:
+    """One for all who look through it."""
+
+    def __init__(self, environment: Mapping[str, str], sources: Sources) -> None:
+        self.environment = environment
+        self.settings = KafkaSettings.from_env(environment)
+        self.stores = sources.stores
+        self.watch = Watch(sources)
+        self.jobs = Jobs()
+        self._drawn = ""
+        self._drawn_at: float | None = None
+
+    def store(self, view: str) -> ViewStore:
+        """Return a view by its name, as it comes with a request."""
+        try:
+            return self.stores[view]
+        except KeyError:
+            raise HTTPException(404, "There is no such view.") from None
+
+    def drawn(self) -> str:
+        """Return what is so now, as HTML; for all who ask at about the same time, the same."""
+        now = current_time()
+        if self._drawn_at is None or now - self._drawn_at > EVERY_SECONDS / 2:
+            self._drawn_at = now
+            self._drawn = part("pipeline/flow", flow=flow_of(self.watch, self.jobs))
+        return self._drawn
+
+
+@asynccontextmanager
+async def opened_window(environment: Mapping[str, str]) -> AsyncIterator[Window]:
+    """Open the window; at the end all that was begun through it is cancelled."""
+    with opened_sources(environment, None) as sources:
+        window = Window(environment, sources)
+        async with anyio.create_task_group() as tasks, window.jobs.running():
+            tasks.start_soon(window.watch.run)
+            yield window
+            tasks.cancel_scope.cancel()
+
+
+def window_of(request: Request) -> Window:
+    """Return the window that a request looks through."""
+    window: Window = request.app.state.pipeline
+    return window
