@@ -11,6 +11,7 @@ from functools import wraps
 from typing import Any
 from urllib.parse import urlencode
 
+from msgspec.structs import replace
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -28,7 +29,7 @@ from consumer.mending import drop, dropped_events, listed_events, parked_event, 
 from consumer.rebuild import Progress, Rebuild
 from consumer.replay import applied_records, replay_view
 from consumer.store import ViewStore, check_replayable
-from producer.wire.terminal import OperatorError
+from producer.wire.terminal import OperatorError, SettingsError
 
 LISTED = 100
 """Parked events on one page."""
@@ -150,9 +151,11 @@ async def _do_retry(
 
 async def _drop(request: Request, store: ViewStore) -> Mapping[str, Any]:
     event = await parked_event(store, _number(request.query_params.get("event", "")))
+    kind, aggregate = bounded(event.type or "an event"), bounded(event.originator_id)
+    named = replace(event, type=kind, originator_id=aggregate)
     return {
         "title": f"Drop in {store.view.name}",
-        "question": bounded(asking.may_drop(store.view.name, event)),
+        "question": asking.may_drop(store.view.name, named),
         "details": [
             "Who did so, when and why is kept for ever. The events behind it wait for a retry.",
             f"It could not be applied because: {bounded(event.reason, 1000)}",
@@ -168,7 +171,7 @@ async def _do_drop(_request: Request, store: ViewStore, form: Form, user: User) 
     event_id = _number(form.get("event", ""))
     reason = " ".join(form.get("reason", "").split())
     if not reason or len(reason) > LONGEST_REASON:
-        raise HTTPException(422, f"Say why, in 1 to {LONGEST_REASON} characters.")
+        raise SettingsError(f"Say why, in 1 to {LONGEST_REASON} characters.")
     await drop(store, event_id, by=user.name, reason=bounded(reason, LONGEST_REASON))
     return asking.dropped(event_id), _path(store, "parked")
 

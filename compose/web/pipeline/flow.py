@@ -161,7 +161,11 @@ def _topic(card: Card, course: Course[TopicStatus], found: TopicStatus) -> Card:
     lanes = [Lane(number, end, end / longest) for number, end in enumerate(found.ends)]
     return card._replace(
         verdicts=[lacking] if found.under_replicated else [],
-        figures=[("offsets", f"{found.offsets:,}"), ("partitions", f"{found.partitions:,}")],
+        figures=[
+            ("topic", found.topic),
+            ("offsets", f"{found.offsets:,}"),
+            ("partitions", f"{found.partitions:,}"),
+        ],
         plots=[_rate_of(course)],
         lanes=lanes[:MOST_ROWS],
         left_out=len(lanes) - len(lanes[:MOST_ROWS]),

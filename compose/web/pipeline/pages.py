@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from compose.web.acting.forms import for_operators
 from compose.web.pipeline.actions import ROUTES as ACTIONS
-from compose.web.pipeline.watching import EVERY_SECONDS, MOST_WATCHERS, TooManyError
+from compose.web.pipeline.watching import EVERY_SECONDS, MOST_WATCHERS
 from compose.web.pipeline.window import Window, window_of
 from compose.web.showing import page as shown
 
@@ -28,7 +28,7 @@ SEND_SECONDS = 5.0
 
 @for_operators
 async def _window(request: Request) -> Response:
-    window = window_of(request)
+    window = _with_room(window_of(request))
     with window.watch.watched():
         await window.watch.fresh()
     told = request.session.pop("told", "")
@@ -38,10 +38,15 @@ async def _window(request: Request) -> Response:
 
 @for_operators
 async def _live(request: Request) -> Response:
-    window = window_of(request)
-    if window.watch.watchers >= MOST_WATCHERS:
-        raise HTTPException(503, str(TooManyError()))
+    window = _with_room(window_of(request))
     return EventSourceResponse(_drawn(window), send_timeout=SEND_SECONDS, ping=0)
+
+
+def _with_room(window: Window) -> Window:
+    """Return the window, unless too many look through it."""
+    if window.watch.is_full:
+        raise HTTPException(503, f"{MOST_WATCHERS} browsers watch already: close one of them.")
+    return window
 
 
 async def _drawn(window: Window) -> AsyncIterator[ServerSentEvent]:

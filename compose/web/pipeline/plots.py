@@ -33,7 +33,7 @@ class Plot(NamedTuple):
 def rate_plot(points: Iterable[Point], now: float, rate: float | None) -> Plot:
     """Draw how fast a part has come on."""
     steps = _steps(points)
-    said = "not known yet" if rate is None else f"{rate:,.0f}/s"
+    said = "not known" if rate is None else f"{rate:,.0f}/s"
     return _plot("rate", said, steps, now, lambda step: _rate_in(steps, step), "{:,.0f}/s")
 
 

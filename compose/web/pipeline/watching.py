@@ -19,7 +19,6 @@ from anyio import current_time
 from compose.standing import RATED_OVER, Sources, rate
 from consumer.status import PartitionStatus
 from producer.relay import RelayStatus, TopicStatus
-from producer.wire.terminal import OperatorError
 from producer.wire.watching import READ_SECONDS, Down, reading
 
 EVERY_SECONDS = 1.0
@@ -31,13 +30,6 @@ COURSE_SECONDS = 300.0
 MOST_WATCHERS = 20
 
 T = TypeVar("T")
-
-
-class TooManyError(OperatorError):
-    """More people watch than there is room for."""
-
-    def __init__(self) -> None:
-        super().__init__(f"{MOST_WATCHERS} browsers watch already: close one of them.")
 
 
 class Point(NamedTuple):
@@ -156,6 +148,11 @@ class Watch:
         """All parts."""
         return chain(self.heads, self.relays, self.topics, self.views)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so many watch that nobody else should."""
+        return self.watchers >= MOST_WATCHERS
+
     async def run(self) -> None:
         """Read for ever, while anybody watches."""
         async with anyio.create_task_group() as tasks:
@@ -172,9 +169,7 @@ class Watch:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Have it read during the body. Raises `TooManyError`."""
-        if self.watchers >= MOST_WATCHERS:
-            raise TooManyError
+        """Have it read during the body."""
         self.watchers += 1
         self._somebody.set()
         try:

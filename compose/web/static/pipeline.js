@@ -56,7 +56,7 @@ function listen() {
 function judge() {
   const silent = Date.now() - heard > SILENT_MS;
   if (silent && notLive.hidden) {
-    notLive.querySelector("b").textContent = new Date(heard).toLocaleTimeString();
+    notLive.querySelector("strong").textContent = new Date(heard).toLocaleTimeString();
   }
   notLive.hidden = !silent;
   flow.classList.toggle("old", silent);

@@ -1,0 +1,270 @@
+"""The window on the pipeline: it tells the truth, and does what operators want."""
+
+import logging
+import os
+
+import anyio
+import pytest
+from anyio.from_thread import BlockingPortal
+from httpx2 import Response
+
+from compose.kafka import Kafka
+from compose.postgres import Postgres
+from compose.web.pipeline import pages, watching
+from consumer.mending import dropped_events, parked_events
+from producer.wire import endurance
+from producer.wire import watching as bounds
+from tests.operations.poison import Event, record_of
+from tests.operations.test_commands import produce
+from tests.pipeline import Pipeline
+
+from .browser import Browser, text_of
+from .test_safety import Acting
+from .window import Feed, Served, act, comes_true, looked_at
+
+OUTBOX, RELAY, TOPIC = (f"{part}-contentmanagement" for part in ("outbox", "relay", "topic"))
+FTS, ACTIVITY = "view-fts", "view-activity"
+HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>' + "x" * 2000
+LAST = "/pipeline/views/fts/parked"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(pages, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(bounds, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(watching, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(endurance, "LONGEST_PAUSE", 0.5)
+
+
+async def test_it_tells_the_truth_while_things_fail_and_reads_only_while_anybody_watches(
+    environment: dict[str, str], portal: BlockingPortal, kafka: Kafka, postgres: Postgres
+) -> None:
+    async with looked_at(environment) as (pipeline, served):
+        await pipeline.write("roses", "red\n")
+        await only_operators_see_it(served)
+        olga = await served.browser("Olga")
+        async with served.feed(olga) as feed:
+            await all_parts_are_shown(feed, olga)
+            await who_is_dead_is_named(feed, pipeline)
+            await a_frozen_broker_is_told(feed, kafka)
+            await a_killed_database_is_told(feed, portal, postgres)
+        await nothing_is_read_any_more(served)
+        await there_is_room_for_so_many(served, olga)
+
+
+async def only_operators_see_it(served: Served) -> None:
+    nobody, bob = await served.browser(""), await served.browser("Bob")
+    for path in ("/pipeline", "/pipeline/live", "/pipeline/audit", LAST):
+        assert (await nobody.get(path)).headers["location"].endswith("/sign-in")
+        assert (await bob.get(path)).status_code == 403
+        assert (await bob.client.post("/pipeline/audit")).status_code == 403
+    assert next(iter(served.window.watch.courses)).age is None
+
+
+async def all_parts_are_shown(feed: Feed, olga: Browser) -> None:
+    for part in (OUTBOX, RELAY, TOPIC, FTS):
+        await feed.says(part, "well")
+    await feed.says(ACTIVITY, "nobody consumes")
+    assert f"-{os.getpid()}" in feed.html
+    page = await olga.get("/pipeline")
+    for part in (OUTBOX, RELAY, TOPIC, FTS, ACTIVITY):
+        assert f'id="{part}"' in page.text
+    assert "nobody consumes" in page.text
+    assert "is being read" not in page.text
+
+
+async def who_is_dead_is_named(feed: Feed, pipeline: Pipeline) -> None:
+    await pipeline.relay.stop()
+    await feed.says(RELAY, "nobody relays")
+    pipeline.start_relay()
+    await feed.says(RELAY, "well")
+    await pipeline.consumers.pop().stop()
+    await feed.says(FTS, "nobody consumes")
+    pipeline.start_consumer()
+    await feed.says(FTS, "well")
+
+
+async def a_frozen_broker_is_told(feed: Feed, kafka: Kafka) -> None:
+    kafka.pause()
+    try:
+        with anyio.fail_after(8):
+            for part in (RELAY, TOPIC, FTS):
+                await feed.says(part, "down: no answer")
+        assert feed.verdicts(OUTBOX) == ["well"]
+    finally:
+        kafka.resume()
+    await feed.says(TOPIC, "well")
+
+
+async def a_killed_database_is_told(feed: Feed, portal: BlockingPortal, postgres: Postgres) -> None:
+    portal.call(postgres.kill)
+    try:
+        with anyio.fail_after(8):
+            for part in (OUTBOX, RELAY, FTS):
+                await feed.says(part, "down: ")
+        assert feed.verdicts(TOPIC) == ["well"]
+    finally:
+        portal.call(postgres.start)
+    for part in (OUTBOX, RELAY, FTS):
+        await feed.says(part, "well")
+
+
+async def nothing_is_read_any_more(served: Served) -> None:
+    watch = served.window.watch
+    await comes_true(lambda: watch.watchers == 0)
+    await anyio.sleep(1.0 + 0.1)  # What is being read at the moment is read to its end.
+    before = [len(course.points) for course in watch.courses]
+    await anyio.sleep(0.5)
+    assert [len(course.points) for course in watch.courses] == before
+
+
+async def there_is_room_for_so_many(served: Served, olga: Browser) -> None:
+    served.window.watch.watchers += watching.MOST_WATCHERS
+    for path in ("/pipeline", "/pipeline/live"):
+        assert (await olga.get(path)).status_code == 503
+    served.window.watch.watchers -= watching.MOST_WATCHERS
+
+
+async def test_operators_mend_replay_rebuild_and_audit(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "compose.web.pipeline")
+    async with looked_at(environment) as (pipeline, served):
+        olga = await served.browser("Olga")
+        await an_event_is_parked(pipeline)
+        await only_a_form_of_ours_acts(olga, await served.browser("Bob"), pipeline)
+        await parked_events_are_listed_tried_again_and_dropped(olga, pipeline)
+        await a_view_is_replayed(olga, pipeline)
+        async with served.feed(olga) as feed:
+            await a_view_is_rebuilt(olga, feed, served)
+            await all_is_audited(olga, feed, pipeline)
+        begun = await act(olga, "/pipeline/views/fts/rebuild")
+        assert "It has begun" in text_of(begun)
+    job = served.window.jobs.latest("rebuild", "fts")
+    assert job
+    assert job.ended
+    assert_logged(caplog)
+
+
+async def an_event_is_parked(pipeline: Pipeline) -> None:
+    originator_id = await pipeline.write("page", "one\n")
+    await pipeline.settled()
+    raw = record_of(Event(originator_id, 3, 0, {}, HOSTILE))
+    await produce(pipeline, raw)
+    await pipeline.do(pipeline.wiki.update_body, "page", "two\n")
+    await pipeline.settled()
+
+
+async def only_a_form_of_ours_acts(olga: Browser, bob: Browser, pipeline: Pipeline) -> None:
+    first, _ = await parked_events(pipeline.store)
+    for path in ("retry", "drop", "replay", "rebuild", "swap-back"):
+        for browser, token in ((olga, ""), (olga, "guessed"), (bob, "guessed")):
+            answer = await browser.client.post(
+                f"/pipeline/views/fts/{path}",
+                data={"token": token, "event": f"{first.id}", "reason": "none"},
+            )
+            assert answer.status_code == 403
+    assert len(await parked_events(pipeline.store)) == 2
+
+
+async def parked_events_are_listed_tried_again_and_dropped(
+    olga: Browser, pipeline: Pipeline
+) -> None:
+    first, second = await parked_events(pipeline.store)
+    listed = await olga.get(LAST)
+    assert "2 events could not be applied" in text_of(listed)
+    assert "<script>alert(1)</script>" in text_of(listed)
+    assert_harmless(listed)
+    assert f"retry?event={first.id}" in listed.text
+    assert f"retry?event={second.id}" not in listed.text
+
+    still = await act(olga, f"/pipeline/views/fts/retry?event={first.id}")
+    assert still.status_code == 409
+    assert f"Parked event {first.id}" in text_of(still)
+    assert_harmless(still)
+
+    path = f"/pipeline/views/fts/drop?event={first.id}"
+    assert "for ever?" in text_of(await olga.get(path))
+    assert_harmless(await olga.get(path))
+    assert "Say why" in text_of(await act(olga, path, reason=" "))
+    behind = await act(olga, path, event=f"{second.id}", reason="by mistake")
+    assert "is behind event" in text_of(behind)
+    told = await act(olga, path, reason="by mistake")
+    assert f"event {first.id} is dropped" in text_of(told)
+    assert "by mistake by Olga" in " ".join(text_of(told).split())
+    assert_harmless(told)
+    (given_up,) = await dropped_events(pipeline.store)
+    assert (given_up.dropped_by, given_up.reason) == ("Olga", "by mistake")
+
+    mended = await act(olga, f"/pipeline/views/fts/retry?event={second.id}")
+    assert f"{second.originator_id}: 1 applied" in text_of(mended)
+    assert "Nothing is parked" in text_of(mended)
+    gone = await olga.get(path)
+    assert gone.status_code == 409
+    assert "There are: none" in text_of(gone)
+
+
+def assert_harmless(answer: Response) -> None:
+    ours = {"link", "script"}
+    acting = [found for found in Acting(answer.text).found if found.split()[0] not in ours]
+    assert acting == []
+    assert "x" * 1001 not in answer.text
+
+
+async def a_view_is_replayed(olga: Browser, pipeline: Pipeline) -> None:
+    count = sum(row.records for row in await pipeline.progress())
+    question = text_of(await olga.get("/pipeline/views/fts/replay"))
+    assert f"Apply {count} records of 2 partitions to fts again, from an empty view?" in question
+    one = await olga.get("/pipeline/views/fts/replay?partition=1")
+    assert "records of 1 partitions" in text_of(one)
+    assert (await olga.get("/pipeline/views/fts/replay?partition=7")).status_code == 409
+    assert (await olga.get("/pipeline/views/fts/replay?partition=x")).status_code == 400
+    assert (await olga.get("/pipeline/views/none/replay")).status_code == 404
+
+    done = await act(olga, "/pipeline/views/fts/replay")
+    assert f"fts: {count} records of 2 partitions are applied again" in text_of(done)
+    await pipeline.settled()
+    assert await pipeline.pages() == await pipeline.expected_pages()
+
+
+async def a_view_is_rebuilt(olga: Browser, feed: Feed, served: Served) -> None:
+    refused = await act(olga, "/pipeline/views/fts/swap-back")
+    assert "No earlier generation of fts was kept" in text_of(refused)
+    await act(olga, "/pipeline/views/fts/rebuild", keep="yes")
+    again = await act(olga, "/pipeline/views/fts/rebuild")
+    assert "still runs: wait for its end" in text_of(again)
+    await feed.shows("rebuild runs")
+    await feed.shows("fts: the new generation is active")
+    job = served.window.jobs.latest("rebuild", "fts")
+    assert job
+    assert job.done == job.total > 0
+    back = await act(olga, "/pipeline/views/fts/swap-back")
+    assert "the kept generation is active again" in text_of(back)
+
+
+async def all_is_audited(olga: Browser, feed: Feed, pipeline: Pipeline) -> None:
+    await pipeline.settled()
+    assert "There was none" in text_of(await olga.get("/pipeline"))
+    await act(olga, "/pipeline/audit")
+    await feed.shows("audited: 2 findings (1 foreign, 1 unaccounted)")
+    async with pipeline.store.connected() as connection:
+        await connection.execute(pipeline.store.sql("UPDATE {schema}.pages SET title = 'other'"))
+    await act(olga, "/pipeline/audit")
+    await feed.shows("audited: 3 findings")
+    await feed.shows("fts.pages: altered")
+
+
+def assert_logged(caplog: pytest.LogCaptureFixture) -> None:
+    lines = [record.message for record in caplog.records if "Olga" in record.message]
+    assert all("'Olga' (" in line for line in lines)
+    for what in (
+        "retry of fts: refused: Parked event",
+        "drop of fts: event",
+        "retry of fts: ",
+        "replay of fts: fts: ",
+        "rebuild of fts: fts: the new generation is active",
+        "swap_back of fts: refused: No earlier",
+        "audit of pipeline: audited: ",
+    ):
+        assert any(what in line for line in lines), what
