@@ -2,15 +2,22 @@
 
 import logging
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
 
 import anyio
 import pytest
 from anyio.from_thread import BlockingPortal
 from httpx2 import Response
 
+from compose.audit.views import HOLD_GENERATION
 from compose.kafka import Kafka
 from compose.postgres import Postgres
-from compose.web.pipeline import pages, watching
+from compose.web.acting.session import User
+from compose.web.pipeline import pages, watching, window
+from compose.web.pipeline.jobs import Job
+from consumer import rebuild
 from consumer.mending import dropped_events, parked_events
 from producer.wire import endurance
 from producer.wire import watching as bounds
@@ -30,11 +37,12 @@ LAST = "/pipeline/views/fts/parked"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "EVERY_SECONDS", 0.1)
-    monkeypatch.setattr(pages, "EVERY_SECONDS", 0.1)
+    for module in (watching, window, pages):
+        monkeypatch.setattr(module, "EVERY_SECONDS", 0.1)
     monkeypatch.setattr(bounds, "READ_SECONDS", 1.0)
     monkeypatch.setattr(watching, "READ_SECONDS", 1.0)
     monkeypatch.setattr(endurance, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(rebuild, "PROGRESS_SECONDS", 0.02)
 
 
 async def test_it_tells_the_truth_while_things_fail_and_reads_only_while_anybody_watches(
@@ -56,7 +64,7 @@ async def test_it_tells_the_truth_while_things_fail_and_reads_only_while_anybody
 async def only_operators_see_it(served: Served) -> None:
     nobody, bob = await served.browser(""), await served.browser("Bob")
     for path in ("/pipeline", "/pipeline/live", "/pipeline/audit", LAST):
-        assert (await nobody.get(path)).headers["location"].endswith("/sign-in")
+        assert "/sign-in" in (await nobody.get(path)).headers["location"]
         assert (await bob.get(path)).status_code == 403
         assert (await bob.client.post("/pipeline/audit")).status_code == 403
     assert next(iter(served.window.watch.courses)).age is None
@@ -137,14 +145,19 @@ async def test_operators_mend_replay_rebuild_and_audit(
         await parked_events_are_listed_tried_again_and_dropped(olga, pipeline)
         await a_view_is_replayed(olga, pipeline)
         async with served.feed(olga) as feed:
-            await a_view_is_rebuilt(olga, feed, served)
+            await a_view_is_rebuilt(olga, feed, pipeline, served)
             await all_is_audited(olga, feed, pipeline)
-        begun = await act(olga, "/pipeline/views/fts/rebuild")
-        assert "It has begun" in text_of(begun)
-    job = served.window.jobs.latest("rebuild", "fts")
+        jobs, ann = served.window.jobs, User(UUID(int=1), "Ann")
+        jobs.begin("rebuild", "activity", ann, for_ever)
+    job = jobs.latest("rebuild", "activity")
     assert job
-    assert job.ended
+    assert (job.failed, job.outcome) == (True, "The server was stopped meanwhile.")
     assert_logged(caplog)
+
+
+async def for_ever(_: Job) -> str:
+    await anyio.sleep_forever()
+    raise AssertionError
 
 
 async def an_event_is_parked(pipeline: Pipeline) -> None:
@@ -228,13 +241,21 @@ async def a_view_is_replayed(olga: Browser, pipeline: Pipeline) -> None:
     assert await pipeline.pages() == await pipeline.expected_pages()
 
 
-async def a_view_is_rebuilt(olga: Browser, feed: Feed, served: Served) -> None:
+@asynccontextmanager
+async def the_swap_waits(pipeline: Pipeline) -> AsyncIterator[None]:
+    async with pipeline.store.connected() as connection, connection.transaction():
+        await connection.execute(pipeline.store.sql(HOLD_GENERATION))
+        yield
+
+
+async def a_view_is_rebuilt(olga: Browser, feed: Feed, pipeline: Pipeline, served: Served) -> None:
     refused = await act(olga, "/pipeline/views/fts/swap-back")
     assert "No earlier generation of fts was kept" in text_of(refused)
-    await act(olga, "/pipeline/views/fts/rebuild", keep="yes")
-    again = await act(olga, "/pipeline/views/fts/rebuild")
-    assert "still runs: wait for its end" in text_of(again)
-    await feed.shows("rebuild runs")
+    async with the_swap_waits(pipeline):
+        await act(olga, "/pipeline/views/fts/rebuild", keep="yes")
+        await feed.shows("rebuild runs")
+        again = await act(olga, "/pipeline/views/fts/rebuild")
+        assert "still runs: wait for its end" in text_of(again)
     await feed.shows("fts: the new generation is active")
     job = served.window.jobs.latest("rebuild", "fts")
     assert job

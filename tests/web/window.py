@@ -4,44 +4,29 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from html import unescape
-from typing import Any
 
 import anyio
 import uvicorn
 from httpx2 import AsyncClient, Response
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
-from starlette.routing import BaseRoute, Route
 
-from compose.web.acting.session import let_in
 from compose.web.app import web_app
 from compose.web.pipeline.window import Window
+from compose.web.serving import Server, address_of
 from tests.pipeline import Pipeline, until
 
 from .browser import TOKEN, Browser, text_of
 
 CARD = re.compile(r'<article class="card \w+" id="([^"]+)".*?</article>', re.DOTALL)
 VERDICT = re.compile(r'<li class="\w+">(.*?)</li>')
-TWO = {"KAFKA_TOPIC_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT_MS": "1500"}
-
-
-class AsYouLike:
-    """Lets in whoever says who it is; of all, Olga is an operator."""
-
-    def __init__(self) -> None:
-        self.routes: list[BaseRoute] = [Route("/sign-in/{name}", _enter, name="sign_in")]
-        self.routes.append(Route("/sign-in", _enter, name="sign_in"))
-
-
-async def _enter(request: Request) -> PlainTextResponse:
-    name = request.path_params.get("name", "")
-    if name:
-        let_in(request, name, name, operator=name == "Olga")
-    return PlainTextResponse("sign in")
+TWO = {
+    "KAFKA_TOPIC_PARTITIONS": "2",
+    "KAFKA_SESSION_TIMEOUT_MS": "1500",
+    "WEB_OPERATORS": "olga",
+}
 
 
 class Feed:
@@ -101,7 +86,8 @@ class Served:
         """Return the browser of somebody."""
         client = AsyncClient(base_url=self._address, timeout=30.0)
         browser = Browser(await self._exits.enter_async_context(client))
-        await browser.get(f"/sign-in/{name}")
+        if name:
+            await browser.sign_in(name)
         return browser
 
     @asynccontextmanager
@@ -114,33 +100,20 @@ class Served:
             tasks.cancel_scope.cancel()
 
 
-class Server(uvicorn.Server):
-    """A server that leaves signals to the tests."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @asynccontextmanager
-async def looked_at(
-    environment: Mapping[str, str], **options: Any
-) -> AsyncIterator[tuple[Pipeline, Served]]:
+async def looked_at(environment: Mapping[str, str]) -> AsyncIterator[tuple[Pipeline, Served]]:
     """Run a pipeline, and the window on it."""
     async with AsyncExitStack() as exits:
-        pipeline = await exits.enter_async_context(Pipeline({**environment, **TWO}, **options))
-        app = web_app(pipeline.environment, "a secret of the tests", sign_in=AsYouLike())
+        pipeline = await exits.enter_async_context(Pipeline({**environment, **TWO}))
+        app = web_app(pipeline.environment, "a secret of the tests")
+        await exits.enter_async_context(app.router.lifespan_context(app))
         listener = exits.enter_context(socket.create_server(("127.0.0.1", 0)))
-        server = Server(uvicorn.Config(app, log_config=None, log_level="error"))
+        server = Server(uvicorn.Config(app, lifespan="off", log_config=None, log_level="error"))
         tasks = await exits.enter_async_context(anyio.create_task_group())
         tasks.start_soon(server.serve, [listener])
-
-        async def is_up() -> bool:
-            return server.started
-
-        await until(is_up)
+        await comes_true(lambda: server.started)
         async with AsyncExitStack() as browsers:
-            yield pipeline, Served(app, f"http://127.0.0.1:{listener.getsockname()[1]}", browsers)
+            yield pipeline, Served(app, address_of(listener), browsers)
         server.should_exit = True
 
 
@@ -154,10 +127,7 @@ async def act(browser: Browser, path: str, **fields: str) -> Response:
     return await browser.follow(answer)
 
 
-Condition = Callable[[], bool]
-
-
-async def comes_true(condition: Condition) -> None:
+async def comes_true(condition: Callable[[], bool]) -> None:
     """Wait for something in this process."""
 
     async def is_so() -> bool:
