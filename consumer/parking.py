@@ -96,10 +96,10 @@ COUNT_PARKED: LiteralString = """
      WHERE %(originator_id)s::text IS NULL OR originator_id = %(originator_id)s
 """
 
-# Anybody may have written the texts, and of any length.
+# Anybody may have written the texts, and of any length. One character more tells that it is cut.
 SELECT_LISTED: LiteralString = """
-    SELECT id, partition, record_offset, position, left(originator_id, 200), originator_version,
-           left(type, 200), left(reason, 1000), parked_at,
+    SELECT id, partition, record_offset, position, left(originator_id, 201), originator_version,
+           left(type, 201), left(reason, 1001), parked_at,
            EXISTS (SELECT 1
                      FROM {schema}.parked AS earlier
                     WHERE earlier.originator_id = parked.originator_id

@@ -33,6 +33,10 @@ class Tone(StrEnum):
     BAD = "bad"
 
 
+URGENCY = list(Tone)
+"""From the least to the most."""
+
+
 class Verdict(NamedTuple):
     """Something that is to be said of a part."""
 
@@ -75,8 +79,7 @@ class Card(NamedTuple):
     @property
     def tone(self) -> Tone:
         """The most urgent one."""
-        order = list(Tone)
-        return max((verdict.tone for verdict in self.verdicts), key=order.index)
+        return max((verdict.tone for verdict in self.verdicts), key=URGENCY.index)
 
     @property
     def id(self) -> str:
@@ -99,6 +102,11 @@ class Flow(NamedTuple):
         """Parts that somebody should look at."""
         cards = [*self.outboxes, *self.relays, *self.topics, *self.views]
         return [card for card in cards if card.tone is not Tone.WELL]
+
+    @property
+    def tone(self) -> Tone:
+        """The most urgent one of all."""
+        return max((card.tone for card in self.urgent), key=URGENCY.index, default=Tone.WELL)
 
 
 def flow_of(watch: Watch, jobs: Jobs) -> Flow:
