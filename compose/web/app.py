@@ -29,9 +29,9 @@ from compose.web.acting.session import SESSION_SECONDS, SignIn
 from compose.web.api.app import api_app, api_routes
 from compose.web.api.positions import Positions
 from compose.web.api.problems import REFUSALS, answer
-from compose.web.rates import Rated
 from compose.web.pipeline import pages as pipeline
 from compose.web.pipeline.window import opened_window
+from compose.web.rates import Rated
 from compose.web.safety import Guarded, plain_page
 from compose.web.settings import WebSettings
 from compose.web.showing import HERE

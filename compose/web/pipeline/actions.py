@@ -78,7 +78,7 @@ async def _logged(
     try:
         outcome, path = await work(user)
     except OperatorError as error:
-        log(user, what, f"refused: {error}")
+        log(user, what, f"refused: {type(error).__name__}")  # No log quotes an event.
         return _refusal(request, error)
     except Exception as error:
         log(user, what, f"failed: {type(error).__name__}")
