@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Annotated
+from itertools import groupby
+from typing import Annotated, Self
 
 import anyio
+import msgspec
 import typer
-from rich.console import Console, RenderableType
+from rich.box import SIMPLE
+from rich.console import Console, Group, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,11 +21,12 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from consumer.applying import OnError
 from consumer.commands import asking
-from consumer.commands.output import AsJson, Yes, confirm, show, table_of, tell
+from consumer.commands.output import AsJson, Yes, confirm, table_of, tell
 from consumer.commands.stores import SystemTopic, opened_store, opened_stores
 from consumer.commands.watch import watch
 from consumer.consumer import Consumer
@@ -165,15 +169,57 @@ def status(
         if watching and console.is_terminal and not as_json:
             finished(lambda: watch(lambda: reading(read), _standing, console))
         rows = finished(read)
-    show(rows, PartitionStatus, as_json=as_json)
+    if as_json:
+        typer.echo(msgspec.json.encode(rows))
+    else:
+        console.print(_standing(rows))
     if any(row.stopped for row in rows):
         raise typer.Exit(1)
+
+
+class Line(msgspec.Struct, frozen=True):
+    """What a table shows of a partition: so much fits a terminal. JSON has it all."""
+
+    partition: int
+    position: int
+    gap: int
+    lag: float
+    records: int
+    parked: int
+    dropped: int | None
+    rebuild_gap: int | None
+    stopped: str | None
+    owner: str | None
+
+    @classmethod
+    def of(cls, row: PartitionStatus) -> Self:
+        """Return the line of a partition."""
+        return cls(
+            row.partition,
+            row.position,
+            row.gap,
+            row.lag_seconds,
+            row.records,
+            row.parked,
+            row.dropped or None,
+            row.rebuild_gap,
+            row.stopped,
+            row.owner,
+        )
 
 
 def _standing(found: Sequence[PartitionStatus] | Down) -> RenderableType:
     if isinstance(found, Down):
         return Text(f"down: {found.down}", "bold red")
-    return table_of(found, PartitionStatus)
+    views = groupby(found, lambda row: row.view)
+    return Group(*(_table(view, [Line.of(row) for row in rows]) for view, rows in views))
+
+
+def _table(view: str, lines: Sequence[Line]) -> Table:
+    table = table_of(lines, Line)
+    table.title, table.title_justify, table.title_style = view, "left", "bold"
+    table.box = SIMPLE
+    return table
 
 
 @COMMANDS.command()
