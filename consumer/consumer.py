@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,10 +24,6 @@ logger = logging.getLogger(__name__)
 TOPIC_POLL_SECONDS = 0.1
 IDLE_POLLS = 4
 """To find nothing to apply so often is as good as to have applied something."""
-
-NEW_OBJECTS = 50_000
-"""So many make Python look for cycles among them. A batch is many objects, and no cycles: to look
-after every 700, as it does by default, is a quarter of the work of catching up."""
 
 WORTH_SHARING = 200
 """Records: what has fewer is soonest done on one connection."""
@@ -90,7 +85,6 @@ class Consumer:
 
         Raises `RecordsDeletedError` or `ShapeChangedError`: what only a person can settle.
         """
-        gc.set_threshold(max(NEW_OBJECTS, gc.get_threshold()[0]), *gc.get_threshold()[1:])
         await enduring(f"view {self.store.view.name}", self._apply_what_comes, self.vitals)
 
     async def _apply_what_comes(self, alive: Callable[[], None]) -> None:
