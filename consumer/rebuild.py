@@ -28,6 +28,9 @@ LEVEL_SECONDS = 0.02
 NEARLY = 1000
 """With so many offsets left it is time to swap: writers that never pause leave some always."""
 
+CONNECTIONS = 3
+"""One more than live: Postgres is to have work while a part of a batch is made up."""
+
 # A page is a small row with long texts beside the table: Postgres does not count those when it
 # decides how many processes are to make an index.
 INDEXING = {"min_parallel_table_scan_size": "0", "maintenance_work_mem": "256MB"}
@@ -147,7 +150,7 @@ class Rebuild:
     @asynccontextmanager
     async def _filling(self) -> AsyncIterator[None]:
         """Apply to the new generation while the body runs."""
-        consumer = Consumer(self._next, self._settings, indexed=False)
+        consumer = Consumer(self._next, self._settings, connections=CONNECTIONS, indexed=False)
         async with anyio.create_task_group() as filling:
             filling.start_soon(consumer.run)
             yield

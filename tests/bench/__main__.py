@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -64,6 +65,8 @@ def main(
     chosen = only or [name for name in BENCHMARKS if not quick or name not in GROWTH]
     if unknown := set(chosen) - set(BENCHMARKS):
         raise typer.BadParameter(f"There is no {unknown.pop()!r}: {', '.join(BENCHMARKS)}")
+    # Of a topic that is being made it complains of what it asks for again.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     begin = time.perf_counter()
     with World.started(scale=QUICK if quick else 1.0, repository=repo) as world:
         lines = measure(world, chosen, lambda text: console.print(text, style="dim"))

@@ -56,6 +56,12 @@ class Marks:
         (begin, first), *_, (end, last) = self._marks[1:] if len(self._marks) > 2 else self._marks
         return (last - first) / (end - begin)
 
+    @property
+    def whole_rate(self) -> float:
+        """Events per second since the marks were begun."""
+        (begin, _), *_, (end, last) = self._marks
+        return last / (end - begin)
+
 
 class Figure(msgspec.Struct, frozen=True):
     """One line of the table. A ratio above one is in our favour."""

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import anyio
@@ -31,6 +32,10 @@ from tests.bench.views import SESSION
 BACKLOGS = (10_000, 100_000, 1_000_000)
 MOST_APPLIED = {"activity": 1_000_000, "fts": 100_000}
 """The search view takes its time to make out words."""
+BEGINS = {"relay": "publishing after", "consumer": "reading "}
+"""What they log when their work begins: what comes before is their start, whatever the backlog."""
+REPEATED = 3
+"""So often the smallest backlog is carried: it is gone in less than a second."""
 BODIES = (1_000, 10_000, 100_000, 1_000_000)
 EDITS = (10, 100, 1_000, 10_000)
 CONSUMERS = (1, 2, 4)
@@ -88,14 +93,20 @@ def edits(world: World) -> Iterator[Line]:
 
 def _carried(world: World, events: int) -> Iterator[tuple[str, float, float]]:
     """Carry a backlog into Kafka and into the views; yield who, events/s, and MB."""
-    environment = world.small_wiki(events) | world.apart()
-    size = world.size(environment)
-    yield "relay", *anyio.run(_published, environment, size)
-    anyio.run(relayed, environment)  # Whatever the relay had left when it was stopped.
-    for view, most in MOST_APPLIED.items():
-        if events <= world.some(most):
-            applied = world.view(environment, view.upper())
-            yield view, *anyio.run(_applied, view_named(view), applied, size, 1)
+    carried: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    wiki = world.small_wiki(events)
+    size = world.size(wiki)
+    for _ in range(REPEATED if events == world.some(BACKLOGS[0]) else 1):
+        environment = wiki | world.apart()
+        carried["relay"].append(anyio.run(_published, environment, size))
+        anyio.run(relayed, environment)  # Whatever the relay had left when it was stopped.
+        for view, most in MOST_APPLIED.items():
+            if events <= world.some(most):
+                applied = world.view(environment, view.upper())
+                carried[view].append(anyio.run(_applied, view_named(view), applied, size, 1))
+    for name, measured in carried.items():
+        rates, peaks = zip(*measured, strict=True)
+        yield name, Sample(rates).median, max(peaks)
 
 
 def _shared(world: World, published: Environment, consumers: int) -> Sample:
@@ -111,10 +122,7 @@ def _edits(world: World, size: int, before: int) -> dict[str, Sample]:
 
 
 def _grown(what: str, rates: Sequence[float]) -> Line:
-    """Compare with the best of the smaller ones: flat within 15 %.
-
-    Not with the smallest: it is gone before it has got going, and anything would be better.
-    """
+    """Compare with the best of the smaller ones: flat within 15 %."""
     if len(rates) == 1:
         return reported(what, Sample(rates), "events/s")
     return faster(
@@ -126,12 +134,13 @@ async def _published(environment: Environment, events: int) -> tuple[float, floa
     """Return the relay's events per second, and its memory in MB."""
     async with topic_of(environment) as topic, reading(environment, topic) as consumer:
         with Program.started(environment, "producer", "relay") as relay:
+            await relay.until(lambda: relay.has_said(BEGINS["relay"]))
             marks = Marks()
             while marks.events < events:
                 await anyio.sleep(0.02)
                 marks.note(await readable(consumer))
                 relay.look()
-    return marks.rate, relay.peak
+    return marks.whole_rate, relay.peak
 
 
 async def _applied(
@@ -146,13 +155,15 @@ async def _applied(
                 running.enter_context(Program.started(environment, "consumer", "run", view.name))
                 for _ in range(consumers)
             ]
+            for program in programs:
+                await program.until(partial(program.has_said, BEGINS["consumer"]))
             marks = Marks()
             while marks.events < events:
                 await anyio.sleep(0.02)
                 marks.note(sum(row.records for row in await store.tracking.progress(connection)))
                 for program in programs:
                     program.look()
-    return marks.rate, max(program.peak for program in programs)
+    return marks.whole_rate, max(program.peak for program in programs)
 
 
 async def _edited(environment: Environment, size: int, before: int) -> tuple[Sample, Sample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,9 +15,12 @@ from pathlib import Path
 
 import anyio
 import psutil
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import CoordinatorNotAvailableError
 from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from eventsourcing.persistence import StoredEvent
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_fixed
 
 from compose.kafka import Kafka
 from compose.postgres import Postgres
@@ -27,6 +31,7 @@ from producer.importer.history import History
 from producer.outbox import outbox_of
 from producer.relay import Relay
 from producer.wire import EventTypes, KafkaSettings, WireFormat
+from producer.wire.kafka import started
 from tests.bench.figures import Marks
 from tests.bench.history import count, fill, synthetic
 
@@ -36,6 +41,9 @@ MOST_REPEATED = 10_000
 """A longer history repeats itself, with other pages."""
 SMALL = (200, 1000)
 """Characters of a small body."""
+
+MOST_SAID = 1 << 20
+"""Bytes of a log that are looked through."""
 
 Environment = dict[str, str]
 
@@ -70,6 +78,7 @@ class World:
             portal.wrap_async_context_manager(Postgres(Path(folder, "postgres"))) as postgres,
             portal.wrap_async_context_manager(Kafka(Path(folder, "kafka"))) as kafka,
         ):
+            portal.call(_coordinated, kafka.bootstrap_servers)
             yield cls(portal, kafka, postgres, scale=scale, repository=repository)
 
     def some(self, full: int) -> int:
@@ -166,6 +175,19 @@ class World:
         return dbname
 
 
+async def _coordinated(bootstrap_servers: str) -> None:
+    """Wait until groups have a coordinator: its topic is made when somebody first asks for one."""
+    async with started(AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)) as admin:
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(CoordinatorNotAvailableError),
+            wait=wait_fixed(0.05),
+            sleep=anyio.sleep,
+            reraise=True,
+        ):
+            with attempt:
+                await admin.find_coordinator("group")
+
+
 async def relayed(environment: Environment) -> Marks:
     """Publish all that a wiki has, and return when what was published."""
     wiki = await to_thread.run_sync(ContentManagement, environment)
@@ -189,8 +211,9 @@ async def relayed(environment: Environment) -> Marks:
 class Program:
     """One of the project's commands, in a process of its own."""
 
-    def __init__(self, process: psutil.Popen) -> None:
+    def __init__(self, process: psutil.Popen, log: int) -> None:
         self._process = process
+        self._log = log
         self.peak = 0.0
         """Of its memory, in MB, as far as it was looked at."""
 
@@ -208,7 +231,7 @@ class Program:
                 stderr=log,
             )
             try:
-                yield cls(process)
+                yield cls(process, log.fileno())
                 if process.poll() is not None:
                     log.seek(0)
                     raise RuntimeError(f"{' '.join(arguments)} has ended:\n{log.read().decode()}")
@@ -219,6 +242,11 @@ class Program:
     def look(self) -> None:
         """See how much memory it takes now."""
         self.peak = max(self.peak, self._process.memory_info().rss / 1e6)
+
+    def has_said(self, text: str) -> bool:
+        """Tell whether there is such a text in its log."""
+        # It writes where this file is read: the place is theirs.
+        return text.encode() in os.pread(self._log, MOST_SAID, 0)
 
     async def until(self, done: Callable[[], bool]) -> None:
         """Wait, and watch its memory meanwhile."""

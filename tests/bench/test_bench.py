@@ -76,7 +76,7 @@ def test_percentiles_are_values_that_were_measured() -> None:
     assert [sample.percentile(percent) for percent in (1, 50, 95, 99, 100)] == [1, 50, 95, 99, 100]
 
 
-def test_the_rate_leaves_out_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rate_leaves_out_the_start_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 5.0, 6.0, 7.0])
     monkeypatch.setattr("tests.bench.figures.time.perf_counter", lambda: next(times))
     marks = Marks()
@@ -84,6 +84,7 @@ def test_the_rate_leaves_out_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
         marks.note(events)
 
     assert marks.rate == 15
+    assert marks.whole_rate == pytest.approx(40 / 7)
 
 
 def test_the_readme_has_figures_of_benchmarks_that_there_are() -> None:
