@@ -76,7 +76,9 @@ def test_percentiles_are_values_that_were_measured() -> None:
     assert [sample.percentile(percent) for percent in (1, 50, 95, 99, 100)] == [1, 50, 95, 99, 100]
 
 
-def test_the_rate_leaves_out_the_start_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rate_leaves_out_the_start_unless_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     times = iter([0.0, 5.0, 6.0, 7.0])
     monkeypatch.setattr("tests.bench.figures.time.perf_counter", lambda: next(times))
     marks = Marks()
