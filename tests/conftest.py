@@ -4,6 +4,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,33 @@ def database(
     portal: BlockingPortal, postgres: Postgres, token: str
 ) -> Iterator[Callable[[str], str]]:
     """Makes an empty database that goes when the test ends; returns its full name."""
+    with databases(portal, postgres, token) as make:
+        yield make
+
+
+@pytest.fixture
+def environment(
+    kafka: Kafka, postgres: Postgres, database: Callable[[str], str], token: str
+) -> dict[str, str]:
+    """The settings of a pipeline of this test's own: its databases, its topics, its groups."""
+    return settings(kafka, postgres, database, token)
+
+
+@pytest.fixture(scope="module")
+def shared_environment(
+    portal: BlockingPortal, kafka: Kafka, postgres: Postgres
+) -> Iterator[dict[str, str]]:
+    """The same, of a pipeline that all tests of a module share."""
+    token = f"m{uuid.uuid4().hex[:10]}"
+    with databases(portal, postgres, token) as make:
+        yield settings(kafka, postgres, make, token)
+
+
+@contextmanager
+def databases(
+    portal: BlockingPortal, postgres: Postgres, token: str
+) -> Iterator[Callable[[str], str]]:
+    """Make databases on demand, and drop them at the end."""
     made = []
 
     def make(name: str) -> str:
@@ -88,17 +116,16 @@ def database(
         portal.call(postgres.drop_database, dbname)
 
 
-@pytest.fixture
-def environment(
+def settings(
     kafka: Kafka, postgres: Postgres, database: Callable[[str], str], token: str
 ) -> dict[str, str]:
-    """The settings of a pipeline of this test's own: its databases, its topics, its groups."""
-    databases = {name.upper(): database(name) for name in ("contentmanagement", "fts", "activity")}
+    """Return the settings of a pipeline that has what `token` begins the names of to itself."""
+    names = {name.upper(): database(name) for name in ("contentmanagement", "fts", "activity")}
     return {
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "KAFKA_TOPIC_PREFIX": f"{token}.",
         "KAFKA_GROUP_PREFIX": f"{token}.",
-        **postgres_environment(postgres, databases),
+        **postgres_environment(postgres, names),
     }
 
 

@@ -9,6 +9,7 @@ from html import unescape
 
 import anyio
 from httpx2 import ASGITransport, AsyncClient, Response
+from starlette.applications import Starlette
 
 from compose.web.app import web_app
 from consumer.activity import VIEW as ACTIVITY
@@ -51,10 +52,10 @@ class Browser:
 
 
 @asynccontextmanager
-async def served(
+async def piped(
     environment: Mapping[str, str], *, consumers: int = 1
-) -> AsyncIterator[tuple[Pipeline, Browser, Browser]]:
-    """Serve a wiki, with its pipeline; yield that, and two browsers of two people."""
+) -> AsyncIterator[tuple[Pipeline, Starlette]]:
+    """Run a wiki's pipeline; yield that, and the application, to be served."""
     async with AsyncExitStack() as exits:
         pipeline = await exits.enter_async_context(Pipeline(environment, consumers=consumers))
         activity = ViewStore.of(ACTIVITY, environment)
@@ -64,6 +65,16 @@ async def served(
         tasks.start_soon(Consumer(activity, settings, grace=0).run)
         app = web_app(environment, "a secret of the tests")
         await exits.enter_async_context(app.router.lifespan_context(app))
+        yield pipeline, app
+
+
+@asynccontextmanager
+async def served(
+    environment: Mapping[str, str], *, consumers: int = 1
+) -> AsyncIterator[tuple[Pipeline, Browser, Browser]]:
+    """Serve a wiki, with its pipeline; yield that, and two browsers of two people."""
+    async with AsyncExitStack() as exits:
+        pipeline, app = await exits.enter_async_context(piped(environment, consumers=consumers))
         browsers = [
             Browser(
                 await exits.enter_async_context(

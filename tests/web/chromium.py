@@ -1,0 +1,150 @@
+"""A browser with a screen: Chromium, at a wiki that is really served."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, NamedTuple
+
+import anyio
+import uvicorn
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from starlette.applications import Starlette
+
+from compose.processes import HOST, free_port
+from tests.chaos.proxy import Proxy
+from tests.pipeline import Pipeline, until
+
+from .browser import piped
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE_MS = 15_000
+"""What a page is waited for longer will not come."""
+
+# Chromium says on its console what its policy has refused; this says it of any document.
+TELL_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", (refused) =>
+  console.error("refused by the policy:", refused.violatedDirective, refused.blockedURI));
+"""
+NOT_FOUND = "Failed to load resource: the server responded with a status of"
+
+
+class NoBrowserError(Exception):
+    """There is no Chromium, nor Chrome, on this machine."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"no browser: none of {', '.join(NAMES)} is on the PATH, nor has Playwright one of "
+            "its own. Install one, on Debian by: apt-get install chromium"
+        )
+
+
+class Served(NamedTuple):
+    """A wiki on a port, and what stands behind it."""
+
+    pipeline: Pipeline
+    address: str
+    proxy: Proxy
+    """Between the browser and the wiki: to be cut, or held up."""
+
+
+class Visitor:
+    """Somebody at a browser. What it complains of is kept."""
+
+    def __init__(self, context: BrowserContext, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        context.on("console", self._hear)
+        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        context.on("dialog", self._refuse)
+
+    async def sign_in(self, name: str) -> None:
+        """Become somebody."""
+        await self.page.goto("/sign-in")
+        await self.page.get_by_label("Name").fill(name)
+        await self.page.get_by_role("main").get_by_role("button", name="Sign in").click()
+        await self.page.get_by_role("button", name="Sign out").wait_for()
+
+    async def write(self, slug: str, title: str, *bodies: str) -> None:
+        """Make a page, and give it one body after the other."""
+        await self.page.goto("/new")
+        await self.page.get_by_label("Title").fill(title)
+        await self.page.get_by_label("Slug").fill(slug)
+        await self.page.get_by_role("button", name="Make the page").click()
+        for number, body in enumerate(bodies):
+            if number:
+                await self.page.get_by_role("link", name="Edit", exact=True).click()
+            await self.page.get_by_label("Text").fill(body)
+            await self.page.get_by_role("button", name="Save").click()
+            await self.page.wait_for_url("**/wiki/**")
+
+    def _hear(self, message: Any) -> None:
+        # A page that says that there is none is a failure for the console as well.
+        expected = message.text.startswith(NOT_FOUND) and "/static/" not in message.location["url"]
+        if message.type in {"error", "warning"} and not expected:
+            self.complaints.append(f"{message.text} at {message.location}")
+
+    async def _refuse(self, dialog: Any) -> None:
+        self.complaints.append(f"{dialog.type}: {dialog.message}")
+        await dialog.dismiss()
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """Start a browser. Raises `NoBrowserError`."""
+    async with async_playwright() as playwright:
+        found = next(filter(None, map(shutil.which, NAMES)), None)
+        if not found and not await anyio.Path(playwright.chromium.executable_path).exists():
+            raise NoBrowserError
+        browser = await playwright.chromium.launch(executable_path=found)
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
+async def visiting(browser: Browser, address: str, **options: Any) -> AsyncIterator[Visitor]:
+    """Yield somebody with a browser that has been nowhere yet, and that complains of nothing."""
+    context = await browser.new_context(base_url=address, **options)
+    context.set_default_timeout(PATIENCE_MS)
+    if options.get("java_script_enabled", True):
+        await context.add_init_script(TELL_VIOLATIONS)
+    try:
+        visitor = Visitor(context, await context.new_page())
+        yield visitor
+        assert visitor.complaints == []
+    finally:
+        await context.close()
+
+
+@asynccontextmanager
+async def served(environment: Mapping[str, str]) -> AsyncIterator[Served]:
+    """Serve a wiki, with its pipeline, on a port of this machine."""
+    proxy, port = Proxy(), free_port()
+    async with AsyncExitStack() as exits:
+        pipeline, app = await exits.enter_async_context(piped(environment))
+        await exits.enter_async_context(on_port(app, port))
+        tasks = await exits.enter_async_context(anyio.create_task_group())
+        exits.callback(tasks.cancel_scope.cancel)
+        tasks.start_soon(proxy.serve, port)
+        yield Served(pipeline, f"http://{HOST}:{proxy.port}", proxy)
+
+
+@asynccontextmanager
+async def on_port(app: Starlette, port: int) -> AsyncIterator[None]:
+    """Answer on a port; the application is opened, and closed, by others."""
+    config = uvicorn.Config(
+        app, host=HOST, port=port, lifespan="off", log_config=None, timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+
+    async def serves() -> bool:
+        return server.started
+
+    async with anyio.create_task_group() as serving:
+        serving.start_soon(server.serve)
+        await until(serves)
+        yield
+        server.should_exit = True

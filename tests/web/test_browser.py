@@ -1,0 +1,249 @@
+"""What people do and see, in a real browser. All stories share one wiki."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from anyio.from_thread import BlockingPortal
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Locator, Page, expect
+
+from .chromium import PATIENCE_MS, NoBrowserError, Served, Visitor, chromium, served, visiting
+from .test_safety import HOSTILE
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+expect.set_options(timeout=PATIENCE_MS)
+
+TITLE = "<script>alert(1)</script> " + "Donaudampfschifffahrtsgesellschaft" * 4
+WIDE = f"""\
+# {"unbreakable" * 20}
+
+{"verylongword" * 40} <https://example.org/{"path/" * 60}>
+
+| {" | ".join(["a column of a table"] * 12)} |
+|{"---|" * 12}
+| {" | ".join(["cell" * 10] * 12)} |
+
+```
+{"code that goes on and on, " * 20}
+```
+
+> {"quoted" * 50}
+"""
+BODIES = (WIDE, "\n\n".join([WIDE, *HOSTILE]))
+PHONE = {"width": 360, "height": 740}
+MOST_TABS = 80
+"""So often at most is Tab pressed on the way to something."""
+
+FOCUS_IS_SEEN = """
+(element) => {
+  const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(element);
+  const { width, height, top, bottom } = element.getBoundingClientRect();
+  const marked = (outlineStyle !== "none" && parseFloat(outlineWidth) >= 2) || boxShadow !== "none";
+  return marked && width > 1 && height > 1 && bottom > 0 && top < innerHeight;
+}
+"""
+HAS_FOCUS = "(element) => element === document.activeElement"
+TOO_WIDE = """
+() => document.documentElement.scrollWidth > document.documentElement.clientWidth
+  ? [...document.querySelectorAll("body *")]
+      .filter((one) => one.getBoundingClientRect().right > document.documentElement.clientWidth)
+      .map((one) => `${one.tagName}.${one.className}`)
+  : []
+"""
+
+
+@pytest.fixture(scope="module")
+def wiki(portal: BlockingPortal, shared_environment: dict[str, str]) -> Iterator[Served]:
+    """A wiki that is served; in the portal's thread, where browsers do not hold it up."""
+    with portal.wrap_async_context_manager(served(shared_environment)) as wiki:
+        yield wiki
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """One browser for all visitors."""
+    try:
+        async with chromium() as browser:
+            yield browser
+    except NoBrowserError as error:
+        pytest.skip(str(error))
+
+
+async def test_the_whole_story_from_an_empty_wiki(browser: Browser, wiki: Served) -> None:
+    async with (
+        visiting(browser, wiki.address) as ann,
+        visiting(browser, wiki.address, java_script_enabled=False) as bob,
+    ):
+        await the_first_page_is_written(ann)
+        await it_is_found_while_somebody_types(ann)
+        await bob.sign_in("Bob")
+        await it_is_found_without_javascript(bob)
+        await of_two_editors_the_second_sees_both_texts_and_decides(ann, bob)
+        await it_gets_another_title_and_another_slug(ann)
+        await its_history_shows_each_change_and_any_earlier_version(bob)
+
+
+async def test_a_keyboard_is_enough(browser: Browser, wiki: Served) -> None:
+    async with visiting(browser, wiki.address) as cleo:
+        page = cleo.page
+        await page.goto("/")
+        await page.keyboard.press("Tab")
+        await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        await expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+        await go(page, page.get_by_role("link", name="Sign in"))
+        await fill_in(page, page.get_by_label("Name"), "Cleo")
+        await page.keyboard.press("Enter")
+        await go(page, page.get_by_role("link", name="New page"))
+        await fill_in(page, page.get_by_label("Title"), "By keyboard")
+        await fill_in(page, page.get_by_label("Slug"), "keyboard")
+        await go(page, page.get_by_role("button", name="Make the page"))
+        await fill_in(page, page.get_by_label("Text, in Markdown"), "tabulators everywhere")
+        await go(page, page.get_by_role("button", name="Save"))
+        await expect(page.get_by_role("article")).to_contain_text("tabulators everywhere")
+        await fill_in(page, page.get_by_role("searchbox"), "tabulators")
+        await page.keyboard.press("Enter")
+        await go(page, page.get_by_role("link", name="By keyboard"))
+        await expect(page.get_by_role("article")).to_contain_text("tabulators everywhere")
+
+
+async def test_every_page_is_harmless_fits_a_phone_and_is_open_to_all(
+    browser: Browser, wiki: Served
+) -> None:
+    found: dict[str, object] = {}
+    async with visiting(browser, wiki.address, viewport=PHONE) as dora:
+        await dora.sign_in("Dora")
+        await dora.write("hostile/" + "long-slug" * 10, TITLE, *BODIES)
+        slug = dora.page.url.rpartition("/")[2]
+        for path in every_page(slug):
+            await dora.page.goto(path)
+            found[path] = await faults(dora.page)
+        await a_conflict(dora, slug)
+        found["a conflict"] = await faults(dora.page)
+    assert {path: said for path, said in found.items() if said} == {}
+
+
+def every_page(slug: str) -> list[str]:
+    """Return the addresses of all that the wiki shows, about one page where it is about one."""
+    about = [f"/{what}/{slug}" for what in ("wiki", "edit", "names", "history", "earlier/2")]
+    other = ["/", "/pages", "/contributors", "/new", "/sign-in", "/search", "/nothing"]
+    return [*about, *other, "/search?q=unbreakable%20OR%20alert"]
+
+
+async def a_conflict(visitor: Visitor, slug: str) -> None:
+    page = visitor.page
+    await page.goto(f"/edit/{slug}")
+    await page.locator("[name=version]").evaluate("(hidden) => { hidden.value = 1; }")
+    await page.get_by_label("Text, in Markdown").fill("\n\n".join(HOSTILE))
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_role("alert").wait_for()
+
+
+async def faults(page: Page) -> list[Any]:
+    """Return what sticks out of a phone, and what keeps people out, in light and in dark."""
+    found = list(await page.evaluate(TOO_WIDE))
+    for scheme in ("light", "dark"):
+        await page.emulate_media(color_scheme=scheme)
+        results = await Axe().run(page)
+        found += [
+            (scheme, fault["id"], [node["html"] for node in fault["nodes"]])
+            for fault in results.response["violations"]
+            if fault["impact"] in {"serious", "critical"}
+        ]
+    return found
+
+
+async def go(page: Page, target: Locator) -> None:
+    """Press Tab until a link or a button has the focus, which is seen all the way; then Enter."""
+    await tab_to(page, target)
+    await page.keyboard.press("Enter")
+
+
+async def fill_in(page: Page, field: Locator, text: str) -> None:
+    """Press Tab until a field has the focus, and type."""
+    await tab_to(page, field)
+    await page.keyboard.type(text)
+
+
+async def tab_to(page: Page, target: Locator) -> None:
+    await target.wait_for()
+    for _ in range(MOST_TABS):
+        if await target.evaluate(HAS_FOCUS):
+            return
+        await page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        assert await focused.evaluate(FOCUS_IS_SEEN), await focused.evaluate("(e) => e.outerHTML")
+    pytest.fail(f"Tab does not lead to {target}")
+
+
+async def the_first_page_is_written(ann: Visitor) -> None:
+    page = ann.page
+    await page.goto("/")
+    await expect(page.get_by_role("main")).to_contain_text("Nothing has been written yet")
+    await ann.sign_in("Ann")
+    await page.get_by_role("link", name="Write the first page").click()
+    await ann.write("roses/red", "Roses & more", "# A rose\n\nis **a** rose\n")
+    await expect(page.get_by_role("heading", name="Roses & more")).to_be_visible()
+    await expect(page.get_by_role("heading", name="A rose")).to_be_visible()
+
+
+async def it_is_found_while_somebody_types(ann: Visitor) -> None:
+    page = ann.page
+    await page.goto("/search")
+    await page.get_by_role("searchbox").press_sequentially("rose")
+    await expect(page.locator("#results mark").first).to_have_text("Roses")
+    await expect(page).to_have_url("/search?q=rose")
+    await page.get_by_role("searchbox").press_sequentially(" -rose")
+    await expect(page.locator("#results")).to_contain_text("No page matches")
+
+
+async def it_is_found_without_javascript(bob: Visitor) -> None:
+    page = bob.page
+    await page.goto("/")
+    await page.get_by_role("searchbox").fill('"is a rose"')
+    await page.get_by_role("searchbox").press("Enter")
+    await page.get_by_role("link", name="Roses & more").click()
+    await expect(page.get_by_role("heading", name="A rose")).to_be_visible()
+
+
+async def of_two_editors_the_second_sees_both_texts_and_decides(ann: Visitor, bob: Visitor) -> None:
+    for visitor in (ann, bob):
+        await visitor.page.goto("/edit/roses%2Fred")
+        await visitor.page.get_by_label("Text, in Markdown").fill("the text of nobody")
+    await ann.page.get_by_label("Text, in Markdown").fill("# A rose\n\nis Ann's\n")
+    await ann.page.get_by_role("button", name="Save").click()
+    await expect(ann.page.get_by_role("article")).to_contain_text("is Ann's")
+
+    page = bob.page
+    await page.get_by_label("Text, in Markdown").fill("# A rose\n\nis Bob's\n")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("alert")).to_contain_text("Somebody else has changed this page")
+    await expect(page.get_by_label("Their text")).to_have_value("# A rose\n\nis Ann's\n")
+    await expect(page.get_by_label("Text, in Markdown")).to_have_value("# A rose\n\nis Bob's\n")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("article")).to_contain_text("is Bob's")
+
+
+async def it_gets_another_title_and_another_slug(ann: Visitor) -> None:
+    page = ann.page
+    await page.goto("/wiki/roses%2Fred")
+    await page.get_by_role("link", name="Title and slug").click()
+    await page.get_by_label("Title").fill("Roses")
+    await page.get_by_label("Slug").fill("roses")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("heading", name="Roses", exact=True)).to_be_visible()
+    await expect(page).to_have_url("/wiki/roses")
+    missing = await page.goto("/wiki/roses%2Fred")
+    assert missing
+    assert missing.status == 404
+
+
+async def its_history_shows_each_change_and_any_earlier_version(bob: Visitor) -> None:
+    page = bob.page
+    await page.goto("/wiki/roses")
+    await page.get_by_role("link", name="History").click()
+    await expect(page.locator(".added", has_text="is Bob's")).to_be_visible()
+    await expect(page.locator(".removed", has_text="is Ann's")).to_be_visible()
+    await page.locator("a[href^='/earlier/2/']").click()
+    await expect(page.get_by_role("article")).to_contain_text("is a rose")
