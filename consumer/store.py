@@ -32,6 +32,9 @@ LOOK_AGAIN_SECONDS = 1.0
 POOL_SECONDS = 10.0
 """So long a pool lets one wait for a connection."""
 
+KEPT_OPEN_SECONDS = 2.0
+"""The same, where somebody waits for a page."""
+
 LONGEST_NAME = 63
 """Bytes of a name in Postgres."""
 
@@ -94,6 +97,7 @@ class ViewStore:
         self.schema = schema
         self._connect = connect
         self._settings = settings
+        self._kept_open: AsyncConnectionPool[AsyncConnection[Any]] | None = None
         self._shape = _fingerprint(view, settings)
         self.tracking = TrackingTable(schema, view.application_name, self._shape)
         self.parking = Parking(schema, view.application_name)
@@ -135,15 +139,34 @@ class ViewStore:
     def connected(
         self, settings: Mapping[str, str] = MappingProxyType({})
     ) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
-        """Open a connection, with `settings` of its session, and close it at the end."""
+        """Open a connection, with `settings` of its session, and close it at the end.
+
+        Without settings it is one of those that are kept open, if any are.
+        """
+        if self._kept_open and not settings:
+            return self._kept_open.connection()
         return connected(**self._session(settings))
 
+    @asynccontextmanager
+    async def kept_open(self, connections: int) -> AsyncIterator[None]:
+        """Keep up to so many connections open meanwhile, for a program that reads a lot.
+
+        Any number of tasks may read at once, and share them. Who gets none within
+        `KEPT_OPEN_SECONDS` is told so by `PoolTimeout`, an `OperationalError` of psycopg.
+        """
+        async with self.pool({}, connections, KEPT_OPEN_SECONDS) as pool:
+            self._kept_open = pool
+            try:
+                yield
+            finally:
+                self._kept_open = None
+
     def pool(
-        self, settings: Mapping[str, str], connections: int
+        self, settings: Mapping[str, str], connections: int, seconds: float = POOL_SECONDS
     ) -> AsyncConnectionPool[AsyncConnection[Any]]:
         """Return a pool of up to so many such connections, to be entered; lost ones are replaced.
 
-        While it gets none, it raises `PoolTimeout`.
+        While it gets none, it raises `PoolTimeout` after so many `seconds`.
         """
         return AsyncConnectionPool(
             kwargs=partial(self._session, settings),
@@ -151,7 +174,7 @@ class ViewStore:
             max_size=connections,
             open=False,
             check=AsyncConnectionPool.check_connection,
-            timeout=POOL_SECONDS,
+            timeout=seconds,
         )
 
     def _session(self, settings: Mapping[str, str]) -> dict[str, Any]:
@@ -254,22 +277,24 @@ class ViewStore:
         `TimeoutError` if it is not within `seconds`; None waits for ever.
         """
         with anyio.fail_after(seconds):
-            async with self.connected() as connection:
+            # One of its own: it would be missed among those that are kept open.
+            async with connected(**self._session({})) as connection:
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
                 while not await self._has(connection, position, str(originator_id).encode()):
                     async for _ in connection.notifies(timeout=LOOK_AGAIN_SECONDS, stop_after=1):
                         break
 
+    async def has(self, position: int, originator_id: UUID | str) -> bool:
+        """Tell whether the view has applied the notification of `originator_id` at `position`."""
+        async with self.connected() as connection:
+            return await self._has(connection, position, str(originator_id).encode())
+
     async def _has(self, connection: AsyncConnection[Any], position: int, key: bytes) -> bool:
         try:
-            partitions = await self.tracking.count(connection)
-            if not partitions:
-                return False
-            partition = partition_of(key, partitions)
-            tracking = await self.tracking.read(connection, [partition])
+            positions = await self.tracking.positions(connection)
         except NOT_THERE:
             return False  # No consumer has been here yet.
-        return tracking[partition].position >= position
+        return bool(positions) and positions[partition_of(key, len(positions))] >= position
 
     async def replay(
         self, connection: AsyncConnection[Any], partitions: Collection[int] | None = None

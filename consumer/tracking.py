@@ -91,6 +91,10 @@ RESET_TRACKING: LiteralString = """
        AND partition = ANY(%(partitions)s)
 """
 
+SELECT_POSITIONS: LiteralString = """
+    SELECT position FROM {schema}.tracking WHERE application = %(application)s ORDER BY partition
+"""
+
 COUNT_PARTITIONS: LiteralString = """
     SELECT count(*) FROM {schema}.tracking WHERE application = %(application)s
 """
@@ -193,6 +197,11 @@ class TrackingTable:
     async def reset(self, connection: AsyncConnection[Any], partitions: Collection[int]) -> None:
         """Set partitions back to the start."""
         await self._execute(connection, RESET_TRACKING, partitions=list(partitions))
+
+    async def positions(self, connection: AsyncConnection[Any]) -> Sequence[int]:
+        """Return up to which position each partition is applied, of all in their order."""
+        cursor = await self._execute(connection, SELECT_POSITIONS)
+        return [row[0] for row in await cursor.fetchall()]
 
     async def count(self, connection: AsyncConnection[Any]) -> int:
         """Return the number of partitions; 0 before a consumer has seen the topic."""

@@ -163,7 +163,7 @@ async def _wiki(app: Starlette, environment: Mapping[str, str]) -> AsyncIterator
     wiki = opened_wiki(environment)
     app.state.wiki = await to_thread.run_sync(wiki.__enter__)
     try:
-        async with app.state.wiki.searcher:
+        async with app.state.wiki.reading():
             yield
     finally:
         app.state.wiki = None

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import commands, growth, hosting, latency, peers, relay, search, views
+from tests.bench import commands, growth, hosting, latency, peers, relay, search, views, web
 from tests.bench.figures import Line, save, table
 from tests.bench.plot import plot
 from tests.bench.report import markdown, put_into
@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
     "dog-school": hosting.dog_school,
     "searchable": latency.searchable,
     "search": search.searching,
+    "web": web.web,
     "update-body": commands.update_body,
     "import": commands.import_git,
     "backlog": growth.backlog,

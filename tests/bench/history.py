@@ -146,14 +146,15 @@ def fill(dsn: str, base: list[StoredEvent], events: int) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         with connection.cursor() as cursor, cursor.copy(COPY_EVENTS) as copy:
             for event in base[:events]:
-                copy.write_row(_row(event))
+                copy.write_row(row_of(event))
         for number, done in enumerate(range(len(base), events, len(base))):
             part = min(len(base), events - done)
             connection.execute(REPEAT_EVENTS, {"number": str(number), "events": part})
         connection.execute("VACUUM ANALYZE contentmanagement_events")
 
 
-def _row(event: StoredEvent) -> Sequence[Any]:
+def row_of(event: StoredEvent) -> Sequence[Any]:
+    """Return what `COPY_EVENTS` takes of an event."""
     return event.originator_id, event.originator_version, event.topic, event.state
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, LiteralString
 
 import anyio
@@ -42,7 +43,7 @@ ORDINARY = "ordinary words"
 # Whatever columns there are.
 TAKE: LiteralString = "CREATE TEMP TABLE copied AS TABLE {schema}.pages"
 COPY: LiteralString = """
-    UPDATE copied SET id = gen_random_uuid();
+    UPDATE copied SET id = gen_random_uuid(), slug = slug || '-again';
     INSERT INTO {schema}.pages TABLE copied
 """
 
@@ -51,15 +52,22 @@ Query = Callable[[str], Awaitable[Any]]
 
 def searching(world: World) -> Iterator[Line]:
     """Search for ordinary words, and for what takes most to find."""
-    environment = world.view(world.published(world.some(EVENTS)), "FTS")
+    environment = large_view(world)
     words = Author().ordinary_words(world.some(SEARCHES))
-    pages = world.some(PAGES)
-    took = anyio.run(_searched, environment, world.size(environment), pages, words, _worst(world))
-    searched = f"search in {pages:,} pages"
+    took = anyio.run(_searched, environment, world.size(environment), words, _worst(world))
+    searched = f"search in {world.some(PAGES):,} pages"
     for what, sample in took.items():
         p95 = Sample([sample.percentile(95)])
         limit = MOST_MILLISECONDS if what == ORDINARY else MOST_MILLISECONDS_OF_THE_WORST
         yield within(f"{searched}, {what}, p95", p95, "ms", limit)
+
+
+@cache
+def large_view(world: World) -> Environment:
+    """Return the settings of a view with all these pages."""
+    environment = world.view(world.published(world.some(EVENTS)), "FTS")
+    anyio.run(_filled, environment, world.some(PAGES))
+    return environment
 
 
 def _worst(world: World) -> dict[str, Sequence[str]]:
@@ -78,12 +86,10 @@ def _worst(world: World) -> dict[str, Sequence[str]]:
 async def _searched(
     environment: Environment,
     events: int,
-    pages: int,
     words: Sequence[str],
     worst: Mapping[str, Sequence[str]],
 ) -> dict[str, Sample]:
     store = ViewStore.of(VIEW, environment)
-    await _filled(store, pages, KafkaSettings.from_env(environment).topic_partitions)
     with Program.started(environment, "consumer", "run", "fts"):
         async with anyio.create_task_group() as tasks, Searcher(store) as searcher:
             await tasks.start(_catching_up, store, events)
@@ -123,16 +129,18 @@ async def _catching_up(
             await anyio.sleep(0.05)
 
 
-async def _filled(store: ViewStore, pages: int, partitions: int) -> None:
+async def _filled(environment: Environment, pages: int) -> None:
     """Write pages through the view's own unit of work, copy them, and index all at the end."""
+    store = ViewStore.of(VIEW, environment)
+    partitions = KafkaSettings.from_env(environment).topic_partitions
     author, chance = Author(), random.Random(SEED)
-    paragraphs = ["\n".join(author.lines(PARAGRAPH)) for _ in range(PARAGRAPHS)]
+    paragraphs = [_paragraph(author) for _ in range(PARAGRAPHS)]
     async with store.connected(SESSION) as connection:
         await store.prepare(connection, partitions, indexed=False)
         for begin in range(0, pages // COPIES, BATCH):
             unit = store.view.unit_of_work(store.schema)
             for number in range(begin, min(begin + BATCH, pages // COPIES)):
-                body = "\n".join([EVERYWHERE, *chance.sample(paragraphs, BODY // PARAGRAPH)])
+                body = "\n\n".join([EVERYWHERE, *chance.sample(paragraphs, BODY // PARAGRAPH)])
                 page = Page(title=f"Page {number}", slug=f"other-{number}", body=body)
                 unit.apply(page.collect_events()[0], Place(partitions, 0))
             await unit.write(connection)
@@ -141,3 +149,9 @@ async def _filled(store: ViewStore, pages: int, partitions: int) -> None:
             await connection.execute(store.sql(COPY))
         await store.create_indexes(connection)
         await connection.execute(store.sql("ANALYZE"))
+
+
+def _paragraph(author: Author) -> str:
+    """Write a heading and a list, as pages have them."""
+    heading, *lines = author.lines(PARAGRAPH)
+    return "\n".join([f"## {heading}", "", *(f"- **{line}**" for line in lines)])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -25,6 +25,10 @@ T = TypeVar("T")
 
 ATTEMPTS = 3
 """At a command that meets another one. Which of them was first decides what the next one says."""
+
+
+CONNECTIONS = 4
+"""To a view, at most."""
 
 
 class NoSuchVersionError(LookupError):
@@ -53,6 +57,16 @@ class Wiki:
         self.search = ViewStore.of(view_named("fts"), environment)
         self.searcher = Searcher(self.search)
         self.activity = ViewStore.of(view_named("activity"), environment)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Keep the connections to the views open meanwhile."""
+        async with (
+            self.search.kept_open(CONNECTIONS),
+            self.activity.kept_open(CONNECTIONS),
+            self.searcher,
+        ):
+            yield
 
     async def do(self, command: Callable[..., int], *arguments: Any, **named: Any) -> int:
         """Give a command of the application; again, if it meets another one."""
