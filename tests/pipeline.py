@@ -166,10 +166,11 @@ class Pipeline(anyio.AsyncContextManagerMixin):
         """Wait until all that the wiki has is in Kafka."""
         await until(self._is_published)
 
-    async def applied(self) -> None:
-        """Wait until the view has all that the wiki has."""
+    async def applied(self, store: ViewStore | None = None) -> None:
+        """Wait until the view, or another one, has all that the wiki has."""
+        store = store or self.store
         for originator_id, position in (await self.do(self._last_positions)).items():
-            await self.store.wait(position, originator_id, seconds=SECONDS)
+            await store.wait(position, originator_id, seconds=SECONDS)
 
     async def settled(self) -> None:
         """Wait until all is applied, and the tracking is at the ends of the partitions."""
