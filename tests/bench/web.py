@@ -27,6 +27,8 @@ from eventsourcing.utils import get_topic
 from psycopg import sql
 
 from compose.processes import HOST, free_port
+from compose.web.acting.session import User, as_carried
+from compose.web.settings import DEVELOPER
 from consumer.activity import VIEW as ACTIVITY
 from consumer.fts import VIEW as FTS
 from consumer.store import ViewStore
@@ -129,7 +131,7 @@ async def _prepared(environment: Environment) -> None:
 def _served(environment: Environment) -> Iterator[int]:
     """Serve the wiki as its command does; yield the port."""
     port = free_port()
-    settings = {**environment, "WEB_SECRET": SECRET}
+    settings = {**environment, "WEB_SECRET": SECRET, "WEB_RATES": "off"}
     with Program.started(settings, "compose", "web", "--port", str(port)):
         _answers(port)
         yield port
@@ -150,7 +152,8 @@ def _answers(port: int) -> None:
 
 def _cookie() -> str:
     """Return the session of somebody who is signed in, and has written what the views have."""
-    session = {"user": [str(uuid4()), "Ann", False], "wrote": [0, str(uuid4())], "token": "t"}
+    user = as_carried(User(uuid4(), "Ann", known_as=(DEVELOPER,)))
+    session = {"user": user, "wrote": [0, str(uuid4())], "token": "t"}
     signer = itsdangerous.TimestampSigner(SECRET)
     return f"wiki={signer.sign(b64encode(json.dumps(session).encode())).decode()}"
 
