@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
     "searchable": latency.searchable,
     "search": search.searching,
     "web": web.web,
+    "window": web.window,
     "update-body": commands.update_body,
     "import": commands.import_git,
     "backlog": growth.backlog,
@@ -40,8 +41,8 @@ PEERS = "peers"
 """Where the figures of others are named that were not measured in the run."""
 
 QUICK = 0.15
-GROWTH = ("backlog", "partitions", "edits")
-"""A quick run has none of these: at its size they show how parts start, not how they grow."""
+FULL_ONLY = ("window", "backlog", "partitions", "edits")
+"""A quick run has none of these: at its size they show how parts start, not how they go on."""
 WIDTH = 150
 """Where there is no terminal."""
 RESULT = ROOT / "build" / "bench.json"
@@ -63,7 +64,7 @@ def main(
 ) -> None:
     """Print a table; write build/bench.json, bench.md and, of what grows, bench.png."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    chosen = only or [name for name in BENCHMARKS if not quick or name not in GROWTH]
+    chosen = only or [name for name in BENCHMARKS if not quick or name not in FULL_ONLY]
     if unknown := set(chosen) - set(BENCHMARKS):
         raise typer.BadParameter(f"There is no {unknown.pop()!r}: {', '.join(BENCHMARKS)}")
     # Of a topic that is being made it complains of what it asks for again.

@@ -32,6 +32,8 @@ class Load(msgspec.Struct, frozen=True):
     """
     seconds: float
     cookie: str = ""
+    windows: int = 0
+    """So many look at the pipeline meanwhile."""
 
 
 class Took(msgspec.Struct, frozen=True):
@@ -59,19 +61,41 @@ async def put_on(load: Load) -> Took:
                 took.append((time.perf_counter() - due) * 1000)
         writer.close()
 
-    await asyncio.gather(*(ask() for _ in range(load.clients)))
+    async with asyncio.TaskGroup() as tasks:
+        windows = [tasks.create_task(_looked(load)) for _ in range(load.windows)]
+        await asyncio.gather(*(ask() for _ in range(load.clients)))
+        await asyncio.sleep(begin + load.seconds - time.perf_counter())
+        for window in windows:
+            window.cancel()
     return Took(took, (1 - WARM_UP) * load.seconds)
+
+
+async def _looked(load: Load) -> None:
+    """Look at the live page, for ever."""
+    while True:
+        reader, writer = await asyncio.open_connection("127.0.0.1", load.port)
+        writer.write(_request("/pipeline/live", load.cookie))
+        head = await reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200 "):
+            raise RuntimeError(head.decode())
+        while await reader.read(100_000):
+            pass
+        writer.close()
 
 
 async def _answered(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, cookie: str
 ) -> None:
-    writer.write(f"GET {path} HTTP/1.1\r\nhost: localhost\r\ncookie: {cookie}\r\n\r\n".encode())
+    writer.write(_request(path, cookie))
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
     body = await reader.readexactly(length)
     if not head.startswith(b"http/1.1 200 "):
         raise RuntimeError(f"{path}: {head.decode()}{body.decode()}")
+
+
+def _request(path: str, cookie: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nhost: localhost\r\ncookie: {cookie}\r\n\r\n".encode()
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ import random
 import subprocess
 import sys
 import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from itertools import product
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid4
@@ -27,7 +28,6 @@ from eventsourcing.utils import get_topic
 from psycopg import sql
 
 from compose.processes import HOST, free_port
-from compose.web.acting.session import User, as_carried
 from compose.web.settings import DEVELOPER
 from consumer.activity import VIEW as ACTIVITY
 from consumer.fts import VIEW as FTS
@@ -35,11 +35,13 @@ from consumer.store import ViewStore
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page, Slug
 from producer.wire import KafkaSettings
-from tests.bench.figures import Line, Sample, reported, within
+from tests.bench.figures import Line, Sample, faster, reported, within
 from tests.bench.history import COPY_EVENTS, SEED, Author, row_of
 from tests.bench.load import Load, Took
 from tests.bench.search import PAGES, large_view
-from tests.bench.servers import ROOT, Environment, Program, World
+from tests.bench.servers import ROOT, Environment, Program, World, relayed
+from tests.bench.views import EVENTS, caught_up
+from tests.web.browser import TOKEN
 
 MOST_MILLISECONDS = 50.0
 SECONDS = 6
@@ -47,6 +49,9 @@ LEAST_SECONDS = 0.3
 PATHS = 2000
 SECRET = "a secret that is only of the benchmarks"
 PATIENCE = 60.0
+
+LOAD = [sys.executable, "-m", "tests.bench.load"]
+WINDOWS = 2
 
 RATES = {"a page": 50.0, "a search": 15.0}
 """Requests a second."""
@@ -64,7 +69,7 @@ def web(world: World) -> Iterator[Line]:
         for what, asked in paths.items():
             for clients, rate in ((CLIENTS[what], None), (16, RATES[what])):
                 load = Load(port, asked, clients, rate, max(LEAST_SECONDS, SECONDS * world.scale))
-                took = _load(msgspec.structs.replace(load, cookie=_cookie()))
+                took = _load(msgspec.structs.replace(load, cookie=_cookie(port)))
                 how = f"{rate:.0f} a second" if rate else f"{clients} clients"
                 p95 = Sample([Sample(took.milliseconds).percentile(95)])
                 named = f"web, {what} of {world.some(PAGES):,}, {how}"
@@ -72,6 +77,22 @@ def web(world: World) -> Iterator[Line]:
                 if not rate:
                     answers = Sample([len(took.milliseconds) / took.seconds])
                     yield reported(named, answers, "requests/s")
+
+
+def window(world: World) -> Iterator[Line]:
+    """Publish and catch up, with the wiki served and windows open on it, and without."""
+    relays: dict[bool, list[float]] = {False: [], True: []}
+    views: dict[bool, list[float]] = {False: [], True: []}
+    for _, watched in product(world.repeats, (False, True)):
+        pipeline = {**world.wiki(world.some(EVENTS)), **world.apart()}
+        environment = world.view(world.view(pipeline, "FTS"), "ACTIVITY")
+        with _watched(environment) if watched else nullcontext():
+            relays[watched].append(anyio.run(relayed, environment).rate)
+            observed = anyio.run(caught_up, FTS, environment, world.size(environment))
+            views[watched].append(observed.marks.rate)
+    for what, rates in {"relay": relays, "fts, catching up": views}.items():
+        beside = f"{what}, with {WINDOWS} windows open"
+        yield faster(beside, Sample(rates[True]), "the same, alone", Sample(rates[False]))
 
 
 def _pages(slugs: Sequence[str]) -> list[str]:
@@ -137,6 +158,24 @@ def _served(environment: Environment) -> Iterator[int]:
         yield port
 
 
+@contextmanager
+def _watched(environment: Environment) -> Iterator[None]:
+    """Serve the wiki, and look at its window meanwhile."""
+    anyio.run(_prepared, environment)
+    with _served(environment) as port:
+        load = Load(port, [], 0, None, PATIENCE, _cookie(port), WINDOWS)
+        process = subprocess.Popen(LOAD, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        assert process.stdin
+        with process.stdin as to:
+            to.write(msgspec.json.encode(load))
+        try:
+            yield
+            assert process.poll() is None, "nobody looked"
+        finally:
+            process.kill()
+            process.wait()
+
+
 def _answers(port: int) -> None:
     deadline = time.perf_counter() + PATIENCE
     while True:
@@ -150,17 +189,20 @@ def _answers(port: int) -> None:
             return
 
 
-def _cookie() -> str:
-    """Return the session of somebody who is signed in, and has written what the views have."""
-    user = as_carried(User(uuid4(), "Ann", known_as=(DEVELOPER,)))
-    session = {"user": user, "wrote": [0, str(uuid4())], "token": "t"}
+def _cookie(port: int) -> str:
+    """Sign in, and return the session of somebody who has also written what the views have."""
+    with httpx2.Client(base_url=f"http://{HOST}:{port}") as browser:
+        (token,) = set(TOKEN.findall(browser.get("/sign-in").text))
+        browser.post("/sign-in", data={"token": token, "name": DEVELOPER})
+        signed = browser.cookies["wiki"]
     signer = itsdangerous.TimestampSigner(SECRET)
+    session = {**json.loads(b64decode(signer.unsign(signed))), "wrote": [0, str(uuid4())]}
     return f"wiki={signer.sign(b64encode(json.dumps(session).encode())).decode()}"
 
 
 def _load(load: Load) -> Took:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.load"],
+        LOAD,
         cwd=ROOT,
         input=msgspec.json.encode(load),
         stdout=subprocess.PIPE,
