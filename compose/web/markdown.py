@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import MutableMapping, Sequence
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urljoin
@@ -26,9 +27,16 @@ SOURCE = re.compile(
 
 LOWEST_HEADING = 6
 
+KEPT, LONGEST_KEPT = 500, 20_000
+"""What so many texts have become is kept, of those that have so many characters at most."""
+
 
 def rendered(body: str, path: str = "/wiki/") -> Markup:
     """Return the Markdown of the page at a path as HTML without anything that acts."""
+    return (_kept if len(body) <= LONGEST_KEPT else _rendered)(body, path)
+
+
+def _rendered(body: str, path: str) -> Markup:
     html = _markdown.render(body, {"path": path, "in_link": False})
     # Sanitised though no HTML of the body comes through: two doors, each locked.
     return Markup(  # noqa: S704 - nh3 has cleaned it
@@ -41,6 +49,9 @@ def rendered(body: str, path: str = "/wiki/") -> Markup:
             link_rel="nofollow noopener",
         )
     )
+
+
+_kept = lru_cache(KEPT)(_rendered)
 
 
 def is_source(slug: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import anyio
@@ -44,16 +44,20 @@ class Served(NamedTuple):
     """A wiki on a port, and what stands behind it."""
 
     pipeline: Pipeline
-    address: str
-    proxy: Proxy
-    """Between the browser and the wiki: to be cut, or held up."""
+    port: int
+
+    @property
+    def address(self) -> str:
+        """What to open."""
+        return address_of(self.port)
 
 
 class Visitor:
     """Somebody at a browser. What it complains of is kept."""
 
-    def __init__(self, context: BrowserContext, page: Page) -> None:
+    def __init__(self, context: BrowserContext, page: Page, expected: str | None) -> None:
         self.page = page
+        self._expected = expected
         self.complaints: list[str] = []
         context.on("console", self._hear)
         context.on("weberror", lambda error: self.complaints.append(str(error.error)))
@@ -75,13 +79,15 @@ class Visitor:
         for number, body in enumerate(bodies):
             if number:
                 await self.page.get_by_role("link", name="Edit", exact=True).click()
-            await self.page.get_by_label("Text").fill(body)
+            await self.page.get_by_label("in Markdown").fill(body)
             await self.page.get_by_role("button", name="Save").click()
             await self.page.wait_for_url("**/wiki/**")
 
     def _hear(self, message: Any) -> None:
         # A page that says that there is none is a failure for the console as well.
-        expected = message.text.startswith(NOT_FOUND) and "/static/" not in message.location["url"]
+        said = message.text
+        missing = said.startswith(NOT_FOUND) and "/static/" not in message.location["url"]
+        expected = missing or (self._expected and self._expected in said)
         if message.type in {"error", "warning"} and not expected:
             self.complaints.append(f"{message.text} at {message.location}")
 
@@ -105,16 +111,21 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def visiting(browser: Browser, address: str, **options: Any) -> AsyncIterator[Visitor]:
-    """Yield somebody with a browser that has been nowhere yet, and that complains of nothing."""
-    context = await browser.new_context(base_url=address, **options)
+async def visiting(
+    browser: Browser, address: str, *, expected: str | None = None, **options: Any
+) -> AsyncIterator[Visitor]:
+    """Yield somebody with a browser that has been nowhere yet, and that complains of nothing.
+
+    What has `expected` in it is no complaint.
+    """
+    context = await browser.new_context(base_url=address, reduced_motion="reduce", **options)
     context.set_default_timeout(PATIENCE_MS)
     if options.get("java_script_enabled", True):
         await context.add_init_script(TELL_VIOLATIONS)
     try:
-        visitor = Visitor(context, await context.new_page())
+        visitor = Visitor(context, await context.new_page(), expected)
         yield visitor
-        assert visitor.complaints == []
+        assert not visitor.complaints, visitor.complaints
     finally:
         await context.close()
 
@@ -122,14 +133,32 @@ async def visiting(browser: Browser, address: str, **options: Any) -> AsyncItera
 @asynccontextmanager
 async def served(environment: Mapping[str, str]) -> AsyncIterator[Served]:
     """Serve a wiki, with its pipeline, on a port of this machine."""
-    proxy, port = Proxy(), free_port()
-    async with AsyncExitStack() as exits:
-        pipeline, app = await exits.enter_async_context(piped(environment))
-        await exits.enter_async_context(on_port(app, port))
-        tasks = await exits.enter_async_context(anyio.create_task_group())
-        exits.callback(tasks.cancel_scope.cancel)
+    port = free_port()
+    async with piped(environment) as (pipeline, app), on_port(app, port):
+        yield Served(pipeline, port)
+
+
+@asynccontextmanager
+async def proxied(port: int) -> AsyncIterator[Proxy]:
+    """Yield what stands between a browser and a port, to be cut, or held up."""
+    proxy = Proxy()
+
+    async def carries() -> bool:
+        with suppress(OSError):
+            async with await anyio.connect_tcp(HOST, proxy.port):
+                return True
+        return False
+
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(proxy.serve, port)
-        yield Served(pipeline, f"http://{HOST}:{proxy.port}", proxy)
+        await until(carries)
+        yield proxy
+        tasks.cancel_scope.cancel()
+
+
+def address_of(port: int) -> str:
+    """Return what to open of what listens on a port."""
+    return f"http://{HOST}:{port}"
 
 
 @asynccontextmanager
