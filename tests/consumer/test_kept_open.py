@@ -20,6 +20,7 @@ SWAP = (
     "CREATE SCHEMA {schema}_next",
     "CREATE TABLE {schema}_next.pages AS SELECT *, 'new' AS other FROM {schema}.pages",
     "CREATE TABLE {schema}_next.parked AS TABLE {schema}.parked",
+    "CREATE TABLE {schema}_next.tracking AS TABLE {schema}.tracking",
     "UPDATE {schema}_next.pages SET title = 'Filled anew'",
     "ALTER SCHEMA {schema} RENAME TO {schema}_aside",
     "ALTER SCHEMA {schema}_next RENAME TO {schema}",

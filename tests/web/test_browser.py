@@ -1,18 +1,24 @@
 """What people do and see, in a real browser. All stories share one wiki."""
 
 from collections.abc import AsyncIterator, Iterator
+from typing import LiteralString
 
 import pytest
 import pytest_asyncio
+from anyio import to_thread
 from anyio.from_thread import BlockingPortal
 from playwright.async_api import Browser, expect
+
+from tests.pipeline import write_page
 
 from .chromium import (
     PATIENCE_MS,
     NoBrowserError,
     Served,
     Visitor,
+    address_of,
     chromium,
+    proxied,
     served,
     visiting,
 )
@@ -40,6 +46,9 @@ WIDE = f"""\
 """
 BODIES = (WIDE, "\n\n".join([WIDE, *HOSTILE]))
 ABOUT_A_PAGE = ("wiki", "edit", "names", "history", "earlier/2", "change/3")
+CONNECTION_LOST = "net::ERR_"
+"""What a browser may complain of whose server is gone."""
+GONE_SECONDS = 7.0
 PHONE = {"width": 360, "height": 740}
 
 
@@ -97,6 +106,122 @@ async def test_a_keyboard_is_enough(browser: Browser, wiki: Served) -> None:
         await expect(page.get_by_role("article")).to_contain_text("tabulators everywhere")
 
 
+async def test_an_operator_sees_the_stream_move_and_mends_what_is_parked(
+    browser: Browser, wiki: Served
+) -> None:
+    async with visiting(browser, wiki.address) as olga:
+        await olga.sign_in("Operator")
+        await the_stream_moves(olga, wiki)
+        await a_change_that_does_not_fit_is_parked(olga, wiki, "one\nthree\n")
+        await a_retry_in_vain_says_why(olga)
+        await what_is_mended_is_retried(olga, wiki)
+        await a_change_that_does_not_fit_is_parked(olga, wiki, "one\nfour\n")
+        await it_is_dropped_with_a_reason(olga)
+        await all_is_replayed(olga, wiki)
+
+
+async def the_stream_moves(olga: Visitor, wiki: Served) -> None:
+    page = olga.page
+    await page.goto("/pipeline")
+    await expect(page.get_by_text("All is well")).to_be_visible()
+    before = await page.locator("#flow").inner_text()
+    await to_thread.run_sync(write_page, wiki.pipeline.wiki, "thorny", "one\ntwo\n")
+    await expect(page.locator("#flow")).not_to_have_text(before)
+    head = await to_thread.run_sync(wiki.pipeline.wiki.recorder.max_notification_id)
+    await expect(page.locator(".stage", has_text="Outbox")).to_contain_text(f"{head:,}")
+    await expect(page.get_by_text("All is well")).to_be_visible()
+
+
+async def a_change_that_does_not_fit_is_parked(olga: Visitor, wiki: Served, body: str) -> None:
+    page = olga.page
+    await in_the_view(wiki, "UPDATE {schema}.pages SET body = 'lost' WHERE slug = 'thorny'")
+    await page.goto("/pipeline")
+    await to_thread.run_sync(wiki.pipeline.wiki.update_body, "thorny", body)
+    await page.get_by_role("link", name="Parked (1)").click()
+    await expect(page.get_by_role("main")).to_contain_text("Page.BodyUpdated")
+    await olga.page.goto("/wiki/thorny")
+    await expect(olga.page.get_by_role("main")).to_contain_text("stale")
+
+
+async def a_retry_in_vain_says_why(olga: Visitor) -> None:
+    page = olga.page
+    await page.goto("/pipeline/views/fts/parked")
+    await page.get_by_role("link", name="Retry").click()
+    assert await faults(page) == []
+    await page.get_by_role("button", name="Retry").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+
+
+async def what_is_mended_is_retried(olga: Visitor, wiki: Served) -> None:
+    page = olga.page
+    await in_the_view(
+        wiki, "UPDATE {schema}.pages SET body = E'one\\ntwo\\n' WHERE slug = 'thorny'"
+    )
+    await page.goto("/pipeline/views/fts/parked")
+    await page.get_by_role("link", name="Retry").click()
+    await page.get_by_role("button", name="Retry").click()
+    await expect(page.get_by_text("Nothing is parked")).to_be_visible()
+    await page.goto("/wiki/thorny")
+    await expect(page.get_by_role("article")).to_contain_text("three")
+    await expect(page.get_by_role("main")).not_to_contain_text("stale")
+
+
+async def it_is_dropped_with_a_reason(olga: Visitor) -> None:
+    page = olga.page
+    await page.goto("/pipeline/views/fts/parked")
+    await page.get_by_role("link", name="Drop").click()
+    await page.get_by_label("Why?").fill("it was a test")
+    assert await faults(page) == []
+    await page.get_by_role("button", name="Drop").click()
+    await expect(page.get_by_text("Nothing is parked")).to_be_visible()
+    await expect(page.get_by_role("main")).to_contain_text("it was a test")
+    assert await faults(page) == []
+
+
+async def all_is_replayed(olga: Visitor, wiki: Served) -> None:
+    page = olga.page
+    await page.goto("/pipeline")
+    view = page.get_by_role("article", name="fts")
+    await view.get_by_role("link", name="Replay").click()
+    await page.get_by_role("button", name="Replay").click()
+    await expect(page).to_have_url("/pipeline")
+    await wiki.pipeline.applied()
+    await expect(page.get_by_text("All is well")).to_be_visible()
+    await page.goto("/wiki/thorny")
+    await expect(page.get_by_role("article")).to_contain_text("one")
+
+
+async def in_the_view(wiki: Served, statement: LiteralString) -> None:
+    """Change the view behind everybody's back."""
+    store = wiki.pipeline.store
+    async with store.connected() as connection:
+        await connection.execute(store.sql(statement))
+
+
+async def test_a_live_page_says_so_when_its_server_is_gone_or_frozen(
+    browser: Browser, wiki: Served, portal: BlockingPortal
+) -> None:
+    with (
+        portal.wrap_async_context_manager(proxied(wiki.port)) as cut,
+        portal.wrap_async_context_manager(proxied(wiki.port)) as frozen,
+    ):
+        async with (
+            visiting(browser, address_of(cut.port), expected=CONNECTION_LOST) as one,
+            visiting(browser, address_of(frozen.port)) as other,
+        ):
+            for visitor in (one, other):
+                await visitor.sign_in("Operator")
+                await visitor.page.goto("/pipeline")
+                await expect(visitor.page.get_by_text("As of")).to_be_visible()
+                await expect(visitor.page.get_by_text("Not live since")).to_be_hidden()
+            portal.call(cut.cut, GONE_SECONDS)
+            with portal.wrap_async_context_manager(frozen.silence(answers_only=False)):
+                for visitor in (one, other):
+                    await expect(visitor.page.get_by_text("Not live since")).to_be_visible()
+            for visitor in (one, other):
+                await expect(visitor.page.get_by_text("Not live since")).to_be_hidden()
+
+
 async def test_every_page_is_harmless_fits_a_phone_and_is_open_to_all(
     browser: Browser, wiki: Served
 ) -> None:
@@ -117,8 +242,9 @@ def every_page(slug: str) -> list[str]:
     """Return the addresses of all that the wiki shows, about one page where it is about one."""
     about = [f"/{what}/{slug}" for what in ABOUT_A_PAGE]
     other = ["/", "/pages", "/contributors", "/new", "/sign-in", "/token", "/api", "/nothing"]
+    view = [f"/pipeline/views/fts/{what}" for what in ("parked", "replay", "rebuild", "swap-back")]
     searches = ["/search", "/search?q=unbreakable%20OR%20alert"]
-    return [*about, *other, *searches]
+    return [*about, *other, *searches, "/pipeline", "/pipeline/audit", *view]
 
 
 async def a_conflict(visitor: Visitor, slug: str) -> None:
