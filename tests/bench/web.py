@@ -15,7 +15,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import product
-from typing import Any
+from typing import Any, LiteralString
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
@@ -50,6 +50,13 @@ PATHS = 2000
 SECRET = "a secret that is only of the benchmarks"
 PATIENCE = 60.0
 
+TRACK: LiteralString = """
+    INSERT INTO {schema}.tracking (application, partition, position, next_offset, shape)
+    SELECT application, max(partition) + 1, 0, 0, shape
+      FROM {schema}.tracking
+     GROUP BY application, shape
+"""
+
 LOAD = [sys.executable, "-m", "tests.bench.load"]
 WINDOWS = 2
 
@@ -64,6 +71,7 @@ def web(world: World) -> Iterator[Line]:
     environment = world.view(world.view(large_view(world), "CONTENTMANAGEMENT"), "ACTIVITY")
     slugs = _written(world, environment)
     anyio.run(_prepared, environment)
+    anyio.run(_tracked, environment)
     paths = {"a page": _pages(slugs), "a search": _searches(world)}
     with _served(environment) as port:
         for what, asked in paths.items():
@@ -139,6 +147,13 @@ def _created(page_id: UUID, texts: Mapping[str, Any]) -> Page.Created:
         timestamp=Page.Created.create_timestamp(),
         **texts,
     )
+
+
+async def _tracked(environment: Environment) -> None:
+    """Have a tracking of the partition that the pages are of, which no topic has."""
+    store = ViewStore.of(FTS, environment)
+    async with store.connected() as connection:
+        await connection.execute(store.sql(TRACK))
 
 
 async def _prepared(environment: Environment) -> None:
