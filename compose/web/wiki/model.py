@@ -26,7 +26,6 @@ T = TypeVar("T")
 ATTEMPTS = 3
 """At a command that meets another one. Which of them was first decides what the next one says."""
 
-
 CONNECTIONS = 4
 """To a view, at most."""
 
