@@ -19,7 +19,13 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 import psycopg
-from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, UnknownError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerFenced,
+    UnknownError,
+)
 from eventsourcing.persistence import InterfaceError, OperationalError
 from eventsourcing.postgres import PostgresDatastore
 from psycopg_pool import PoolTimeout
@@ -231,9 +237,12 @@ def run(main: Callable[[], Awaitable[T]]) -> T | None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether a task that aiokafka left alone has failed of more than a lost server."""
+    """Tell whether what aiokafka left alone has failed of more than a lost server, or a lost turn.
+
+    The turn is lost once, and said by who had it: aiokafka has an error for each waiting batch.
+    """
     error = record.exc_info[1] if record.exc_info else None
-    return error is None or not is_transient(error)
+    return error is None or not (is_transient(error) or isinstance(error, ProducerFenced))
 
 
 async def _until_signalled(main: Callable[[], Awaitable[T]]) -> T | None:

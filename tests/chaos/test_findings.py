@@ -15,6 +15,8 @@ from aiokafka.errors import (
     ProducerFenced,
     for_code,
 )
+from aiokafka.producer.message_accumulator import MessageBatch
+from aiokafka.structs import TopicPartition
 
 from producer.relay.publisher import _all_delivered, _heard
 from producer.wire.endurance import is_transient, run
@@ -113,6 +115,21 @@ def test_a_delivery_that_is_given_up_says_nothing_of_its_error(
         await anyio.lowlevel.checkpoint()
 
     run(give_up)
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+def test_batches_that_were_not_sent_when_the_turn_was_lost_say_nothing_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def lose_the_turn() -> None:
+        batch = MessageBatch(TopicPartition("events", 0), None, 1, 0)
+        delivery = _heard(batch.future)
+        batch.failure(ProducerFenced())
+        with pytest.raises(ProducerFenced):
+            await _all_delivered([delivery])
+
+    run(lose_the_turn)
     gc.collect()
     assert not [record for record in caplog.records if record.name == "asyncio"]
 
