@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from producer.outbox import Outbox
 from producer.relay.publisher import read_published
 from producer.wire import KafkaSettings, Topics, WireFormat
-from producer.wire.kafka import started
+from producer.wire.kafka import reading, started
 
 
 class RelayStatus(msgspec.Struct, frozen=True):
@@ -71,10 +71,7 @@ async def read_topic(application_name: str, settings: KafkaSettings) -> TopicSta
         if topic not in await admin.list_topics():
             return TopicStatus(topic, 0, 0, 0, [])
         (partitions,) = [found["partitions"] for found in await admin.describe_topics([topic])]
-    consumer = AIOKafkaConsumer(
-        **settings.client(), isolation_level="read_committed", enable_auto_commit=False
-    )
-    async with started(consumer):
+    async with reading(settings) as consumer:
         ends = await consumer.end_offsets(
             [TopicPartition(topic, described["partition"]) for described in partitions]
         )

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -16,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from compose.processes import HOST, free_port
-from tests.pipeline import until
+from tests.serving import serving
 
 SECRET = "client-secret"
 SECONDS = 300
@@ -46,16 +45,8 @@ async def token_endpoint(certificate: Path, key: Path) -> AsyncIterator[tuple[st
         ssl_keyfile=key,
         log_config=None,
     )
-    server = uvicorn.Server(config)
-
-    async def serves() -> bool:
-        return server.started
-
-    async with anyio.create_task_group() as serving:
-        serving.start_soon(server.serve)
-        await until(serves)
+    async with serving(config):
         yield f"https://{HOST}:{port}/token", given
-        server.should_exit = True
 
 
 def unsigned(**claims: Any) -> str:

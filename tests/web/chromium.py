@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from compose.processes import HOST, free_port
 from tests.chaos.proxy import Proxy
 from tests.pipeline import Pipeline, until
+from tests.serving import serving
 
 from .browser import piped
 
@@ -167,13 +168,5 @@ async def on_port(app: Starlette, port: int) -> AsyncIterator[None]:
     config = uvicorn.Config(
         app, host=HOST, port=port, lifespan="off", log_config=None, timeout_graceful_shutdown=1
     )
-    server = uvicorn.Server(config)
-
-    async def serves() -> bool:
-        return server.started
-
-    async with anyio.create_task_group() as serving:
-        serving.start_soon(server.serve)
-        await until(serves)
+    async with serving(config):
         yield
-        server.should_exit = True

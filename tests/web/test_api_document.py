@@ -22,6 +22,7 @@ from openapi_spec_validator import validate
 from compose.web.api.app import api_app, document
 from compose.web.api.positions import Positions
 from compose.web.api.problems import PROBLEMS
+from tests.serving import serving
 
 from .test_api import SECRET, Program, programs
 
@@ -134,11 +135,8 @@ async def test_what_it_says_of_itself_is_so(environment: dict[str, str]) -> None
 async def its_examples_work(ann: Program) -> None:
     transport = ann.client._transport
     assert isinstance(transport, ASGITransport)
-    server = uvicorn.Server(uvicorn.Config(transport.app, port=0, lifespan="off", log_config=None))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server.serve)
-        while not server.started:
-            await anyio.lowlevel.checkpoint()
+    config = uvicorn.Config(transport.app, port=0, lifespan="off", log_config=None)
+    async with serving(config) as server:
         (listening,) = server.servers[0].sockets
         base = f"http://localhost:{listening.getsockname()[1]}"
         async with AsyncClient(base_url=base) as client:
@@ -150,7 +148,6 @@ async def its_examples_work(ann: Program) -> None:
             env={"PATH": os.environ["PATH"], "TOKEN": ann.token},
             check=False,
         )
-        server.should_exit = True
     assert ran.returncode == 0, ran
     answers = [json.loads(line) for line in ran.stdout.splitlines()]
     _pages, _changes, _made, page, found, _history, earlier = answers
