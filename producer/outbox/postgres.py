@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 """How long to wait for a NOTIFY before looking anyway: a pooler may swallow it."""
 
+FIRST = 100
+"""Notifications of the first batch, at most: whoever waits for a start has them the sooner."""
+
 WRITER_POLL_SECONDS = 0.01
 """How often to look whether the writers that can still fill a hole have ended."""
 
@@ -166,8 +169,9 @@ class PostgresOutbox:
             await self._check(connection)
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
             proven = after  # Up to here, a position that is missing stays missing.
+            limit = min(FIRST, self._limit)
             while True:
-                rows = await self._select(connection, after, self._limit)
+                rows = await self._select(connection, after, limit)
                 whole = _without_holes(rows, after, proven)
                 if whole:
                     yield whole
@@ -175,10 +179,11 @@ class PostgresOutbox:
                 elif rows:
                     await self._writers_of_now_have_ended(connection)
                     proven = rows[-1].id
-                if len(whole) == len(rows) < self._limit:
+                if len(whole) == len(rows) < limit:
                     # There was no more. What is committed since then sends a NOTIFY, and has not
                     # sent it to us before: selecting at once would only take Postgres' time.
                     await _notified(connection)
+                limit = min(2 * limit, self._limit)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

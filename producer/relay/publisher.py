@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from itertools import zip_longest
 from typing import Self
 
+import anyio
+import anyio.lowlevel
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -19,8 +21,11 @@ from producer.relay.topics import LARGEST_RECORD_BYTES, TopicUnfitError, prepare
 from producer.wire import KafkaSettings, Record, Topics, partition_of
 from producer.wire.kafka import reading, started
 
-BATCH_BYTES = 512 * 1024
+BATCH_BYTES = 1024 * 1024
 """Of one Kafka record batch, before compression. A larger single record still goes."""
+
+SLICE = 25
+"""Records made up without a look at what has come of the batch before: half a millisecond."""
 
 TRANSACTION_TIMEOUT_MS = 30_000
 """After this long the broker aborts the transaction of a relay that died and has no successor."""
@@ -37,6 +42,17 @@ class Published(msgspec.Struct, frozen=True):
     """All notifications up to here are in the topic."""
     partitions: int
     """Over so many partitions. Another count would put an aggregate's events out of order."""
+
+
+class Batch:
+    """What one transaction publishes, as Kafka is to have it."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        """All notifications up to here are in the topic then."""
+        self.size = 0
+        """How many records there are."""
+        self.by_partition: defaultdict[int, list[BatchBuilder]] = defaultdict(list)
 
 
 class Publisher:
@@ -92,52 +108,55 @@ class Publisher:
             )
         return last.position if last else 0
 
-    async def publish(self, records: Iterable[Record], position: int) -> None:
-        """Publish records and the position they reach, all or nothing.
+    async def batch(self, records: Iterable[Record], position: int) -> Batch:
+        """Make up what one transaction publishes, while the one before it is under way.
+
+        Each record is taken, added and let go: nothing of it is left but its bytes.
+        """
+        batch = Batch(position)
+        for record in records:
+            self._add(record, batch)
+            if batch.size % SLICE == 0:
+                await anyio.lowlevel.checkpoint()
+        return batch
+
+    def _add(self, record: Record, batch: Batch) -> None:
+        key, value, headers, timestamp = record
+        builders = batch.by_partition[partition_of(key, self._partitions)]
+        added = builders and builders[-1].append(
+            key=key, value=value, headers=headers, timestamp=timestamp
+        )
+        if not added:  # There is none yet, or it is full.
+            builders.append(self._producer.create_batch())
+            builders[-1].append(key=key, value=value, headers=headers, timestamp=timestamp)
+        batch.size += 1
+
+    async def publish(self, batch: Batch) -> None:
+        """Publish a batch and the position that it reaches, all or nothing.
 
         An error leaves it open whether they are published: the position tells, after a new start.
         """
         await self._producer.begin_transaction()
-        deliveries = []
-        batches = [
-            [(partition, batch) for batch in self._batches(theirs)]
-            for partition, theirs in self._by_partition(records).items()
-        ]
-        # Round by round: a partition's next batch waits until the one before it has gone.
-        for next_of_each in zip_longest(*batches):
-            for partition, batch in filter(None, next_of_each):
-                deliveries.append(await self._send(partition, batch))
-        published = Published(position, self._partitions)
-        deliveries.append(
+        published = msgspec.json.encode(Published(batch.position, self._partitions))
+        # First, so that Kafka hears at once of all the partitions that the transaction is about.
+        deliveries = [
             _heard(
                 await self._producer.send(
-                    self._topics.position, msgspec.json.encode(published), partition=0, key=b"relay"
+                    self._topics.position, published, partition=0, key=b"relay"
                 )
             )
-        )
+        ]
+        # Round by round: a partition's next builder waits until the one before it has gone.
+        for next_of_each in zip_longest(*batch.by_partition.values()):
+            for partition, builder in zip(batch.by_partition, next_of_each, strict=True):
+                if builder:
+                    deliveries.append(await self._send(partition, builder))
         await _all_delivered(deliveries)
         await self._producer.commit_transaction()
 
-    def _by_partition(self, records: Iterable[Record]) -> dict[int, list[Record]]:
-        by_partition = defaultdict(list)
-        for record in records:
-            by_partition[partition_of(record.key, self._partitions)].append(record)
-        return by_partition
-
-    def _batches(self, records: Iterable[Record]) -> Iterator[BatchBuilder]:
-        """Yield batches of records, each as large as may be."""
-        batch = self._producer.create_batch()
-        for key, value, headers, timestamp in records:
-            added = batch.append(key=key, value=value, headers=headers, timestamp=timestamp)
-            if added is None:  # It is full.
-                yield batch
-                batch = self._producer.create_batch()
-                batch.append(key=key, value=value, headers=headers, timestamp=timestamp)
-        yield batch
-
-    async def _send(self, partition: int, batch: BatchBuilder) -> asyncio.Future[object]:
+    async def _send(self, partition: int, builder: BatchBuilder) -> asyncio.Future[object]:
         return _heard(
-            await self._producer.send_batch(batch, self._topics.events, partition=partition)
+            await self._producer.send_batch(builder, self._topics.events, partition=partition)
         )
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import anyio
+from eventsourcing.persistence import Notification
 
 from producer.outbox import Outbox
 from producer.relay.metrics import RelayMetrics
-from producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Publisher
-from producer.wire import KafkaSettings, Record, Topics, WireFormat
+from producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Batch, Publisher
+from producer.wire import KafkaSettings, Topics, WireFormat
 from producer.wire.endurance import Vitals, ahead, enduring, finishing
 from producer.wire.terminal import OperatorError
-from producer.wire.tracing import carry, sending
+from producer.wire.tracing import TraceHeaders, sending, traces_of
 
 logger = logging.getLogger(__name__)
 
@@ -69,16 +70,19 @@ class Relay:
             position = self.position = await self._position(publisher)
             logger.info("publishing after position %d", position)
             alive()
-            async with ahead(self._records(position)) as batches:
-                async for records, reached in batches:
+            async with (
+                ahead(self._outbox.batches(position)) as read,
+                ahead(self._made_up(publisher, read)) as batches,
+            ):
+                async for batch, traces in batches:
                     async with finishing(self._grace):
                         with (
                             anyio.fail_after(self._stuck),
-                            sending(topic, records),
-                            self._metrics.batch(len(records)),
+                            sending(topic, traces),
+                            self._metrics.batch(batch.size),
                         ):
-                            await publisher.publish(records, reached)
-                    self.position = reached
+                            await publisher.publish(batch)
+                    self.position = batch.position
                     alive()
 
     @asynccontextmanager
@@ -101,9 +105,10 @@ class Relay:
             )
         return position
 
-    async def _records(self, after: int) -> AsyncGenerator[tuple[list[Record], int], None]:
-        async with aclosing(self._outbox.batches(after)) as batches:
-            async for notifications in batches:
-                records = [self._wire.to_record(notification) for notification in notifications]
-                carry(notifications, records)
-                yield records, notifications[-1].id
+    async def _made_up(
+        self, publisher: Publisher, read: AsyncIterator[Sequence[Notification]]
+    ) -> AsyncGenerator[tuple[Batch, Sequence[TraceHeaders]], None]:
+        async for notifications in read:
+            records = map(self._wire.to_record, notifications)
+            batch = await publisher.batch(records, notifications[-1].id)
+            yield batch, traces_of(notifications)

@@ -11,6 +11,7 @@ from eventsourcing.persistence import Mapper, Notification, StoredEvent
 
 from producer.wire.events import Event, EventType, EventTypes, WireError
 from producer.wire.stored import Said, Shortcut
+from producer.wire.tracing import trace_of
 
 LARGEST_NUMBER = 2**63 - 1
 MAX_DIGITS = len(str(LARGEST_NUMBER))
@@ -83,6 +84,7 @@ class WireFormat:
             # The sequence extension asks for text that sorts as the numbers do.
             ("ce_sequence", b"%010d" % notification.originator_version),
             ("ce_position", b"%d" % notification.id),
+            *trace_of(notification),
         ]
         if self._publish_ciphertext:
             return Record(key, notification.state, headers, None)

@@ -37,24 +37,12 @@ _tracer = trace.get_tracer("eventsourcing-kafka")
 _w3c = TraceContextTextMapPropagator()
 
 
-class Written(Protocol):
-    """A record to be written."""
-
-    @property
-    def headers(self) -> list[tuple[str, bytes]]:
-        """Its headers, to be added to."""
-
-
-class Carrying(Protocol):
-    """A record, written or read."""
-
-    @property
-    def headers(self) -> Iterable[tuple[str, bytes | None]]:
-        """Its headers."""
-
-
-class Read(Carrying, Protocol):
+class Read(Protocol):
     """A record that was read."""
+
+    @property
+    def headers(self) -> TraceHeaders:
+        """Its headers."""
 
     @property
     def topic(self) -> str:
@@ -68,13 +56,18 @@ class TracedNotification(Notification):
     trace_headers: Sequence[tuple[str, bytes]] = ()
 
 
-def carry(notifications: Sequence[Notification], records: Iterable[Written]) -> None:
-    """Have records carry the traces of their notifications."""
-    if not isinstance(notifications[0], TracedNotification):  # Then none is.
-        return
-    for notification, record in zip(notifications, records, strict=True):
-        if isinstance(notification, TracedNotification):
-            record.headers.extend(notification.trace_headers)
+TraceHeaders = Iterable[tuple[str, bytes | None]]
+"""Headers that carry a trace, perhaps; others may be among them."""
+
+
+def trace_of(notification: Notification) -> Sequence[tuple[str, bytes]]:
+    """Return the headers that carry the trace of a notification."""
+    return notification.trace_headers if isinstance(notification, TracedNotification) else ()
+
+
+def traces_of(notifications: Iterable[Notification]) -> Sequence[TraceHeaders]:
+    """Return them of each notification; nothing if nobody has use for them."""
+    return [trace_of(notification) for notification in _if_exported(notifications)]
 
 
 def current_trace() -> Mapping[str, str]:
@@ -94,9 +87,9 @@ def creating(where: str, events: int) -> Iterator[None]:
 
 
 @contextmanager
-def sending(topic: str, records: Iterable[Carrying]) -> Iterator[None]:
+def sending(topic: str, traces: Sequence[TraceHeaders]) -> Iterator[None]:
     """Have the body, which publishes a batch of records, be a part of their commands' traces."""
-    with _batch("send", SpanKind.CLIENT, topic, _if_exported(records)):
+    with _batch("send", SpanKind.CLIENT, topic, traces):
         yield
 
 
@@ -105,7 +98,8 @@ def processing(view: str, records: Iterable[Read]) -> Iterator[None]:
     """Have the body, which applies a batch of records, be a part of their commands' traces."""
     batch = _if_exported(records)
     topic = batch[0].topic if batch else ""
-    with _batch("process", SpanKind.CONSUMER, topic, batch, {"eventsourcing.view": view}):
+    traces = [record.headers for record in batch]
+    with _batch("process", SpanKind.CONSUMER, topic, traces, {"eventsourcing.view": view}):
         yield
 
 
@@ -114,19 +108,19 @@ def _batch(
     operation: str,
     kind: SpanKind,
     topic: str,
-    batch: Sequence[Carrying],
+    traces: Sequence[TraceHeaders],
     further: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
-    if not batch:
+    if not traces:
         yield
         return
     name = f"{operation} {topic}"
     attributes = {
-        **_attributes(operation, len(batch)),
+        **_attributes(operation, len(traces)),
         "messaging.destination.name": topic,
         **(further or {}),
     }
-    commands = _commands(batch)
+    commands = _commands(traces)
     firsts: dict[int, Context] = {}
     for command in commands:
         firsts.setdefault(_context(command).trace_id, command)
@@ -147,13 +141,13 @@ def _batch(
             ).end()
 
 
-def _commands(records: Iterable[Carrying]) -> Sequence[Context]:
-    """Return the contexts in records that are to be recorded, each once."""
+def _commands(traces: Iterable[TraceHeaders]) -> Sequence[Context]:
+    """Return the contexts in headers that are to be recorded, each once."""
     found: dict[str, Context] = {}
-    for record in records:
+    for headers in traces:
         carrier = {
             name: value.decode("ascii", "replace")
-            for name, value in record.headers
+            for name, value in headers
             if value and name in TRACE_HEADERS
         }
         parent = carrier.get(TRACEPARENT)
@@ -192,8 +186,8 @@ def _context(context: Context | None = None) -> SpanContext:
     return trace.get_current_span(context).get_span_context()
 
 
-def _if_exported(records: Iterable[R]) -> Sequence[R]:
-    """Return records if the program that we are in has more than OpenTelemetry's API."""
+def _if_exported(of_a_batch: Iterable[R]) -> Sequence[R]:
+    """Return what there is of a batch if our program has more than OpenTelemetry's API."""
     provider = trace.get_tracer_provider()
     is_nothing = isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
-    return () if is_nothing else list(records)
+    return () if is_nothing else list(of_a_batch)

@@ -1,13 +1,13 @@
 """Ends or breaks a batch at its n-th await, or at the n-th request that it sends to Kafka."""
 
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import pytest
 from aiokafka.client import AIOKafkaClient
 
 from producer.relay import Publisher
-from producer.wire import Record
+from producer.relay.publisher import Batch
 
 
 class Killed(Exception):  # noqa: N818 - it is what happens to the process
@@ -69,8 +69,8 @@ def at_awaits(monkeypatch: pytest.MonkeyPatch, injection: Injection) -> None:
     """Inject at the awaits of the next batch that is published."""
     publish: Any = Publisher.publish
 
-    async def broken(publisher: Publisher, records: Iterable[Record], position: int) -> None:
-        await _AtAwaits(publish(publisher, records, position), injection)
+    async def broken(publisher: Publisher, batch: Batch) -> None:
+        await _AtAwaits(publish(publisher, batch), injection)
 
     monkeypatch.setattr(Publisher, "publish", broken)
 
@@ -88,9 +88,9 @@ def at_requests(monkeypatch: pytest.MonkeyPatch, injection: Injection) -> None:
             raise injection.error
         return response
 
-    async def broken(publisher: Publisher, records: Iterable[Record], position: int) -> None:
+    async def broken(publisher: Publisher, batch: Batch) -> None:
         with pytest.MonkeyPatch.context() as during:
             during.setattr(AIOKafkaClient, "send", broken_send)
-            await publish(publisher, records, position)
+            await publish(publisher, batch)
 
     monkeypatch.setattr(Publisher, "publish", broken)

@@ -20,7 +20,8 @@ from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page
 from producer.outbox import outbox_of
 from producer.relay import Publisher, Relay, RelayStatus, read_status
-from producer.wire import EventTypes, KafkaSettings, Record, Topics, WireFormat
+from producer.relay.publisher import Batch
+from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
 from producer.wire.endurance import connect_arguments
 from producer.wire.kafka import started
 
@@ -42,15 +43,13 @@ class Progress:
             self._set(position)
             return position
 
-        async def publish_and_tell(
-            publisher: Publisher, records: Iterable[Record], position: int
-        ) -> None:
+        async def publish_and_tell(publisher: Publisher, batch: Batch) -> None:
             try:
-                await publish(publisher, records, position)
+                await publish(publisher, batch)
             except BaseException:
                 self.gave_up.set()
                 raise
-            self._set(position)
+            self._set(batch.position)
 
         monkeypatch.setattr(Publisher, "position", position)
         monkeypatch.setattr(Publisher, "publish", publish_and_tell)

@@ -32,19 +32,24 @@ def record(pipeline: Pipeline, position: int) -> Record:
     return pipeline.wire.to_record(notification)
 
 
+async def publish(publisher: Publisher, pipeline: Pipeline, *published: int) -> None:
+    records = [record(pipeline, position) for position in published]
+    await publisher.publish(await publisher.batch(records, published[-1]))
+
+
 @pytest.mark.usefixtures("topics")
 async def test_a_publisher_that_was_replaced_publishes_nothing_more(pipeline: Pipeline) -> None:
     pipeline.write(3)
     name, settings = pipeline.app.name, pipeline.settings
 
     async with Publisher.connected(name, settings) as old:
-        await old.publish([record(pipeline, 1)], 1)
+        await publish(old, pipeline, 1)
         async with Publisher.connected(name, settings) as new:
             assert await new.position() == 1
             with pytest.raises(ProducerFenced):
-                await old.publish([record(pipeline, 2)], 2)
+                await publish(old, pipeline, 2)
             assert await new.position() == 1
-            await new.publish([record(pipeline, 2), record(pipeline, 3)], 3)
+            await publish(new, pipeline, 2, 3)
             assert await new.position() == 3
 
     assert sorted(positions(await pipeline.records())) == [1, 2, 3]
@@ -68,7 +73,7 @@ async def test_a_publisher_replaced_in_the_middle_of_a_batch_publishes_nothing_o
 
         producer.commit_transaction = commit_late
         with pytest.raises(ProducerFenced):
-            await old.publish([record(pipeline, 1), record(pipeline, 2)], 2)
+            await publish(old, pipeline, 1, 2)
 
     assert await pipeline.records() == []
 

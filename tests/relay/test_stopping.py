@@ -1,13 +1,10 @@
 """A relay that is told to stop finishes the batch in hand, if that does not take too long."""
 
-from collections.abc import Iterable
-
 import anyio
 import pytest
 
 from producer.relay import Publisher
-from producer.relay.publisher import TRANSACTION_TIMEOUT_MS
-from producer.wire import Record
+from producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Batch
 
 from .pipeline import Pipeline, positions
 
@@ -20,9 +17,7 @@ class SlowBatch:
         self.released = anyio.Event()
         publish = Publisher.publish
 
-        async def publish_slowly(
-            publisher: Publisher, records: Iterable[Record], position: int
-        ) -> None:
+        async def publish_slowly(publisher: Publisher, batch: Batch) -> None:
             producer = publisher._producer
             commit = producer.commit_transaction
 
@@ -32,7 +27,7 @@ class SlowBatch:
                 await commit()
 
             producer.commit_transaction = commit_slowly
-            await publish(publisher, records, position)
+            await publish(publisher, batch)
 
         monkeypatch.setattr(Publisher, "publish", publish_slowly)
 
