@@ -10,7 +10,7 @@ from uuid import UUID
 from eventsourcing.persistence import Mapper, Notification, StoredEvent
 
 from producer.wire.events import Event, EventType, EventTypes, WireError
-from producer.wire.stored import Said, Shortcut
+from producer.wire.stored import Form, Said, Shortcut
 from producer.wire.tracing import trace_of
 
 LARGEST_NUMBER = 2**63 - 1
@@ -45,6 +45,14 @@ class Envelope(NamedTuple):
     encrypted: bool
 
 
+class _Kind(NamedTuple):
+    """What all events have in common that are stored under one name."""
+
+    type: EventType
+    headers: Headers
+    form: Form | None
+
+
 class WireFormat:
     """Converts the notifications of one application to records, and records to events.
 
@@ -66,29 +74,31 @@ class WireFormat:
         self._mapper = mapper
         self._shortcut = Shortcut.of(mapper) if mapper else None
         self._publish_ciphertext = mapper is not None and mapper.cipher is not None and not decrypt
-        self._constant_headers: dict[str, Headers] = {}
+        self._kinds: dict[str, _Kind] = {}
 
     def to_record(self, notification: Notification) -> Record:
         """Return the record of one notification.
 
         Raises `WireError` when its event has no JSON form, or another event class has its name.
         """
-        event_type = self.types.stored_as(notification.topic)
+        kind = self._kinds.get(notification.topic) or self._kind(notification.topic)
+        version = notification.originator_version
         key = str(notification.originator_id).encode()
-        version = b"%d" % notification.originator_version
         headers = [
-            *self._headers_of_type(event_type),
-            ("ce_id", b"%b:%b" % (key, version)),
+            *kind.headers,
+            ("ce_id", b"%b:%d" % (key, version)),
             ("ce_subject", key),
             ("ce_partitionkey", key),
             # The sequence extension asks for text that sorts as the numbers do.
-            ("ce_sequence", b"%010d" % notification.originator_version),
+            ("ce_sequence", b"%010d" % version),
             ("ce_position", b"%d" % notification.id),
             *trace_of(notification),
         ]
         if self._publish_ciphertext:
             return Record(key, notification.state, headers, None)
-        value, timestamp = self._said(notification, event_type)
+        value, timestamp = (kind.form and kind.form.said(notification)) or self._said(
+            notification, kind.type
+        )
         if not isinstance(timestamp, datetime):
             return Record(key, value, headers, None)
         if timestamp.utcoffset() is None:  # Then it is a local time, and the headers say which.
@@ -97,28 +107,26 @@ class WireFormat:
         return Record(key, value, headers, int(timestamp.timestamp() * 1000))
 
     def _said(self, notification: Notification, event_type: EventType) -> Said:
-        if self._shortcut and (said := self._shortcut.said(notification, event_type)):
-            return said
         assert self._mapper is not None  # noqa: S101 - a writer has one
         event = self._mapper.to_domain_event(notification)
         return Said(event_type.to_json(event), getattr(event, "timestamp", None))
 
-    def _headers_of_type(self, event_type: EventType) -> Headers:
-        headers = self._constant_headers.get(event_type.name)
-        if headers is None:
-            headers = [
-                ("ce_specversion", b"1.0"),
-                ("ce_type", event_type.name.encode()),
-                ("ce_source", f"/{self.application_name}".encode()),
-                ("ce_sequencetype", b"Integer"),
-                ("content-type", CIPHERTEXT if self._publish_ciphertext else JSON),
-            ]
-            if self._publish_ciphertext:
-                headers.append(("ce_encrypted", b"true"))
-            if event_type.version > 1:
-                headers.append(("ce_classversion", b"%d" % event_type.version))
-            self._constant_headers[event_type.name] = headers
-        return headers
+    def _kind(self, topic: str) -> _Kind:
+        event_type = self.types.stored_as(topic)
+        headers = [
+            ("ce_specversion", b"1.0"),
+            ("ce_type", event_type.name.encode()),
+            ("ce_source", f"/{self.application_name}".encode()),
+            ("ce_sequencetype", b"Integer"),
+            ("content-type", CIPHERTEXT if self._publish_ciphertext else JSON),
+        ]
+        if self._publish_ciphertext:
+            headers.append(("ce_encrypted", b"true"))
+        if event_type.version > 1:
+            headers.append(("ce_classversion", b"%d" % event_type.version))
+        form = self._shortcut.form(event_type) if self._shortcut else None
+        kind = self._kinds[topic] = _Kind(event_type, headers, form)
+        return kind
 
     def envelope(self, key: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Envelope:
         """Read the headers of a record.

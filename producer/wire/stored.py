@@ -9,10 +9,10 @@ made and written out, and what is wrong with it is found on that way.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from types import ModuleType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, Union
 from uuid import UUID
 
 import msgspec
@@ -24,9 +24,14 @@ from eventsourcing.persistence import (
     Notification,
     UUIDAsHex,
 )
-from isal import igzip as quicker_gzip
+from isal import isal_zlib
 
 from producer.wire.events import EventType
+
+GZIP = 16 + 15
+"""How zlib's `wbits` says that there is a gzip header; the window is the largest."""
+
+_encode = msgspec.json.Encoder().encode
 
 USUAL_TRANSCODINGS = {UUIDAsHex.name: UUIDAsHex, DatetimeAsISO.name: DatetimeAsISO}
 
@@ -55,14 +60,18 @@ class _StoredTime(
 ):
     data: str = msgspec.field(name="_data_")
 
-    def restored(self) -> datetime | Self:
+    def restored(self) -> datetime | None:
         time = datetime.fromisoformat(self.data)
         # JSON does not carry every other zone: that of another second, for one.
-        return time if time.tzinfo is UTC else self
+        return time if time.tzinfo is UTC else None
 
 
-STORED = {_StoredID, _StoredTime}
-DECODER = msgspec.json.Decoder(dict[str, str | int | bool | _StoredID | _StoredTime | None])
+STORED: dict[type, type] = {UUID: _StoredID, datetime: _StoredTime}
+"""How the library stores what JSON has no form for."""
+STORED_AS = frozenset(STORED.values())
+
+PLACE = ("originator_id", "originator_version")
+"""What is stored beside a state, not in it."""
 
 
 class Said(NamedTuple):
@@ -71,6 +80,57 @@ class Said(NamedTuple):
     value: bytes
     timestamp: Any
     """When the event happened, if it is a `datetime`."""
+
+
+class Form:
+    """The form in which one mapper stores the plain events of one type: msgspec checks it, in C."""
+
+    def __init__(
+        self,
+        event_type: EventType,
+        plain: Mapping[str, Collection[type]],
+        decompress: Callable[[bytes], bytes],
+    ) -> None:
+        self._decompress = decompress
+        self._id_types = plain["originator_id"]
+        self._creates = event_type.names_aggregate
+        self._aggregate_topic = event_type.aggregate_topic
+        self._aggregate_name = event_type.aggregate_name
+        self._stored = [name for name, types in plain.items() if STORED.keys() & set(types)]
+        fields = [(name, _either(types)) for name, types in plain.items() if name not in PLACE]
+        state = msgspec.defstruct(
+            "State",
+            [*fields, *((name, Any, None) for name in PLACE)],
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        self._decode = msgspec.json.Decoder(state).decode
+
+    def said(self, notification: Notification) -> Said | None:
+        """Return what there is to say of a notification; None if it is not in this form."""
+        try:
+            return self._said(notification)
+        except Exception:  # noqa: BLE001 - what is wrong is found on the long way
+            return None
+
+    def _said(self, notification: Notification) -> Said | None:
+        state: Any = self._decode(self._decompress(notification.state))
+        for name in self._stored:
+            value = getattr(state, name)
+            if type(value) in STORED_AS:
+                restored = value.restored()
+                if restored is None:
+                    return None
+                setattr(state, name, restored)
+        if self._creates:
+            if state.originator_topic != self._aggregate_topic:
+                return None
+            state.originator_topic = self._aggregate_name
+        if type(notification.originator_id) not in self._id_types:
+            return None
+        state.originator_id = notification.originator_id
+        state.originator_version = notification.originator_version
+        return Said(_encode(state), getattr(state, "timestamp", None))
 
 
 class Shortcut:
@@ -90,32 +150,30 @@ class Shortcut:
                 return None
         return cls(_decompressing(mapper.compressor))
 
-    def said(self, notification: Notification, event_type: EventType) -> Said | None:
-        """Return what there is to say of a notification; None where there is no shortcut."""
+    def form(self, event_type: EventType) -> Form | None:
+        """Return the form that events of a type are stored in; None if there is no shortcut."""
         plain = event_type.plain
-        if plain is None:
-            return None
-        try:
-            attributes: dict[str, Any] = DECODER.decode(self._decompress(notification.state))
-            attributes["originator_id"] = notification.originator_id
-            attributes["originator_version"] = notification.originator_version
-            if len(attributes) != len(plain):
-                return None
-            for name, value in attributes.items():
-                if type(value) in STORED:
-                    attributes[name] = value.restored()
-                if type(attributes[name]) not in plain[name]:
-                    return None
-        except Exception:  # noqa: BLE001 - what is wrong is found on the long way
-            return None
-        if "originator_topic" in attributes:
-            if attributes["originator_topic"] != event_type.aggregate_topic:
-                return None
-            attributes["originator_topic"] = event_type.aggregate_name
-        return Said(msgspec.json.encode(attributes), attributes.get("timestamp"))
+        return Form(event_type, plain, self._decompress) if plain else None
+
+
+def _either(types: Collection[type]) -> Any:
+    """Return the type of what is stored of an attribute that may have any of some types."""
+    return Union[tuple(STORED.get(each, each) for each in types)]  # noqa: UP007
 
 
 def _decompressing(compressor: Compressor | ModuleType | None) -> Callable[[bytes], bytes]:
     if compressor is gzip:  # `COMPRESSOR_TOPIC` names the module.
-        return quicker_gzip.decompress
+        return _gunzip
     return compressor.decompress if compressor else bytes
+
+
+def _gunzip(state: bytes) -> bytes:
+    """Decompress what one call of `gzip.compress` has made. Raises `ValueError` for more, or less.
+
+    It takes half the time of Python's own, most of which is spent in reading.
+    """
+    decompressor = isal_zlib.decompressobj(GZIP)
+    decompressed = decompressor.decompress(state)
+    if decompressor.unused_data or not decompressor.eof:
+        raise ValueError("It has more than one member, or less.")
+    return decompressed

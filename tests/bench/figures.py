@@ -52,8 +52,13 @@ class Marks:
 
     @property
     def rate(self) -> float:
-        """Events per second since the first batch was done: the start is another figure."""
-        (begin, first), *_, (end, last) = self._marks[1:] if len(self._marks) > 2 else self._marks
+        """Events per second since a tenth, and the first batch, were done.
+
+        The start is another figure, and so is what a broker takes to lay out a new topic's files.
+        """
+        end, last = self._marks[-1]
+        later = [mark for mark in self._marks[1:-1] if mark[1] >= last / 10]
+        begin, first = (later or self._marks)[0]
         return (last - first) / (end - begin)
 
     @property

@@ -81,10 +81,10 @@ def test_percentiles_are_values_that_were_measured() -> None:
 def test_the_rate_leaves_out_the_start_unless_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    times = iter([0.0, 5.0, 6.0, 7.0])
+    times = iter([0.0, 4.0, 5.0, 6.0, 7.0])
     monkeypatch.setattr("tests.bench.figures.time.perf_counter", lambda: next(times))
     marks = Marks()
-    for events in (10, 20, 20, 40):
+    for events in (3, 10, 20, 20, 40):
         marks.note(events)
 
     assert marks.rate == 15
