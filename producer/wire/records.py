@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
 from eventsourcing.persistence import Mapper, Notification, StoredEvent
 
 from producer.wire.events import Event, EventType, EventTypes, WireError
@@ -102,8 +103,8 @@ class WireFormat:
         if not isinstance(timestamp, datetime):
             return Record(key, value, headers, None)
         if timestamp.utcoffset() is None:  # Then it is a local time, and the headers say which.
-            timestamp = timestamp.astimezone()
-        headers.append(("ce_time", timestamp.isoformat().encode()))
+            timestamp = timestamp.astimezone(UTC)
+        headers.append(("ce_time", msgspec.json.encode(timestamp).strip(b'"')))
         return Record(key, value, headers, int(timestamp.timestamp() * 1000))
 
     def _said(self, notification: Notification, event_type: EventType) -> Said:

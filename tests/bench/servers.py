@@ -36,7 +36,7 @@ from tests.bench.figures import Marks
 from tests.bench.history import count, fill, synthetic
 
 ROOT = Path(__file__).parents[2]
-LOOK_SECONDS = 0.002
+LOOK_SECONDS = 0.005
 MOST_REPEATED = 10_000
 """A longer history repeats itself, with other pages."""
 SMALL = (200, 1000)
