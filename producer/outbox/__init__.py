@@ -16,6 +16,7 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 
+from producer.outbox.gathering import Gather, at_once
 from producer.outbox.postgres import PostgresOutbox
 from producer.outbox.recorder import RecorderOutbox
 from producer.outbox.traced import TracedOutbox, TracedRecorder
@@ -49,10 +50,14 @@ class Outbox(Protocol):
         """
         ...
 
-    def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
+    def batches(
+        self, after: int, gather: Gather = at_once
+    ) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position.
 
-        Full batches while there is a backlog, and what there is as soon as it is there.
+        Full batches while there is a backlog, and then what there is as soon as it is there; or
+        later, for who would rather have more at once: `gather` is awaited before it looks for
+        what is new, with the position that the last batch reached.
         A position left out is one that no notification will ever have.
         """
         ...

@@ -31,6 +31,7 @@ from eventsourcing.persistence import Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import sql
 
+from producer.outbox.gathering import Gather, at_once
 from producer.wire.endurance import connect_arguments, connected
 from producer.wire.terminal import OperatorError
 
@@ -159,7 +160,9 @@ class PostgresOutbox:
         async with self._connected() as connection:
             return next(iter(await self._select(connection, after, 1)), None)
 
-    async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
+    async def batches(
+        self, after: int, gather: Gather = at_once
+    ) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position.
 
         Raises `UnfitOutboxError` for a table that can't be read safely, and psycopg's
@@ -183,6 +186,7 @@ class PostgresOutbox:
                     # There was no more. What is committed since then sends a NOTIFY, and has not
                     # sent it to us before: selecting at once would only take Postgres' time.
                     await _notified(connection)
+                    await gather(after)
                 limit = min(2 * limit, self._limit)
 
     @asynccontextmanager
@@ -266,6 +270,6 @@ async def _keep_turn(connection: psycopg.AsyncConnection[Any]) -> None:
 async def _notified(
     connection: psycopg.AsyncConnection[Any], seconds: float = POLL_SECONDS
 ) -> None:
-    """Wait for a writer's NOTIFY, or for `seconds`."""
+    """Wait for a writer's NOTIFY, or for `seconds`. Several that have come are taken for one."""
     async for _ in connection.notifies(timeout=seconds, stop_after=1):
-        return
+        pass

@@ -9,6 +9,8 @@ import anyio
 from anyio import to_thread
 from eventsourcing.persistence import ApplicationRecorder, Notification
 
+from producer.outbox.gathering import Gather, at_once
+
 POLL_SECONDS = 0.05
 
 UNTOLD = "not told"
@@ -42,15 +44,18 @@ class RecorderOutbox:
         """Return the first notification after a position."""
         return next(iter(await to_thread.run_sync(self._select, after, 1)), None)
 
-    async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
+    async def batches(
+        self, after: int, gather: Gather = at_once
+    ) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position."""
         while True:
             batch = await to_thread.run_sync(self._select, after, self._limit)
             if batch:
                 yield batch
                 after = batch[-1].id
-            else:
+            if len(batch) < self._limit:
                 await anyio.sleep(POLL_SECONDS)
+                await gather(after)
 
     def _select(self, after: int, limit: int) -> Sequence[Notification]:
         return self._recorder.select_notifications(

@@ -53,6 +53,8 @@ class Relay:
         self._grace = grace
         self._stuck = stuck
         self._metrics = RelayMetrics(wire.application_name)
+        self._came_on = anyio.Event()
+        self._last_took = 0.0
 
     async def run(self) -> None:
         """Publish for ever; lost servers are waited out.
@@ -71,10 +73,11 @@ class Relay:
             logger.info("publishing after position %d", position)
             alive()
             async with (
-                ahead(self._outbox.batches(position)) as read,
+                ahead(self._outbox.batches(position, self._gather)) as read,
                 ahead(self._made_up(publisher, read)) as batches,
             ):
                 async for batch, traces in batches:
+                    began = anyio.current_time()
                     async with finishing(self._grace):
                         with (
                             anyio.fail_after(self._stuck),
@@ -83,6 +86,9 @@ class Relay:
                         ):
                             await publisher.publish(batch)
                     self.position = batch.position
+                    self._last_took = anyio.current_time() - began
+                    self._came_on.set()
+                    self._came_on = anyio.Event()
                     alive()
 
     @asynccontextmanager
@@ -104,6 +110,17 @@ class Relay:
                 "Restore a newer backup, or publish to new topics: set another KAFKA_TOPIC_PREFIX."
             )
         return position
+
+    async def _gather(self, read: int) -> None:
+        """Let what is committed while a batch is under way gather, and as long again.
+
+        A transaction of one event costs Kafka, and each view, as much as one of fifty: who commits
+        often would keep them all busy. What comes while nothing is under way is read at once.
+        """
+        if self.position < read:
+            while self.position < read:
+                await self._came_on.wait()
+            await anyio.sleep(self._last_took)
 
     async def _made_up(
         self, publisher: Publisher, read: AsyncIterator[Sequence[Notification]]

@@ -15,9 +15,11 @@ class SlowBatch:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun = anyio.Event()
         self.released = anyio.Event()
+        self.sizes: list[int] = []
         publish = Publisher.publish
 
         async def publish_slowly(publisher: Publisher, batch: Batch) -> None:
+            self.sizes.append(batch.size)
             producer = publisher._producer
             commit = producer.commit_transaction
 
@@ -48,6 +50,20 @@ async def test_the_batch_in_hand_is_finished(pipeline: Pipeline, slow_batch: Slo
 
     assert sorted(positions(await pipeline.records())) == [1, 2, 3, 4]
     assert (await pipeline.status()).position == 4
+
+
+async def test_what_is_committed_while_a_batch_is_under_way_is_the_next_batch(
+    pipeline: Pipeline, slow_batch: SlowBatch
+) -> None:
+    pipeline.write()
+
+    async with pipeline.relaying():
+        await slow_batch.begun.wait()
+        last = [pipeline.write() for _ in range(5)][-1]
+        slow_batch.released.set()
+        await pipeline.progress.reached(last)
+
+    assert slow_batch.sizes == [1, 5]
 
 
 async def test_a_batch_that_takes_longer_than_the_grace_is_given_up_and_published_later(
