@@ -41,9 +41,9 @@ FIRST_PAUSE = 0.1
 """Seconds; the upper bound of the first pause, doubled with each further one."""
 LONGEST_PAUSE = 10.0
 
-NEW_OBJECTS = 50_000
-"""So many make Python look for cycles among them. A batch is many objects, and no cycles: to look
-after every 700, as it does by default, is a tenth of publishing, a quarter of catching up."""
+NEW_OBJECTS = 250_000
+"""So many make Python look for cycles among them. The batches in hand are many objects, 20 of each
+record, and no cycles: to look through them is a quarter of catching up, if it is ever done."""
 
 
 @dataclass
