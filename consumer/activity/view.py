@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, LiteralString, NamedTuple
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg import AsyncConnection, sql
@@ -89,16 +89,8 @@ ADD_CHANGES: LiteralString = """
 """
 
 
-class Change(NamedTuple):
-    """One edit of one page."""
-
-    page_id: UUID
-    version: int
-    partition: int
-    user_id: UUID | None
-    change: str
-    """The name of the event: `Created`, `BodyUpdated`, …"""
-    changed_at: datetime
+Change = tuple[UUID, int, int, UUID | None, str, datetime]
+"""One edit of one page, as a row of `changes`. The change is the event's name: `BodyUpdated`, …"""
 
 
 class ActivityUnitOfWork:
@@ -122,14 +114,13 @@ class ActivityUnitOfWork:
         assert isinstance(event, Page.Event)  # noqa: S101 - the view wants no others
         if event.timestamp.tzinfo is None:
             raise ValueError("the time of the event has no time zone")
-        change = type(event).__name__
         self._changes.append(
-            Change(
+            (
                 event.originator_id,
                 event.originator_version,
                 place.partition,
                 event.user_id,
-                change,
+                type(event).__name__,
                 event.timestamp,
             )
         )

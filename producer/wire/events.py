@@ -126,11 +126,13 @@ class EventType:
                 attributes = self._upcast(msgspec.json.decode(value), version)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise WireError(f"The value is not a {self.name}: {error}") from error
+        if self.defaults:
+            attributes = {**self.defaults, **attributes}
+        if self.names_aggregate:
+            attributes["originator_topic"] = self._aggregate_topic(attributes["originator_topic"])
         event = object.__new__(self.cls)
         # The library restores stored events the same way: frozen dataclasses, no __init__.
-        vars(event).update(self.defaults, **attributes)
-        if self.names_aggregate:
-            vars(event)["originator_topic"] = self._aggregate_topic(attributes["originator_topic"])
+        object.__setattr__(event, "__dict__", attributes)
         return event
 
     def check_version(self, version: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -33,7 +33,7 @@ class Record(NamedTuple):
     """When the event happened, in milliseconds since 1970; None if only its reader may know."""
 
 
-class Envelope(NamedTuple):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """What the headers of a record say of its event, before the event itself is decoded."""
 
     type: str
@@ -72,6 +72,7 @@ class WireFormat:
     ) -> None:
         self.application_name = application_name
         self.types = types
+        self._source = f"/{application_name}".encode()
         self._mapper = mapper
         self._shortcut = Shortcut.of(mapper) if mapper else None
         self._publish_ciphertext = mapper is not None and mapper.cipher is not None and not decrypt
@@ -117,7 +118,7 @@ class WireFormat:
         headers = [
             ("ce_specversion", b"1.0"),
             ("ce_type", event_type.name.encode()),
-            ("ce_source", f"/{self.application_name}".encode()),
+            ("ce_source", self._source),
             ("ce_sequencetype", b"Integer"),
             ("content-type", CIPHERTEXT if self._publish_ciphertext else JSON),
         ]
@@ -129,31 +130,29 @@ class WireFormat:
         kind = self._kinds[topic] = _Kind(event_type, headers, form)
         return kind
 
-    def envelope(self, key: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Envelope:
+    def envelope(self, key: bytes | None, headers: Sequence[tuple[str, bytes]]) -> Envelope:
         """Read the headers of a record.
 
         Raises `WireError` when one is missing, doubled or malformed, or contradicts the key:
         the record was not written by the relay of this application.
         """
-        named: dict[str, bytes] = {}
-        for name, value in headers:
-            if name in named:
-                raise WireError(f"The header {name!r} is there twice.")
-            named[name] = value
+        named = dict(headers)
+        if len(named) != len(headers):
+            raise WireError(f"The header {_doubled(headers)!r} is there twice.")
         try:
             envelope = Envelope(
                 named["ce_type"].decode(),
                 named["ce_subject"].decode(),
                 _natural_number(named["ce_sequence"]),
                 _natural_number(named["ce_position"]),
-                _natural_number(named.get("ce_classversion", b"1")),
+                _natural_number(named["ce_classversion"]) if "ce_classversion" in named else 1,
                 "ce_encrypted" in named,
             )
         except KeyError as error:
             raise WireError(f"The header {error} is missing.") from None
         except (UnicodeDecodeError, ValueError, AttributeError) as error:
             raise WireError(f"A header is malformed: {error}") from None
-        if named.get("ce_source") != f"/{self.application_name}".encode():
+        if named.get("ce_source") != self._source:
             raise WireError(f"The record is not from {self.application_name}.")
         if key != named["ce_subject"]:
             raise WireError("The key is not the header 'ce_subject'.")
@@ -170,7 +169,8 @@ class WireFormat:
             else event_type.from_json(value, envelope.class_version)
         )
         if (
-            str(event.originator_id) != envelope.originator_id
+            # As text: msgspec writes a UUID out much sooner than `str` does.
+            msgspec.to_builtins(event.originator_id) != envelope.originator_id
             or event.originator_version != envelope.version
         ):
             raise WireError("The value contradicts the headers: another event, or another version.")
@@ -201,6 +201,11 @@ class WireFormat:
 
 def _natural_number(text: bytes) -> int:
     # int() alone would take "+1", " 1 " and "1_0".
-    if not text.isdigit() or len(text) > MAX_DIGITS or int(text) > LARGEST_NUMBER:
-        raise ValueError(f"{text[:40]!r} is not a natural number")
-    return int(text)
+    if text.isdigit() and len(text) <= MAX_DIGITS and (number := int(text)) <= LARGEST_NUMBER:
+        return number
+    raise ValueError(f"{text[:40]!r} is not a natural number")
+
+
+def _doubled(headers: Sequence[tuple[str, bytes]]) -> str:
+    names = [name for name, _ in headers]
+    return next(name for name in names if names.count(name) > 1)
