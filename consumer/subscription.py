@@ -22,6 +22,8 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol, Self
 
 import anyio
+import anyio.lowlevel
+import msgspec
 from aiokafka import (
     AIOKafkaConsumer,
     ConsumerRebalanceListener,
@@ -65,6 +67,10 @@ METADATA = "position="
 MAX_POLL_INTERVAL_MS = 30 * 60 * 1000
 """A group member that is silent for longer is put out. The guard makes that harmless."""
 
+AT_ONCE = 250
+"""Records that are fetched, and then decoded while they are still in the processor's caches. After
+them it is the others' turn: Postgres is to have its next statement, and not to wait for a batch."""
+
 CHECK_SECONDS = 30.0
 """So often each partition must have come on, unless it was at its true end."""
 
@@ -106,7 +112,7 @@ class RecordsDeletedError(OperatorError):
     """Kafka has deleted records that the view has not applied yet."""
 
 
-class Item(NamedTuple):
+class Item(msgspec.Struct, frozen=True):
     """One record, and what it means for the view."""
 
     record: ConsumerRecord
@@ -139,8 +145,11 @@ class Item(NamedTuple):
     @property
     def originator_id(self) -> str:
         """The aggregate that the record belongs to, as far as can be told: at least its key."""
-        key = (self.record.key or b"").decode(errors="backslashreplace")
-        return (self.envelope.originator_id if self.envelope else key).replace("\0", "\\0")
+        if self.envelope:
+            text = self.envelope.originator_id
+        else:
+            text = (self.record.key or b"").decode(errors="backslashreplace")
+        return text.replace("\0", "\\0")
 
 
 def _check_place(record: ConsumerRecord, partition: int) -> None:
@@ -178,8 +187,16 @@ class Span(NamedTuple):
         tracking = seen.get(self.partition)
         if tracking is None or not self.start <= tracking.offset < self.end:
             return None
+        if tracking.offset == self.start:
+            return self
         items = [item for item in self.items if item.record.offset >= tracking.offset]
         return self._replace(start=tracking.offset, items=items)
+
+    def following(self, earlier: Span | None) -> Span:
+        """Return it joined to what comes before it; itself if that ends elsewhere: it is void."""
+        if earlier is None or earlier.end != self.start:
+            return self
+        return self._replace(start=earlier.start, items=[*earlier.items, *self.items])
 
     def before(self, offset: int) -> Span:
         """Return the part of it that lies before an offset."""
@@ -278,26 +295,36 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         while True:
             if self._unplaced:
                 await self._place_new_partitions()
-            fetched = await self._fetch()
-            spans = [
-                span
-                for partition, records in fetched.items()
-                # What comes between an assignment and its placing is from anywhere.
-                if partition.partition in self._fetched
-                and partition.partition not in self._unplaced
-                and (span := await self._span(partition, records))
-            ]
+            spans = await self._read()
             self._batches_since_check += 1
             if anyio.current_time() - checked_at > CHECK_SECONDS:
                 await self._check_all_come_on()
                 checked_at = anyio.current_time()
-            brought = {span.partition for span in spans}
-            yield spans + [span async for span in self._offsets_without_records(brought)]
+            markers = [span async for span in self._offsets_without_records(spans)]
+            yield [*spans.values(), *markers]
 
-    async def _fetch(self) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+    async def _read(self) -> Mapping[int, Span]:
+        """Wait for records, and decode those that have come, up to the limit."""
+        spans: dict[int, Span] = {}
+        left = self._limit
+        while True:
+            most = min(left, AT_ONCE)
+            fetched = await self._fetch(0 if spans else POLL_MS, most)
+            for partition, records in fetched.items():
+                if span := await self._span(partition, records):
+                    spans[span.partition] = span.following(spans.get(span.partition))
+            came = sum(map(len, fetched.values()))
+            left -= came
+            if came < most or left == 0:
+                return spans
+            await anyio.lowlevel.checkpoint()
+
+    async def _fetch(
+        self, timeout_ms: int, most: int
+    ) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
         try:
             fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]
-            fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=self._limit)
+            fetched = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=most)
         except NoOffsetForPartitionError:  # It is not placed yet.
             return {}
         except OffsetOutOfRangeError as error:
@@ -427,7 +454,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _span(
         self, partition: TopicPartition, records: Sequence[ConsumerRecord]
     ) -> Span | None:
-        start, end = self._fetched[partition.partition], records[-1].offset + 1
+        start, end = self._fetched.get(partition.partition), records[-1].offset + 1
+        if start is None or partition.partition in self._unplaced:
+            return None  # What comes between an assignment and its placing is from anywhere.
         # The transaction's marker, which came with them, is passed with them. This does not wait:
         # of what records were just fetched, and of nobody else's, there is a position.
         with suppress(IllegalStateError), anyio.move_on_after(0):
