@@ -5,6 +5,8 @@ import signal
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from consumer.fts.search import search
 from consumer.fts.view import VIEW as FTS
 from consumer.store import ViewMissingError, ViewStore
@@ -18,8 +20,9 @@ TWO = {"KAFKA_TOPIC_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT_MS": "1500"}
 
 
 async def test_additions_are_exact_over_restarts_of_the_consumer(
-    environment: dict[str, str],
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("consumer.subscription.AT_ONCE", 2)
     async with activity(environment | TWO) as pipeline:
         for number in range(4):
             consumer = pipeline.start_consumer(pipeline.consumer(limit=3))

@@ -99,8 +99,9 @@ async def test_a_consumer_told_to_stop_leaves_at_once_and_the_other_takes_over(
 
 
 async def test_a_partition_that_is_assigned_anew_while_its_batch_is_in_hand_goes_on_after_it(
-    environment: dict[str, str], assignments: Assignments
+    environment: dict[str, str], assignments: Assignments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("consumer.subscription.AT_ONCE", 2)
     async with activity(environment | LONG) as pipeline:
         pipeline.start_consumer(pipeline.consumer(limit=7))
         await write(pipeline, "early")
@@ -133,6 +134,16 @@ def test_of_what_was_fetched_comes_next_what_is_after_the_tracking_if_that_is_in
 ) -> None:
     seen = {} if at is None else {0: Tracking(0, 7, at)}
     assert span(10, 20).after(seen) == expected
+
+
+@pytest.mark.parametrize(
+    ("earlier", "expected"),
+    [(span(4, 10), span(4, 20)), (span(4, 8), span(10, 20)), (None, span(10, 20))],
+)
+def test_what_is_read_is_joined_to_what_was_read_before_it_if_nothing_lies_between(
+    earlier: Span | None, expected: Span
+) -> None:
+    assert span(10, 20).following(earlier) == expected
 
 
 @pytest.mark.parametrize(
