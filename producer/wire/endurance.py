@@ -20,11 +20,13 @@ import anyio.abc
 import anyio.lowlevel
 import psycopg
 from aiokafka.errors import (
+    IllegalGenerationError,
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     ProducerFenced,
     UnknownError,
+    UnknownMemberIdError,
 )
 from eventsourcing.persistence import InterfaceError, OperationalError
 from eventsourcing.postgres import PostgresDatastore
@@ -82,6 +84,10 @@ LOST = (
     UnknownError,  # What aiokafka has no name for, as the errors of a new leader.
 )
 """What a lost server shows itself as: in psycopg, the library around it, asyncio and aiokafka."""
+
+
+PLACE_LOST = (ProducerFenced, UnknownMemberIdError, IllegalGenerationError)
+"""What is said to who has gone on as if a place were its own: a turn, or a group's member's."""
 
 
 def is_transient(error: BaseException) -> bool:
@@ -237,12 +243,13 @@ def run(main: Callable[[], Awaitable[T]]) -> T | None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether what aiokafka left alone has failed of more than a lost server, or a lost turn.
+    """Tell whether what aiokafka left alone has failed of more than a lost server, or a lost place.
 
     The turn is lost once, and said by who had it: aiokafka has an error for each waiting batch.
+    A commit that is given up while a group puts its member out has one, too.
     """
     error = record.exc_info[1] if record.exc_info else None
-    return error is None or not (is_transient(error) or isinstance(error, ProducerFenced))
+    return error is None or not (is_transient(error) or isinstance(error, PLACE_LOST))
 
 
 async def _until_signalled(main: Callable[[], Awaitable[T]]) -> T | None:

@@ -13,6 +13,7 @@ from aiokafka.errors import (
     KafkaError,
     KafkaTimeoutError,
     ProducerFenced,
+    UnknownMemberIdError,
     for_code,
 )
 from aiokafka.producer.message_accumulator import MessageBatch
@@ -87,14 +88,15 @@ async def test_a_rebuild_shows_its_progress_from_the_first_moment(
         assert rebuilt.returncode == 0, rebuilt.stderr.decode()[-500:]
 
 
-def test_a_task_that_aiokafka_leaves_alone_says_nothing_of_a_lost_broker(
+def test_a_task_that_aiokafka_leaves_alone_says_nothing_of_a_lost_broker_or_a_lost_place(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def fail(error: Exception) -> None:
         raise error
 
     async def leave_alone() -> None:
-        tasks = [asyncio.create_task(fail(e)) for e in (KafkaConnectionError(), ValueError())]
+        errors = (KafkaConnectionError(), UnknownMemberIdError(), ValueError())
+        tasks = [asyncio.create_task(fail(error)) for error in errors]
         await asyncio.wait(tasks)
 
     run(leave_alone)
