@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any, NamedTuple
 
 import anyio
 from psycopg import AsyncConnection
 
 from consumer.applying import Applied, Applying, Moved, OnError
 from consumer.metrics import ViewMetrics
+from consumer.sharing import Shared
 from consumer.store import NotReplayableError, ViewStore, group_of
-from consumer.subscription import Span, Subscription, Wanted, Wish
+from consumer.subscription import Subscription, Wanted, Wish
 from consumer.tracking import Tracking
 from producer.wire import KafkaSettings, Topics, WireFormat
-from producer.wire.endurance import Vitals, ahead, enduring, finishing
+from producer.wire.endurance import Vitals, enduring, finishing
 from producer.wire.kafka import partitions_of
 
 logger = logging.getLogger(__name__)
@@ -25,17 +26,15 @@ TOPIC_POLL_SECONDS = 0.1
 IDLE_POLLS = 4
 """To find nothing to apply so often is as good as to have applied something."""
 
-WORTH_SHARING = 200
-"""Records: what has fewer is soonest done on one connection."""
-
 
 class Consumer:
     """Keeps one view up to date, as one of any number of members of the view's group.
 
     `grace` is how many seconds a batch in hand has to finish when the consumer is told to stop;
     a batch that takes longer than `stuck` seconds means that a client is: all start again.
-    What is read at once has at most `limit` records, and is shared out by its partitions to as many
-    `connections`, so that Postgres works on more than one core: to each its own transaction.
+    What is read at once has at most `limit` records, and so many may wait for one of the
+    `connections` to be free: each applies whole partitions, so that Postgres works on more than
+    one core, and while more is read.
     `stopped` tells which partitions have stopped, and why.
     """
 
@@ -45,7 +44,7 @@ class Consumer:
         settings: KafkaSettings,
         *,
         on_error: OnError = OnError.PARK,
-        limit: int = 5000,
+        limit: int = 2500,
         connections: int = 2,
         grace: float = 10.0,
         stuck: float = 300.0,
@@ -92,25 +91,11 @@ class Consumer:
         async with self._working() as connections, self._joined() as subscription:
             await self.store.prepare(connections[0], partitions, indexed=self._indexed)
             self.seen = subscription.seen
-            idle = 0
-            async with ahead(subscription.batches()) as batches:
-                async for batch in batches:
-                    seen = dict(subscription.seen)
-                    current = [span for part in batch if (span := part.after(seen))]
-                    outcomes = await self._outcomes(connections, current, seen)
-                    for applied in outcomes:
-                        if isinstance(applied, Applied):
-                            subscription.advance(seen, applied.trackings)
-                            self._note(subscription, applied)
-                    if Moved() in outcomes:
-                        logger.info("the tracking was moved: going on from there")
-                        await self.store.prepare(connections[0], partitions, indexed=self._indexed)
-                        found = await self.store.tracking.read(connections[0], list(seen))
-                        self._metrics.moved(seen, list(found.values()))
-                        subscription.seek(found.values())
-                    idle = 0 if current else idle + 1
-                    if current or idle == IDLE_POLLS:
-                        alive()
+            life = _Life(partitions, subscription, Shared(len(connections), self._limit), alive)
+            async with anyio.create_task_group() as applying:
+                for connection in connections:
+                    applying.start_soon(self._apply, life, connection)
+                await self._read(life, connections[0])
 
     @asynccontextmanager
     async def _working(self) -> AsyncIterator[Sequence[AsyncConnection[Any]]]:
@@ -120,28 +105,49 @@ class Consumer:
                 for _ in range(self._connections)
             ]
 
-    async def _outcomes(
-        self,
-        connections: Sequence[AsyncConnection[Any]],
-        batch: Sequence[Span],
-        seen: Mapping[int, Tracking],
-    ) -> Sequence[Applied | Moved]:
-        """Apply a batch; without one, see whether the tracking is still where it was."""
-        if not batch:
-            found = await self.store.tracking.read(connections[0], list(seen))
-            return [] if found == seen else [Moved()]
-        outcomes: list[Applied | Moved] = []
+    async def _read(self, life: _Life, connection: AsyncConnection[Any]) -> None:
+        """Share out what comes; when nothing does, see whether the tracking was moved."""
+        idle = 0
+        async with aclosing(life.subscription.batches()) as batches:
+            async for batch in batches:
+                await life.shared.add(batch)
+                idle = 0 if batch else idle + 1
+                if idle and life.shared.is_empty:
+                    seen = dict(life.subscription.seen)
+                    if await self.store.tracking.read(connection, list(seen)) != seen:
+                        await self._find(life, connection)
+                if idle == IDLE_POLLS:
+                    life.alive()
 
-        async def apply(connection: AsyncConnection[Any], part: Sequence[Span]) -> None:
-            its_own = {span.partition: seen[span.partition] for span in part}
-            outcomes.append(await self._applying.apply(connection, part, its_own))
+    async def _apply(self, life: _Life, connection: AsyncConnection[Any]) -> None:
+        """Apply one share of what was read after the other."""
+        while True:
+            await life.shared.some()
+            with life.shared.taken(life.subscription.seen) as batch:
+                if not batch:
+                    continue
+                seen = {span.partition: life.subscription.seen[span.partition] for span in batch}
+                async with finishing(self._grace):
+                    with anyio.fail_after(self._stuck), self._metrics.batch():
+                        outcome = await self._applying.apply(connection, batch, seen)
+                match outcome:
+                    case Applied():
+                        life.subscription.advance(seen, outcome.trackings)
+                        self._note(life.subscription, outcome)
+                    case Moved():
+                        await self._find(life, connection)
+                life.alive()
 
-        async with finishing(self._grace):
-            with anyio.fail_after(self._stuck), self._metrics.batch():
-                async with anyio.create_task_group() as applying:
-                    for connection, part in _shared(batch, connections):
-                        applying.start_soon(apply, connection, part)
-        return outcomes
+    async def _find(self, life: _Life, connection: AsyncConnection[Any]) -> None:
+        """Find out to where somebody else has moved the tracking, and go on from there."""
+        logger.info("the tracking was moved: going on from there")
+        await self.store.prepare(connection, life.partitions, indexed=self._indexed)
+        seen = dict(life.subscription.seen)
+        found = await self.store.tracking.read(connection, list(seen))
+        self._metrics.moved(seen, list(found.values()))
+        # What has come on meanwhile, in another hand, is not where it was found.
+        unmoved = {number for number in seen if life.subscription.seen.get(number) == seen[number]}
+        life.subscription.seek(found[number] for number in unmoved & found.keys())
 
     def _note(self, subscription: Subscription, applied: Applied) -> None:
         for tracking in applied.trackings:
@@ -190,16 +196,13 @@ class Consumer:
             yield subscription
 
 
-def _shared(
-    batch: Sequence[Span], connections: Sequence[AsyncConnection[Any]]
-) -> Iterator[tuple[AsyncConnection[Any], Sequence[Span]]]:
-    """Give each connection partitions that have about as many records, if there are many."""
-    small = sum(len(span.items) for span in batch) < WORTH_SHARING
-    parts: list[list[Span]] = [[] for _ in connections[: 1 if small else None]]
-    for span in sorted(batch, key=lambda span: len(span.items), reverse=True):
-        min(parts, key=lambda part: sum(len(span.items) for span in part)).append(span)
-    shared = zip(connections, parts, strict=False)
-    return ((connection, part) for connection, part in shared if part)
+class _Life(NamedTuple):
+    """What the tasks of one life have in common."""
+
+    partitions: int
+    subscription: Subscription
+    shared: Shared
+    alive: Callable[[], None]
 
 
 class _Places:

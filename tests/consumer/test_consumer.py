@@ -139,7 +139,7 @@ class ReplayedMeanwhile(Applying):
 async def test_two_connections_share_a_batch_and_of_a_part_that_was_moved_the_other_stays(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer.consumer.WORTH_SHARING", 2)
+    monkeypatch.setattr("consumer.sharing.WORTH_SHARING", 2)
     async with Pipeline(environment | {"KAFKA_TOPIC_PARTITIONS": "2"}) as pipeline:
         slugs = [f"page{number}" for number in range(6)]
         for slug in slugs:

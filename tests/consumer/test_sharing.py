@@ -1,0 +1,94 @@
+"""What is read is shared out, and of each partition applied in its order."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import pytest
+
+from consumer.sharing import WORTH_SHARING, Shared
+from consumer.subscription import Item, Span
+from consumer.tracking import Tracking
+
+HANDS = 3
+
+
+def span(partition: int, start: int, end: int) -> Span:
+    """Return a span with a record at each of its offsets."""
+    records: Sequence[Any] = [SimpleNamespace(offset=offset) for offset in range(start, end)]
+    return Span(partition, start, end, [Item(record, None, None, None) for record in records])
+
+
+def seen(**offsets: int) -> dict[int, Tracking]:
+    numbers = {int(name.removeprefix("p")): offset for name, offset in offsets.items()}
+    return {number: Tracking(number, 0, offset) for number, offset in numbers.items()}
+
+
+def offsets(spans: Sequence[Span]) -> list[tuple[int, int, int, list[int]]]:
+    return [(s.partition, s.start, s.end, [item.record.offset for item in s.items]) for s in spans]
+
+
+async def shared(*spans: Span, limit: int = 10_000) -> Shared:
+    shared = Shared(HANDS, limit)
+    await shared.add(spans)
+    return shared
+
+
+async def test_few_records_are_for_one_hand() -> None:
+    waiting = await shared(*(span(number, 0, 10) for number in range(8)))
+    with waiting.taken(seen(**{f"p{number}": 0 for number in range(8)})) as batch:
+        assert [span.partition for span in batch] == list(range(8))
+
+
+async def test_many_are_for_all_hands_and_those_first_that_wait_longest() -> None:
+    waiting = await shared(*(span(number, 0, WORTH_SHARING) for number in (2, 0, 1)))
+    all_seen = seen(p0=0, p1=0, p2=0)
+    with waiting.taken(all_seen) as first, waiting.taken(all_seen) as second:
+        assert [span.partition for span in (*first, *second)] == [2, 0]
+
+
+async def test_a_partition_is_in_one_hand_at_a_time() -> None:
+    waiting = await shared(span(0, 0, 10))
+    with waiting.taken(seen(p0=0)):
+        await waiting.add([span(0, 10, 20)])
+        with anyio.move_on_after(0) as scope:
+            await waiting.some()
+        assert scope.cancelled_caught
+        assert not waiting.is_empty
+        await waiting.add([span(1, 0, 1)])
+        with waiting.taken(seen(p0=10, p1=0)) as batch:
+            assert offsets(batch) == [(1, 0, 1, [0])]
+    await waiting.some()
+    with waiting.taken(seen(p0=10)) as batch:
+        assert offsets(batch) == [(0, 10, 20, list(range(10, 20)))]
+        assert not waiting.is_empty
+    assert waiting.is_empty
+
+
+async def test_what_follows_is_joined_and_what_came_before_a_seek_is_void() -> None:
+    spans = [span(0, 8, 9), span(0, 0, 4), span(0, 2, 6), span(0, 0, 2), span(0, 6, 6)]
+    waiting = await shared(*spans, span(0, 6, 8), span(1, 5, 6), span(2, 0, 1))
+    with waiting.taken(seen(p0=1, p1=3)) as batch:
+        assert offsets(batch) == [(0, 1, 8, list(range(1, 8)))]
+
+
+async def test_who_reads_waits_while_too_much_waits_to_be_applied() -> None:
+    waiting = await shared(span(0, 0, 3), limit=4)
+    with anyio.move_on_after(0) as scope:
+        await waiting.add([span(0, 3, 6)])
+    assert scope.cancelled_caught
+    async with anyio.create_task_group() as reading:
+        reading.start_soon(waiting.add, [span(0, 6, 7)])
+        await anyio.wait_all_tasks_blocked()
+        with waiting.taken(seen(p0=0)) as batch:
+            assert offsets(batch) == [(0, 0, 7, list(range(7)))]
+            with anyio.fail_after(1):
+                await waiting.add([])
+
+
+async def test_a_hand_that_fails_lets_its_partitions_go() -> None:
+    waiting = await shared(span(0, 0, 1))
+    with pytest.raises(ZeroDivisionError), waiting.taken(seen(p0=0)):
+        raise ZeroDivisionError
+    assert waiting.is_empty
