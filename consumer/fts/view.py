@@ -28,13 +28,13 @@ CREATE_DOCUMENT: LiteralString = """
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
     DECLARE
         titled tsvector := setweight(to_tsvector({language}, title), 'A');
-        indexed integer := length(body);
+        indexed text := body;
     BEGIN
         LOOP
             BEGIN
-                RETURN titled || setweight(to_tsvector({language}, left(body, indexed)), 'B');
+                RETURN titled || setweight(to_tsvector({language}, indexed), 'B');
             EXCEPTION WHEN program_limit_exceeded THEN
-                indexed := indexed * 4 / 5;
+                indexed := left(indexed, length(indexed) * 4 / 5);
             END;
         END LOOP;
     END
@@ -44,8 +44,6 @@ CREATE_DOCUMENT: LiteralString = """
 # `skipped` is the last of the events after `version` that were given up. Whether they were the
 # page's own shows when the next one comes: it may follow the one or the other. A document that
 # fits is kept in the row: a search that ranks many pages would look up each one's elsewhere.
-# Nothing is compressed. Of a document that gains nothing, and of bodies half of their space for a
-# tenth of all that Postgres does; and a snippet would be cut out of a body that is unpacked whole.
 CREATE_PAGES: LiteralString = """
     CREATE TABLE {schema}.pages (
         id uuid PRIMARY KEY,
@@ -53,10 +51,18 @@ CREATE_PAGES: LiteralString = """
         version bigint NOT NULL,
         slug text NOT NULL,
         title text NOT NULL,
-        body text STORAGE EXTERNAL NOT NULL,
-        document tsvector STORAGE EXTERNAL NOT NULL,
+        body text NOT NULL,
+        document tsvector NOT NULL,
         skipped bigint NOT NULL DEFAULT 0
     ) WITH (toast_tuple_target = 8160)
+"""
+
+# To compress documents gains nothing, and bodies half of their space, for a tenth of all that
+# Postgres does. And a snippet is cut out of a body without unpacking all of it.
+STORE_UNCOMPRESSED: LiteralString = """
+    ALTER TABLE {schema}.pages
+        ALTER body SET STORAGE external,
+        ALTER document SET STORAGE external
 """
 
 CREATE_INDEX: LiteralString = """
@@ -178,7 +184,7 @@ VIEW = View(
     types=CONTENT_MANAGEMENT,
     wanted=EventTypes.of(Page),
     tables=["pages"],
-    create=[CREATE_LANGUAGE, CREATE_DOCUMENT, CREATE_PAGES],
+    create=[CREATE_LANGUAGE, CREATE_DOCUMENT, CREATE_PAGES, STORE_UNCOMPRESSED],
     indexes=[CREATE_INDEX, CREATE_TITLE_INDEX],
     unit_of_work=PagesUnitOfWork,
     settings={"language": "english"},
