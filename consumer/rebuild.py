@@ -23,7 +23,7 @@ from producer.wire import KafkaSettings, Topics
 from producer.wire.kafka import partitions_of
 from producer.wire.terminal import OperatorError
 
-PROGRESS_SECONDS = 0.3
+PROGRESS_SECONDS = 0.1
 LEVEL_SECONDS = 0.02
 NEARLY = 1000
 """With so many offsets left it is time to swap: writers that never pause leave some always."""
@@ -160,13 +160,10 @@ class Rebuild:
         self, connection: AsyncConnection[Any], report: Callable[[Progress], None]
     ) -> None:
         """Wait until the new generation has nearly all that there is."""
-        while True:
+        waited = True
+        while waited:  # Then there is more by now.
             ends = await read_ends(self._next, self._settings)
-            progress = await self._progress(connection, ends)
-            report(progress)
-            if progress.gap <= NEARLY:
-                return
-            await anyio.sleep(PROGRESS_SECONDS)
+            waited = await self._reached(connection, report, ends, NEARLY, PROGRESS_SECONDS)
 
     async def _level(
         self, connection: AsyncConnection[Any], report: Callable[[Progress], None]
@@ -176,12 +173,25 @@ class Rebuild:
         active = await self._active.tracking.read(connection, list(ends))
         # The active one may follow a topic that is no more, further than this one goes.
         goal = {number: min(seen.offset, ends[number]) for number, seen in active.items()}
+        await self._reached(connection, report, goal, 0, LEVEL_SECONDS)
+
+    async def _reached(
+        self,
+        connection: AsyncConnection[Any],
+        report: Callable[[Progress], None],
+        goal: Mapping[int, int],
+        gap: int,
+        seconds: float,
+    ) -> bool:
+        """Wait until the new generation is so near to a goal; tell whether it was not yet."""
+        waited = False
         while True:
             progress = await self._progress(connection, goal)
             report(progress)
-            if not progress.gap:
-                return
-            await anyio.sleep(LEVEL_SECONDS)
+            if progress.gap <= gap:
+                return waited
+            waited = True
+            await anyio.sleep(seconds)
 
     async def _progress(
         self, connection: AsyncConnection[Any], goal: Mapping[int, int]
