@@ -11,7 +11,12 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocol
-from aiokafka.errors import GroupCoordinatorNotAvailableError, for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from consumer.store import NOT_THERE, ViewStore, group_of
@@ -20,6 +25,11 @@ from producer.wire import KafkaSettings, Topics
 from producer.wire.kafka import partitions_of, reading, started
 
 POLL_MS = 50
+NO_COORDINATOR_YET = (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
 COORDINATOR_SECONDS = 5.0
 
 
@@ -123,9 +133,9 @@ async def _progress(
     return progress, rebuilt
 
 
-# Kafka makes the place of its groups when it is asked for the first one.
+# Kafka makes the place of its groups when it is asked for the first one, and is a while at it.
 @retry(
-    retry=retry_if_exception_type(GroupCoordinatorNotAvailableError),
+    retry=retry_if_exception_type(NO_COORDINATOR_YET),
     stop=stop_after_delay(COORDINATOR_SECONDS),
     wait=wait_fixed(POLL_MS / 1000),
     sleep=anyio.sleep,
