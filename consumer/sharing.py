@@ -61,14 +61,14 @@ class Shared:
             self._tell()
 
     def _share(self) -> Sequence[int]:
-        """Choose partitions, those first that wait longest, until they are a hand's share."""
+        """Choose partitions, those first that wait longest, up to a hand's share."""
         free = {n: _records(spans) for n, spans in self._waiting.items() if n not in self._taken}
         share = max(WORTH_SHARING, sum(free.values()) / self._hands)
         chosen: list[int] = []
-        for number in free:
-            chosen.append(number)
-            if sum(free[n] for n in chosen) >= share:
+        for number, records in free.items():
+            if chosen and sum(free[n] for n in chosen) + records > share:
                 break
+            chosen.append(number)
         return chosen
 
     def _tell(self) -> None:

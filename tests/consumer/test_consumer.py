@@ -116,13 +116,17 @@ async def _cancel_when_applied(pipeline: Pipeline, scope: anyio.CancelScope) -> 
 
 
 class ReplayedMeanwhile(Applying):
-    """Before the first part of a batch is applied, its partitions are replayed."""
+    """Before the first part of a batch is applied, its partitions are replayed.
+
+    It is held in hand until another one is, too.
+    """
 
     def __init__(self, store: ViewStore) -> None:
         super().__init__(store)
         self.backends: list[int] = []
         self.outcomes: list[type] = []
         self._replayed = store
+        self._second = anyio.Event()
 
     async def apply(
         self, connection: AsyncConnection[Any], batch: Sequence[Span], seen: Mapping[int, Tracking]
@@ -131,6 +135,9 @@ class ReplayedMeanwhile(Applying):
         if len(self.backends) == 1:
             async with self._replayed.connected() as other:
                 await self._replayed.replay(other, [span.partition for span in batch])
+            with anyio.fail_after(SECONDS):
+                await self._second.wait()
+        self._second.set()
         outcome = await super().apply(connection, batch, seen)
         self.outcomes.append(type(outcome))
         return outcome
@@ -141,7 +148,7 @@ async def test_two_connections_share_a_batch_and_of_a_part_that_was_moved_the_ot
 ) -> None:
     monkeypatch.setattr("consumer.sharing.WORTH_SHARING", 2)
     async with Pipeline(environment | {"KAFKA_TOPIC_PARTITIONS": "2"}) as pipeline:
-        slugs = [f"page{number}" for number in range(6)]
+        slugs = [f"page{number}" for number in range(12)]
         for slug in slugs:
             await pipeline.write(slug, "one\n", "two\n")
         await pipeline.settled()
