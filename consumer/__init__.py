@@ -2,6 +2,6 @@
 
 A folder that has a `VIEW` is a view: `fts` is the search. `subscription` brings batches of
 events, in one group for each view; `unit_of_work` is what a policy reads and writes; `tracking`
-says how far a view is, and guards it; `view` puts a batch and its tracking into one Postgres
-transaction; `consumer` is the loop around them.
+says how far a view is, and guards it; `applying` puts a batch and its tracking into one Postgres
+transaction; `sharing` gives batches to who is free; `consumer` is the loops around them.
 """

@@ -36,6 +36,18 @@ async def test_a_writer_that_notifies_nobody_is_found_by_looking(
         assert await next_positions(batches) == [2]
 
 
+async def test_the_first_batch_is_small_and_the_next_ones_are_twice_as_large_up_to_the_limit(
+    recorder: PostgresApplicationRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producer.outbox.postgres.FIRST", 2)
+    write(recorder, 17)
+
+    async with reading(PostgresOutbox.of(recorder, limit=5)) as batches:
+        sizes = [len(await anext(batches)) for _ in range(5)]
+
+    assert sizes == [2, 4, 5, 5, 1]
+
+
 async def test_what_is_committed_while_a_batch_is_worked_on_is_heard_of(
     recorder: PostgresApplicationRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,8 @@ from consumer.parking import Parked
 from consumer.store import ViewStore
 from producer.applications import open_application
 from producer.contentmanagement.application import ContentManagement
-from producer.wire import KafkaSettings, Record, partition_of
+from producer.relay import prepare_topics
+from producer.wire import KafkaSettings, Record, Topics, partition_of
 from producer.wire.kafka import started
 from producer.wire.secrets import with_password_files
 from tests.pipeline import ROOT, SECONDS, until, write_page
@@ -114,6 +115,13 @@ async def written(stack: Locked, slug: str, *bodies: str) -> None:
 def kafka(stack: Locked, role: str, **changed: str) -> dict[str, Any]:
     """Return how a role connects to Kafka."""
     return KafkaSettings.from_env({**stack.settings(role), **changed}).client()
+
+
+async def topics_are_made(stack: Locked) -> None:
+    """Have the topics there, as the relay makes them when it first starts."""
+    settings = KafkaSettings.from_env(stack.settings(RELAY))
+    async with started(AIOKafkaAdminClient(**settings.client())) as admin:
+        await prepare_topics(admin, Topics.of(ContentManagement.name, settings), settings)
 
 
 async def list_topics(environment: Mapping[str, str]) -> list[str]:
@@ -385,6 +393,7 @@ async def test_a_certificate_is_a_name_too(stack: Locked) -> None:
         "KAFKA_SSL_KEYFILE": str(key),
     }
 
+    await topics_are_made(stack)
     assert await list_topics(settings) == [EVENTS]
     assert EVENTS in await run("python -m compose kafka topics --list", settings)
 
@@ -398,6 +407,7 @@ async def test_scram_with_the_shorter_hash_and_plain_let_in_as_well(stack: Locke
         "KAFKA_SASL_PASSWORD": PLAIN_PASSWORD,
     }
 
+    await topics_are_made(stack)
     assert await list_topics(shorter) == [EVENTS]
     assert await list_topics(plain) == []
     with pytest.raises(KafkaConnectionError, match="Invalid username or password"):

@@ -1,5 +1,6 @@
 """Losing a server is waited out, reading runs ahead, and a batch in hand is finished."""
 
+import gc
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 
@@ -9,7 +10,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, ProducerFenced
 
 from producer.wire import endurance
-from producer.wire.endurance import ahead, enduring, finishing
+from producer.wire.endurance import NEW_OBJECTS, ahead, enduring, finishing
 
 
 class Source:
@@ -80,6 +81,22 @@ async def test_a_lost_server_is_waited_out_until_a_life_ends_of_itself(error: Ex
     await enduring("test", life)
 
     assert lives == 5
+
+
+@pytest.mark.parametrize("before", [700, 2 * NEW_OBJECTS])
+async def test_python_looks_for_cycles_after_many_objects_and_not_sooner_than_it_was_told(
+    before: int,
+) -> None:
+    async def life(alive: Callable[[], None]) -> None:
+        alive()
+        assert gc.get_threshold() == (max(before, NEW_OBJECTS), 10, 10)
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(before, 10, 10)
+    try:
+        await enduring("test", life)
+    finally:
+        gc.set_threshold(*threshold)
 
 
 @pytest.mark.parametrize(
