@@ -20,6 +20,10 @@ from producer.wire.tracing import TraceHeaders, sending, traces_of
 logger = logging.getLogger(__name__)
 
 
+MOST_GATHERED = 0.05
+"""Seconds, at most: whoever has waited for a slow transaction is not to wait for it twice."""
+
+
 class PositionAheadError(OperatorError):
     """More is published than the write model has: its database is older than the topic."""
 
@@ -120,7 +124,7 @@ class Relay:
         if self.position < read:
             while self.position < read:
                 await self._came_on.wait()
-            await anyio.sleep(self._last_took)
+            await anyio.sleep(min(self._last_took, MOST_GATHERED))
 
     async def _made_up(
         self, publisher: Publisher, read: AsyncIterator[Sequence[Notification]]
