@@ -8,12 +8,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 from anyio import to_thread
 from eventsourcing.application import Application
-from eventsourcing.persistence import DatabaseError
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from producer.wire.endurance import connect_arguments, connected
+from producer.wire.making import made
 from producer.wire.secrets import with_password_files
 from producer.wire.terminal import SettingsError
 
@@ -27,14 +26,6 @@ ApplicationTopic = Annotated[
 A = TypeVar("A", bound=Application)  # type: ignore[type-arg]
 
 
-# Of several processes that make the tables of a new database at once, Postgres stops some,
-# IF NOT EXISTS notwithstanding. The next time they are there.
-@retry(
-    retry=retry_if_exception_type(DatabaseError),
-    stop=stop_after_attempt(5),
-    wait=wait_random(0.05, 0.3),
-    reraise=True,
-)
 def open_application(cls: type[A], env: Mapping[str, str]) -> A:
     """Construct an application on the database that its settings name.
 
@@ -48,7 +39,7 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
             "exit. Set it, and the POSTGRES_… or SQLITE_… settings, to the write model's database. "
             "A stack on this machine prints its own: python -m compose env"
         )
-    return cls(env=settings)
+    return made(cls, settings)
 
 
 async def reach(cls: type[Application[Any]], env: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from eventsourcing.utils import Environment, EnvType, resolve_topic
 
 from consumer.hosting.edge import edge_name, store_of
 from consumer.hosting.mapper import mapper_of
+from producer.wire.making import made
 from producer.wire.secrets import with_password_files
 from producer.wire.terminal import SettingsError
 
@@ -89,7 +90,7 @@ def opened(edges: Mapping[str, Edge], env: Mapping[str, str]) -> Iterator[list[A
 def _open_follower(
     follower: type[Application[Any]], leader: type[Application[Any]], env: EnvType, exits: ExitStack
 ) -> Any:
-    app: Any = exits.enter_context(follower(env))
+    app: Any = exits.enter_context(made(follower, env))
     return store_of(follower.name, app, app.recorder, leader, mapper_of(leader, app, env))
 
 
@@ -100,5 +101,5 @@ def _open_projected(projected: Projected, env: EnvType, exits: ExitStack) -> Any
     named = Environment(projection_class.name, dict(env))
     factory = exits.enter_context(InfrastructureFactory[Any].construct(named))
     view = factory.tracking_recorder(view_class)
-    mapper = exits.enter_context(leader(env)).mapper
+    mapper = exits.enter_context(made(leader, env)).mapper
     return store_of(projection_class.name, projection_class(view=view), view, leader, mapper)

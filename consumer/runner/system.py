@@ -17,6 +17,7 @@ from consumer.hosting.mapper import mapper_of
 from consumer.runner.memory import TopicsOfApplications
 from consumer.runner.parts import Parts
 from producer.wire import KafkaSettings
+from producer.wire.making import made
 from producer.wire.secrets import with_password_files
 from producer.wire.terminal import SettingsError
 
@@ -58,7 +59,7 @@ class KafkaRunner(Runner[Any]):
 
     def _construct(self) -> None:
         for name in self._names:
-            self._apps[name] = self.system.get_app_cls(name)(env=self.env)
+            self._apps[name] = made(self.system.get_app_cls(name), self.env)
         for name, app in self._apps.items():
             if name in self.system.leads:
                 self._parts.add_relay(app, self._topics.settings_of(app))
@@ -99,7 +100,7 @@ class KafkaRunner(Runner[Any]):
         app: Any = self._apps[name]
         if isinstance(app.recorder, PostgresApplicationRecorder):
             # One of its own: what a batch has in memory is nobody else's to see.
-            app = self.system.get_app_cls(name)(env=self.env)
+            app = made(self.system.get_app_cls(name), self.env)
             self._hosted.append(app)
         assert isinstance(app, EventSourcedProjection)  # noqa: S101 - the system has checked it
         leader_class = self.system.get_app_cls(leader)

@@ -1,0 +1,40 @@
+"""Processes that make their applications at once come into each other's way, and get by."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+import pytest
+from eventsourcing.application import Application
+from eventsourcing.persistence import DatabaseError, InternalError, OperationalError
+from psycopg.errors import DeadlockDetected
+
+from producer.wire.making import made
+
+
+def deadlock() -> DatabaseError:
+    error = OperationalError()
+    error.__cause__ = DeadlockDetected()
+    return error
+
+
+def failing(*errors: Exception) -> type[Application[UUID]]:
+    """Return an application that can't be made at first."""
+    left = list(errors)
+
+    class Late(Application[UUID]):
+        def __init__(self, env: Mapping[str, str] | None = None) -> None:
+            if left:
+                raise left.pop()
+            super().__init__(env)
+
+    return Late
+
+
+def test_an_application_is_made_though_another_one_came_in_the_way() -> None:
+    made(failing(InternalError("tuple concurrently updated"), deadlock()), {}).close()
+
+
+@pytest.mark.parametrize("error", [OperationalError("it is not there"), ValueError()])
+def test_what_is_wrong_with_it_is_raised_at_once(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        made(failing(error), {})
