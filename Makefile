@@ -15,7 +15,7 @@ demo: .venv/installed ## Stream a git history (REPO=path) through Kafka into a s
 	@$(BIN)/python -m compose demo $(REPO)
 
 test: .venv/installed ## Run the tests, against a real Kafka and a real Postgres
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: .venv/installed ## Measure everything against its floor, into build/bench.* (QUICK=1, REPO=path)
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(filter command environment,$(origin REPO)),--repo $(REPO))
