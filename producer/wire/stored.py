@@ -96,8 +96,9 @@ class Form:
         self._creates = event_type.names_aggregate
         self._aggregate_topic = event_type.aggregate_topic
         self._aggregate_name = event_type.aggregate_name
-        self._stored = [name for name, types in plain.items() if STORED.keys() & set(types)]
-        fields = [(name, _either(types)) for name, types in plain.items() if name not in PLACE]
+        in_state = {name: types for name, types in plain.items() if name not in PLACE}
+        self._stored = [name for name, types in in_state.items() if STORED.keys() & set(types)]
+        fields = [(name, _either(types)) for name, types in in_state.items()]
         state = msgspec.defstruct(
             "State",
             [*fields, *((name, Any, None) for name in PLACE)],
@@ -153,7 +154,9 @@ class Shortcut:
     def form(self, event_type: EventType) -> Form | None:
         """Return the form that events of a type are stored in; None if there is no shortcut."""
         plain = event_type.plain
-        return Form(event_type, plain, self._decompress) if plain else None
+        if plain is None or not plain.keys() >= set(PLACE):
+            return None
+        return Form(event_type, plain, self._decompress)
 
 
 def _either(types: Collection[type]) -> Any:

@@ -47,6 +47,12 @@ class OwnIDs(UUIDAsHex):
     """And this."""
 
 
+class Unplaced:
+    """An event class of one's own, which does not say what an event's place is."""
+
+    text: str
+
+
 class Parcel(Aggregate):
     class Sent(Aggregate.Event):
         """Has an attribute of every plain type."""
@@ -235,6 +241,9 @@ def test_other_compressors_do_their_own_work(topic: str) -> None:
     )
 
 
+STATE_OF_UNPLACED = gzip.compress(b'{"text":"a rose"}')
+
+
 def own_ids() -> JSONTranscoder:
     transcoder = JSONTranscoder()
     transcoder.register(OwnIDs())
@@ -269,6 +278,13 @@ def test_there_is_no_shortcut_to_a_default() -> None:
     del vars(event)["reason"]
 
     assert not taken(stored(event))
+
+
+def test_there_is_no_shortcut_to_a_class_that_does_not_name_the_place_of_its_events() -> None:
+    notification = Notification(uuid4(), 1, f"{__name__}:Unplaced", STATE_OF_UNPLACED, id=9)
+
+    assert "originator_id" in str(outcome(LONG, notification))
+    assert outcome(SHORT, notification) == outcome(LONG, notification)
 
 
 @pytest.mark.parametrize("cls", [Order.Measured, Order.Priced, Order.Packed, Order.Answered])
