@@ -18,6 +18,7 @@ from eventsourcing.persistence import Notification, StoredEvent
 
 from producer.contentmanagement.application import ContentManagement
 from producer.relay import prepare_topics
+from producer.relay.publisher import BATCH_BYTES
 from producer.wire import EventTypes, KafkaSettings, Record, Topics, WireFormat, partition_of
 from producer.wire.endurance import connected
 from producer.wire.kafka import started
@@ -43,7 +44,7 @@ STOCK_BACKOFF_SECONDS = 0.02
 Rows = Callable[[int], Awaitable[Sequence[Sequence[Any]]]]
 """Reads the rows after a position."""
 
-PRODUCER = {"acks": "all", "compression_type": "zstd", "max_batch_size": 512 * 1024}
+PRODUCER = {"acks": "all", "compression_type": "zstd", "max_batch_size": BATCH_BYTES}
 
 
 def throughput(world: World) -> Iterator[Line]:
