@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
-from itertools import zip_longest
+from itertools import chain, islice, zip_longest
 from typing import Self
 
 import anyio
@@ -23,6 +23,10 @@ from producer.wire.kafka import reading, started
 
 BATCH_BYTES = 1024 * 1024
 """Of one Kafka record batch, before compression. A larger single record still goes."""
+
+WORTH_COMPRESSING = 32 * 1024
+"""Bytes of a transaction's events. To unpack a record batch, which a broker does to check it, takes
+it half a millisecond however small it is: whoever waits for one event would wait for that, too."""
 
 SLICE = 50
 """Records made up without a look at what has come of the batch before: a millisecond."""
@@ -108,17 +112,20 @@ class Publisher:
             )
         return last.position if last else 0
 
-    async def batch(self, records: Iterable[Record], position: int) -> Batch:
+    async def batch(self, records: Iterator[Record], position: int) -> Batch:
         """Make up what one transaction publishes, while the one before it is under way.
 
         Each record is taken, added and let go: nothing of it is left but its bytes.
         """
         batch = Batch(position)
-        for record in records:
+        first = list(islice(records, SLICE))
+        small = len(first) < SLICE and sum(len(each.value) for each in first) < WORTH_COMPRESSING
+        new_builder = _plain_builder if small else self._producer.create_batch
+        for record in chain(first, records):
             partition = partition_of(record.key, self._partitions)
             builders = batch.by_partition[partition]
             if not builders or not _added(record, builders[-1]):
-                builders.append(self._producer.create_batch())
+                builders.append(new_builder())
                 _added(record, builders[-1])
             batch.size += 1
             if batch.size % SLICE == 0:
@@ -131,27 +138,32 @@ class Publisher:
         An error leaves it open whether they are published: the position tells, after a new start.
         """
         await self._producer.begin_transaction()
-        published = msgspec.json.encode(Published(batch.position, self._partitions))
         # First, so that Kafka hears at once of all the partitions that the transaction is about.
-        deliveries = [
-            _heard(
-                await self._producer.send(
-                    self._topics.position, published, partition=0, key=b"relay"
-                )
-            )
-        ]
+        deliveries = [await self._send(self._topics.position, 0, self._reached(batch.position))]
         # Round by round: a partition's next builder waits until the one before it has gone.
         for next_of_each in zip_longest(*batch.by_partition.values()):
             for partition, builder in zip(batch.by_partition, next_of_each, strict=True):
                 if builder:
-                    deliveries.append(await self._send(partition, builder))
+                    deliveries.append(await self._send(self._topics.events, partition, builder))
         await _all_delivered(deliveries)
         await self._producer.commit_transaction()
 
-    async def _send(self, partition: int, builder: BatchBuilder) -> asyncio.Future[object]:
-        return _heard(
-            await self._producer.send_batch(builder, self._topics.events, partition=partition)
-        )
+    def _reached(self, position: int) -> BatchBuilder:
+        """Return what goes into the position topic."""
+        published = msgspec.json.encode(Published(position, self._partitions))
+        builder = _plain_builder()
+        builder.append(key=b"relay", value=published, timestamp=None)
+        return builder
+
+    async def _send(
+        self, topic: str, partition: int, builder: BatchBuilder
+    ) -> asyncio.Future[object]:
+        return _heard(await self._producer.send_batch(builder, topic, partition=partition))
+
+
+def _plain_builder() -> BatchBuilder:
+    """Return what is not compressed when it is sent."""
+    return BatchBuilder(BATCH_BYTES, 0, is_transactional=True)
 
 
 def transactional_id(application_name: str, settings: KafkaSettings) -> str:

@@ -6,7 +6,7 @@ import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import chain
+from itertools import chain, count
 from typing import Any, LiteralString
 from unittest.mock import patch
 from uuid import uuid4
@@ -29,6 +29,9 @@ EVENTS = 60_000
 TRANSACTION = 2000
 """Records of one, at most: the relay's default."""
 TIMES = 100
+WARM_UP = 16
+PARTITIONS = 8
+"""Of the topics, by default: both sides send to them in turn."""
 ROUNDS = 4
 MOST_MEGABYTES = 120.0
 MOST_SECONDS_TO_FIRST = 1.0
@@ -275,12 +278,12 @@ async def _relay_times(environment: Environment, event: StoredEvent, times: int)
             Program.started(environment, "producer", "relay"),
             ContentManagement(environment) as wiki,
         ):
-            for _ in range(times + 10):
-                wiki.recorder.insert_events([_of_another(event)])
+            for number in range(times + WARM_UP):
+                wiki.recorder.insert_events([_of_another(event, number % PARTITIONS)])
                 begin = time.perf_counter()
                 await some(consumer)
                 took.append(seconds_since(begin) * 1000)
-    return took[10:]
+    return took[WARM_UP:]
 
 
 async def _bare_times(environment: Environment, record: Record, times: int) -> list[float]:
@@ -291,15 +294,19 @@ async def _bare_times(environment: Environment, record: Record, times: int) -> l
         reading(environment, topic) as consumer,
         producing(environment) as producer,
     ):
-        for number in range(times + 10):
+        for number in range(times + WARM_UP):
             begin = time.perf_counter()
             async with producer.transaction():
-                await producer.send(topic, record.value, partition=number % 8, key=record.key)
+                await producer.send(
+                    topic, record.value, partition=number % PARTITIONS, key=record.key
+                )
             await some(consumer)
             took.append(seconds_since(begin) * 1000)
-    return took[10:]
+    return took[WARM_UP:]
 
 
-def _of_another(event: StoredEvent) -> StoredEvent:
-    """Return the same event, as another aggregate's first."""
-    return StoredEvent(uuid4(), 1, event.topic, event.state)
+def _of_another(event: StoredEvent, partition: int) -> StoredEvent:
+    """Return the same event, as the first of another aggregate that goes to a partition."""
+    ids = (uuid4() for _ in count())
+    mine = next(one for one in ids if partition_of(str(one).encode(), PARTITIONS) == partition)
+    return StoredEvent(mine, 1, event.topic, event.state)

@@ -33,7 +33,7 @@ def record(pipeline: Pipeline, position: int) -> Record:
 
 
 async def publish(publisher: Publisher, pipeline: Pipeline, *published: int) -> None:
-    records = [record(pipeline, position) for position in published]
+    records = (record(pipeline, position) for position in published)
     await publisher.publish(await publisher.batch(records, published[-1]))
 
 

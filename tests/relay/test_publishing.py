@@ -1,13 +1,21 @@
 """Every notification is published once, in order of position, keyed by its aggregate."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from producer.relay.publisher import BATCH_BYTES, read_published
+from producer.contentmanagement.domainmodel import Page
+from producer.relay import Publisher
+from producer.relay.publisher import BATCH_BYTES, SLICE, WORTH_COMPRESSING, read_published
+from producer.relay.topics import LARGEST_RECORD_BYTES
 from producer.wire import partition_of
 
 from .pipeline import PAGES, PARTITIONS, Pipeline, by_offset, by_position, positions
+
+NONE, ZSTD = 0, 4
+CODEC_AT, CODEC_BITS = 22, 0b111
+"""Where a record batch says how it is compressed."""
 
 
 async def test_every_notification_is_published_once_and_in_order_inside_its_partition(
@@ -99,6 +107,40 @@ async def test_an_event_larger_than_a_batch_is_published(pipeline: Pipeline, siz
     records = await pipeline.records()
     assert sorted(positions(records)) == list(range(1, last + 1))
     assert sum(len(record.value) >= size for record in records) == 2
+
+
+async def test_an_event_that_only_compression_makes_small_is_published(pipeline: Pipeline) -> None:
+    body_updated: Any = Page.BodyUpdated
+    event = body_updated(
+        originator_id=PAGES[0],
+        originator_version=1,
+        timestamp=Page.Event.create_timestamp(),
+        diff="a" * 2 * LARGEST_RECORD_BYTES,
+    )
+    pipeline.app.recorder.insert_events([pipeline.app.mapper.to_stored_event(event)])
+
+    await pipeline.catch_up()
+
+    (record,) = await pipeline.records()
+    assert len(record.value) > 2 * LARGEST_RECORD_BYTES
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "codec"), [(3, 100, NONE), (1, WORTH_COMPRESSING, ZSTD), (SLICE, 0, ZSTD)]
+)
+async def test_only_what_is_large_is_compressed(
+    pipeline: Pipeline, count: int, size: int, codec: int
+) -> None:
+    last = pipeline.write(count, size=size)
+    notifications = pipeline.app.recorder.select_notifications(1, last)
+    await pipeline.catch_up()
+
+    async with Publisher.connected(pipeline.app.name, pipeline.settings) as publisher:
+        batch = await publisher.batch(map(pipeline.wire.to_record, notifications), last)
+
+    builders = [builder for each in batch.by_partition.values() for builder in each]
+    assert sum(builder.record_count() for builder in builders) == count
+    assert {builder._build()[CODEC_AT] & CODEC_BITS for builder in builders} == {codec}
 
 
 async def test_a_transaction_of_many_batches_for_each_partition_is_published(
