@@ -149,7 +149,6 @@ class Applying:
                     raise _MovedByAnotherError
                 work = _Work(self._store, connection, self._on_error)
                 parked = await (work.together(news) if together else work.one_by_one(news))
-                await self._store.notify(connection)
         return Applied(
             [move.to for move in moves],
             len(news) - parked,

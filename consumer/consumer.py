@@ -14,10 +14,10 @@ from consumer.applying import Applied, Applying, Moved, OnError
 from consumer.metrics import ViewMetrics
 from consumer.sharing import Shared
 from consumer.store import NotReplayableError, ViewStore, group_of
-from consumer.subscription import Subscription, Wanted, Wish
+from consumer.subscription import Span, Subscription, Wanted, Wish
 from consumer.tracking import Tracking
 from producer.wire import KafkaSettings, Topics, WireFormat
-from producer.wire.endurance import Vitals, enduring, finishing
+from producer.wire.endurance import InHand, Vitals, enduring, finishing
 from producer.wire.kafka import partitions_of
 
 logger = logging.getLogger(__name__)
@@ -121,22 +121,27 @@ class Consumer:
 
     async def _apply(self, life: _Life, connection: AsyncConnection[Any]) -> None:
         """Apply one share of what was read after the other."""
-        while True:
-            await life.shared.some()
-            with life.shared.taken(life.subscription.seen) as batch:
-                if not batch:
-                    continue
-                seen = {span.partition: life.subscription.seen[span.partition] for span in batch}
-                async with finishing(self._grace):
-                    with anyio.fail_after(self._stuck), self._metrics.batch():
-                        outcome = await self._applying.apply(connection, batch, seen)
-                match outcome:
-                    case Applied():
-                        life.subscription.advance(seen, outcome.trackings)
-                        self._note(life.subscription, outcome)
-                    case Moved():
-                        await self._find(life, connection)
-                life.alive()
+        async with finishing(self._grace) as in_hand:
+            while True:
+                await life.shared.some()
+                with life.shared.taken(life.subscription.seen) as share:
+                    if share:
+                        await self._apply_share(life, connection, share, in_hand)
+                        life.alive()
+
+    async def _apply_share(
+        self, life: _Life, connection: AsyncConnection[Any], share: Sequence[Span], in_hand: InHand
+    ) -> None:
+        seen = {span.partition: life.subscription.seen[span.partition] for span in share}
+        async with in_hand():
+            with anyio.fail_after(self._stuck), self._metrics.batch():
+                outcome = await self._applying.apply(connection, share, seen)
+        match outcome:
+            case Applied():
+                life.subscription.advance(seen, outcome.trackings)
+                self._note(life.subscription, outcome)
+            case Moved():
+                await self._find(life, connection)
 
     async def _find(self, life: _Life, connection: AsyncConnection[Any]) -> None:
         """Find out to where somebody else has moved the tracking, and go on from there."""

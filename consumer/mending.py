@@ -97,7 +97,7 @@ async def retry(store: ViewStore, originator_id: str, wire: WireFormat | None = 
             item = Item.of(parked.record(), wire, view.wanted, partitions)
             await _apply(store, connection, parked, Located(parked.partition, item))
         await store.parking.remove(connection, events)
-        await store.notify(connection)
+        await store.tracking.notify(connection)
         return len(events)
 
 

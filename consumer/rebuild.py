@@ -124,7 +124,7 @@ class Rebuild:
                 await _rename(connection, self._active, self._aside)
                 await _rename(connection, self._kept, self._active)
                 await _rename(connection, self._aside, self._kept)
-                await self._active.notify(connection)
+                await self._active.tracking.notify(connection)
 
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator[AsyncConnection[Any]]:
@@ -209,7 +209,7 @@ class Rebuild:
             await _rename(connection, self._kept, self._aside)
         await _rename(connection, self._active, self._kept if keep else self._aside)
         await _rename(connection, self._next, self._active)
-        await self._active.notify(connection)
+        await self._active.tracking.notify(connection)
 
 
 async def _remove(connection: AsyncConnection[Any], store: ViewStore) -> None:

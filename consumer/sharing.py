@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import anyio
+import anyio.lowlevel
 
 from consumer.subscription import Span
 from consumer.tracking import Tracking
@@ -39,6 +40,7 @@ class Shared:
         for span in batch:
             self._waiting.setdefault(span.partition, []).append(span)
         self._tell()
+        await anyio.lowlevel.checkpoint()  # A hand that is free begins, before more is asked for.
         while sum(map(_records, self._waiting.values())) > self._limit:
             await self._changed.wait()
 

@@ -35,9 +35,6 @@ POOL_SECONDS = 10.0
 KEPT_OPEN_SECONDS = 2.0
 """The same, where somebody waits for a page."""
 
-LONGEST_NAME = 63
-"""Bytes of a name in Postgres."""
-
 NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 
 
@@ -264,10 +261,6 @@ class ViewStore:
             **{name: sql.Literal(value) for name, value in literals.items()},
         )
 
-    async def notify(self, connection: AsyncConnection[Any]) -> None:
-        """Wake those who wait for a position, when the transaction commits."""
-        await connection.execute("SELECT pg_notify(%s, '')", [self._channel])
-
     async def wait(
         self, position: int, originator_id: UUID | str, *, seconds: float | None = 10.0
     ) -> None:
@@ -279,7 +272,8 @@ class ViewStore:
         with anyio.fail_after(seconds):
             # One of its own: it would be missed among those that are kept open.
             async with connected(**self._session({})) as connection:
-                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+                listen = sql.SQL("LISTEN {}").format(sql.Identifier(self.tracking.channel))
+                await connection.execute(listen)
                 while not await self._has(connection, position, str(originator_id).encode()):
                     async for _ in connection.notifies(timeout=LOOK_AGAIN_SECONDS, stop_after=1):
                         break
@@ -316,7 +310,7 @@ class ViewStore:
                     [numbers],
                 )
             await self.tracking.reset(connection, numbers)
-            await self.notify(connection)
+            await self.tracking.notify(connection)
 
     async def skip(self, connection: AsyncConnection[Any], seen: Tracking, wish: Wish) -> None:
         """Have records passed over that are not applied yet, and record that for ever.
@@ -330,11 +324,6 @@ class ViewStore:
                 await self.parking.record_skip(
                     connection, seen.partition, seen.offset, wish.offset - 1
                 )
-
-    @property
-    def _channel(self) -> str:
-        # Postgres refuses a longer name here, where it cuts that of a schema.
-        return f"{self.schema}_tracking".encode()[:LONGEST_NAME].decode(errors="ignore")
 
 
 def group_of(store: ViewStore, settings: KafkaSettings) -> str:

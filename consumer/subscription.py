@@ -291,7 +291,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
 
         A span without items tells of offsets without records. Raises `StuckError`.
         """
-        checked_at = anyio.current_time()
+        checked_at = looked_at = anyio.current_time()
         while True:
             if self._unplaced:
                 await self._place_new_partitions()
@@ -300,7 +300,10 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             if anyio.current_time() - checked_at > CHECK_SECONDS:
                 await self._check_all_come_on()
                 checked_at = anyio.current_time()
-            markers = [span async for span in self._offsets_without_records(spans)]
+            markers = []
+            if not spans or anyio.current_time() - looked_at > MIRROR_SECONDS:
+                markers = [span async for span in self._offsets_without_records(spans)]
+                looked_at = anyio.current_time()
             yield [*spans.values(), *markers]
 
     async def _read(self) -> Mapping[int, Span]:

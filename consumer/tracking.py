@@ -46,21 +46,26 @@ SELECT_TRACKING: LiteralString = """
 # The guard. The shape is of the tables beside it: a generation that other code has filled may
 # have the same positions.
 MOVE_TRACKING: LiteralString = """
-    UPDATE {schema}.tracking AS tracking
-       SET position = moved.position, next_offset = moved.next_offset,
-           records = tracking.records + moved.records, stopped = moved.stopped, moved_at = now()
-      FROM unnest(%(partitions)s::integer[],
-                  %(seen_positions)s::bigint[], %(seen_offsets)s::bigint[],
-                  %(positions)s::bigint[], %(offsets)s::bigint[],
-                  %(records)s::bigint[], %(stopped)s::text[])
-           AS moved (partition, seen_position, seen_offset, position, next_offset,
-                     records, stopped)
-     WHERE tracking.application = %(application)s
-       AND tracking.partition = moved.partition
-       AND tracking.position = moved.seen_position
-       AND tracking.next_offset = moved.seen_offset
-       AND tracking.shape = %(shape)s
+    WITH tracked AS (
+        UPDATE {schema}.tracking AS tracking
+           SET position = moved.position, next_offset = moved.next_offset,
+               records = tracking.records + moved.records, stopped = moved.stopped, moved_at = now()
+          FROM unnest(%(partitions)s::integer[],
+                      %(seen_positions)s::bigint[], %(seen_offsets)s::bigint[],
+                      %(positions)s::bigint[], %(offsets)s::bigint[],
+                      %(records)s::bigint[], %(stopped)s::text[])
+               AS moved (partition, seen_position, seen_offset, position, next_offset,
+                         records, stopped)
+         WHERE tracking.application = %(application)s
+           AND tracking.partition = moved.partition
+           AND tracking.position = moved.seen_position
+           AND tracking.next_offset = moved.seen_offset
+           AND tracking.shape = %(shape)s
+        RETURNING tracking.partition)
+    SELECT count(*), pg_notify(%(channel)s, '') FROM tracked
 """
+
+NOTIFY: LiteralString = "SELECT pg_notify(%s, '')"
 
 # Whoever moves a row waits until the transaction has ended, and then looks the table's name up
 # again. Readers do not wait.
@@ -100,6 +105,10 @@ COUNT_PARTITIONS: LiteralString = """
 """
 
 
+LONGEST_NAME = 63
+"""Bytes of a name in Postgres."""
+
+
 class Tracking(NamedTuple):
     """Up to where one partition is applied."""
 
@@ -136,10 +145,13 @@ class Progress(NamedTuple):
 class TrackingTable:
     """The tracking rows of one view for one application.
 
-    `shape` tells in which shape the code that runs would make the view's tables.
+    `shape` tells in which shape the code that runs would make the view's tables. Those who wait
+    for a position listen to `channel`.
     """
 
     def __init__(self, schema: str, application_name: str, shape: str) -> None:
+        # Postgres refuses a longer name here, where it cuts that of a schema.
+        self.channel = f"{schema}_tracking".encode()[:LONGEST_NAME].decode(errors="ignore")
         self._schema = schema
         self._application_name = application_name
         self._shape = shape
@@ -169,7 +181,8 @@ class TrackingTable:
     async def move(self, connection: AsyncConnection[Any], moves: Sequence[Move]) -> bool:
         """Move the rows from exactly what was seen; False if a single one is not as it was seen.
 
-        The transaction must be rolled back then: some rows may have moved.
+        The transaction must be rolled back then: some rows may have moved. Those who wait are
+        woken when it commits.
         """
         cursor = await self._execute(
             connection,
@@ -182,8 +195,14 @@ class TrackingTable:
             records=[move.records for move in moves],
             stopped=[move.stopped for move in moves],
             shape=self._shape,
+            channel=self.channel,
         )
-        return int(cursor.rowcount) == len(moves)
+        row = await cursor.fetchone()
+        return bool(row[0] == len(moves))
+
+    async def notify(self, connection: AsyncConnection[Any]) -> None:
+        """Wake those who wait for a position, when the transaction commits."""
+        await connection.execute(NOTIFY, [self.channel])
 
     async def hold(self, connection: AsyncConnection[Any]) -> None:
         """Keep everybody else from moving any row until the transaction ends."""

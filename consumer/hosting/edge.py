@@ -16,7 +16,8 @@ from consumer.consumer import Consumer
 from consumer.hosting.follower import Follower
 from consumer.hosting.local import LocalApplying, LocalHost, LocalStore
 from consumer.hosting.postgres import PostgresHost
-from consumer.store import LONGEST_NAME, ViewStore
+from consumer.store import ViewStore
+from consumer.tracking import LONGEST_NAME
 from consumer.unit_of_work import UnitOfWork
 from consumer.view import View
 from producer.wire import EventTypes, KafkaSettings

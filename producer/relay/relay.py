@@ -79,10 +79,11 @@ class Relay:
             async with (
                 ahead(self._outbox.batches(position, self._gather)) as read,
                 ahead(self._made_up(publisher, read)) as batches,
+                finishing(self._grace) as in_hand,
             ):
                 async for batch, traces in batches:
                     began = anyio.current_time()
-                    async with finishing(self._grace):
+                    async with in_hand():
                         with (
                             anyio.fail_after(self._stuck),
                             sending(topic, traces),

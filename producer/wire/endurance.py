@@ -11,7 +11,7 @@ import logging
 import signal
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -154,25 +154,40 @@ def describe(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {first_line}".rstrip(": ")
 
 
+InHand = Callable[[], AbstractAsyncContextManager[None]]
+"""Makes the context of what finishes, or not at all."""
+
+
 @asynccontextmanager
-async def finishing(grace: float) -> AsyncIterator[None]:
-    """Let the body finish when it is cancelled from outside, within `grace` seconds.
+async def finishing(grace: float) -> AsyncIterator[InHand]:
+    """Let what is in hand finish when the body is cancelled from outside, within `grace` seconds.
 
     What is not finished then is cancelled: its transaction rolls back.
     """
-    async with anyio.create_task_group() as watching:
+    bodies: set[anyio.CancelScope] = set()
+
+    async def watch() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            for body in bodies:
+                body.deadline = min(body.deadline, anyio.current_time() + grace)
+
+    @asynccontextmanager
+    async def in_hand() -> AsyncIterator[None]:
+        await anyio.lowlevel.checkpoint_if_cancelled()  # Nobody would tell it that it has to end.
         with anyio.CancelScope(shield=True) as body:
-
-            async def watch() -> None:
-                try:
-                    await anyio.sleep_forever()
-                finally:
-                    body.deadline = min(body.deadline, anyio.current_time() + grace)
-
-            watching.start_soon(watch)
-            yield
+            bodies.add(body)
+            try:
+                yield
+            finally:
+                bodies.remove(body)
         if body.cancelled_caught:
             await anyio.lowlevel.checkpoint()  # We are cancelled from outside, and end here.
+
+    async with anyio.create_task_group() as watching:
+        watching.start_soon(watch)
+        yield in_hand
         watching.cancel_scope.cancel()
 
 
@@ -186,6 +201,7 @@ async def ahead(source: AsyncGenerator[T, None]) -> AsyncIterator[AsyncIterator[
         async with send, aclosing(source):
             async for item in source:
                 await send.send(item)
+                await anyio.lowlevel.checkpoint()  # Who waited for it has its turn first.
 
     async with anyio.create_task_group() as reading:
         reading.start_soon(read)

@@ -77,7 +77,7 @@ class Watch:
         """Take note of each position, and of when it was there."""
         async with self._store.connected() as connection:
             await self._store.prepare(connection, self._partitions)
-            channel = sql.Identifier(self._store._channel)
+            channel = sql.Identifier(self._store.tracking.channel)
             await connection.execute(sql.SQL("LISTEN {}").format(channel))
             task_status.started()
             while True:

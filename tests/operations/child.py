@@ -21,6 +21,7 @@ from compose.processes import Supervised
 from consumer.activity import VIEW
 from consumer.applying import Applying
 from consumer.consumer import Consumer
+from consumer.parking import Parking
 from consumer.store import ViewStore
 from producer.wire import KafkaSettings
 from producer.wire.endurance import run
@@ -100,7 +101,7 @@ def main(where: str) -> None:
         case "before":
             stop_once(Applying, "apply")
         case "inside":
-            stop_once(ViewStore, "notify")
+            stop_once(Parking, "set_aside")
             options["stuck"] = STUCK_SECONDS
     store = ViewStore.of(VIEW, os.environ)
     run(Consumer(store, KafkaSettings.from_env(os.environ), limit=1, **options).run)

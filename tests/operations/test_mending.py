@@ -117,12 +117,13 @@ async def somebody_waits(wiki: Wiki) -> None:
 
 
 class Paused:
-    """A store whose next transaction stands still before it commits."""
+    """A store whose next transaction stands still after it has parked events, or removed them."""
 
-    def __init__(self, store: ViewStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, store: ViewStore, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.store = store.generation(store.schema)
         self._reached, self._go_on = anyio.Event(), anyio.Event()
-        monkeypatch.setattr(self.store, "notify", self._pause)
+        self._method = getattr(self.store.parking, method)
+        monkeypatch.setattr(self.store.parking, method, self._pause)
 
     async def reached(self) -> None:
         with anyio.fail_after(SECONDS):
@@ -131,7 +132,8 @@ class Paused:
     def go_on(self) -> None:
         self._go_on.set()
 
-    async def _pause(self, _: object) -> None:
+    async def _pause(self, *given: object) -> None:
+        await self._method(*given)
         self._reached.set()
         await self._go_on.wait()
 
@@ -142,7 +144,7 @@ async def test_a_retry_waits_for_a_batch_that_is_parking_more_and_applies_that_t
     async with sick_page(schemas) as wiki:
         await mend(wiki)
         wiki.go_on()
-        paused = Paused(wiki.store, monkeypatch)
+        paused = Paused(wiki.store, "park", monkeypatch)
         store, wiki.store = wiki.store, paused.store
         async with anyio.create_task_group() as working:
             working.start_soon(wiki.catch_up)
@@ -164,7 +166,7 @@ async def test_a_batch_waits_for_a_retry_and_goes_on_live_after_it(
         for other in others:
             await retry(wiki.store, other)
         wiki.go_on()
-        paused = Paused(wiki.store, monkeypatch)
+        paused = Paused(wiki.store, "remove", monkeypatch)
         async with anyio.create_task_group() as working:
             working.start_soon(retry, paused.store, last)
             await paused.reached()

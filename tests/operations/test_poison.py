@@ -98,8 +98,14 @@ async def test_parking_and_the_tracking_past_it_are_one_transaction(
     async with Wiki(schemas) as wiki:
         seen = await wiki.seen()
         wiki.poison(POISONS[0].tamper)
+        park = wiki.store.parking.park
+
+        async def park_and_fail(*given: Any) -> None:
+            await park(*given)
+            raise psycopg.OperationalError
+
         with monkeypatch.context() as broken:
-            broken.setattr(wiki.store, "notify", _raise(psycopg.OperationalError()))
+            broken.setattr(wiki.store.parking, "park", park_and_fail)
             with pytest.raises(psycopg.OperationalError):
                 await wiki.catch_up()
         assert (await wiki.parked(), await wiki.seen()) == ([], seen)

@@ -2,9 +2,9 @@
 
 import gc
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
 
 import anyio
+import anyio.lowlevel
 import psycopg
 import pytest
 from aiokafka.errors import KafkaConnectionError, ProducerFenced
@@ -114,11 +114,29 @@ async def test_an_error_of_our_own_is_not_waited_out(error: Exception) -> None:
 @pytest.mark.parametrize(("grace", "finished"), [(10, True), (0, False)])
 async def test_what_is_in_hand_has_its_grace_when_cancelled(grace: float, finished: bool) -> None:
     done = False
-    async with anyio.create_task_group() as group:
-        with suppress(TimeoutError):
-            async with finishing(grace):
-                group.cancel_scope.cancel()
-                await anyio.sleep(0.02)
-                done = True
+    async with anyio.create_task_group() as group, finishing(grace) as in_hand:
+        async with in_hand():
+            group.cancel_scope.cancel()
+            await anyio.sleep(0.02)
+            done = True
+        await anyio.lowlevel.checkpoint()
+        pytest.fail("It goes on though it was cancelled.")
 
     assert done == finished
+
+
+async def test_nothing_is_taken_in_hand_any_more_once_it_is_cancelled() -> None:
+    begun = False
+    async with anyio.create_task_group() as group, finishing(10) as in_hand:
+        group.cancel_scope.cancel()
+        async with in_hand():
+            begun = True
+
+    assert not begun
+
+
+async def test_what_was_in_hand_before_is_not_in_the_way_of_what_is_now() -> None:
+    async with finishing(10) as in_hand:
+        for _ in range(2):
+            async with in_hand():
+                await anyio.lowlevel.checkpoint()
