@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 
 import anyio
 import pytest
-from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from psycopg import AsyncConnection
 
@@ -18,7 +18,7 @@ from consumer.status import read_status
 from consumer.store import ViewStore
 from consumer.subscription import RecordsDeletedError, Span
 from consumer.tracking import Tracking
-from producer.wire import Topics
+from producer.wire import Topics, partition_of
 from producer.wire.endurance import first_error
 from producer.wire.kafka import started
 from tests.pipeline import SECONDS, Pipeline, until
@@ -227,6 +227,40 @@ async def test_what_is_applied_takes_the_marker_of_its_transaction_along(
             await pipeline.do(pipeline.wiki.update_body, "roses", colour)
             with anyio.fail_after(SECONDS / 3):
                 await pipeline.settled()
+
+
+async def abort(pipeline: Pipeline, quiet: TopicPartition) -> None:
+    """Have a transaction leave nothing in a partition but offsets."""
+    kafka = AIOKafkaProducer(**pipeline.settings.client(), transactional_id=group(pipeline))
+    async with started(kafka):
+        await kafka.begin_transaction()
+        await kafka.send_and_wait(quiet.topic, b"never", partition=quiet.partition)
+        await kafka.abort_transaction()
+
+
+async def test_a_quiet_partition_comes_to_its_end_while_another_one_never_rests(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment) as pipeline:
+        page_id = await pipeline.write("roses", "red\n")
+        await pipeline.settled()
+        quiet = partition(pipeline, (partition_of(str(page_id).encode(), 8) + 1) % 8)
+
+        async def never_rest() -> None:
+            for number in count():
+                position = await pipeline.do(pipeline.wiki.update_body, "roses", f"{number}\n")
+                await pipeline.store.wait(position, page_id)
+
+        async def is_at_its_end() -> bool:
+            ends = await pipeline.ends()
+            return (await pipeline.trackings())[quiet.partition].offset == ends[quiet.partition]
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(never_rest)
+            await abort(pipeline, quiet)
+            assert not await is_at_its_end()
+            await until(is_at_its_end)
+            tasks.cancel_scope.cancel()
 
 
 async def test_a_consumer_that_is_there_before_the_topic_waits_for_it(
