@@ -68,7 +68,7 @@ class Kafka(Server):
         "broker.heartbeat.interval.ms": "250",
         "broker.session.timeout.ms": "2000",  # which a broker waits out that starts after a crash
         # A file system may make all of an index when its first entry is written: with the usual
-        # 10 MB each partition stands still for 70 ms, once. This does for segments of 512 MB.
+        # 10 MB each partition stands still for 70 ms, once. This does for segments of 350 MB.
         "log.index.size.max.bytes": "1048576",
         "log.cleaner.dedupe.buffer.size": "16777216",  # of the heap; enough for small topics
     }

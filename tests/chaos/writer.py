@@ -47,7 +47,7 @@ def _text(chance: Random, lines: int) -> str:
 
 def write_for_ever(chance: Random) -> None:
     """Give one command after the other."""
-    wiki = open_application(ContentManagement, os.environ)
+    wiki = _opened()
     while True:
         try:
             write(wiki, chance)
@@ -55,6 +55,15 @@ def write_for_ever(chance: Random) -> None:
             _create(wiki, str(error.args[0]))
         except (SlugConflictError, IntegrityError):
             continue
+        except PersistenceError:
+            time.sleep(PAUSE_SECONDS)
+
+
+def _opened() -> ContentManagement:
+    """Open the wiki, once its database lets anybody in for long enough."""
+    while True:
+        try:
+            return open_application(ContentManagement, os.environ)
         except PersistenceError:
             time.sleep(PAUSE_SECONDS)
 
