@@ -129,6 +129,8 @@ class PostgresOutbox:
             "table": sql.Identifier(schema, table),
             "table_name": sql.Literal(sql.Identifier(schema, table).as_string()),
         }
+        # Made up once: it is on the way of every event.
+        self._select_notifications = self._sql(SELECT_NOTIFICATIONS).as_bytes()
 
     @classmethod
     def of(cls, recorder: PostgresApplicationRecorder, *, limit: int = 2000) -> Self:
@@ -235,9 +237,8 @@ class PostgresOutbox:
         self, connection: psycopg.AsyncConnection[Any], after: int, limit: int
     ) -> list[Notification]:
         cursor = connection.cursor(binary=True)
-        await cursor.execute(
-            self._sql(SELECT_NOTIFICATIONS), {"after": after, "limit": limit}, prepare=True
-        )
+        given = {"after": after, "limit": limit}
+        await cursor.execute(self._select_notifications, given, prepare=True)
         return list(starmap(Notification, await cursor.fetchall()))
 
     async def _writers_of_now_have_ended(self, connection: psycopg.AsyncConnection[Any]) -> None:
