@@ -129,8 +129,6 @@ class PostgresOutbox:
             "table": sql.Identifier(schema, table),
             "table_name": sql.Literal(sql.Identifier(schema, table).as_string()),
         }
-        # Made up once: it is on the way of every event.
-        self._select_notifications = self._sql(SELECT_NOTIFICATIONS).as_bytes()
 
     @classmethod
     def of(cls, recorder: PostgresApplicationRecorder, *, limit: int = 2000) -> Self:
@@ -237,8 +235,9 @@ class PostgresOutbox:
         self, connection: psycopg.AsyncConnection[Any], after: int, limit: int
     ) -> list[Notification]:
         cursor = connection.cursor(binary=True)
-        given = {"after": after, "limit": limit}
-        await cursor.execute(self._select_notifications, given, prepare=True)
+        await cursor.execute(
+            self._sql(SELECT_NOTIFICATIONS), {"after": after, "limit": limit}, prepare=True
+        )
         return list(starmap(Notification, await cursor.fetchall()))
 
     async def _writers_of_now_have_ended(self, connection: psycopg.AsyncConnection[Any]) -> None:
