@@ -300,6 +300,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             if anyio.current_time() - checked_at > CHECK_SECONDS:
                 await self._check_all_come_on()
                 checked_at = anyio.current_time()
+            # Each partition is asked, so not for every batch: only the mirror waits for markers.
             markers = []
             if not spans or anyio.current_time() - looked_at > MIRROR_SECONDS:
                 markers = [span async for span in self._offsets_without_records(spans)]
