@@ -100,6 +100,8 @@ def main(where: str) -> None:
     match where:
         case "before":
             stop_once(Applying, "apply")
+            # A second one could be inside a transaction at that moment.
+            options["connections"] = 1
         case "inside":
             stop_once(Parking, "set_aside")
             options["stuck"] = STUCK_SECONDS
