@@ -1,7 +1,7 @@
 """Processes that tests stop, and a consumer of the activity that stops itself (SIGSTOP) once.
 
-`before` it does so with a batch in hand that has no transaction yet, `inside` at the end of a
-transaction.
+`before` it does so with a batch in hand that has no transaction yet, `inside` a transaction that
+Postgres ends soon, `within` one that it leaves open for minutes.
 """
 
 import logging
@@ -100,11 +100,13 @@ def main(where: str) -> None:
     match where:
         case "before":
             stop_once(Applying, "apply")
-            # A second one could be inside a transaction at that moment.
-            options["connections"] = 1
+            options["connections"] = 1  # A second one could be inside a transaction just then.
         case "inside":
             stop_once(Parking, "set_aside")
             options["stuck"] = STUCK_SECONDS
+        case "within":
+            stop_once(Parking, "set_aside")
+            options["connections"] = 1  # So there is one to end.
     store = ViewStore.of(VIEW, os.environ)
     run(Consumer(store, KafkaSettings.from_env(os.environ), limit=1, **options).run)
 

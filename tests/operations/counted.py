@@ -44,6 +44,16 @@ async def is_waited_for(connection: Any) -> bool:
     return int(cursor.rowcount) > 0
 
 
+async def ends_who_blocks(connection: Any) -> bool:
+    """End the sessions that others wait for; tell whether there was one."""
+    cursor = await connection.execute(
+        "SELECT pg_terminate_backend(blocking)"
+        "  FROM pg_stat_activity, unnest(pg_blocking_pids(pid)) AS blocking"
+        " WHERE datname = current_database()"
+    )
+    return int(cursor.rowcount) > 0
+
+
 class Assignments:
     """Which partitions are assigned to which consumer of this process, each time anew."""
 

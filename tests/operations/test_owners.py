@@ -17,7 +17,14 @@ from consumer.tracking import Tracking
 from tests.pipeline import SECONDS, until
 
 from .child import child, is_so
-from .counted import Assignments, activity, assert_counted_once, is_waited_for, write
+from .counted import (
+    Assignments,
+    activity,
+    assert_counted_once,
+    ends_who_blocks,
+    is_waited_for,
+    write,
+)
 
 SHORT = {"KAFKA_SESSION_TIMEOUT_MS": "1000", "KAFKA_TOPIC_PARTITIONS": "3"}
 LONG = {"KAFKA_SESSION_TIMEOUT_MS": "60000", "KAFKA_TOPIC_PARTITIONS": "4"}
@@ -56,6 +63,26 @@ async def test_a_consumer_that_stands_still_longer_than_its_session_wakes_up_to_
 
         zombie.send(signal.SIGCONT)
         await zombie.says(says)
+        await write(pipeline, "late")
+        await assert_counted_once(pipeline)
+
+
+async def test_what_a_consumer_that_stands_still_has_locked_is_freed_by_ending_its_session(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    async with (
+        activity(environment | SHORT) as pipeline,
+        child(pipeline.environment, tmp_path / "log", "within") as zombie,
+        pipeline.store.connected() as operator,
+    ):
+        await write(pipeline, "early")
+        await zombie.stands_still()
+        pipeline.start_consumer()
+        await until(lambda: ends_who_blocks(operator))
+        await assert_counted_once(pipeline)
+
+        zombie.send(signal.SIGCONT)
+        await zombie.says("waiting for its server")
         await write(pipeline, "late")
         await assert_counted_once(pipeline)
 
