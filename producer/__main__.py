@@ -15,8 +15,8 @@ from rich.table import Table
 from producer.applications import (
     CONTENT_MANAGEMENT,
     ApplicationTopic,
-    open_application,
-    reach,
+    open_enduring,
+    open_reached,
 )
 from producer.importer.command import import_git
 from producer.outbox import outbox_of
@@ -72,17 +72,16 @@ def relay(
     """
     start_logs(log_format)
     listener = listen(metrics_port, metrics_host)
-    with _opened(application) as source:
-        outbox = outbox_of(source, limit=batch_size)
-        settings = KafkaSettings.from_env(os.environ)
-        wire = _wire(source, decrypt)
-        publishing = Relay(outbox, wire, settings, grace=grace)
+    settings = KafkaSettings.from_env(os.environ)
 
-        async def main() -> None:
+    async def main() -> None:
+        with await open_enduring(resolve_topic(application), os.environ) as source:
+            outbox, wire = outbox_of(source, limit=batch_size), _wire(source, decrypt)
+            publishing = Relay(outbox, wire, settings, grace=grace)
             async with answering([WatchedRelay(publishing, outbox, wire, settings)], listener):
                 await publishing.run()
 
-        run(main)
+    run(main)
 
 
 @app.command()
@@ -97,8 +96,7 @@ def status(
 
     Example: python -m producer status --json
     """
-    finished(lambda: reach(resolve_topic(application), os.environ))
-    with _opened(application) as source:
+    with finished(lambda: open_reached(resolve_topic(application), os.environ)) as source:
         outbox, settings = outbox_of(source, limit=1), KafkaSettings.from_env(os.environ)
         found = finished(lambda: read_status(outbox, _wire(source, decrypt=True), settings))
     fields = msgspec.structs.asdict(found)
@@ -118,11 +116,6 @@ def _cell(value: object) -> str:
             return f"{value:.1f}"
         case _:
             return str(value)
-
-
-def _opened(topic: str) -> Application[Any]:
-    application_class: type[Application[Any]] = resolve_topic(topic)
-    return open_application(application_class, os.environ)
 
 
 def _wire(source: Application[Any], decrypt: bool) -> WireFormat:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -11,7 +11,7 @@ from eventsourcing.application import Application
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
 
-from producer.wire.endurance import connect_arguments, connected
+from producer.wire.endurance import connect_arguments, connected, enduring
 from producer.wire.making import made
 from producer.wire.secrets import with_password_files
 from producer.wire.terminal import SettingsError
@@ -61,3 +61,15 @@ async def open_reached(cls: type[A], env: Mapping[str, str]) -> A:
     """
     await reach(cls, env)
     return await to_thread.run_sync(open_application, cls, env, abandon_on_cancel=True)
+
+
+async def open_enduring(cls: type[A], env: Mapping[str, str]) -> A:
+    """Do as `open_reached`, for its relay: a database that is lost is waited out, for ever."""
+    opened: list[A] = []
+
+    async def life(alive: Callable[[], None]) -> None:
+        opened.append(await open_reached(cls, env))
+        alive()
+
+    await enduring(f"relay of {cls.name}", life)
+    return opened[0]

@@ -25,9 +25,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from producer.applications import open_application
+from producer.applications import open_reached
 from producer.contentmanagement.application import ContentManagement
-from producer.wire.commands import INTERRUPTED, progress_console
+from producer.wire.commands import INTERRUPTED, finished, progress_console
 from producer.wire.logs import complain, said
 
 # What reads git is imported where it is used: the relay starts without it.
@@ -64,7 +64,7 @@ def import_git(
     started = time.monotonic()
     try:
         history = History(path, ref)
-        with open_application(ContentManagement, os.environ) as app:
+        with finished(lambda: open_reached(ContentManagement, os.environ)) as app:
             importer = GitImporter(app, history, include or [])
             with _progress(len(importer.remaining[:limit])) as advance:
                 report = importer.run(limit, advance)

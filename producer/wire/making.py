@@ -29,5 +29,16 @@ def _came_in_the_way(error: BaseException) -> bool:
     reraise=True,
 )
 def made(cls: type[A], env: Mapping[str, str] | None) -> A:
-    """Make an application, though others make theirs on the same database meanwhile."""
-    return cls(env=env)
+    """Make an application, though others make theirs on the same database meanwhile.
+
+    Of one that can't be made nothing is left: neither sessions nor threads.
+    """
+    app = cls.__new__(cls)
+    try:
+        app.__init__(env=env)  # type: ignore[misc]
+    except BaseException:
+        # The garbage collector would close it, too, in any thread: also in one that it waits for.
+        if factory := getattr(app, "factory", None):
+            factory.close()
+        raise
+    return app

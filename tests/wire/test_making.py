@@ -1,6 +1,7 @@
 """Processes that make their applications at once come into each other's way, and get by."""
 
 from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -8,6 +9,8 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import DatabaseError, InternalError, OperationalError
 from psycopg.errors import DeadlockDetected
 
+from compose.postgres import Postgres
+from compose.stack import postgres_environment
 from producer.wire.making import made
 
 
@@ -38,3 +41,21 @@ def test_an_application_is_made_though_another_one_came_in_the_way() -> None:
 def test_what_is_wrong_with_it_is_raised_at_once(error: Exception) -> None:
     with pytest.raises(type(error)):
         made(failing(error), {})
+
+
+def test_of_one_that_can_not_be_made_no_session_is_left(
+    postgres: Postgres, shared_database: str
+) -> None:
+    pools: list[Any] = []
+
+    class Cut(Application[UUID]):
+        """Its database goes when its tables are there."""
+
+        def construct_event_store(self) -> Any:
+            pools.append(self.factory.datastore.pool)  # type: ignore[attr-defined]
+            assert not pools[0].closed
+            raise OperationalError
+
+    with pytest.raises(OperationalError):
+        made(Cut, postgres_environment(postgres, {"CUT": shared_database}))
+    assert pools[0].closed
