@@ -34,6 +34,7 @@ from consumer.commands.watch import watch
 from consumer.hosting.systems import system_named
 from consumer.runner import KafkaRunner
 from consumer.views import views
+from producer.applications import reach_enduring
 from producer.contentmanagement.application import ContentManagement
 from producer.wire import KafkaSettings
 from producer.wire.answering import (
@@ -192,8 +193,12 @@ def run_system(
     """
     start_logs(log_format)
     environment = {**os.environ, **metrics_environment(metrics_port, metrics_host)}
-    with KafkaRunner(system_named(topic), environment, only=only) as runner:
-        run_async(partial(to_thread.run_sync, runner.run_forever, abandon_on_cancel=True))
+    system = system_named(topic)
+    runner = KafkaRunner(system, environment, only=only)
+    applications = [system.get_app_cls(name) for name in only or system.nodes]
+    if run_async(partial(reach_enduring, "the system", applications, environment)):
+        with runner:
+            run_async(partial(to_thread.run_sync, runner.run_forever, abandon_on_cancel=True))
 
 
 @app.command()

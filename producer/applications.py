@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -61,6 +61,23 @@ async def open_reached(cls: type[A], env: Mapping[str, str]) -> A:
     """
     await reach(cls, env)
     return await to_thread.run_sync(open_application, cls, env, abandon_on_cancel=True)
+
+
+async def reach_enduring(
+    name: str, classes: Collection[type[Application[Any]]], env: Mapping[str, str]
+) -> bool:
+    """Wait, for ever, until the databases of applications let us in: they did when it is True.
+
+    Meanwhile the log says for what, and that it is `name` which waits.
+    """
+
+    async def life(alive: Callable[[], None]) -> None:
+        for cls in classes:
+            await reach(cls, env)
+        alive()
+
+    await enduring(name, life)
+    return True
 
 
 async def open_enduring(cls: type[A], env: Mapping[str, str]) -> A:

@@ -1,6 +1,7 @@
 """What a policy sees while a batch is applied, and what is left of a batch that is broken off."""
 
 import signal
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -155,3 +156,18 @@ async def test_each_application_runs_in_a_process_of_its_own(
         for process in (ends, middle):
             process.send(signal.SIGTERM)
             assert await process.ends() == 0
+
+
+async def test_a_system_that_is_run_before_its_database_waits_for_it(
+    env: dict[str, str], database: Callable[[str], str], token: str, tmp_path: Path
+) -> None:
+    command = ("run", "tests.hosting.tallying:chain")
+    early = {**env, "LEFT_POSTGRES_DBNAME": f"{token}_late"}
+    async with child(early, tmp_path / "log", *command, module="compose") as process:
+        await process.says("the system: waiting for its server: .*does not exist")
+        await to_thread.run_sync(database, "late")
+        with DogSchool(early) as school, Left(early) as left:
+            await to_thread.run_sync(teach, school)
+            await until(lambda: is_so(counts(left) == [4, 4, 4]))
+        process.send(signal.SIGTERM)
+        assert await process.ends() == 0
