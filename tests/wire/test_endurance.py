@@ -1,16 +1,22 @@
 """Losing a server is waited out, reading runs ahead, and a batch in hand is finished."""
 
 import gc
+import warnings
 from collections.abc import AsyncGenerator, Callable
 
 import anyio
 import anyio.lowlevel
 import psycopg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError, ProducerFenced
+from aiokafka.protocol.metadata import MetadataRequest
 
+from compose.kafka import Kafka
 from producer.wire import endurance
-from producer.wire.endurance import NEW_OBJECTS, ahead, enduring, finishing
+from producer.wire.endurance import NEW_OBJECTS, ahead, enduring, finishing, run
+from producer.wire.kafka import started
 
 
 class Source:
@@ -140,3 +146,32 @@ async def test_what_was_in_hand_before_is_not_in_the_way_of_what_is_now() -> Non
         for _ in range(2):
             async with in_hand():
                 await anyio.lowlevel.checkpoint()
+
+
+def test_of_a_connection_that_aiokafka_forgets_when_cancelled_nothing_is_said(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    send = AIOKafkaConnection.send
+    asked = 0
+
+    async def start_and_cancel() -> None:
+        scope = anyio.CancelScope()
+
+        async def send_and_cancel(connection: AIOKafkaConnection, request: object) -> object:
+            nonlocal asked
+            if isinstance(request, MetadataRequest):
+                asked += 1
+                scope.cancel()
+            return await send(connection, request)
+
+        monkeypatch.setattr(AIOKafkaConnection, "send", send_and_cancel)
+        with scope:
+            async with started(AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)):
+                raise AssertionError
+        gc.collect()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        run(start_and_cancel)
+    assert asked == 1
+    assert not [record for record in caplog.records if record.name == "asyncio"]
