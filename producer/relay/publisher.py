@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from producer.relay.topics import LARGEST_RECORD_BYTES, TopicUnfitError, prepare_topics
 from producer.wire import KafkaSettings, Record, Topics, partition_of
 from producer.wire.kafka import reading, started
+
+logger = logging.getLogger(__name__)
 
 BATCH_BYTES = 1024 * 1024
 """Of one Kafka record batch, before compression. A larger single record still goes."""
@@ -96,6 +99,8 @@ class Publisher:
         and their open transactions aborted. Raises `TopicUnfitError` if the events topic has
         another count of partitions than it had then.
         """
+        if await _is_left_open(self._topics, self._settings):
+            await self._abort_what_is_left_open()
         last = await read_published(self._topics, self._settings)
         expected = last.partitions if last else self._settings.topic_partitions
         if self._partitions != expected:
@@ -111,6 +116,19 @@ class Publisher:
                 )
             )
         return last.position if last else 0
+
+    async def _abort_what_is_left_open(self) -> None:
+        """End what Kafka takes for ended, and has not marked so (KAFKA-20734).
+
+        Else the next commit would bring it back, and its events are about to be published again.
+        """
+        logger.warning("Kafka has lost the end of a transaction: its events are published again")
+        await self._producer.begin_transaction()
+        transaction = self._producer._txn_manager  # noqa: SLF001 - there is no public way
+        transaction.maybe_add_partition_to_txn(TopicPartition(self._topics.position, 0))
+        for partition in range(self._partitions):
+            transaction.maybe_add_partition_to_txn(TopicPartition(self._topics.events, partition))
+        await self._producer.abort_transaction()
 
     async def batch(self, records: Iterator[Record], position: int) -> Batch:
         """Make up what one transaction publishes, while the one before it is under way.
@@ -192,6 +210,20 @@ def _heard(delivery: asyncio.Future[object]) -> asyncio.Future[object]:
     """Have asyncio not complain of an error that nobody waits for, after another one came first."""
     delivery.add_done_callback(lambda done: done.cancelled() or done.exception())
     return delivery
+
+
+async def _is_left_open(topics: Topics, settings: KafkaSettings) -> bool:
+    """Tell whether the last record of the position topic is in a transaction without an end.
+
+    With all earlier publishers fenced off there is none, unless Kafka has lost its markers.
+    """
+    partition = TopicPartition(topics.position, 0)
+    async with (
+        reading(settings) as committed,
+        reading(settings, committed=False) as everything,
+    ):
+        ends = await committed.end_offsets([partition])
+        return bool(ends != await everything.end_offsets([partition]))
 
 
 async def read_published(topics: Topics, settings: KafkaSettings) -> Published | None:

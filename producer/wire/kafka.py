@@ -114,14 +114,17 @@ logging.getLogger("aiokafka").addFilter(_keep_reason)
 
 
 @asynccontextmanager
-async def reading(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
+async def reading(
+    settings: KafkaSettings, *, committed: bool = True
+) -> AsyncIterator[AIOKafkaConsumer]:
     """Start a consumer without a group, for those who ask where partitions begin and end.
 
-    It learns of a topic when it is first asked about it, and asks again after its back-off.
+    They end before the first open transaction, unless what is not `committed` counts, too. It
+    learns of a topic when it is first asked about it, and asks again after its back-off.
     """
     consumer = AIOKafkaConsumer(
         **settings.client(),
-        isolation_level="read_committed",
+        isolation_level="read_committed" if committed else "read_uncommitted",
         enable_auto_commit=False,
         retry_backoff_ms=10,
     )
