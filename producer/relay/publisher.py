@@ -99,9 +99,10 @@ class Publisher:
         and their open transactions aborted. Raises `TopicUnfitError` if the events topic has
         another count of partitions than it had then.
         """
-        if await _is_left_open(self._topics, self._settings):
-            await self._abort_what_is_left_open()
-        last = await read_published(self._topics, self._settings)
+        async with reading(self._settings) as committed:
+            if await self._is_left_open(committed):
+                await self._abort_what_is_left_open()
+            last = await _last_published(committed, self._topics)
         expected = last.partitions if last else self._settings.topic_partitions
         if self._partitions != expected:
             raise TopicUnfitError(
@@ -116,6 +117,16 @@ class Publisher:
                 )
             )
         return last.position if last else 0
+
+    async def _is_left_open(self, committed: AIOKafkaConsumer) -> bool:
+        """Tell whether the last record of the position topic is in a transaction without an end.
+
+        With all earlier publishers fenced off there is none, unless Kafka has lost its markers.
+        """
+        partition = TopicPartition(self._topics.position, 0)
+        ends = await committed.end_offsets([partition])
+        async with reading(self._settings, committed=False) as everything:
+            return bool(ends != await everything.end_offsets([partition]))
 
     async def _abort_what_is_left_open(self) -> None:
         """End what Kafka takes for ended, and has not marked so (KAFKA-20734).
@@ -212,37 +223,27 @@ def _heard(delivery: asyncio.Future[object]) -> asyncio.Future[object]:
     return delivery
 
 
-async def _is_left_open(topics: Topics, settings: KafkaSettings) -> bool:
-    """Tell whether the last record of the position topic is in a transaction without an end.
-
-    With all earlier publishers fenced off there is none, unless Kafka has lost its markers.
-    """
-    partition = TopicPartition(topics.position, 0)
-    async with (
-        reading(settings) as committed,
-        reading(settings, committed=False) as everything,
-    ):
-        ends = await committed.end_offsets([partition])
-        return bool(ends != await everything.end_offsets([partition]))
-
-
 async def read_published(topics: Topics, settings: KafkaSettings) -> Published | None:
     """Return the last committed record of the position topic, reading from its end."""
-    partition = TopicPartition(topics.position, 0)
-    async with reading(settings) as consumer:
-        if topics.position not in await consumer.topics():
-            return None
-        begin = (await consumer.beginning_offsets([partition]))[partition]
-        end = (await consumer.end_offsets([partition]))[partition]
-        # Only now, or it begins to fetch at the end, and what is read waits for that to time out.
-        consumer.assign([partition])
-        step = 8  # A transaction takes two offsets; aborted ones may lie behind the last good one.
-        start = end
-        while start > begin:
-            start, step = max(begin, end - step), step * 8
-            if value := await _last_value(consumer, partition, start, end):
-                return msgspec.json.decode(value, type=Published)
+    async with reading(settings) as committed:
+        return await _last_published(committed, topics)
+
+
+async def _last_published(consumer: AIOKafkaConsumer, topics: Topics) -> Published | None:
+    if topics.position not in await consumer.topics():
         return None
+    partition = TopicPartition(topics.position, 0)
+    begin = (await consumer.beginning_offsets([partition]))[partition]
+    end = (await consumer.end_offsets([partition]))[partition]
+    # Only now, or it begins to fetch at the end, and what is read waits for that to time out.
+    consumer.assign([partition])
+    step = 8  # A transaction takes two offsets; aborted ones may lie behind the last good one.
+    start = end
+    while start > begin:
+        start, step = max(begin, end - step), step * 8
+        if value := await _last_value(consumer, partition, start, end):
+            return msgspec.json.decode(value, type=Published)
+    return None
 
 
 async def _last_value(
