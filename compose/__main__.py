@@ -25,32 +25,32 @@ from rich.console import Console
 
 from compose.audit.audit import FULL_FINDINGS
 from compose.audit.command import audit_and_show
-from compose.errors import StackError
 from compose.grants import acls, as_commands, as_script, grants
-from compose.parts import SERVICES, checked_parts, parts
-from compose.tools import TOOLS
-from consumer.commands.stores import SystemTopic
-from consumer.commands.watch import watch
+from compose.runner import KafkaRunner
+from compose.servers.errors import StackError
+from compose.servers.tools import TOOLS
+from compose.stack.parts import SERVICES, checked_parts, parts
 from consumer.hosting.systems import system_named
-from consumer.runner import KafkaRunner
-from consumer.views import views
-from producer.applications import reach_enduring
+from consumer.operations.commands.stores import SystemTopic
+from consumer.operations.commands.watch import watch
+from consumer.views.registry import views
 from producer.contentmanagement.application import ContentManagement
-from producer.wire import KafkaSettings
-from producer.wire.answering import (
+from producer.runtime.applications import reach_enduring
+from producer.runtime.cli import INTERRUPTED, CommandLine, finished, progress_console
+from producer.runtime.logs import LogFormat, LogFormatOption, start_logs
+from producer.runtime.metrics_server import (
     EVERYWHERE,
     PORT,
     MetricsHost,
     MetricsPort,
     metrics_environment,
 )
-from producer.wire.commands import INTERRUPTED, CommandLine, finished, progress_console
-from producer.wire.endurance import run as run_async
-from producer.wire.logs import LogFormat, LogFormatOption, start_logs
-from producer.wire.terminal import run_commands
+from producer.runtime.retry import run as run_async
+from producer.runtime.terminal import run_commands
+from producer.wire import KafkaSettings
 
 if TYPE_CHECKING:
-    from compose.stack import RunningStack, Stack
+    from compose.stack.stack import RunningStack, Stack
 
 app = CommandLine(
     help="A real Kafka and a real Postgres, and the relay and the consumers on them, with nothing "
@@ -100,8 +100,8 @@ def up(
 
     Example: python -m compose up --data ./data --only kafka,postgres
     """
-    from compose.kafka import ready
-    from compose.stack import Stack
+    from compose.servers.kafka import ready
+    from compose.stack.stack import Stack
 
     chosen = _chosen_parts(only)
     start_logs(log_format)
@@ -128,8 +128,8 @@ def _chosen_parts(only: str | None) -> Collection[str]:
 
 async def _run(stack: Stack) -> int:
     """Run the stack until a signal comes; return the exit code."""
-    from compose.details import DETAILS
-    from compose.display import show
+    from compose.stack.details import DETAILS
+    from compose.stack.display import show
 
     console = progress_console()
     kept = "removed at the end" if stack.temporary else "kept"
@@ -189,7 +189,7 @@ def run_system(
 
     Each application on its own machine: --only DogSchool here, --only Counters there.
 
-    Example: python -m compose run consumer.counters.system:system
+    Example: python -m compose run examples.counters.system:system
     """
     start_logs(log_format)
     environment = {**os.environ, **metrics_environment(metrics_port, metrics_host)}
@@ -209,8 +209,8 @@ def demo(
 
     Example: python -m compose demo ../some/repository
     """
-    from compose.demo import demo as run_demo
-    from compose.kafka import ready
+    from compose.servers.kafka import ready
+    from compose.stack.demo import demo as run_demo
 
     anyio.run(ready)  # has a display of its own
     raise typer.Exit(anyio.run(run_demo, repository, Console(highlight=False)))
@@ -239,7 +239,7 @@ def audit(
 
     Example: python -m compose audit fts
 
-    Example: python -m compose audit --system consumer.counters.system:system
+    Example: python -m compose audit --system examples.counters.system:system
     """
     environment = _environment(data)
     report = finished(
@@ -263,7 +263,7 @@ def _environment(data: Path | None) -> Mapping[str, str]:
 
 
 def _running_stack(data: Path | None) -> RunningStack:
-    from compose.stack import running_stack
+    from compose.stack.stack import running_stack
 
     return running_stack(data)
 
@@ -282,8 +282,8 @@ def top(
 
     Example: python -m compose top
     """
-    from compose.standing import opened_sources
-    from compose.top import Top
+    from compose.monitor.overview import opened_sources
+    from compose.monitor.top import Top
 
     with opened_sources(_environment(data), system) as sources:
         console = Console(highlight=False)
@@ -394,7 +394,7 @@ def kafka(
 
     Where Kafka is locked it connects as our own processes do, by the `KAFKA_…` settings.
     """
-    from compose.kafka import tool_command
+    from compose.servers.kafka import tool_command
 
     set_here = not data and "KAFKA_BOOTSTRAP_SERVERS" in os.environ
     command = tool_command(

@@ -3,8 +3,8 @@
 from compose.__main__ import app as compose
 from consumer.__main__ import app as consumer
 from producer.__main__ import app as producer
-from producer.wire.commands import CommandLine
-from producer.wire.terminal import run_commands
+from producer.runtime.cli import CommandLine
+from producer.runtime.terminal import run_commands
 
 app = CommandLine(
     help="Streams the events of applications through Kafka into views, each exactly once. "

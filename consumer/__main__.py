@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from consumer.commands import operate, parked
-from consumer.views import view_commands
-from producer.wire.commands import CommandLine
-from producer.wire.terminal import run_commands
+from consumer.operations.commands import operate, parked
+from consumer.views.registry import view_commands
+from producer.runtime.cli import CommandLine
+from producer.runtime.terminal import run_commands
 
 app = CommandLine(
     help="The read side: keep views up to date from Kafka, read them, see how far they are.\n\n"

@@ -12,22 +12,28 @@ from eventsourcing.utils import resolve_topic
 from rich.console import Console
 from rich.table import Table
 
-from producer.applications import (
+from producer.importer.command import import_git
+from producer.outbox import outbox_of
+from producer.relay import Relay, WatchedRelay, read_status
+from producer.runtime.applications import (
     CONTENT_MANAGEMENT,
     ApplicationTopic,
     open_enduring,
     open_reached,
 )
-from producer.importer.command import import_git
-from producer.outbox import outbox_of
-from producer.relay import Relay, WatchedRelay, read_status
+from producer.runtime.cli import CommandLine, finished
+from producer.runtime.logs import LogFormat, LogFormatOption, start_logs
+from producer.runtime.metrics_server import (
+    EVERYWHERE,
+    MetricsHost,
+    MetricsPort,
+    answering,
+    listen,
+)
+from producer.runtime.retry import run
+from producer.runtime.terminal import run_commands
 from producer.schema.command import publish_schema
 from producer.wire import EventTypes, KafkaSettings, WireFormat
-from producer.wire.answering import EVERYWHERE, MetricsHost, MetricsPort, answering, listen
-from producer.wire.commands import CommandLine, finished
-from producer.wire.endurance import run
-from producer.wire.logs import LogFormat, LogFormatOption, start_logs
-from producer.wire.terminal import run_commands
 
 app = CommandLine(
     help="The write side: publish an application's events to Kafka, and see how far that is.\n\n"

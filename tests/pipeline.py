@@ -12,21 +12,21 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 from psycopg import AsyncConnection, sql
 
-from consumer.applying import Applied, Applying, Moved, OnError
-from consumer.consumer import Consumer
-from consumer.fts import VIEW
-from consumer.fts.policy import PageInfo
-from consumer.store import ViewStore
-from consumer.subscription import Item, Span
-from consumer.tracking import Progress, Tracking
+from consumer.engine.applying import Applied, Applying, Moved, OnError
+from consumer.engine.consumer import Consumer
+from consumer.engine.store import ViewStore
+from consumer.engine.subscription import Item, Span
+from consumer.engine.tracking import Progress, Tracking
 from consumer.view import View
+from consumer.views.fts import VIEW
+from consumer.views.fts.policy import PageInfo
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page, Slug
+from producer.kafka.clients import reading
 from producer.outbox import outbox_of
 from producer.relay import Relay
 from producer.relay import read_status as read_relay_status
 from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat, partition_of
-from producer.wire.kafka import reading
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 30.0

@@ -16,7 +16,7 @@ PUBLISHED_LANGUAGE = re.compile(r"producer(\.wire(\..+)?|\.published|\.\w+\.(dom
 A_SYSTEM_NAMES_ITS_APPLICATIONS = re.compile(r"producer\.\w+\.application")
 NOT_FOR_CONSUMERS = ("producer.relay", "producer.outbox")
 
-A_RUNNER_IS_BOTH_ENDS_IN_ONE_PROCESS = "consumer.runner"
+A_RUNNER_IS_BOTH_ENDS_IN_ONE_PROCESS = "compose.runner"
 
 NEED_ASYNCIO = {
     "producer.relay.publisher",  # aiokafka's deliveries are asyncio's futures
@@ -27,6 +27,7 @@ FOR_OTHER_COMMANDS = {"fastapi", "jinja2", "pygit2", "starlette", "uvicorn"}
 
 TOP_LEVEL = {
     *PACKAGES,
+    "examples",
     "tests",
     "pyproject.toml",
     "README.md",
@@ -183,9 +184,9 @@ def test_a_loop_starts_without_what_only_other_commands_need(command: str) -> No
 
 
 def test_the_imports_of_a_module_are_found_whole() -> None:
-    assert "producer.wire.endurance" in imports("producer.relay.relay")
+    assert "producer.runtime.retry" in imports("producer.relay.relay")
     assert "producer.relay.publisher" in reached("producer.relay")
-    assert "anyio.to_thread" in imports("compose.kafka")
+    assert "anyio.to_thread" in imports("compose.servers.kafka")
 
 
 def test_nothing_else_lies_at_the_top() -> None:

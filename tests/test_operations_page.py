@@ -7,8 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from consumer import activity, fts
 from consumer.view import View
+from consumer.views import activity, fts
 from tests.pages import blocks, path
 from tests.pipeline import ROOT, Pipeline
 

@@ -30,7 +30,7 @@ COMMAND = "eventsourcing-kafka"
 
 START_POSTGRES = """
 import anyio
-from compose.stack import Stack
+from compose.stack.stack import Stack
 
 async def start():
     async with Stack(only=["postgres"]) as stack:

@@ -15,12 +15,12 @@ from compose.audit.report import Findings, Report, TopicReport, ViewReport
 from compose.audit.topic import Advance, audit_topic, unwatched
 from compose.audit.views import ViewAudit
 from compose.audit.write_model import NotInPostgresError, WriteModel
+from consumer.engine.store import ViewStore
 from consumer.hosting.systems import chosen_edges, opened
 from consumer.hosting.threads import in_thread
-from consumer.store import ViewStore
-from consumer.views import view_named, views
-from producer.applications import open_reached
+from consumer.views.registry import view_named, views
 from producer.contentmanagement.application import ContentManagement
+from producer.runtime.applications import open_reached
 from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
 
 FULL_FINDINGS = 50

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from compose.audit.audit import audit
 from compose.audit.report import Finding, Report
-from producer.wire.commands import progress_console
+from producer.runtime.cli import progress_console
 
 
 class RateColumn(ProgressColumn):

@@ -11,9 +11,9 @@ from typing import NamedTuple, Self
 import anyio
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from producer.kafka.clients import partitions_of, started
+from producer.runtime.terminal import OperatorError
 from producer.wire import KafkaSettings
-from producer.wire.kafka import partitions_of, started
-from producer.wire.terminal import OperatorError
 
 POLL_MS = 200
 FETCHED_RECORDS = 500

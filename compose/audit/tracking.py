@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aiokafka import ConsumerRecord
 
 from compose.audit.report import Fault, Finding, Findings
-from consumer.tracking import Tracking
+from consumer.engine.tracking import Tracking
 
 
 class SetAside(NamedTuple):

@@ -17,9 +17,9 @@ from compose.audit.topic import BLOCK, Advance
 from compose.audit.tracking import SetAside, Watch
 from compose.audit.write_model import WriteModel
 from consumer.audit import Comparison, Difference, History, Standing, Stored
-from consumer.store import ViewStore
-from consumer.tracking import Tracking
-from consumer.views import audit_of
+from consumer.engine.store import ViewStore
+from consumer.engine.tracking import Tracking
+from consumer.views.registry import audit_of
 from producer.wire import WireFormat, partition_of
 
 # While it is held no rebuild swaps the view for another. Before the snapshot is taken.

@@ -11,8 +11,8 @@ from eventsourcing.persistence import Mapper, Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import AsyncConnection, sql
 
-from producer.wire.endurance import connect_arguments, connected
-from producer.wire.terminal import OperatorError
+from producer.runtime.retry import connect_arguments, connected
+from producer.runtime.terminal import OperatorError
 
 FETCHED_EVENTS = 500
 

@@ -17,9 +17,9 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from compose.web.acting.tokens import Tokens
+from compose.web.auth.tokens import Tokens
 from compose.web.safety import Refuse
-from producer.wire.terminal import SettingsError
+from producer.runtime.terminal import SettingsError
 
 OFF = "off"
 READING = {"GET", "HEAD", "OPTIONS"}

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 import anyio
 import uvicorn
 
-from compose.processes import require_free
+from compose.servers.processes import require_free
 from compose.web.app import web_app
 from compose.web.settings import WebSettings
-from producer.wire.commands import progress_console
-from producer.wire.terminal import SettingsError
+from producer.runtime.cli import progress_console
+from producer.runtime.terminal import SettingsError
 
 GRACE_SECONDS = 1
 """For answers that are on their way when a signal comes. A live page is open for ever."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import urlsplit
 
-from compose.web.acting.provider import Provider
+from compose.web.auth.provider import Provider
 from compose.web.rates import Rates
-from producer.wire.secrets import Secret
-from producer.wire.terminal import SettingsError
+from producer.runtime.secrets import Secret
+from producer.runtime.terminal import SettingsError
 
 SHORTEST_SECRET = 32
 """Characters. Whoever guesses it may be anybody."""

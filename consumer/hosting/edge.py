@@ -11,19 +11,19 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import Mapper, TrackingRecorder
 from eventsourcing.postgres import PostgresRecorder
 
-from consumer.applying import OnError
-from consumer.consumer import Consumer
+from consumer.engine.applying import OnError
+from consumer.engine.consumer import Consumer
+from consumer.engine.store import ViewStore
+from consumer.engine.tracking import LONGEST_NAME
 from consumer.hosting.follower import Follower
-from consumer.hosting.local import LocalApplying, LocalHost, LocalStore
-from consumer.hosting.postgres import PostgresHost
-from consumer.store import ViewStore
-from consumer.tracking import LONGEST_NAME
+from consumer.hosting.local.host import LocalApplying, LocalHost, LocalStore
+from consumer.hosting.postgres.host import PostgresHost
 from consumer.unit_of_work import UnitOfWork
 from consumer.view import View
+from producer.runtime.retry import connect_arguments
+from producer.runtime.terminal import SettingsError
 from producer.wire import EventTypes, KafkaSettings
 from producer.wire.discovery import event_types_of
-from producer.wire.endurance import connect_arguments
-from producer.wire.terminal import SettingsError
 
 
 class HostedStore(ViewStore):

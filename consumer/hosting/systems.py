@@ -19,9 +19,9 @@ from eventsourcing.utils import Environment, EnvType, resolve_topic
 
 from consumer.hosting.edge import edge_name, store_of
 from consumer.hosting.mapper import mapper_of
-from producer.wire.making import made
-from producer.wire.secrets import with_password_files
-from producer.wire.terminal import SettingsError
+from producer.runtime.construct import made
+from producer.runtime.secrets import with_password_files
+from producer.runtime.terminal import SettingsError
 
 
 class UnknownEdgeError(SettingsError):

@@ -25,10 +25,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from producer.applications import open_reached
 from producer.contentmanagement.application import ContentManagement
-from producer.wire.commands import INTERRUPTED, finished, progress_console
-from producer.wire.logs import complain, said
+from producer.runtime.applications import open_reached
+from producer.runtime.cli import INTERRUPTED, finished, progress_console
+from producer.runtime.logs import complain, said
 
 # What reads git is imported where it is used: the relay starts without it.
 if TYPE_CHECKING:

@@ -32,8 +32,8 @@ from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import sql
 
 from producer.outbox.gathering import Gather, at_once
-from producer.wire.endurance import connect_arguments, connected
-from producer.wire.terminal import OperatorError
+from producer.runtime.retry import connect_arguments, connected
+from producer.runtime.terminal import OperatorError
 
 logger = logging.getLogger(__name__)
 

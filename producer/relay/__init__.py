@@ -6,11 +6,11 @@ wrong, the relay's next life asks Kafka up to where its last one came, and goes 
 nothing is lost or doubled.
 """
 
+from producer.relay.health import WatchedRelay
 from producer.relay.publisher import Publisher
 from producer.relay.relay import PositionAheadError, Relay
 from producer.relay.status import RelayStatus, TopicStatus, read_status, read_topic
 from producer.relay.topics import TopicUnfitError, prepare_topics
-from producer.relay.watching import WatchedRelay
 
 __all__ = [
     "PositionAheadError",

@@ -8,12 +8,7 @@ from time import perf_counter
 
 from prometheus_client import Counter, Histogram
 
-from producer.wire.metrics import (
-    BATCH_SECONDS,
-    BATCH_SIZES,
-    PREFIX,
-    REGISTRY,
-)
+from producer.runtime.metrics import BATCH_SECONDS, BATCH_SIZES, PREFIX, REGISTRY
 
 PUBLISHED = Counter(
     f"{PREFIX}relay_published",

@@ -12,9 +12,9 @@ from eventsourcing.persistence import Notification
 from producer.outbox import Outbox
 from producer.relay.metrics import RelayMetrics
 from producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Batch, Publisher
+from producer.runtime.retry import Vitals, ahead, enduring, finishing
+from producer.runtime.terminal import OperatorError
 from producer.wire import KafkaSettings, Topics, WireFormat
-from producer.wire.endurance import Vitals, ahead, enduring, finishing
-from producer.wire.terminal import OperatorError
 from producer.wire.tracing import TraceHeaders, sending, traces_of
 
 logger = logging.getLogger(__name__)

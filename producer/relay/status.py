@@ -9,10 +9,10 @@ import msgspec
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from producer.kafka.clients import reading, started
 from producer.outbox import Outbox
 from producer.relay.publisher import read_published
 from producer.wire import KafkaSettings, Topics, WireFormat
-from producer.wire.kafka import reading, started
 
 
 class RelayStatus(msgspec.Struct, frozen=True):

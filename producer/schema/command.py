@@ -12,9 +12,9 @@ import typer
 from eventsourcing.application import Application
 from eventsourcing.utils import Environment, resolve_topic
 
-from producer.applications import CONTENT_MANAGEMENT, ApplicationTopic
+from producer.runtime.applications import CONTENT_MANAGEMENT, ApplicationTopic
+from producer.runtime.terminal import OperatorError, SettingsError
 from producer.wire import KafkaSettings
-from producer.wire.terminal import OperatorError, SettingsError
 
 # What makes the document is imported where it is made: the relay starts without it.
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import msgspec
 
 from producer.relay.topics import EVENTS_CONFIG
 from producer.wire import EventTypes, KafkaSettings, Topics
-from producer.wire.events import EventType, upcast_from
+from producer.wire.event_types import EventType, upcast_from
 from producer.wire.records import CIPHERTEXT, JSON
 from producer.wire.tracing import TRACEPARENT, TRACESTATE
 

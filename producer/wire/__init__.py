@@ -12,8 +12,8 @@ application, `records` converts, `stored` does so sooner with what is stored in 
 connected.
 """
 
-from producer.wire.events import EventTypes, UnknownEventTypeError, WireError
-from producer.wire.kafka import KafkaSettings, Topics, partition_of
+from producer.kafka.clients import KafkaSettings, Topics, partition_of
+from producer.wire.event_types import EventTypes, UnknownEventTypeError, WireError
 from producer.wire.records import Envelope, Record, WireFormat
 
 __all__ = [

@@ -10,8 +10,8 @@ from uuid import UUID
 import msgspec
 from eventsourcing.persistence import Mapper, Notification, StoredEvent
 
-from producer.wire.events import Event, EventType, EventTypes, WireError
-from producer.wire.stored import Form, Said, Shortcut
+from producer.wire.event_types import Event, EventType, EventTypes, WireError
+from producer.wire.fast_path import Form, Said, Shortcut
 from producer.wire.tracing import trace_of
 
 LARGEST_NUMBER = 2**63 - 1

@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 from uuid import UUID
 
-from consumer.activity.queries import changes, contributors, pages
-from consumer.store import ViewStore
+from consumer.engine.store import ViewStore
+from consumer.views.activity.queries import changes, contributors, pages
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page
 

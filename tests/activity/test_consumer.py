@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from consumer.fts.search import search
-from consumer.fts.view import VIEW as FTS
-from consumer.store import ViewMissingError, ViewStore
+from consumer.engine.store import ViewMissingError, ViewStore
+from consumer.views.fts.search import search
+from consumer.views.fts.view import VIEW as FTS
 from producer.contentmanagement.domainmodel import user_id_cvar
 from tests.consumer.test_command_line import run_all
 from tests.operations.child import child
@@ -22,7 +22,7 @@ TWO = {"KAFKA_TOPIC_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT_MS": "1500"}
 async def test_additions_are_exact_over_restarts_of_the_consumer(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer.subscription.AT_ONCE", 2)
+    monkeypatch.setattr("consumer.engine.subscription.AT_ONCE", 2)
     async with activity(environment | TWO) as pipeline:
         for number in range(4):
             consumer = pipeline.start_consumer(pipeline.consumer(limit=3))

@@ -6,15 +6,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from consumer.activity import VIEW, queries
-from consumer.activity.queries import (
+from consumer.engine.store import ViewMissingError
+from consumer.views.activity import VIEW, queries
+from consumer.views.activity.queries import (
     changes,
     changes_by,
     contributor,
     contributors,
     pages,
 )
-from consumer.store import ViewMissingError
 from producer.contentmanagement.domainmodel import Page, user_id_cvar
 from tests.operations.poison import Event, record_of
 from tests.pipeline import Shortcut, page_id, write_page

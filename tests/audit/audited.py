@@ -15,16 +15,16 @@ from msgspec.structs import astuple
 
 from compose.audit import Finding, Report, audit
 from compose.audit.records import TopicReader
-from consumer.applying import Applied, Applying
-from consumer.consumer import Consumer
-from consumer.store import ViewStore
-from consumer.subscription import Item, Span
-from consumer.views import view_named
+from consumer.engine.applying import Applied, Applying
+from consumer.engine.consumer import Consumer
+from consumer.engine.store import ViewStore
+from consumer.engine.subscription import Item, Span
+from consumer.views.registry import view_named
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import user_id_cvar
+from producer.kafka.clients import partitions_of, started
 from producer.relay.publisher import Published
 from producer.wire import EventTypes, KafkaSettings, Record, Topics, WireFormat, partition_of
-from producer.wire.kafka import partitions_of, started
 from tests.pipeline import until
 
 PARTITIONS = 3

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from compose.__main__ import app
 from compose.audit import Fault, Report
-from consumer.mending import drop
-from consumer.views import UnknownViewError
+from consumer.operations.redrive import drop
+from consumer.views.registry import UnknownViewError
 from tests.pipeline import page_id
 
 from .audited import USERS, Audited, Placed

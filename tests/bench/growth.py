@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import anyio
 from psycopg import AsyncConnection
 
-from consumer.fts import VIEW as FTS
-from consumer.store import ViewStore
+from consumer.engine.store import ViewStore
 from consumer.unit_of_work import Place
 from consumer.view import View
-from consumer.views import view_named
+from consumer.views.fts import VIEW as FTS
+from consumer.views.registry import view_named
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page
 from producer.wire import KafkaSettings

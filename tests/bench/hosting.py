@@ -12,11 +12,11 @@ from uuid import UUID
 
 from eventsourcing.system import Follower, MultiThreadedRunner, Runner, SingleThreadedRunner
 
-from consumer.counters.application import Counters
-from consumer.counters.system import system
-from consumer.runner import KafkaRunner
-from producer.dogschool.application import DogSchool
-from producer.dogschool.domainmodel import Dog
+from compose.runner import KafkaRunner
+from examples.counters.application import Counters
+from examples.counters.system import system
+from examples.dogschool.application import DogSchool
+from examples.dogschool.domainmodel import Dog
 from tests.bench.figures import Line, Sample, faster
 from tests.bench.servers import World, seconds_since
 

@@ -15,10 +15,10 @@ import anyio
 from anyio import to_thread
 from psycopg import AsyncConnection, sql
 
-from consumer.fts import VIEW
-from consumer.store import ViewStore
-from consumer.tracking import Move, Tracking
+from consumer.engine.store import ViewStore
+from consumer.engine.tracking import Move, Tracking
 from consumer.unit_of_work import Place, UnitOfWork
+from consumer.views.fts import VIEW
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page, Slug
 from producer.wire import KafkaSettings, partition_of

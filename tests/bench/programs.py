@@ -27,7 +27,7 @@ def instead() -> Iterator[None]:
     with (
         patch("producer.contentmanagement.domainmodel.create_diff", create_diff),
         patch("producer.contentmanagement.domainmodel.apply_diff", apply_diff),
-        patch("consumer.fts.policy.apply_diff", apply_diff),
+        patch("consumer.views.fts.policy.apply_diff", apply_diff),
     ):
         yield
 

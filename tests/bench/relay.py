@@ -17,11 +17,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from eventsourcing.persistence import Notification, StoredEvent
 
 from producer.contentmanagement.application import ContentManagement
+from producer.kafka.clients import started
 from producer.relay import prepare_topics
 from producer.relay.publisher import BATCH_BYTES
+from producer.runtime.retry import connected
 from producer.wire import EventTypes, KafkaSettings, Record, Topics, WireFormat, partition_of
-from producer.wire.endurance import connected
-from producer.wire.kafka import started
 from tests.bench.figures import Line, Marks, Sample, faster, sooner, within
 from tests.bench.servers import Environment, Program, World, relayed, seconds_since
 

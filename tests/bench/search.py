@@ -14,10 +14,10 @@ from typing import Any, LiteralString
 
 import anyio
 
-from consumer.fts import VIEW
-from consumer.fts.search import Searcher, search
-from consumer.store import ViewStore
+from consumer.engine.store import ViewStore
 from consumer.unit_of_work import Place
+from consumer.views.fts import VIEW
+from consumer.views.fts.search import Searcher, search
 from producer.contentmanagement.domainmodel import Page
 from producer.wire import KafkaSettings
 from tests.bench.figures import Line, Sample, within

@@ -22,16 +22,16 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from eventsourcing.persistence import StoredEvent
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_fixed
 
-from compose.kafka import Kafka
-from compose.postgres import Postgres
-from compose.stack import postgres_environment
+from compose.servers.kafka import Kafka
+from compose.servers.postgres import Postgres
+from compose.stack.stack import postgres_environment
 from producer.contentmanagement.application import ContentManagement
 from producer.importer.git_import import GitImporter
 from producer.importer.history import History
+from producer.kafka.clients import started
 from producer.outbox import outbox_of
 from producer.relay import Relay
 from producer.wire import EventTypes, KafkaSettings, WireFormat
-from producer.wire.kafka import started
 from tests.bench.figures import Marks
 from tests.bench.history import count, fill, synthetic
 

@@ -27,11 +27,11 @@ import psycopg
 from eventsourcing.utils import get_topic
 from psycopg import sql
 
-from compose.processes import HOST, free_port
+from compose.servers.processes import HOST, free_port
 from compose.web.settings import DEVELOPER
-from consumer.activity import VIEW as ACTIVITY
-from consumer.fts import VIEW as FTS
-from consumer.store import ViewStore
+from consumer.engine.store import ViewStore
+from consumer.views.activity import VIEW as ACTIVITY
+from consumer.views.fts import VIEW as FTS
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page, Slug
 from producer.wire import KafkaSettings

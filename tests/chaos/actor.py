@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from compose.processes import Supervised, ending, tail
+from compose.servers.processes import Supervised, ending, tail
 from tests.chaos.logs import STARTS
 
 RESTART_SECONDS = 0.3

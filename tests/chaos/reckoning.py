@@ -9,14 +9,14 @@ import anyio
 from anyio import to_thread
 
 from compose.audit import audit
-from consumer.status import read_status as read_view_status
-from consumer.store import ViewStore
-from consumer.views import view_named
-from producer.applications import open_application
+from consumer.engine.store import ViewStore
+from consumer.operations.status import read_status as read_view_status
+from consumer.views.registry import view_named
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page
 from producer.outbox import outbox_of
 from producer.relay import read_status as read_relay_status
+from producer.runtime.applications import open_application
 from producer.wire import EventTypes, KafkaSettings, WireFormat
 
 VIEWS = ("fts", "activity")

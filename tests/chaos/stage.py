@@ -11,10 +11,10 @@ from typing import Self, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from compose.kafka import Kafka
-from compose.postgres import Postgres
-from compose.processes import HOST, free_port
-from compose.stack import DATABASES, postgres_environment
+from compose.servers.kafka import Kafka
+from compose.servers.postgres import Postgres
+from compose.servers.processes import HOST, free_port
+from compose.stack.stack import DATABASES, postgres_environment
 from tests.chaos.actor import Actor, Errand
 from tests.chaos.proxy import Proxy
 

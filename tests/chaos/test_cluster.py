@@ -9,11 +9,11 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from compose.audit import audit
-from compose.kafka import Kafka, cluster
-from compose.postgres import Postgres
-from compose.stack import postgres_environment
+from compose.servers.kafka import Kafka, cluster
+from compose.servers.postgres import Postgres
+from compose.stack.stack import postgres_environment
+from producer.kafka.clients import started
 from producer.wire import KafkaSettings, Topics
-from producer.wire.kafka import started
 from tests.pipeline import Pipeline
 
 

@@ -19,9 +19,9 @@ from aiokafka.errors import (
 from aiokafka.producer.message_accumulator import MessageBatch
 from aiokafka.structs import TopicPartition
 
+from producer.kafka.clients import started
 from producer.relay.publisher import _all_delivered, _heard
-from producer.wire.endurance import is_transient, run
-from producer.wire.kafka import started
+from producer.runtime.retry import is_transient, run
 from tests.chaos.run import schedule
 from tests.pipeline import ROOT, Pipeline
 

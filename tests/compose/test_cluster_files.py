@@ -14,16 +14,16 @@ import pytest
 import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 
-from consumer.consumer import Consumer
-from consumer.fts import VIEW
-from consumer.store import ViewStore
-from consumer.watching import WatchedView
+from consumer.engine.consumer import Consumer
+from consumer.engine.store import ViewStore
+from consumer.operations.health import WatchedView
+from consumer.views.fts import VIEW
 from producer.contentmanagement.application import ContentManagement
 from producer.outbox import outbox_of
 from producer.relay import Relay, WatchedRelay
+from producer.runtime.health import Look, Watched
+from producer.runtime.metrics import REGISTRY
 from producer.wire import EventTypes, KafkaSettings, WireFormat
-from producer.wire.metrics import REGISTRY
-from producer.wire.watching import Look, Watched
 from tests.pipeline import ROOT
 
 FOLDER = ROOT / "compose" / "cluster"

@@ -12,11 +12,11 @@ import psycopg
 import pytest
 import requests
 
-from compose import ahead, jars
-from compose.errors import StackError
-from compose.kafka import Kafka, cluster, new_cluster_id, tool_command
-from compose.postgres import Postgres
-from compose.processes import claimed, free_port, lives, require_free, same_process
+from compose.servers import aot, jars
+from compose.servers.errors import StackError
+from compose.servers.kafka import Kafka, cluster, new_cluster_id, tool_command
+from compose.servers.postgres import Postgres
+from compose.servers.processes import claimed, free_port, lives, require_free, same_process
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_a_number_that_has_been_given_to_another_process_is_not_taken_for_the_fi
 SUPERVISOR = """
 import sys, anyio
 from pathlib import Path
-from compose.postgres import Postgres
+from compose.servers.postgres import Postgres
 
 async def main():
     async with Postgres(Path(sys.argv[1])) as postgres:
@@ -276,25 +276,25 @@ def test_a_whole_jar_is_not_fetched_again_and_the_manifest_is_enough_later(cold:
 async def test_the_first_start_is_rehearsed_and_what_does_not_fit_is_passed_over(
     kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = ahead.kept().read_bytes()
-    assert f"-XX:AOTCache={ahead.kept()}" in psutil.Process(kafka.pid).cmdline()
-    monkeypatch.setattr(ahead, "kept", lambda: tmp_path / "kept.aot")
+    kept = aot.kept().read_bytes()
+    assert f"-XX:AOTCache={aot.kept()}" in psutil.Process(kafka.pid).cmdline()
+    monkeypatch.setattr(aot, "kept", lambda: tmp_path / "kept.aot")
     middle = len(kept) // 2
     for damaged in (b"", kept[:middle], kept[:middle] + bytes(9999) + kept[middle + 9999 :]):
-        ahead.kept().write_bytes(damaged)
+        aot.kept().write_bytes(damaged)
         assert await kafka.tool("storage", "random-uuid")
 
 
 def test_another_process_that_rehearses_is_not_waited_for(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ahead, "cache", lambda: folder.parent)
-    with ahead.keeping():
-        with pytest.raises(BlockingIOError), ahead.keeping():
+    monkeypatch.setattr(aot, "cache", lambda: folder.parent)
+    with aot.keeping():
+        with pytest.raises(BlockingIOError), aot.keeping():
             raise AssertionError
-        assert not ahead.options()
+        assert not aot.options()
     # Java has kept nothing, and is not asked again.
-    assert ahead.options()
+    assert aot.options()
 
 
 async def test_each_test_has_a_place_of_its_own(

@@ -13,12 +13,12 @@ import psutil
 import psycopg
 import pytest
 
-from compose import stack as stack_module
-from compose.errors import StackError
-from compose.parts import checked_parts
-from compose.processes import lives, note
-from compose.service import Service
-from compose.stack import Stack, running_stack, running_stacks
+from compose.servers.errors import StackError
+from compose.servers.processes import lives, note
+from compose.servers.service import Service
+from compose.stack import stack as stack_module
+from compose.stack.parts import checked_parts
+from compose.stack.stack import Stack, running_stack, running_stacks
 
 COMPOSE = [sys.executable, "-m", "compose"]
 

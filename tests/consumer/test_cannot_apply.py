@@ -1,6 +1,6 @@
 """An event that can't be applied, where the partition is to stop before it."""
 
-from consumer.applying import Applied, Applying, OnError
+from consumer.engine.applying import Applied, Applying, OnError
 from producer.wire import partition_of
 from tests.pipeline import Shortcut, page_id, write_page
 

@@ -7,9 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
-from consumer.sharing import WORTH_SHARING, Shared
-from consumer.subscription import Item, Span
-from consumer.tracking import Tracking
+from consumer.engine.subscription import Item, Span
+from consumer.engine.tracking import Tracking
+from consumer.engine.work_queue import WORTH_SHARING, Shared
 
 HANDS = 3
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from compose.postgres import Postgres
+from compose.servers.postgres import Postgres
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.people import MOST_CHARS, People
 from producer.importer.git_import import GitImporter

@@ -11,9 +11,9 @@ from eventsourcing.system import SingleThreadedRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumer.fts.application import FtsProcess, FtsRecorder
-from consumer.fts.policy import PageInfo
-from consumer.fts.system import ContentManagementSystem
+from consumer.views.fts.application import FtsProcess, FtsRecorder
+from consumer.views.fts.policy import PageInfo
+from consumer.views.fts.system import ContentManagementSystem
 from producer.contentmanagement.application import (
     ContentManagement,
     InvalidPageError,

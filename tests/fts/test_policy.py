@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from consumer.fts.policy import PageInfo, policy
 from consumer.unit_of_work import Event, OutOfOrderError
+from consumer.views.fts.policy import PageInfo, policy
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.diff import DiffError
 from producer.contentmanagement.domainmodel import Page, Slug

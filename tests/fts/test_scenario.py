@@ -8,9 +8,9 @@ import pytest
 from anyio import from_thread, to_thread
 from eventsourcing.system import MultiThreadedRunner, Runner, SingleThreadedRunner
 
-from consumer.fts.application import FtsProcess
-from consumer.fts.search import search
-from consumer.fts.system import ContentManagementSystem
+from consumer.views.fts.application import FtsProcess
+from consumer.views.fts.search import search
+from consumer.views.fts.system import ContentManagementSystem
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import user_id_cvar
 from tests.pipeline import SECONDS, Pipeline
@@ -35,9 +35,9 @@ FOUND = {
 SQLITE = {
     "PERSISTENCE_MODULE": "eventsourcing.sqlite",
     "SQLITE_DBNAME": ":memory:",
-    "PROCESS_RECORDER_TOPIC": "consumer.fts.sqlite:SQLiteFtsProcessRecorder",
+    "PROCESS_RECORDER_TOPIC": "consumer.views.fts.sqlite:SQLiteFtsProcessRecorder",
 }
-POSTGRES = {"PROCESS_RECORDER_TOPIC": "consumer.fts.postgres:PostgresFtsProcessRecorder"}
+POSTGRES = {"PROCESS_RECORDER_TOPIC": "consumer.views.fts.postgres:PostgresFtsProcessRecorder"}
 
 
 def play(

@@ -7,9 +7,9 @@ import anyio
 import psycopg
 import pytest
 
-from consumer.fts import search as searching
-from consumer.fts.search import START, STOP, Searcher, SearchTooLongError, search
-from consumer.store import ShapeChangedError, ViewMissingError
+from consumer.engine.store import ShapeChangedError, ViewMissingError
+from consumer.views.fts import search as searching
+from consumer.views.fts.search import START, STOP, Searcher, SearchTooLongError, search
 from tests.pipeline import Shortcut, page_id, pages_of, write_page
 
 HOSTILE = [

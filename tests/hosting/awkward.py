@@ -13,8 +13,8 @@ from eventsourcing.persistence import ProgrammingError
 from eventsourcing.system import System
 from eventsourcing.utils import EnvType, get_topic
 
-from producer.dogschool.application import DogSchool
-from producer.dogschool.domainmodel import Dog
+from examples.dogschool.application import DogSchool
+from examples.dogschool.domainmodel import Dog
 
 from .tallying import Left, Tally, Tallying
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from compose.kafka import Kafka
-from compose.postgres import Postgres
-from compose.stack import postgres_environment
+from compose.servers.kafka import Kafka
+from compose.servers.postgres import Postgres
+from compose.stack.stack import postgres_environment
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from eventsourcing.persistence import Tracking
 from eventsourcing.system import System
 
 from consumer.hosting.systems import Projected
-from consumer.tricks.postgres import PostgresTricksView
-from consumer.tricks.projection import Tricks
-from consumer.tricks.sqlite import SQLiteTricksView
-from producer.dogschool.application import DogSchool
-from producer.dogschool.domainmodel import Dog
+from examples.dogschool.application import DogSchool
+from examples.dogschool.domainmodel import Dog
+from examples.tricks.postgres import PostgresTricksView
+from examples.tricks.projection import Tricks
+from examples.tricks.sqlite import SQLiteTricksView
 
 from .tallying import Bottom, Tallying
 

@@ -6,8 +6,8 @@ from eventsourcing.application import AggregateNotFoundError, ProcessingEvent
 from eventsourcing.domain import Aggregate, DomainEventProtocol, event
 from eventsourcing.system import ProcessApplication, System
 
-from producer.dogschool.application import DogSchool
-from producer.dogschool.domainmodel import Dog
+from examples.dogschool.application import DogSchool
+from examples.dogschool.domainmodel import Dog
 
 VOLLEYS = 5
 

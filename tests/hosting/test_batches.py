@@ -11,12 +11,12 @@ from anyio import to_thread
 from psycopg import connect
 from psycopg.pq import TransactionStatus
 
-from consumer.fts.application import FtsProcess
-from consumer.fts.system import ContentManagementSystem
+from compose.runner import KafkaRunner
 from consumer.hosting.threads import ThreadedConnection
-from consumer.runner import KafkaRunner
+from consumer.views.fts.application import FtsProcess
+from consumer.views.fts.system import ContentManagementSystem
+from examples.dogschool.application import DogSchool
 from producer.contentmanagement.application import ContentManagement
-from producer.dogschool.application import DogSchool
 from tests.fts.test_scenario import play
 from tests.operations.child import Child, child, is_so
 from tests.pipeline import until
@@ -74,7 +74,7 @@ def test_a_log_is_seen_as_the_batch_has_made_it(env: dict[str, str]) -> None:
 def test_a_recorders_own_query_sees_what_the_batch_has_recorded(
     persistence: str, env: dict[str, str], tmp_path: Path
 ) -> None:
-    recorder = f"consumer.fts.{persistence.lower()}:{persistence}FtsProcessRecorder"
+    recorder = f"consumer.views.fts.{persistence.lower()}:{persistence}FtsProcessRecorder"
     own = {"FTSPROCESS_PROCESS_RECORDER_TOPIC": recorder}
     if persistence == "SQLite":
         own["FTSPROCESS_PERSISTENCE_MODULE"] = "eventsourcing.sqlite"

@@ -8,10 +8,10 @@ import pytest
 from eventsourcing.cipher import AESCipher
 from psycopg import connect
 
-from consumer.hosting.local import LocalStore
-from consumer.runner import KafkaRunner
-from consumer.store import NotReplayableError
-from producer.dogschool.application import DogSchool
+from compose.runner import KafkaRunner
+from consumer.engine.store import NotReplayableError
+from consumer.hosting.local.host import LocalStore
+from examples.dogschool.application import DogSchool
 from producer.wire import WireError
 
 from . import unnameable, unwritable

@@ -18,26 +18,26 @@ from typer.testing import CliRunner, Result
 
 from compose.__main__ import app as compose
 from compose.audit import Report
+from compose.runner import KafkaRunner
+from compose.runner.parts import Parts
 from consumer.__main__ import app as consumer
+from consumer.engine.parking import BEHIND
+from consumer.engine.store import NotReplayableError
 from consumer.hosting.edge import follow
-from consumer.hosting.local import InMemoryError
+from consumer.hosting.local.host import InMemoryError
 from consumer.hosting.systems import (
     UnknownEdgeError,
     chosen_edges,
     opened,
     system_named,
 )
-from consumer.mending import StillFailingError, retry
-from consumer.parking import BEHIND
-from consumer.runner import KafkaRunner
-from consumer.runner.parts import Parts
-from consumer.store import NotReplayableError
-from consumer.tricks.sqlite import SQLiteTricksView
-from producer.dogschool.application import DogSchool
-from producer.dogschool.domainmodel import Dog
+from consumer.operations.redrive import StillFailingError, retry
+from examples.dogschool.application import DogSchool
+from examples.dogschool.domainmodel import Dog
+from examples.tricks.sqlite import SQLiteTricksView
+from producer.kafka.clients import started
+from producer.runtime.terminal import SettingsError
 from producer.wire import KafkaSettings, Topics, partition_of
-from producer.wire.kafka import started
-from producer.wire.terminal import SettingsError
 from tests.pipeline import SECONDS, until
 
 from . import nursing

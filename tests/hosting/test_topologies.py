@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from eventsourcing.system import Runner, SingleThreadedRunner
 
-from consumer.runner import KafkaRunner
-from producer.dogschool.application import DogSchool
+from compose.runner import KafkaRunner
+from examples.dogschool.application import DogSchool
 
 from .awkward import TRICKS
 from .tallying import (

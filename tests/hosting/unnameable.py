@@ -5,7 +5,7 @@ from uuid import UUID
 from eventsourcing.application import Application
 from eventsourcing.system import System
 
-from producer.dogschool.domainmodel import Dog
+from examples.dogschool.domainmodel import Dog
 from tests.systems.untyped import Dog as OtherDog
 
 from .tallying import Left

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from producer.contentmanagement.application import ContentManagement
 from producer.importer.command import import_git
-from producer.wire.terminal import SettingsError
+from producer.runtime.terminal import SettingsError
 
 from .repositories import Repository, live
 

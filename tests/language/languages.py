@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.protocols import Validator
 
+from examples.dogschool.application import DogSchool
+from examples.game.application import Game
 from producer.contentmanagement.application import ContentManagement
-from producer.dogschool.application import DogSchool
-from producer.everything.application import EverythingApplication
-from producer.game.application import Game
 from producer.published import language_of
 from producer.schema.document import Document, Language, described, event_schemas
 from producer.wire import EventTypes, KafkaSettings, WireFormat
-from producer.wire.events import Event, EventType
+from producer.wire.event_types import Event, EventType
+from tests.systems.everything.application import EverythingApplication
 
 APPLICATIONS: list[type[Application[UUID]]] = [
     ContentManagement,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from producer.schema.changes import Break, breaks
 from producer.schema.document import Document, Language, Schema, described, event_schemas
 from producer.wire import EventTypes, KafkaSettings
-from producer.wire.events import Event, EventType
+from producer.wire.event_types import Event, EventType
 
 from .languages import APPLICATIONS, document_of, events_of, validators
 

@@ -13,7 +13,7 @@ from jsonschema import Draft7Validator, ValidationError
 from producer.contentmanagement.application import ContentManagement
 from producer.schema.document import Language, described
 from producer.wire import EventTypes, KafkaSettings
-from producer.wire.events import Event, EventType
+from producer.wire.event_types import Event, EventType
 from tests.wire.shop import NOTED, Account, Colour, Order, happened
 
 from .languages import (

@@ -19,9 +19,9 @@ from eventsourcing.persistence import StoredEvent
 
 from producer.contentmanagement.application import ContentManagement
 from producer.importer.record import GitImport
+from producer.kafka.clients import started
 from producer.relay.publisher import SLICE
 from producer.wire import EventTypes, KafkaSettings, Record, Topics, WireFormat
-from producer.wire.kafka import started
 from tests.pipeline import ROOT, SECONDS, Pipeline
 
 from .languages import document_of, events_of, published_types, some, validators

@@ -11,9 +11,9 @@ from eventsourcing.utils import get_topic
 from typer.testing import CliRunner
 
 from producer.__main__ import app
+from producer.runtime.terminal import SettingsError
 from producer.schema.changes import breaks
 from producer.schema.command import LanguageBrokenError, SchemaOutdatedError
-from producer.wire.terminal import SettingsError
 from tests.pipeline import ROOT
 
 from .languages import APPLICATIONS, kept_path
@@ -67,7 +67,7 @@ def test_the_document_of_the_wiki_is_printed() -> None:
 
 
 def test_a_system_has_a_channel_for_each_leader() -> None:
-    document = json.loads(schema("--system", "consumer.counters.system:system"))
+    document = json.loads(schema("--system", "examples.counters.system:system"))
 
     assert list(document["channels"]) == ["DogSchool"]
 
@@ -139,7 +139,7 @@ def test_to_write_and_to_compare_are_two_things(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--system", "--application"])
-@pytest.mark.parametrize("topic", ["os:system", "producer.game.domainmodel:Player"])
+@pytest.mark.parametrize("topic", ["os:system", "examples.game.domainmodel:Player"])
 def test_what_is_neither_a_system_nor_an_application_is_named(option: str, topic: str) -> None:
     with pytest.raises(SettingsError, match=rf"{topic} is no (system|application) of the library"):
         schema(option, topic)

@@ -17,14 +17,14 @@ from typing import Any
 
 import psutil
 
-from compose.processes import Supervised
-from consumer.activity import VIEW
-from consumer.applying import Applying
-from consumer.consumer import Consumer
-from consumer.parking import Parking
-from consumer.store import ViewStore
+from compose.servers.processes import Supervised
+from consumer.engine.applying import Applying
+from consumer.engine.consumer import Consumer
+from consumer.engine.parking import Parking
+from consumer.engine.store import ViewStore
+from consumer.views.activity import VIEW
+from producer.runtime.retry import run
 from producer.wire import KafkaSettings
-from producer.wire.endurance import run
 from tests.pipeline import ROOT, until
 
 STUCK_SECONDS = 1.0

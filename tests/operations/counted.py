@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from consumer.activity import VIEW
-from consumer.subscription import Subscription
+from consumer.engine.subscription import Subscription
+from consumer.views.activity import VIEW
 from producer.contentmanagement.application import ContentManagement
 from tests.activity.counting import expected_activity, found_activity
 from tests.pipeline import Pipeline, until

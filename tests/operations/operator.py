@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from compose.kafka import Kafka
+from compose.servers.kafka import Kafka
+from producer.kafka.clients import started
 from producer.wire import Topics
-from producer.wire.kafka import started
 from tests.pipeline import Pipeline
 
 

@@ -13,12 +13,12 @@ import pytest
 import typer
 from aiokafka import AIOKafkaProducer
 
-from consumer.commands.output import confirm
-from consumer.fts.search import search
-from consumer.mending import parked_events
-from consumer.parking import BEHIND
+from consumer.engine.parking import BEHIND
+from consumer.operations.redrive import parked_events
+from consumer.views.fts.search import search
+from producer.kafka.clients import started
+from producer.runtime.output import confirm
 from producer.wire import Topics, partition_of
-from producer.wire.kafka import started
 from tests.consumer.test_command_line import run_all
 from tests.pipeline import Pipeline, until
 

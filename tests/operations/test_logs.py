@@ -5,10 +5,10 @@ import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from compose.postgres import Postgres
-from consumer.activity import VIEW as ACTIVITY
-from consumer.mending import parked_events
-from consumer.store import ViewStore
+from compose.servers.postgres import Postgres
+from consumer.engine.store import ViewStore
+from consumer.operations.redrive import parked_events
+from consumer.views.activity import VIEW as ACTIVITY
 from tests.consumer.test_command_line import run
 from tests.pipeline import SECONDS, Pipeline
 

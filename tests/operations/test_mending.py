@@ -8,7 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from consumer.mending import (
+from consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
+from consumer.operations.redrive import (
     NotFirstError,
     NotParkedError,
     StillFailingError,
@@ -17,7 +18,6 @@ from consumer.mending import (
     parked_originators,
     retry,
 )
-from consumer.store import ShapeChangedError, ViewMissingError, ViewStore
 from tests.pipeline import SECONDS, Shortcut, pages_of, until
 
 from .poison import POISONS, record_of

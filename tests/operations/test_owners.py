@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from consumer import subscription
-from consumer.activity.view import ActivityUnitOfWork
-from consumer.subscription import Item, Span, Subscription
-from consumer.tracking import Tracking
+from consumer.engine import subscription
+from consumer.engine.subscription import Item, Span, Subscription
+from consumer.engine.tracking import Tracking
+from consumer.views.activity.view import ActivityUnitOfWork
 from tests.pipeline import SECONDS, until
 
 from .child import child, is_so
@@ -128,7 +128,7 @@ async def test_a_consumer_told_to_stop_leaves_at_once_and_the_other_takes_over(
 async def test_a_partition_that_is_assigned_anew_while_its_batch_is_in_hand_goes_on_after_it(
     environment: dict[str, str], assignments: Assignments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer.subscription.AT_ONCE", 2)
+    monkeypatch.setattr("consumer.engine.subscription.AT_ONCE", 2)
     async with activity(environment | LONG) as pipeline:
         pipeline.start_consumer(pipeline.consumer(limit=7))
         await write(pipeline, "early")

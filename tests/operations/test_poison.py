@@ -7,10 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from consumer.applying import Applied, OnError
-from consumer.fts.view import PagesUnitOfWork
-from consumer.parking import BEHIND
-from producer.wire.endurance import is_transient
+from consumer.engine.applying import Applied, OnError
+from consumer.engine.parking import BEHIND
+from consumer.views.fts.view import PagesUnitOfWork
+from producer.runtime.retry import is_transient
 from tests.pipeline import pages_of
 
 from .poison import POISONS, Poison

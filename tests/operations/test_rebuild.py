@@ -10,23 +10,23 @@ import anyio
 import psycopg
 import pytest
 
-from consumer import rebuild
-from consumer.activity import VIEW as ACTIVITY
-from consumer.consumer import Consumer
-from consumer.fts import VIEW
-from consumer.fts import view as fts_view
-from consumer.fts.policy import PageInfo, policy
-from consumer.fts.search import search
-from consumer.mending import drop, dropped_events, parked_events, retry
-from consumer.rebuild import (
+from consumer.engine.consumer import Consumer
+from consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
+from consumer.operations import rebuild
+from consumer.operations.rebuild import (
     AlreadyRebuildingError,
     KeptMissingError,
     Progress,
     Rebuild,
     TopicMissingError,
 )
-from consumer.store import ShapeChangedError, ViewMissingError, ViewStore
+from consumer.operations.redrive import drop, dropped_events, parked_events, retry
 from consumer.view import View
+from consumer.views.activity import VIEW as ACTIVITY
+from consumer.views.fts import VIEW
+from consumer.views.fts import view as fts_view
+from consumer.views.fts.policy import PageInfo, policy
+from consumer.views.fts.search import search
 from producer.wire import KafkaSettings
 from tests.consumer.interrupting import Interrupted
 from tests.pipeline import SECONDS, Pipeline, Shortcut, page_id, until

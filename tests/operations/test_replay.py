@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from aiokafka import OffsetAndMetadata
 
-from compose.kafka import Kafka
-from consumer.activity import VIEW
-from consumer.replay import UnknownPartitionError, applied_records, replay_view
-from consumer.status import read_status
-from consumer.store import ShapeChangedError, ViewMissingError, ViewStore
-from consumer.subscription import Wanted, Wish
+from compose.servers.kafka import Kafka
+from consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
+from consumer.engine.subscription import Wanted, Wish
+from consumer.operations.replay import UnknownPartitionError, applied_records, replay_view
+from consumer.operations.status import read_status
+from consumer.views.activity import VIEW
 from tests.activity.counting import expected_activity, found_activity
 from tests.pipeline import Pipeline, Shortcut, page_id, until
 

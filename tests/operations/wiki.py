@@ -6,11 +6,11 @@ from itertools import count
 from typing import Any, Self
 from uuid import UUID
 
-from consumer.fts import VIEW
-from consumer.fts.policy import PageInfo
-from consumer.fts.search import search
-from consumer.parking import Dropped, Parked
+from consumer.engine.parking import Dropped, Parked
 from consumer.view import View
+from consumer.views.fts import VIEW
+from consumer.views.fts.policy import PageInfo
+from consumer.views.fts.search import search
 from producer.contentmanagement.diff import create_diff
 from tests.pipeline import Shortcut, page_id, pages_of, write_page
 

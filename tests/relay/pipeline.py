@@ -18,12 +18,12 @@ from psycopg import AsyncConnection
 
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page
+from producer.kafka.clients import started
 from producer.outbox import outbox_of
 from producer.relay import Publisher, Relay, RelayStatus, read_status
 from producer.relay.publisher import Batch
+from producer.runtime.retry import connect_arguments
 from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
-from producer.wire.endurance import connect_arguments
-from producer.wire.kafka import started
 
 PARTITIONS = 3
 PAGES = [UUID(int=number) for number in range(1, 6)]

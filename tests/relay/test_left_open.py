@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer.transaction_manager import TransactionManager
 from msgspec.structs import replace
 
-from compose.kafka import Kafka
+from compose.servers.kafka import Kafka
 from producer.relay import Publisher
 
 from .pipeline import Pipeline, positions

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives import serialization
 from psycopg import sql
 
 from compose.grants import acls, grants
-from compose.kafka import Kafka
-from compose.kafka_client import client_properties
-from compose.postgres import Postgres
-from compose.processes import HOST, free_port
-from consumer.views import views
+from compose.servers.kafka import Kafka
+from compose.servers.kafka_client import client_properties
+from compose.servers.postgres import Postgres
+from compose.servers.processes import HOST, free_port
+from consumer.views.registry import views
 from producer.contentmanagement.application import ContentManagement
 from producer.wire import KafkaSettings
 from tests.conftest import NOT_DURABLE, QUICK_TO_GIVE_UP

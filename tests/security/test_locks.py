@@ -23,19 +23,19 @@ from aiokafka.errors import (
 from anyio import to_thread
 from eventsourcing.persistence import PersistenceError
 
-from compose.processes import HOST
-from consumer import activity, fts
-from consumer.activity.queries import pages as edited_pages
-from consumer.fts.search import search
-from consumer.mending import parked_events
-from consumer.parking import Parked
-from consumer.store import ViewStore
-from producer.applications import open_application
+from compose.servers.processes import HOST
+from consumer.engine.parking import Parked
+from consumer.engine.store import ViewStore
+from consumer.operations.redrive import parked_events
+from consumer.views import activity, fts
+from consumer.views.activity.queries import pages as edited_pages
+from consumer.views.fts.search import search
 from producer.contentmanagement.application import ContentManagement
+from producer.kafka.clients import started
 from producer.relay import prepare_topics
+from producer.runtime.applications import open_application
+from producer.runtime.secrets import with_password_files
 from producer.wire import KafkaSettings, Record, Topics, partition_of
-from producer.wire.kafka import started
-from producer.wire.secrets import with_password_files
 from tests.pipeline import ROOT, SECONDS, until, write_page
 
 from .locked import (

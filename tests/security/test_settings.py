@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from compose.grants import acls, as_commands, as_script, grants
-from compose.kafka import tool_command
-from compose.kafka_client import client_properties
-from consumer import fts
-from consumer.store import ViewStore
-from consumer.views import views
-from producer.applications import open_application
+from compose.servers.kafka import tool_command
+from compose.servers.kafka_client import client_properties
+from consumer.engine.store import ViewStore
+from consumer.views import fts
+from consumer.views.registry import views
 from producer.contentmanagement.application import ContentManagement
+from producer.runtime.applications import open_application
+from producer.runtime.secrets import Secret, with_password_files
+from producer.runtime.terminal import SettingsError
 from producer.wire import KafkaSettings
-from producer.wire.secrets import Secret, with_password_files
-from producer.wire.terminal import SettingsError
 
 from .locked import Certificates
 
@@ -130,7 +130,7 @@ def test_what_is_set_for_one_view_goes_before_what_is_set_for_all(tmp_path: Path
 def test_tokens_without_the_library_for_them_say_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "producer.wire.oauth", None)
+    monkeypatch.setitem(sys.modules, "producer.kafka.oauth", None)
     settings = {
         **SCRAM,
         "KAFKA_SASL_MECHANISM": "OAUTHBEARER",

@@ -11,11 +11,11 @@ from eventsourcing.persistence import IntegrityError, MapperDeserialisationError
 from eventsourcing.system import Runner
 from eventsourcing.utils import get_topic, resolve_topic
 
-from consumer.counters.application import Counters
-from consumer.counters.domainmodel import Counter
-from consumer.counters.system import system
-from producer.dogschool.application import DogSchool
-from producer.dogschool.domainmodel import Dog
+from examples.counters.application import Counters
+from examples.counters.domainmodel import Counter
+from examples.counters.system import system
+from examples.dogschool.application import DogSchool
+from examples.dogschool.domainmodel import Dog
 
 from . import untyped
 from .running import Settle
@@ -117,7 +117,7 @@ def test_events_are_stored_compressed_and_encrypted(stage: Stage, place: Place) 
 def test_the_system_is_named_by_its_place_in_a_module() -> None:
     assert list(system.nodes) == ["DogSchool", "Counters"]
     assert system.edges == [("DogSchool", "Counters")]
-    assert system.topic == "consumer.counters.system:system"
+    assert system.topic == "examples.counters.system:system"
     assert resolve_topic(system.topic) is system
 
 

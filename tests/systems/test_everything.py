@@ -15,10 +15,10 @@ from eventsourcing.utils import get_topic
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
-from consumer.census.application import Census
-from consumer.census.system import system
-from producer.everything.application import EverythingApplication
-from producer.everything.domainmodel import DiscardedError, ExampleAggregateRoot
+from tests.systems.census.application import Census
+from tests.systems.census.system import system
+from tests.systems.everything.application import EverythingApplication
+from tests.systems.everything.domainmodel import DiscardedError, ExampleAggregateRoot
 
 from .running import Settle
 from .staging import Stage, over
@@ -284,4 +284,4 @@ def test_a_cluster_comes_back_whole_from_a_snapshot(stage: Stage) -> None:
 
 def test_the_system_is_named_by_its_place_in_a_module() -> None:
     assert system.edges == [("EverythingApplication", "Census")]
-    assert system.topic == "consumer.census.system:system"
+    assert system.topic == "tests.systems.census.system:system"

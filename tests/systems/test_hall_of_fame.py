@@ -10,10 +10,10 @@ from eventsourcing.system import Runner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.halloffame.application import HallOfFame
-from consumer.halloffame.domainmodel import PLACES, HighScore, HighScoreTable
-from consumer.halloffame.system import system
-from producer.game.application import Game
+from examples.game.application import Game
+from examples.halloffame.application import HallOfFame
+from examples.halloffame.domainmodel import PLACES, HighScore, HighScoreTable
+from examples.halloffame.system import system
 
 from .running import Settle
 from .staging import Stage, over
@@ -70,7 +70,7 @@ def test_the_table_goes_on_from_where_it_was_when_the_system_is_reopened(stage: 
 
 def test_the_system_is_named_by_its_place_in_a_module() -> None:
     assert system.edges == [("Game", "HallOfFame")]
-    assert system.topic == "consumer.halloffame.system:system"
+    assert system.topic == "examples.halloffame.system:system"
 
 
 def test_a_player_is_found_by_name_only() -> None:

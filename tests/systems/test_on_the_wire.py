@@ -10,16 +10,16 @@ import pytest
 from eventsourcing.application import Application
 from eventsourcing.system import Runner, SingleThreadedRunner, System
 
-import consumer.census.system
-import consumer.counters.system
-import consumer.halloffame.system
-from consumer.census.domainmodel import Population
-from consumer.counters.domainmodel import Counter
-from consumer.halloffame.domainmodel import HighScoreTable
-from producer.dogschool.domainmodel import Dog
-from producer.everything.domainmodel import ExampleAggregateRoot
-from producer.game.domainmodel import Player
+import examples.counters.system
+import examples.halloffame.system
+import tests.systems.census.system
+from examples.counters.domainmodel import Counter
+from examples.dogschool.domainmodel import Dog
+from examples.game.domainmodel import Player
+from examples.halloffame.domainmodel import HighScoreTable
 from producer.wire import EventTypes, WireFormat
+from tests.systems.census.domainmodel import Population
+from tests.systems.everything.domainmodel import ExampleAggregateRoot
 
 from . import test_dog_school, test_everything, test_hall_of_fame, untyped
 from .running import Settle, at_once
@@ -37,7 +37,7 @@ class Published:
 
 SYSTEMS = {
     "dog school": Published(
-        consumer.counters.system.system,
+        examples.counters.system.system,
         test_dog_school.play,
         {"DogSchool": Dog, "Counters": Counter},
     ),
@@ -51,12 +51,12 @@ SYSTEMS = {
         {"DogSchool": untyped.Dog, "Counters": untyped.Counter},
     ),
     "hall of fame": Published(
-        consumer.halloffame.system.system,
+        examples.halloffame.system.system,
         test_hall_of_fame.play,
         {"Game": Player, "HallOfFame": HighScoreTable},
     ),
     "everything": Published(
-        consumer.census.system.system,
+        tests.systems.census.system.system,
         test_everything.play,
         {"EverythingApplication": ExampleAggregateRoot, "Census": Population},
     ),

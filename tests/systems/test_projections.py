@@ -20,14 +20,14 @@ from eventsourcing.projection import (
 from eventsourcing.utils import Environment, get_topic
 from psycopg.sql import SQL, Identifier
 
-from consumer.runner import KafkaEventSourcedProjectionRunner, KafkaProjectionRunner
-from consumer.tallies.projection import Tallies
-from consumer.tricks.popo import POPOTricksView
-from consumer.tricks.postgres import PostgresTricksView
-from consumer.tricks.projection import Tricks, TricksView
-from consumer.tricks.sqlite import SQLiteTricksView
-from producer.dogschool.application import DogSchool
-from producer.dogschool.domainmodel import Dog
+from compose.runner import KafkaEventSourcedProjectionRunner, KafkaProjectionRunner
+from examples.dogschool.application import DogSchool
+from examples.dogschool.domainmodel import Dog
+from examples.tallies.projection import Tallies
+from examples.tricks.popo import POPOTricksView
+from examples.tricks.postgres import PostgresTricksView
+from examples.tricks.projection import Tricks, TricksView
+from examples.tricks.sqlite import SQLiteTricksView
 from tests.pipeline import SECONDS
 
 from .storing import (

@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
 from producer.__main__ import app
-from producer.wire.terminal import run_commands
+from producer.runtime.terminal import run_commands
 
 
 def line(span: ReadableSpan) -> str:

@@ -25,14 +25,14 @@ from opentelemetry.trace import (
 )
 
 from compose.audit import audit
-from consumer.counters.application import Counters
-from consumer.runner import KafkaRunner
+from compose.runner import KafkaRunner
+from examples.counters.application import Counters
+from examples.dogschool.application import DogSchool
 from producer.contentmanagement.application import ContentManagement
-from producer.dogschool.application import DogSchool
+from producer.kafka.clients import started
 from producer.outbox import outbox_of
 from producer.outbox.traced import TracedRecorder
 from producer.wire import Topics
-from producer.wire.kafka import started
 from producer.wire.tracing import TRACEPARENT, TracedNotification, processing
 from tests.operations.child import child
 from tests.outbox.readers import reading

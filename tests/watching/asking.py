@@ -10,15 +10,15 @@ import anyio
 from anyio import to_thread
 from prometheus_client.parser import text_string_to_metric_families
 
-from compose.processes import HOST, free_port
-from consumer.consumer import Consumer
-from consumer.watching import WatchedView
+from compose.servers.processes import HOST, free_port
+from consumer.engine.consumer import Consumer
+from consumer.operations.health import WatchedView
 from producer.outbox import outbox_of
 from producer.relay import Relay, WatchedRelay
+from producer.runtime.health import Watched
+from producer.runtime.metrics import PREFIX
+from producer.runtime.metrics_server import answering, listen
 from producer.wire import EventTypes, WireFormat
-from producer.wire.answering import answering, listen
-from producer.wire.metrics import PREFIX
-from producer.wire.watching import Watched
 from tests.pipeline import Pipeline, until
 
 

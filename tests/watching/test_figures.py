@@ -5,9 +5,9 @@ import re
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import sql
 
-from consumer.applying import OnError
-from consumer.replay import replay_view
-from producer.wire.metrics import PREFIX
+from consumer.engine.applying import OnError
+from consumer.operations.replay import replay_view
+from producer.runtime.metrics import PREFIX
 from tests.operations.poison import Raw
 from tests.operations.test_commands import produce
 from tests.outbox.writers import Table

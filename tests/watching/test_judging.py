@@ -6,10 +6,8 @@ import anyio
 import pytest
 from prometheus_client import generate_latest
 
-from producer.wire import watching
-from producer.wire.endurance import Vitals, enduring
-from producer.wire.terminal import OperatorError
-from producer.wire.watching import (
+from producer.runtime import health
+from producer.runtime.health import (
     READY_LAG_SECONDS,
     STANDS_SECONDS,
     Exposed,
@@ -18,6 +16,8 @@ from producer.wire.watching import (
     Look,
     Watched,
 )
+from producer.runtime.retry import Vitals, enduring
+from producer.runtime.terminal import OperatorError
 
 
 class Loop(Watched[Line]):
@@ -49,7 +49,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(watching, "current_time", lambda: clock.now)
+    monkeypatch.setattr(health, "current_time", lambda: clock.now)
     return clock
 
 
@@ -122,7 +122,7 @@ async def test_what_has_stopped_is_not_healthy() -> None:
 async def test_a_head_that_cannot_be_read_is_told_as_that_and_no_figure_is_given(
     rows: OSError | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(health, "READ_SECONDS", 0.05)
     loop = Loop(at(5, 0))
     before = await loop.look()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from compose.kafka import Kafka
-from compose.postgres import Postgres
-from producer.wire import endurance, watching
+from compose.servers.kafka import Kafka
+from compose.servers.postgres import Postgres
+from producer.runtime import health, retry
 from tests.chaos.proxy import Proxy
 from tests.pipeline import Pipeline
 
@@ -32,8 +32,8 @@ async def test_health_turns_when_a_server_is_lost_and_back_when_it_is_there_agai
     broker: Kafka,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watching, "READ_SECONDS", 1.0)
-    monkeypatch.setattr(endurance, "LONGEST_PAUSE", 1.0)
+    monkeypatch.setattr(health, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(retry, "LONGEST_PAUSE", 1.0)
     proxy = Proxy()
     through = {
         "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,

@@ -8,13 +8,13 @@ from socket import create_server
 
 import pytest
 
-from compose.kafka import Kafka
-from compose.processes import HOST, free_port
-from consumer.counters.system import system
-from consumer.runner import KafkaRunner
-from producer.dogschool.application import DogSchool
-from producer.wire.answering import listen, listen_as_set
-from producer.wire.terminal import SettingsError
+from compose.runner import KafkaRunner
+from compose.servers.kafka import Kafka
+from compose.servers.processes import HOST, free_port
+from examples.counters.system import system
+from examples.dogschool.application import DogSchool
+from producer.runtime.metrics_server import listen, listen_as_set
+from producer.runtime.terminal import SettingsError
 from tests.operations.child import child
 
 from .asking import Told, Watcher

@@ -11,13 +11,13 @@ import anyio
 import pytest
 from rich.console import Console
 
-from compose.standing import Standing
-from compose.top import Top
-from consumer.commands import watch as watch_module
-from consumer.commands.watch import watch
-from consumer.status import PartitionStatus
+from compose.monitor.overview import Standing
+from compose.monitor.top import Top
+from consumer.operations.commands import watch as watch_module
+from consumer.operations.commands.watch import watch
+from consumer.operations.status import PartitionStatus
 from producer.relay import RelayStatus, TopicStatus
-from producer.wire.watching import Down
+from producer.runtime.health import Down
 from tests.consumer.test_command_line import run, run_all
 from tests.pipeline import Pipeline, until
 

@@ -12,9 +12,9 @@ from httpx2 import ASGITransport, AsyncClient, Response
 from starlette.applications import Starlette
 
 from compose.web.app import web_app
-from consumer.activity import VIEW as ACTIVITY
-from consumer.consumer import Consumer
-from consumer.store import ViewStore
+from consumer.engine.consumer import Consumer
+from consumer.engine.store import ViewStore
+from consumer.views.activity import VIEW as ACTIVITY
 from producer.wire import KafkaSettings
 from tests.pipeline import Pipeline
 

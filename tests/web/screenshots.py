@@ -21,10 +21,10 @@ import typer
 from anyio import to_thread
 from playwright.async_api import Browser
 
-from compose.parts import SERVERS
-from compose.stack import Stack
-from consumer.store import ViewStore
-from consumer.views import view_named
+from compose.stack.parts import SERVERS
+from compose.stack.stack import Stack
+from consumer.engine.store import ViewStore
+from consumer.views.registry import view_named
 from producer.importer.git_import import GitImporter
 from producer.importer.history import History
 from tests.bench.history import SEED, Author, Edit

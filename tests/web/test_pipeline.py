@@ -12,15 +12,15 @@ from anyio.from_thread import BlockingPortal
 from httpx2 import Response
 
 from compose.audit.views import HOLD_GENERATION
-from compose.kafka import Kafka
-from compose.postgres import Postgres
-from compose.web.acting.session import User
-from compose.web.pipeline import pages, watching, window
+from compose.servers.kafka import Kafka
+from compose.servers.postgres import Postgres
+from compose.web.auth.session import User
+from compose.web.pipeline import pages, polling, window
 from compose.web.pipeline.jobs import Job
-from consumer import rebuild
-from consumer.mending import dropped_events, parked_events
-from producer.wire import endurance
-from producer.wire import watching as bounds
+from consumer.operations import rebuild
+from consumer.operations.redrive import dropped_events, parked_events
+from producer.runtime import health as bounds
+from producer.runtime import retry
 from tests.operations.poison import Event, record_of
 from tests.operations.test_commands import produce
 from tests.pipeline import Pipeline
@@ -37,11 +37,11 @@ LAST = "/pipeline/views/fts/parked"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (watching, window, pages):
+    for module in (polling, window, pages):
         monkeypatch.setattr(module, "EVERY_SECONDS", 0.1)
     monkeypatch.setattr(bounds, "READ_SECONDS", 1.0)
-    monkeypatch.setattr(watching, "READ_SECONDS", 1.0)
-    monkeypatch.setattr(endurance, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(polling, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.5)
     monkeypatch.setattr(rebuild, "PROGRESS_SECONDS", 0.02)
 
 
@@ -128,10 +128,10 @@ async def nothing_is_read_any_more(served: Served) -> None:
 
 
 async def there_is_room_for_so_many(served: Served, olga: Browser) -> None:
-    served.window.watch.watchers += watching.MOST_WATCHERS
+    served.window.watch.watchers += polling.MOST_WATCHERS
     for path in ("/pipeline", "/pipeline/live"):
         assert (await olga.get(path)).status_code == 503
-    served.window.watch.watchers -= watching.MOST_WATCHERS
+    served.window.watch.watchers -= polling.MOST_WATCHERS
 
 
 async def test_operators_mend_replay_rebuild_and_audit(

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compose.web.markdown import rendered
-from compose.web.safety import HEADERS
-from compose.web.showing import (
+from compose.web.rendering import (
     LONG,
     UNSEEN,
     diff_lines,
@@ -21,6 +20,7 @@ from compose.web.showing import (
     marked,
     path_of,
 )
+from compose.web.safety import HEADERS
 from producer.contentmanagement.people import People
 
 from .browser import Browser, served, text_of

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from httpx2 import ASGITransport, AsyncClient
 
-from compose.stack import Stack
+from compose.stack.stack import Stack
 from compose.web.app import web_app
 from tests.pipeline import until
 

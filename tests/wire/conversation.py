@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page, PageLogged, Slug
 from producer.wire import EventTypes, Record, WireFormat
-from producer.wire.events import Event
+from producer.wire.event_types import Event
 from tests.language.languages import events_of, restored
 
 APPLICATION = "ContentManagement"

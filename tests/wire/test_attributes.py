@@ -10,7 +10,7 @@ import pytest
 from eventsourcing.domain import Aggregate
 
 from producer.wire import EventTypes, WireError
-from producer.wire.events import Event
+from producer.wire.event_types import Event
 
 from .conversation import written
 from .shop import NOTED, Account, Colour, Money, Order, happened

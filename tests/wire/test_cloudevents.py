@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producer.wire import Record
-from producer.wire.events import EventType
+from producer.wire.event_types import EventType
 from tests.language.languages import events_of, every_type, mapper_of, writer_of
 
 from .conversation import PAGE_ID, stored, titled, written

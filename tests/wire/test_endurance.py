@@ -13,10 +13,10 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError, ProducerFenced
 from aiokafka.protocol.metadata import MetadataRequest
 
-from compose.kafka import Kafka
-from producer.wire import endurance
-from producer.wire.endurance import NEW_OBJECTS, ahead, enduring, finishing, run
-from producer.wire.kafka import started
+from compose.servers.kafka import Kafka
+from producer.kafka.clients import started
+from producer.runtime import retry
+from producer.runtime.retry import NEW_OBJECTS, ahead, enduring, finishing, run
 
 
 class Source:
@@ -40,7 +40,7 @@ class Source:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endurance, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.001)
 
 
 async def test_one_item_is_read_ahead_and_no_more() -> None:

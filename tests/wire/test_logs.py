@@ -2,7 +2,7 @@
 
 from aiokafka.errors import KafkaTimeoutError, TopicAuthorizationFailedError
 
-from producer.wire.logs import said
+from producer.runtime.logs import said
 
 
 def test_what_is_not_granted_comes_with_what_to_do() -> None:

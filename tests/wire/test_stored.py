@@ -19,8 +19,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from producer.wire import EventTypes, Record, WireError, WireFormat
-from producer.wire.events import Event
-from producer.wire.stored import Shortcut
+from producer.wire.event_types import Event
+from producer.wire.fast_path import Shortcut
 from tests.language.languages import restored
 
 from .conversation import (

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from compose.web.api.problems import PROBLEMS
-from compose.web.showing import page as shown
+from compose.web.rendering import page as shown
 
 
 def explaining(document: Mapping[str, Any]) -> Route:

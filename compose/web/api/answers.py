@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from consumer.fts.search import START, STOP
+from consumer.views.fts.search import START, STOP
 from producer.contentmanagement.domainmodel import Page
 from producer.contentmanagement.limits import DEFAULT_LIMITS
 

@@ -13,9 +13,8 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from compose.web.acting.session import User, acting
-from compose.web.acting.tokens import Tokens
 from compose.web.api.answers import Change, CurrentPage, NewPage, Written
+from compose.web.api.openapi import ETAG, PLACE, POSITION, problems, tagged
 from compose.web.api.positions import HEADER
 from compose.web.api.problems import (
     BUSY,
@@ -32,7 +31,8 @@ from compose.web.api.problems import (
     Refused,
     refused_as_invalid,
 )
-from compose.web.api.telling import ETAG, PLACE, POSITION, problems, tagged
+from compose.web.auth.session import User, acting
+from compose.web.auth.tokens import Tokens
 from compose.web.wiki.model import wiki_of
 from producer.contentmanagement.application import PageChangedError
 from producer.contentmanagement.diff import create_diff

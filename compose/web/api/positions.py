@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from compose.web.api.problems import NOT_REACHED, Fault, Refused, refused_as_invalid
 from compose.web.wiki.reading import WAIT_SECONDS, has_applied
-from consumer.store import ViewStore
+from consumer.engine.store import ViewStore
 
 HEADER = "Wiki-Position"
 LONGEST = 200

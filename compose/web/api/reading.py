@@ -22,6 +22,7 @@ from compose.web.api.answers import (
     RecentChanges,
     Results,
 )
+from compose.web.api.openapi import ETAG, POSITION, problems, tagged
 from compose.web.api.positions import HEADER, Awaited, reach
 from compose.web.api.problems import (
     INVALID,
@@ -34,15 +35,14 @@ from compose.web.api.problems import (
     Refused,
     refused_as_invalid,
 )
-from compose.web.api.telling import ETAG, POSITION, problems, tagged
 from compose.web.wiki.model import NoSuchVersionError, wiki_of
 from compose.web.wiki.reading import LARGEST_NUMBER
 from compose.web.wiki.searching import LONGEST_QUERY
-from consumer.activity.queries import changes as recent_changes
-from consumer.activity.queries import contributors as most_active
-from consumer.fts.reading import read_page as page_in_view
-from consumer.fts.search import MOST_RANKED
-from producer.wire.terminal import SettingsError
+from consumer.views.activity.queries import changes as recent_changes
+from consumer.views.activity.queries import contributors as most_active
+from consumer.views.fts.reading import read_page as page_in_view
+from consumer.views.fts.search import MOST_RANKED
+from producer.runtime.terminal import SettingsError
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Of so many, at most.")]
 Number = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]

@@ -2,5 +2,5 @@
 
 `watching` reads while anybody watches, `flow` makes of that what is shown, `plots` draws the last
 minutes, `jobs` runs what takes long, `pages` and `actions` are the routes. Every number is from
-`compose.standing`, and every action goes through what the command line goes through.
+`compose.monitor.overview`, and every action goes through what the command line goes through.
 """

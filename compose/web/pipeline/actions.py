@@ -18,18 +18,24 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from compose.audit import audit
-from compose.web.acting.forms import Endpoint, Form, for_operators, submitting
-from compose.web.acting.session import User, user_of
+from compose.web.auth.forms import Endpoint, Form, for_operators, submitting
+from compose.web.auth.session import User, user_of
 from compose.web.pipeline.jobs import Job, log
 from compose.web.pipeline.window import window_of
-from compose.web.showing import bounded
-from compose.web.showing import page as shown
-from consumer.commands import asking
-from consumer.mending import drop, dropped_events, listed_events, parked_event, retry
-from consumer.rebuild import Progress, Rebuild
-from consumer.replay import applied_records, replay_view
-from consumer.store import ViewStore, check_replayable
-from producer.wire.terminal import OperatorError, SettingsError
+from compose.web.rendering import bounded
+from compose.web.rendering import page as shown
+from consumer.engine.store import ViewStore, check_replayable
+from consumer.operations.commands import asking
+from consumer.operations.rebuild import Progress, Rebuild
+from consumer.operations.redrive import (
+    drop,
+    dropped_events,
+    listed_events,
+    parked_event,
+    retry,
+)
+from consumer.operations.replay import applied_records, replay_view
+from producer.runtime.terminal import OperatorError, SettingsError
 
 LISTED = 100
 """Parked events on one page."""

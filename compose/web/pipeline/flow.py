@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from anyio import current_time
 
-from compose.top import those_that_fit
+from compose.monitor.top import those_that_fit
 from compose.web.pipeline.jobs import Job, Jobs
 from compose.web.pipeline.plots import Plot, gap_plot, rate_plot
-from compose.web.pipeline.watching import OLD_SECONDS, Course, Watch
-from consumer.status import PartitionStatus
+from compose.web.pipeline.polling import OLD_SECONDS, Course, Watch
+from consumer.operations.status import PartitionStatus
 from producer.relay import RelayStatus, TopicStatus
-from producer.wire.watching import READY_LAG_SECONDS, Down
+from producer.runtime.health import READY_LAG_SECONDS, Down
 
 MOST_ROWS = 24
 """Partitions that are shown of one topic, or view: those that somebody should look at first."""

@@ -12,9 +12,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from compose.audit import Report
-from compose.web.acting.session import User
-from producer.wire.endurance import first_error, is_transient
-from producer.wire.terminal import OperatorError
+from compose.web.auth.session import User
+from producer.runtime.retry import first_error, is_transient
+from producer.runtime.terminal import OperatorError
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from anyio import current_time
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from compose.standing import Sources, opened_sources
+from compose.monitor.overview import Sources, opened_sources
 from compose.web.pipeline.flow import flow_of
 from compose.web.pipeline.jobs import Jobs
-from compose.web.pipeline.watching import EVERY_SECONDS, Watch
-from compose.web.showing import part
-from consumer.store import ViewStore
+from compose.web.pipeline.polling import EVERY_SECONDS, Watch
+from compose.web.rendering import part
+from consumer.engine.store import ViewStore
 from producer.wire import KafkaSettings
 
 

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from compose.web.acting.forms import Faults, Form, submitting_from
-from compose.web.showing import laid_out, path_of
-from compose.web.showing import page as shown
+from compose.web.auth.forms import Faults, Form, submitting_from
+from compose.web.rendering import laid_out, path_of
+from compose.web.rendering import page as shown
 from compose.web.wiki.model import wiki_of
 from compose.web.wiki.reading import found, natural, slug_of, wrote
 from producer.contentmanagement.application import (

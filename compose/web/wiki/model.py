@@ -12,14 +12,14 @@ from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError, OperationalError
 from starlette.requests import Request
 
-from consumer.fts.reading import read_titles
-from consumer.fts.search import Searcher
-from consumer.store import ViewMissingError, ViewStore
-from consumer.views import view_named
-from producer.applications import open_application
+from consumer.engine.store import ViewMissingError, ViewStore
+from consumer.views.fts.reading import read_titles
+from consumer.views.fts.search import Searcher
+from consumer.views.registry import view_named
 from producer.contentmanagement.application import ContentManagement
 from producer.contentmanagement.domainmodel import Page
 from producer.contentmanagement.people import People
+from producer.runtime.applications import open_application
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from compose.web.showing import laid_out
-from compose.web.showing import page as shown
+from compose.web.rendering import laid_out
+from compose.web.rendering import page as shown
 from compose.web.wiki.model import Listed, NoSuchVersionError, Wiki, wiki_of
 from compose.web.wiki.reading import (
     LARGEST_NUMBER,
@@ -25,10 +25,10 @@ from compose.web.wiki.reading import (
     number,
     slug_of,
 )
-from consumer.activity.queries import RecentChange
-from consumer.activity.queries import changes as recent_changes
-from consumer.fts.reading import read_page
-from consumer.store import ViewMissingError
+from consumer.engine.store import ViewMissingError
+from consumer.views.activity.queries import RecentChange
+from consumer.views.activity.queries import changes as recent_changes
+from consumer.views.fts.reading import read_page
 from producer.contentmanagement.application import PageNotFoundError
 from producer.contentmanagement.domainmodel import Page
 

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from compose.web.wiki.model import wiki_of
-from consumer.store import ViewStore
+from consumer.engine.store import ViewStore
 from producer.contentmanagement.application import PageNotFoundError
 
 WAIT_SECONDS = 2.0

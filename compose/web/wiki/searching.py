@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from compose.web.showing import page as shown
+from compose.web.rendering import page as shown
 from compose.web.wiki.model import wiki_of
 from compose.web.wiki.reading import has_own_writes
-from consumer.fts.search import MOST_RANKED, SearchResult, SearchTooLongError
-from producer.wire.terminal import SettingsError
+from consumer.views.fts.search import MOST_RANKED, SearchResult, SearchTooLongError
+from producer.runtime.terminal import SettingsError
 
 PER_PAGE = 10
 LAST_PAGE = MOST_RANKED // PER_PAGE

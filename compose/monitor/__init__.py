@@ -1,0 +1,1 @@
+"""All parts of a pipeline at once, as they stand."""

@@ -1,0 +1,168 @@
+"""How far everything is, read at once: the one source of what `top` shows, and a window may.
+
+Every part is read by itself, from its true head. One that can't be read is `Down`, with the
+reason, and never shown as it was last seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio
+import msgspec
+from eventsourcing.application import Application
+
+from consumer.engine.store import ViewStore
+from consumer.hosting.systems import edges_named
+from consumer.operations.commands.stores import opened_stores
+from consumer.operations.status import PartitionStatus, read_status
+from producer.contentmanagement.application import ContentManagement
+from producer.outbox import outbox_of
+from producer.relay import RelayStatus, TopicStatus, read_topic
+from producer.relay import read_status as read_relay_status
+from producer.runtime.applications import open_reached
+from producer.runtime.health import Down, reading
+from producer.wire import EventTypes, KafkaSettings, WireFormat
+
+T = TypeVar("T")
+
+RATED_OVER = 6
+"""Readings: a rate is from the oldest of them to the latest."""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How far everything was, at one time."""
+
+    at: datetime
+    heads: Mapping[str, int | Down]
+    """The highest position in the write model, by the name of the application."""
+    relays: Mapping[str, RelayStatus | Down]
+    """By the name of the application, too."""
+    topics: Mapping[str, TopicStatus | Down]
+    """By the name of the application, too."""
+    views: Mapping[str, Sequence[PartitionStatus] | Down]
+
+    @property
+    def well(self) -> bool:
+        """Whether all could be read, and nothing has stopped."""
+        found = [
+            part
+            for parts in (self.heads, self.relays, self.topics, self.views)
+            for part in parts.values()
+        ]
+        rows = [row for each in self.views.values() if not isinstance(each, Down) for row in each]
+        return not any(isinstance(each, Down) for each in found) and not any(
+            row.stopped for row in rows
+        )
+
+
+def rate(before: int | None, now: int | None, seconds: float) -> float | None:
+    """Return how much a figure has grown in a second; None if that is not known."""
+    if before is None or now is None or now < before or not seconds:
+        return None
+    return (now - before) / seconds
+
+
+Reads = Mapping[str, Callable[[], Awaitable[T]]]
+"""Reads one part each, by their names, for as long as it takes."""
+
+
+class Sources:
+    """Where it is read from: the write models, the topics, and the stores of the views.
+
+    Who watches for long reads each part by itself, so that a slow one holds up no other.
+    """
+
+    def __init__(
+        self,
+        leaders: Collection[type[Application[Any]]],
+        stores: Collection[ViewStore],
+        environment: Mapping[str, str],
+    ) -> None:
+        settings = KafkaSettings.from_env(environment)
+        self.stores = {store.view.name: store for store in stores}
+        self._models = {leader.name: _WriteModel(leader, environment) for leader in leaders}
+        self.heads: Reads[int] = {name: model.head for name, model in self._models.items()}
+        self.relays: Reads[RelayStatus] = {
+            name: partial(model.status, settings) for name, model in self._models.items()
+        }
+        self.topics: Reads[TopicStatus] = {
+            name: partial(read_topic, name, settings) for name in self._models
+        }
+        self.views: Reads[Sequence[PartitionStatus]] = {
+            name: partial(read_status, store, settings) for name, store in self.stores.items()
+        }
+
+    async def read(self) -> Standing:
+        """Read how far everything is, all at once."""
+        heads: dict[str, int | Down] = dict.fromkeys(self.heads, Down(""))
+        relays: dict[str, RelayStatus | Down] = dict.fromkeys(self.relays, Down(""))
+        topics: dict[str, TopicStatus | Down] = dict.fromkeys(self.topics, Down(""))
+        views: dict[str, Sequence[PartitionStatus] | Down] = dict.fromkeys(self.views, Down(""))
+        at = datetime.now(UTC)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_read_all, self.heads, heads)
+            tasks.start_soon(_read_all, self.relays, relays)
+            tasks.start_soon(_read_all, self.topics, topics)
+            tasks.start_soon(_read_all, self.views, views)
+        return Standing(at=at, heads=heads, relays=relays, topics=topics, views=views)
+
+    def close(self) -> None:
+        """Close the write models."""
+        for model in self._models.values():
+            model.close()
+
+
+async def _read_all(reads: Reads[T], found: dict[str, T | Down]) -> None:
+    async def keep(name: str, read: Callable[[], Awaitable[T]]) -> None:
+        found[name] = await reading(read)
+
+    async with anyio.create_task_group() as tasks:
+        for name, read in reads.items():
+            tasks.start_soon(keep, name, read)
+
+
+class _WriteModel:
+    """A write model, opened when its database first answers: the library waits long for one."""
+
+    def __init__(self, leader: type[Application[Any]], environment: Mapping[str, str]) -> None:
+        self._leader = leader
+        self._environment = {**environment, "CREATE_TABLE": "no"}  # We only look.
+        self._app: Application[Any] | None = None
+        self._opening = anyio.Lock()
+
+    async def head(self) -> int:
+        """Read how far it is itself."""
+        return await outbox_of(await self._opened(), limit=1).head()
+
+    async def status(self, settings: KafkaSettings) -> RelayStatus:
+        """Read up to where it is published."""
+        app = await self._opened()
+        wire = WireFormat(self._leader.name, EventTypes(), app.mapper, decrypt=True)
+        return await read_relay_status(outbox_of(app, limit=1), wire, settings)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if self._app:
+            self._app.close()
+
+    async def _opened(self) -> Application[Any]:
+        async with self._opening:
+            self._app = self._app or await open_reached(self._leader, self._environment)
+        return self._app
+
+
+@contextmanager
+def opened_sources(environment: Mapping[str, str], system: str | None) -> Iterator[Sources]:
+    """Open where the standing is read from: the wiki and its views, or a system's applications."""
+    leaders = {edge.leader for edge in edges_named(system).values()} if system else ()
+    with opened_stores((), system, environment) as stores:
+        sources = Sources(leaders or [ContentManagement], stores, environment)
+        try:
+            yield sources
+        finally:
+            sources.close()

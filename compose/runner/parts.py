@@ -1,0 +1,221 @@
+"""Relays and consumers that run in a thread of their own, for callers that are not async."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from functools import partial
+from threading import Event
+from typing import Any
+
+import anyio
+import anyio.abc
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from eventsourcing.application import Application
+
+from consumer.engine.applying import CannotApplyError
+from consumer.engine.consumer import Consumer
+from consumer.engine.store import NOT_THERE
+from consumer.engine.tracking import Tracking
+from consumer.hosting.local.host import LocalStore
+from consumer.operations.health import WatchedView
+from producer.kafka.clients import partitions_of, reading
+from producer.outbox import outbox_of
+from producer.relay import Relay, WatchedRelay
+from producer.relay.publisher import read_published
+from producer.runtime.health import Watched
+from producer.runtime.metrics_server import answering, listen_as_set
+from producer.runtime.retry import first_error
+from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
+
+POLL_SECONDS = 0.02
+
+
+Question = Callable[[], Awaitable[bool]]
+
+
+class Leading(msgspec.Struct, frozen=True):
+    """An application, the relay that publishes its events, and where to."""
+
+    app: Any
+    relay: Relay
+    topics: Topics
+
+
+class Following(msgspec.Struct, frozen=True):
+    """A consumer, and the topic that it reads."""
+
+    consumer: Consumer
+    topic: str
+
+
+class Parts:
+    """Relays and consumers, started and stopped together."""
+
+    def __init__(self, settings: KafkaSettings, env: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._leadings: list[Leading] = []
+        self._followings: list[Following] = []
+        self._counts: dict[str, int] = {}
+        self._error: BaseException | None = None
+        self._ended = Event()
+        self._exit = ExitStack()
+        self._portal: BlockingPortal
+        self._scope: anyio.CancelScope
+        self._watched: list[Watched[Any]] = []
+        self._env = env
+
+    def add_relay(self, leader: Application[Any], settings: KafkaSettings) -> None:
+        """Have the events of an application published."""
+        wire = WireFormat(leader.name, EventTypes(), leader.mapper)
+        outbox = outbox_of(leader)
+        relay = Relay(outbox, wire, settings)
+        self._watched.append(WatchedRelay(relay, outbox, wire, settings))
+        self._leadings.append(Leading(leader, relay, Topics.of(leader.name, settings)))
+
+    def add_consumer(self, consumer: Consumer, leader: str, settings: KafkaSettings) -> None:
+        """Have the events of an application applied."""
+        self._watched.append(WatchedView(consumer, settings))
+        self._followings.append(Following(consumer, Topics.of(leader, settings).events))
+
+    def start(self) -> None:
+        """Start all, and answer those who watch where `METRICS_PORT` says."""
+        listener = listen_as_set(self._env)
+        self._portal = self._exit.enter_context(start_blocking_portal())
+        running, self._scope = self._portal.start_task(self._run, listener)
+        self._exit.callback(running.result)
+        self._exit.callback(self._portal.call, self._cancel)
+
+    def stop(self) -> None:
+        """Finish the batches in hand, and stop all."""
+        self._ended.set()
+        self._exit.close()
+
+    def run_forever(self, timeout: float | None = None) -> None:
+        """Block until it is stopped, or for `timeout` seconds; raise the error that ends a part."""
+        self._ended.wait(timeout)
+        self.raise_error()
+
+    def wait(self, timeout: float, position: int = 0) -> None:
+        """Wait until everything done so far has gone through all parts, over all hops.
+
+        Every application is published up to `position` at least. Raises `TimeoutError` after
+        `timeout` seconds, or the error that ended a part.
+        """
+        try:
+            self._portal.call(self._settled, timeout, position)
+        finally:
+            self.raise_error()
+
+    def raise_error(self) -> None:
+        """Raise the error that ended a part, once."""
+        error, self._error = self._error, None
+        if error:
+            raise error
+
+    async def _run(
+        self,
+        listener: socket.socket | None,
+        *,
+        task_status: anyio.abc.TaskStatus[anyio.CancelScope],
+    ) -> None:
+        async with answering(self._watched, listener), anyio.create_task_group() as parts:
+            for leading in self._leadings:
+                parts.start_soon(self._keep, leading.relay.run)
+            for following in self._followings:
+                parts.start_soon(self._keep, following.consumer.run)
+            task_status.started(parts.cancel_scope)
+
+    async def _keep(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a part; its error is for those who wait."""
+        try:
+            await run()
+        except Exception as group:  # noqa: BLE001 - whatever it is
+            error = first_error(group)
+            policys = error.__cause__ if isinstance(error, CannotApplyError) else None
+            self._error = self._error or policys or error
+            self._ended.set()
+
+    async def _cancel(self) -> None:
+        self._scope.cancel()
+
+    async def _settled(self, seconds: float, position: int) -> None:
+        with anyio.fail_after(seconds):
+            async with reading(self._settings) as kafka, self._asking(kafka) as applied:
+                before: Mapping[str, int] | None = None
+                # What a follower records is a new head, and has further to go.
+                while (heads := await self._heads(position)) != before and not self._error:
+                    await self._until(partial(self._is_published, heads))
+                    for is_applied in applied:
+                        await self._until(is_applied)
+                    before = heads
+
+    @asynccontextmanager
+    async def _asking(self, kafka: AIOKafkaConsumer) -> AsyncIterator[Sequence[Question]]:
+        """Connect to where each follower is; yield what asks whether it has applied all."""
+        async with AsyncExitStack() as exits:
+            connections = [
+                await exits.enter_async_context(following.consumer.store.connected())
+                for following in self._followings
+            ]
+            yield [
+                partial(self._is_applied, following, connection, kafka)
+                for following, connection in zip(self._followings, connections, strict=True)
+            ]
+
+    async def _until(self, done: Question) -> None:
+        while not self._error and not await done():  # noqa: ASYNC110 - Kafka does not tell
+            await anyio.sleep(POLL_SECONDS)
+
+    async def _heads(self, position: int) -> Mapping[str, int]:
+        apps = [leading.app for leading in self._leadings]
+        return {app.name: max(position, await outbox_of(app).head()) for app in apps}
+
+    async def _is_published(self, heads: Mapping[str, int]) -> bool:
+        return all(
+            [await self._position(leading) >= heads[leading.app.name] for leading in self._leadings]
+        )
+
+    async def _position(self, leading: Leading) -> int:
+        """Return up to where an application is published, by whichever process's relay."""
+        if leading.relay.position:
+            return leading.relay.position
+        published = await read_published(leading.topics, self._settings)
+        return published.position if published else 0
+
+    async def _is_applied(
+        self, following: Following, connection: Any, kafka: AIOKafkaConsumer
+    ) -> bool:
+        topic = following.topic
+        partitions = range(await self._partitions_of(topic))
+        seen = await _applied(following.consumer, connection, partitions)
+        ends = await kafka.end_offsets([TopicPartition(topic, number) for number in partitions])
+        return bool(ends) and all(
+            number in seen and seen[number].offset >= end for (_, number), end in ends.items()
+        )
+
+    async def _partitions_of(self, topic: str) -> int:
+        """Return how many partitions a topic has, which is for ever once it is there."""
+        if not self._counts.get(topic):
+            self._counts[topic] = await partitions_of(topic, self._settings)
+        return self._counts[topic]
+
+
+async def _applied(
+    consumer: Consumer, connection: Any, partitions: Collection[int]
+) -> Mapping[int, Tracking]:
+    """Return how far a follower is, by whichever process.
+
+    One that is not in Postgres tells no other process, and its recorder knows no offsets.
+    """
+    store: Any = consumer.store
+    if isinstance(store, LocalStore):
+        return consumer.seen
+    try:
+        found: Mapping[int, Tracking] = await store.tracking.read(connection, partitions)
+    except NOT_THERE:
+        return {}  # No consumer has been here yet.
+    return found

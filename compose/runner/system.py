@@ -1,0 +1,119 @@
+"""A System over Kafka: a relay for every leader, a consumer for every edge."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+from eventsourcing.application import Application
+from eventsourcing.postgres import PostgresApplicationRecorder
+from eventsourcing.projection import EventSourcedProjection
+from eventsourcing.system import Runner, System
+from eventsourcing.utils import EnvType
+
+from compose.runner.memory import TopicsOfApplications
+from compose.runner.parts import Parts
+from consumer.hosting.edge import follow
+from consumer.hosting.mapper import mapper_of
+from producer.runtime.construct import made
+from producer.runtime.secrets import with_password_files
+from producer.runtime.terminal import SettingsError
+from producer.wire import KafkaSettings
+
+A = TypeVar("A", bound=Application[Any])
+
+
+class KafkaRunner(Runner[Any]):
+    """Runs a system's applications, with Kafka between them."""
+
+    def __init__(
+        self, system: System, env: EnvType | None = None, *, only: Collection[str] | None = None
+    ) -> None:
+        """Run `system`, configured by `env` over the process's own environment.
+
+        `only` names the applications to run here, each on its own machine if you like. Raises
+        `SettingsError` if it names one that the system does not have.
+        """
+        settings = with_password_files({**os.environ, **(env or {})})
+        super().__init__(system, settings)
+        self._names = _chosen(system, only)
+        self._settings = KafkaSettings.from_env(settings)
+        self._topics = TopicsOfApplications(self._settings)
+        self._parts = Parts(self._settings, settings)
+        self._apps: dict[str, Application[Any]] = {}
+        self._hosted: list[Application[Any]] = []
+
+    def start(self) -> None:
+        """Construct the applications, and start the relays and the consumers.
+
+        Raises `WireError` if the events of a leader can't all be published.
+        """
+        super().start()
+        try:
+            self._construct()
+            self._parts.start()
+        except BaseException:
+            self._close()
+            raise
+
+    def _construct(self) -> None:
+        for name in self._names:
+            self._apps[name] = made(self.system.get_app_cls(name), self.env)
+        for name, app in self._apps.items():
+            if name in self.system.leads:
+                self._parts.add_relay(app, self._topics.settings_of(app))
+            for leader in self.system.follows.get(name, ()):
+                self._follow(name, leader)
+
+    def _close(self) -> None:
+        for app in (*self._apps.values(), *self._hosted):
+            app.close()
+
+    def stop(self) -> None:
+        """Finish the batches in hand, stop, and close the applications.
+
+        Raises the error that ended a relay or a consumer, if nobody who waited has seen it.
+        """
+        self._parts.stop()
+        self._close()
+        self._parts.raise_error()
+
+    def get(self, cls: type[A]) -> A:
+        """Return the application of a class."""
+        app = self._apps[cls.name]
+        assert isinstance(app, cls)  # noqa: S101 - as the library's runners do
+        return app
+
+    def wait(self, timeout: float = 30.0) -> None:
+        """Wait until everything done so far has gone through the whole system, over all hops.
+
+        Raises `TimeoutError` after `timeout` seconds, or the error that ended a part of it.
+        """
+        self._parts.wait(timeout)
+
+    def run_forever(self, timeout: float | None = None) -> None:
+        """Block until it is stopped, or for `timeout` seconds; raise the error that ends a part."""
+        self._parts.run_forever(timeout)
+
+    def _follow(self, name: str, leader: str) -> None:
+        app: Any = self._apps[name]
+        if isinstance(app.recorder, PostgresApplicationRecorder):
+            # One of its own: what a batch has in memory is nobody else's to see.
+            app = made(self.system.get_app_cls(name), self.env)
+            self._hosted.append(app)
+        assert isinstance(app, EventSourcedProjection)  # noqa: S101 - the system has checked it
+        leader_class = self.system.get_app_cls(leader)
+        settings = self._topics.settings_of(self._apps.get(leader))
+        mapper = mapper_of(leader_class, app, self.env)
+        consumer = follow(name, app, app.recorder, leader_class, mapper, settings)
+        self._parts.add_consumer(consumer, leader, settings)
+
+
+def _chosen(system: System, only: Collection[str] | None) -> list[str]:
+    unknown = set(only or ()) - set(system.nodes)
+    if unknown:
+        raise SettingsError(
+            f"The system has no application {min(unknown)!r}. It has: {', '.join(system.nodes)}."
+        )
+    return [name for name in system.nodes if not only or name in only]

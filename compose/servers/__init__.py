@@ -1,0 +1,1 @@
+"""Embedded Kafka and Postgres: servers that need nothing installed by hand."""

@@ -1,0 +1,159 @@
+"""What an embedded Kafka and an embedded Postgres have in common."""
+
+import contextlib
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import anyio
+import anyio.to_thread
+import psutil
+
+from compose.servers.errors import StackError
+from compose.servers.processes import (
+    Supervised,
+    claimed,
+    ending,
+    family,
+    free_port,
+    kill,
+    note,
+    noted,
+    require_free,
+    tail,
+)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to start a server: the command, and the user when it is not to be ours."""
+
+    command: Sequence[str]
+    user: str | None = None
+
+
+class Server(anyio.AsyncContextManagerMixin, ABC):
+    """One server process over one data folder, up while its context is entered.
+
+    The folder belongs to us while the context lasts. A server that a killed run left in
+    it is ended first, and whatever that run left half done is done again. Inside the
+    context the server may be killed, stopped and started again, on the same port and data.
+    """
+
+    name: ClassVar[str]
+    farewell: ClassVar[signal.Signals]  # asks for a clean stop
+    last_farewell: ClassVar[signal.Signals]  # what it gets when we are killed
+    patience: ClassVar[float] = 90.0  # seconds until it must answer
+
+    def __init__(self, data: Path, *, port: int | None = None) -> None:
+        self.data = data.absolute()
+        self.log = self.data / f"{self.name.lower()}.log"
+        self.port = port or free_port()
+        self.wanted = False  # between start and stop: an end in between is not ours
+        self._process: Supervised | None = None
+        self._log_start = 0
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
+        with claimed(self.data):
+            try:
+                await self.start()
+                yield self
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self.stop()
+
+    @abstractmethod
+    async def prepare(self) -> Launch:
+        """Make the data folder ready, as far as it is not, and say how to start."""
+
+    @abstractmethod
+    async def answers(self) -> bool:
+        """Whether it serves clients."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process, or None while there is none."""
+        return self._process.pid if self._process and self.running else None
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process, answering or not."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Start it and wait until it answers.
+
+        Raises StackError, with the end of its log, when it does not come up.
+        """
+        if self.running:
+            return
+        await self._sweep()
+        require_free(self.port, f"--{self.name.lower()}-port")
+        launch = await self.prepare()
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        self._process = await Supervised.start(
+            launch.command, log=self.log, user=launch.user, farewell=self.last_farewell
+        )
+        self.wanted = True
+        note(self._note, self._process.pid)
+        with anyio.move_on_after(self.patience):
+            await self._until_it_answers(self._process)
+            return
+        await self._process.end(signal.SIGKILL, 0)
+        raise self._failure(f"{self.name} did not answer within {self.patience:.0f} seconds")
+
+    async def stop(self, within: float = 10.0) -> None:
+        """Ask it to stop cleanly, and kill it when it has not after `within` seconds."""
+        await self._end(self.farewell, within)
+
+    async def kill(self) -> None:
+        """End it without a warning, as a crash does (SIGKILL)."""
+        await self._end(signal.SIGKILL, 0)
+
+    def pause(self) -> None:
+        """Let it hang: its connections stay open and nothing moves (SIGSTOP)."""
+        self._each(psutil.Process.suspend)
+
+    def resume(self) -> None:
+        """Let it go on after `pause` (SIGCONT)."""
+        self._each(psutil.Process.resume)
+
+    def new_log(self) -> str:
+        """Return the last lines that this start has logged."""
+        return tail(self.log, since=self._log_start)
+
+    def _each(self, act: Callable[[psutil.Process], None]) -> None:
+        for process in family(self.pid) if self.pid else ():
+            with contextlib.suppress(psutil.NoSuchProcess):  # a session that has just ended
+                act(process)
+
+    async def _until_it_answers(self, process: Supervised) -> None:
+        while not await self.answers():
+            if process.returncode is not None:
+                how = ending(await process.wait())
+                raise self._failure(f"{self.name} {how} while starting")
+            await anyio.sleep(0.02)
+
+    async def _end(self, farewell: signal.Signals, within: float) -> None:
+        self.wanted = False
+        if self._process:
+            await self._process.end(farewell, within)
+            self._note.unlink(missing_ok=True)
+
+    async def _sweep(self) -> None:
+        """End the server that a killed run left behind, should its guard be dead as well."""
+        left: psutil.Process | None = noted(self._note)
+        if left:
+            await anyio.to_thread.run_sync(kill, family(left.pid))
+
+    @property
+    def _note(self) -> Path:
+        return self.data / "server.json"
+
+    def _failure(self, what: str) -> StackError:
+        return StackError(f"{what}. Its log, {self.log}, ends:\n{self.new_log()}")

@@ -1,0 +1,1 @@
+"""A whole pipeline on one machine: its servers, its relay, its consumers."""

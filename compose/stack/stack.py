@@ -1,0 +1,328 @@
+"""The whole stack: Kafka, Postgres and the processes between them, started and stopped in order."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+import platformdirs
+
+from compose.servers.errors import StackError
+from compose.servers.kafka import Kafka
+from compose.servers.postgres import Postgres
+from compose.servers.processes import (
+    HOST,
+    claimed,
+    family,
+    free_port,
+    is_free,
+    kill,
+    note,
+    noted,
+    require_free,
+)
+from compose.servers.server import Server
+from compose.servers.service import Service
+from compose.stack.parts import SERVICES, WEB, checked_parts, parts
+from producer.runtime.metrics_server import metrics_environment
+
+DATABASES = {"CONTENTMANAGEMENT": "contentmanagement", "FTS": "fts", "ACTIVITY": "activity"}
+"""A database for the write model and one for each view, by the prefix of their settings."""
+
+WEB_PORT = 8080
+"""Where people look first. If something listens there, the web gets a free port."""
+
+_RESTART_PAUSE = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """The state of one part of the stack, for people."""
+
+    name: str
+    state: str
+    where: str = ""
+    trouble: str = ""  # what its log said last, when it has ended
+
+
+class Stack(anyio.AsyncContextManagerMixin):
+    """Kafka and Postgres, and the relay and the consumers on them, while its context lasts.
+
+    `data` is kept between runs; without it the data is in a temporary folder, removed at
+    the end. `only` names the parts to run, of `parts()`. A part that ends by itself is
+    started again. The services answer those who watch them on `metrics_port` and the ports
+    after it, one for each of `SERVICES`. The web is on `web_port`; without it on 8080, or a free
+    one. On exit first the services, then Kafka, then Postgres are stopped, each killed after ten
+    seconds.
+
+    Raises StackError on entry when a part can't be started, saying why and what to do.
+    """
+
+    def __init__(
+        self,
+        data: Path | None = None,
+        *,
+        only: Collection[str] | None = None,
+        kafka_port: int | None = None,
+        postgres_port: int | None = None,
+        kafka_properties: Mapping[str, str] | None = None,
+        postgres_settings: Mapping[str, str] | None = None,
+        metrics_port: int | None = None,
+        web_port: int | None = None,
+    ) -> None:
+        chosen = checked_parts(parts() if only is None else only)
+        self.temporary = data is None
+        self.data = (data or Path(tempfile.mkdtemp(prefix="eventsourcing-kafka-"))).absolute()
+        self.kafka = Kafka(self.data / "kafka", port=kafka_port, properties=kafka_properties)
+        self.postgres = Postgres(
+            self.data / "postgres", port=postgres_port, settings=postgres_settings
+        )
+        servers = {"postgres": self.postgres, "kafka": self.kafka}
+        self._servers: dict[str, Server] = {n: s for n, s in servers.items() if n in chosen}
+        self._states: dict[str, str] = {}
+        self._chosen_services = [name for name in SERVICES if name in chosen]
+        self._services: list[Service] = []
+        self._metrics_port = metrics_port
+        self._web_port = web_port
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
+        forget_the_dead()
+        with self._owned(), claimed(self.data):
+            self._choose_web_port()
+            async with AsyncExitStack() as postgres, AsyncExitStack() as kafka:
+                await self._start({"postgres": postgres, "kafka": kafka})
+                self._services = [self._service(name) for name in self._chosen_services]
+                with self._announced():
+                    async with anyio.create_task_group() as keepers:
+                        for name in self._servers:
+                            keepers.start_soon(self._keep, name)
+                        for service in self._services:
+                            keepers.start_soon(service.keep)
+                        yield self
+                        keepers.cancel_scope.cancel()
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point the project's commands at this stack."""
+        variables = {}
+        if "kafka" in self._servers:
+            variables["KAFKA_BOOTSTRAP_SERVERS"] = self.kafka.bootstrap_servers
+        if "postgres" in self._servers:
+            variables |= postgres_environment(self.postgres, DATABASES)
+        return variables
+
+    @property
+    def web_address(self) -> str | None:
+        """What to open in a browser; None without the web."""
+        if WEB in self._chosen_services:
+            return f"http://{HOST}:{self._web_port}"
+        return None
+
+    def rows(self) -> list[Row]:
+        """Return the state of each part."""
+        servers = [
+            Row(server.name, self._states[name], f"{HOST}:{server.port}")
+            for name, server in self._servers.items()
+            if name in self._states
+        ]
+        services = [
+            Row(service.name, service.state, self._where(service), service.last_words)
+            for service in self._services
+        ]
+        return servers + services
+
+    async def _start(self, exits: Mapping[str, AsyncExitStack]) -> None:
+        async def enter(name: str) -> None:
+            self._states[name] = "starting"
+            await exits[name].enter_async_context(self._servers[name])
+            if name == "postgres":
+                for dbname in DATABASES.values():
+                    await self.postgres.create_database(dbname)
+            self._states[name] = self._running(name)
+
+        await _together([partial(enter, name) for name in self._servers])
+
+    async def _keep(self, name: str) -> None:
+        """Start a server again that has ended without being told to."""
+        server = self._servers[name]
+        while True:
+            await anyio.sleep(_RESTART_PAUSE)
+            if server.running or not server.wanted:
+                self._states[name] = self._running(name) if server.running else "stopped"
+                continue
+            self._states[name] = "has ended unasked, starts again"
+            try:
+                await server.start()
+            except StackError as error:
+                self._states[name] = f"does not start: {error}"
+
+    def _running(self, name: str) -> str:
+        return f"running, process {self._servers[name].pid}"
+
+    def _where(self, service: Service) -> str:
+        address = self.web_address if service.name == WEB else None
+        return f"{address}, {service.log}" if address else str(service.log)
+
+    def _choose_web_port(self) -> None:
+        if WEB not in self._chosen_services:
+            return
+        if self._web_port is None:
+            self._web_port = WEB_PORT if is_free(WEB_PORT) else free_port()
+        require_free(self._web_port, "--web-port")
+
+    def _service(self, name: str) -> Service:
+        log = self.data / f"{name.replace(' ', '-')}.log"
+        number = list(SERVICES).index(name)
+        port = None if self._metrics_port is None else self._metrics_port + number
+        environment = {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            **self.environment(),
+            **metrics_environment(port, HOST),
+        }
+        module = SERVICES[name]
+        if name == WEB:
+            module = (*module, "--port", str(self._web_port))
+            environment |= self._web_secret()
+        return Service(name, module, log, environment)
+
+    def _web_secret(self) -> Mapping[str, str]:
+        """Return the variable that has sessions outlast the web, and this stack."""
+        if os.environ.get("WEB_SECRET") or os.environ.get("WEB_SECRET_FILE"):
+            return {}
+        file = self.data / "web.secret"
+        if not file.exists():
+            # Whole, or not there: who reads half of it would sign with that.
+            new = file.with_suffix(".new")
+            new.unlink(missing_ok=True)
+            new.touch(mode=0o600)
+            new.write_text(secrets.token_urlsafe(32))
+            new.replace(file)
+        return {"WEB_SECRET_FILE": str(file)}
+
+    @contextmanager
+    def _owned(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if self.temporary:
+                shutil.rmtree(self.data, ignore_errors=True)
+
+    @contextmanager
+    def _announced(self) -> Iterator[None]:
+        """Let `running_stacks` find this one."""
+        _announcements().mkdir(parents=True, exist_ok=True)
+        file = _announcements() / f"{uuid.uuid4().hex}.json"
+        note(
+            file,
+            os.getpid(),
+            data=str(self.data),
+            temporary=self.temporary,
+            environment=self.environment(),
+        )
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def postgres_environment(postgres: Postgres, databases: Mapping[str, str]) -> dict[str, str]:
+    """Return the library's variables for a server and the database of each application."""
+    return {
+        "PERSISTENCE_MODULE": "eventsourcing.postgres",
+        "POSTGRES_HOST": HOST,
+        "POSTGRES_PORT": str(postgres.port),
+        "POSTGRES_USER": postgres.user,
+        "POSTGRES_PASSWORD": postgres.password,
+        "POSTGRES_DBNAME": next(iter(databases.values())),
+        **{f"{prefix}_POSTGRES_DBNAME": dbname for prefix, dbname in databases.items()},
+    }
+
+
+async def _together(functions: Collection[Callable[[], Awaitable[None]]]) -> None:
+    """Await all at once; the first failure, which cancels the others, is raised as it is."""
+    failures: list[StackError] = []
+
+    async def collect(function: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await function()
+        except StackError as error:
+            failures.append(error)
+            tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for function in functions:
+            tasks.start_soon(collect, function)
+    if failures:
+        raise failures[0]
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """A stack that runs in some process of this user."""
+
+    pid: int
+    data: Path
+    environment: Mapping[str, str]
+
+
+def running_stacks() -> list[RunningStack]:
+    """Return the stacks that this user runs."""
+    return [
+        RunningStack(written["pid"], Path(written["data"]), written["environment"])
+        for file, written in _announced_stacks()
+        if noted(file)
+    ]
+
+
+def running_stack(data: Path | None = None) -> RunningStack:
+    """Return the one stack that runs, or the one that runs on a data folder.
+
+    Raises StackError when there is none, or more than one to choose from.
+    """
+    stacks = running_stacks()
+    where = ""
+    if data:
+        stacks = [stack for stack in stacks if stack.data == data.absolute()]
+        where = f" on {data}"
+    if not stacks:
+        raise StackError(f"no stack runs{where}: start one with `python -m compose up`")
+    if len(stacks) > 1:
+        folders = ", ".join(str(stack.data) for stack in stacks)
+        raise StackError(f"{len(stacks)} stacks run: choose one with --data, of {folders}")
+    return stacks[0]
+
+
+def forget_the_dead() -> None:
+    """Remove what killed stacks have left: announcements and temporary data."""
+    for file, written in _announced_stacks():
+        if noted(file):
+            continue
+        data = Path(written["data"])
+        if written["temporary"] and data.exists():
+            with contextlib.suppress(StackError), claimed(data):
+                for server in data.glob("*/server.json"):
+                    left = noted(server)
+                    kill(family(left.pid) if left else [])
+                shutil.rmtree(data, ignore_errors=True)
+        file.unlink(missing_ok=True)
+
+
+def _announced_stacks() -> Iterator[tuple[Path, dict[str, Any]]]:
+    for file in _announcements().glob("*.json"):
+        with contextlib.suppress(FileNotFoundError):  # it has just been stopped
+            yield file, json.loads(file.read_text())
+
+
+def _announcements() -> Path:
+    return platformdirs.user_state_path("eventsourcing-kafka") / "stacks"

@@ -1,0 +1,20 @@
+"""Signing out: the same for every way to sign in."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from compose.web.auth.forms import form_of
+from compose.web.auth.session import is_from_our_form
+
+
+async def leave(request: Request) -> Response:
+    """End the session of this browser."""
+    if is_from_our_form(request, (await form_of(request)).get("token", "")):
+        request.session.clear()
+    return RedirectResponse("/", 303)
+
+
+ROUTES = [Route("/sign-out", leave, methods=["POST"])]

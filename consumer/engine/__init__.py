@@ -1,0 +1,1 @@
+"""What keeps any view up to date: subscription, applying, tracking, parking."""

@@ -1,0 +1,384 @@
+"""Events that can't be applied: set aside with their reason, in order, and never lost.
+
+An event is parked in the transaction that moves the tracking past it, and so is every later
+event of the same aggregate; all other aggregates go on. A person then mends what is wrong and has
+them tried again, or drops the first of them. A drop is recorded for ever, with who, when and why.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, LiteralString, NamedTuple
+
+import msgspec
+from aiokafka import ConsumerRecord
+from psycopg import AsyncConnection, sql
+from psycopg.rows import class_row
+
+from consumer.engine.subscription import Item, Located
+
+CREATE_PARKED: LiteralString = """
+    CREATE TABLE {schema}.parked (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        application text NOT NULL,
+        partition integer NOT NULL,
+        record_offset bigint NOT NULL,
+        position bigint,
+        originator_id text NOT NULL,
+        originator_version bigint,
+        type text,
+        key bytea,
+        value bytea,
+        headers bytea NOT NULL,
+        reason text NOT NULL,
+        traceback text NOT NULL,
+        parked_at timestamptz NOT NULL DEFAULT now(),
+        UNIQUE (application, partition, record_offset)
+    )
+"""
+
+# By hash: what can't be read may have a key of any length, and a B-tree takes no long ones.
+CREATE_PARKED_INDEX: LiteralString = """
+    CREATE INDEX parked_originator ON {schema}.parked USING hash (originator_id)
+"""
+
+# A drop has one offset; a skip, which an operator makes with Kafka's own tool, has many.
+CREATE_DROPPED: LiteralString = """
+    CREATE TABLE {schema}.dropped (
+        application text NOT NULL,
+        partition integer NOT NULL,
+        first_offset bigint NOT NULL,
+        last_offset bigint NOT NULL,
+        position bigint,
+        originator_id text,
+        type text,
+        failure text,
+        dropped_by text NOT NULL,
+        reason text NOT NULL,
+        dropped_at timestamptz NOT NULL DEFAULT now()
+    )
+"""
+
+INSERT_PARKED: LiteralString = """
+    INSERT INTO {schema}.parked (
+           application, partition, record_offset, position, originator_id, originator_version,
+           type, key, value, headers, reason, traceback)
+    VALUES (%(application)s, %(partition)s, %(record_offset)s, %(position)s, %(originator_id)s,
+            %(originator_version)s, %(type)s, %(key)s, %(value)s, %(headers)s, %(reason)s,
+            %(traceback)s)
+        ON CONFLICT DO NOTHING
+"""
+
+# Both in one question: it is asked for every batch, and hardly ever is there anything.
+SELECT_SET_ASIDE: LiteralString = """
+    SELECT DISTINCT originator_id, NULL::integer, NULL::bigint, NULL::bigint
+      FROM {schema}.parked
+     WHERE originator_id = ANY(%(originators)b)
+     UNION ALL
+    SELECT NULL, partition, first_offset, last_offset
+      FROM {schema}.dropped
+     WHERE application = %(application)s
+       AND partition = ANY(%(partitions)s)
+       AND last_offset >= %(first_offset)s
+"""
+
+SELECT_PARKED: LiteralString = """
+    SELECT id, application, partition, record_offset, position, originator_id,
+           originator_version, type, key, value, headers, reason, traceback, parked_at
+      FROM {schema}.parked
+"""
+
+COUNT_PARKED: LiteralString = """
+    SELECT count(*)
+      FROM {schema}.parked
+     WHERE %(originator_id)s::text IS NULL OR originator_id = %(originator_id)s
+"""
+
+# Anybody may have written the texts, and of any length. One character more tells that it is cut.
+SELECT_LISTED: LiteralString = """
+    SELECT id, partition, record_offset, position, left(originator_id, 201), originator_version,
+           left(type, 201), left(reason, 1001), parked_at,
+           EXISTS (SELECT 1
+                     FROM {schema}.parked AS earlier
+                    WHERE earlier.originator_id = parked.originator_id
+                      AND earlier.id < parked.id)
+      FROM {schema}.parked
+     WHERE id > %(after)s
+     ORDER BY id
+     LIMIT %(limit)s
+"""
+
+DELETE_PARKED: LiteralString = "DELETE FROM {schema}.parked WHERE id = ANY(%(ids)s)"
+
+INSERT_DROPPED: LiteralString = """
+    INSERT INTO {schema}.dropped (
+           application, partition, first_offset, last_offset, position, originator_id, type,
+           failure, dropped_by, reason)
+    VALUES (%(application)s, %(partition)s, %(first_offset)s, %(last_offset)s, %(position)s,
+            %(originator_id)s, %(type)s, %(failure)s, %(dropped_by)s, %(reason)s)
+"""
+
+SELECT_DROPPED: LiteralString = """
+    SELECT partition, first_offset, last_offset, position, type, originator_id, failure,
+           dropped_by, reason, dropped_at
+      FROM {schema}.dropped
+     WHERE application = %(application)s
+     ORDER BY dropped_at, partition
+"""
+
+COPY_DROPPED: LiteralString = """
+    INSERT INTO {to}.dropped
+    SELECT * FROM {schema}.dropped
+    EXCEPT
+    SELECT * FROM {to}.dropped
+"""
+
+BEHIND = "An earlier event of this aggregate is parked."
+
+
+class SetAside(NamedTuple):
+    """What is known of a batch before it is applied."""
+
+    parked: set[str]
+    """Aggregates that have parked events: what is new of them is parked behind."""
+    dropped: Sequence[tuple[int, range]]
+    """Partitions, and offsets in them that were given up, or skipped."""
+
+    def has_dropped(self, located: Located) -> bool:
+        """Tell whether a record was given up before."""
+        if not self.dropped:  # As ever: it is asked of each record.
+            return False
+        offset = located.item.record.offset
+        return any(
+            located.partition == number and offset in given for number, given in self.dropped
+        )
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """A parked event."""
+
+    id: int
+    application: str
+    partition: int
+    record_offset: int
+    position: int | None
+    originator_id: str
+    """Of the aggregate; the record's key if the headers can't be read."""
+    originator_version: int | None
+    type: str | None
+    key: bytes | None
+    value: bytes | None
+    headers: bytes
+    reason: str
+    traceback: str
+    parked_at: datetime
+
+    def record(self) -> ConsumerRecord:
+        """Return the Kafka record as it was read."""
+        headers = msgspec.msgpack.decode(self.headers, type=list[tuple[str, bytes | None]])
+        return ConsumerRecord(
+            "", self.partition, self.record_offset, 0, 0, self.key, self.value, None, 0, 0, headers
+        )
+
+
+class Listed(NamedTuple):
+    """What a list shows of a parked event: texts are cut."""
+
+    id: int
+    partition: int
+    record_offset: int
+    position: int | None
+    originator_id: str
+    originator_version: int | None
+    type: str | None
+    reason: str
+    parked_at: datetime
+    behind: bool
+    """Whether another one of its aggregate is to be retried or dropped first."""
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """What was given up for ever: an event that was dropped, or offsets that were skipped."""
+
+    partition: int
+    first_offset: int
+    last_offset: int
+    position: int | None
+    type: str | None
+    originator_id: str | None
+    failure: str | None
+    """Why it could not be applied."""
+    dropped_by: str
+    reason: str
+    """Why it was given up."""
+    dropped_at: datetime
+
+
+class Parking:
+    """The parked and the dropped events of one view."""
+
+    def __init__(self, schema: str, application_name: str) -> None:
+        self._schema = sql.Identifier(schema)
+        self._application_name = application_name
+
+    async def create(self, connection: AsyncConnection[Any]) -> None:
+        """Create the tables."""
+        for statement in (CREATE_PARKED, CREATE_PARKED_INDEX, CREATE_DROPPED):
+            await connection.execute(self._sql(statement))
+
+    async def set_aside(
+        self, connection: AsyncConnection[Any], records: Sequence[Located]
+    ) -> SetAside:
+        """Return what of some records is to be treated otherwise than applied."""
+        cursor = await connection.execute(
+            self._sql(SELECT_SET_ASIDE),
+            {
+                "application": self._application_name,
+                "originators": list({item.originator_id for _, item in records}),
+                "partitions": list({partition for partition, _ in records}),
+                "first_offset": min((item.record.offset for _, item in records), default=0),
+            },
+        )
+        rows = await cursor.fetchall()
+        return SetAside(
+            {originator for originator, *_ in rows if originator is not None},
+            [(row[1], range(row[2], row[3] + 1)) for row in rows if row[0] is None],
+        )
+
+    async def dropped(self, connection: AsyncConnection[Any]) -> Sequence[Dropped]:
+        """Return what was given up, the oldest first."""
+        cursor = connection.cursor(row_factory=class_row(Dropped))
+        await cursor.execute(self._sql(SELECT_DROPPED), {"application": self._application_name})
+        return await cursor.fetchall()
+
+    async def copy_dropped(self, connection: AsyncConnection[Any], to: str) -> None:
+        """Have another generation know what was given up in this one."""
+        copy = sql.SQL(COPY_DROPPED).format(schema=self._schema, to=sql.Identifier(to))
+        await connection.execute(copy)
+
+    async def park(
+        self, connection: AsyncConnection[Any], partition: int, item: Item, reason: Exception | None
+    ) -> None:
+        """Set an event aside; without a reason of its own it is behind another one."""
+        row = parked_row(self._application_name, partition, item, reason)
+        await connection.execute(self._sql(INSERT_PARKED), row)
+
+    async def select(
+        self,
+        connection: AsyncConnection[Any],
+        *,
+        originator_id: str | None = None,
+        event_id: int | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Parked]:
+        """Return parked events in their order: of one aggregate, a single one, or all."""
+        condition: sql.Composable = sql.SQL("")
+        if originator_id is not None:
+            condition = sql.SQL(" WHERE originator_id = {}").format(originator_id)
+        elif event_id is not None:
+            condition = sql.SQL(" WHERE id = {}").format(event_id)
+        cursor = connection.cursor(row_factory=class_row(Parked))
+        await cursor.execute(
+            self._sql(SELECT_PARKED) + condition + sql.SQL(" ORDER BY id LIMIT {}").format(limit)
+        )
+        return await cursor.fetchall()
+
+    async def listed(
+        self, connection: AsyncConnection[Any], *, after: int, limit: int
+    ) -> Sequence[Listed]:
+        """Return what a list shows of the parked events after one, in their order."""
+        cursor = await connection.execute(
+            self._sql(SELECT_LISTED), {"after": after, "limit": limit}
+        )
+        return [Listed(*row) for row in await cursor.fetchall()]
+
+    async def count(
+        self, connection: AsyncConnection[Any], *, originator_id: str | None = None
+    ) -> int:
+        """Return how many events are parked, of one aggregate or of all."""
+        cursor = await connection.execute(self._sql(COUNT_PARKED), {"originator_id": originator_id})
+        row = await cursor.fetchone()
+        return int(row[0]) if row else 0
+
+    async def remove(self, connection: AsyncConnection[Any], parked: Sequence[Parked]) -> None:
+        """Take events out: they are applied, or dropped."""
+        await connection.execute(self._sql(DELETE_PARKED), {"ids": [event.id for event in parked]})
+
+    async def record_drop(
+        self, connection: AsyncConnection[Any], parked: Parked, *, by: str, reason: str
+    ) -> None:
+        """Record for ever that an event is not applied."""
+        await self._record(connection, **dropped_row(parked, by=by, reason=reason))
+
+    async def record_skip(
+        self, connection: AsyncConnection[Any], partition: int, first: int, last: int
+    ) -> None:
+        """Record for ever, and once, that an operator had the view pass over these offsets."""
+        known = [row for row in await self.dropped(connection) if row.partition == partition]
+        if first > last or any(
+            (row.first_offset, row.last_offset) == (first, last) for row in known
+        ):
+            return
+        await self._record(
+            connection,
+            partition=partition,
+            first_offset=first,
+            last_offset=last,
+            position=None,
+            originator_id=None,
+            type=None,
+            failure=None,
+            dropped_by="kafka-consumer-groups",
+            reason="The group's offset was reset to the future.",
+        )
+
+    async def _record(self, connection: AsyncConnection[Any], **drop: Any) -> None:
+        await connection.execute(
+            self._sql(INSERT_DROPPED), {"application": self._application_name, **drop}
+        )
+
+    def _sql(self, statement: LiteralString) -> sql.Composed:
+        return sql.SQL(statement).format(schema=self._schema)
+
+
+def parked_row(
+    application_name: str, partition: int, item: Item, reason: Exception | None
+) -> dict[str, Any]:
+    """Return what is kept of an event that is set aside, wherever it is kept."""
+    envelope, record = item.envelope, item.record
+    return {
+        "application": application_name,
+        "partition": partition,
+        "record_offset": record.offset,
+        "position": envelope.position if envelope else None,
+        "originator_id": item.originator_id,
+        "originator_version": envelope.version if envelope else None,
+        "type": _storable(envelope.type) if envelope else None,
+        "key": record.key,
+        "value": record.value,
+        "headers": msgspec.msgpack.encode([list(header) for header in record.headers]),
+        "reason": _storable(f"{type(reason).__name__}: {reason}") if reason else BEHIND,
+        "traceback": _storable("".join(traceback.format_exception(reason))) if reason else "",
+    }
+
+
+def dropped_row(parked: Parked, *, by: str, reason: str) -> dict[str, Any]:
+    """Return what is kept for ever of an event that is dropped."""
+    return {
+        "partition": parked.partition,
+        "first_offset": parked.record_offset,
+        "last_offset": parked.record_offset,
+        "position": parked.position,
+        "originator_id": parked.originator_id,
+        "type": parked.type,
+        "failure": parked.reason,
+        "dropped_by": by,
+        "reason": reason,
+    }
+
+
+def _storable(text: str) -> str:
+    """Return text that databases take, whatever was in the record."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()

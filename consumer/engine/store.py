@@ -1,0 +1,343 @@
+"""A view's rows and its tracking, in one schema of one Postgres database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Any, LiteralString, Self
+from uuid import UUID
+
+import anyio
+import psycopg
+from eventsourcing.postgres import PostgresFactory
+from eventsourcing.utils import Environment
+from psycopg import AsyncConnection, sql
+from psycopg_pool import AsyncConnectionPool
+
+from consumer.engine.parking import Parking
+from consumer.engine.subscription import Wish
+from consumer.engine.tracking import Move, Tracking, TrackingTable
+from consumer.view import View
+from producer.runtime.retry import connect_arguments, connected
+from producer.runtime.secrets import with_password_files
+from producer.runtime.terminal import OperatorError
+from producer.wire import KafkaSettings, partition_of
+
+LOOK_AGAIN_SECONDS = 1.0
+"""While waiting for a position: a pooler may swallow the NOTIFY."""
+
+POOL_SECONDS = 10.0
+"""So long a pool lets one wait for a connection."""
+
+KEPT_OPEN_SECONDS = 2.0
+"""The same, where somebody waits for a page."""
+
+NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
+
+
+class ShapeChangedError(OperatorError):
+    """The code makes the view's tables otherwise than they were made."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The tables of {name} were made by other code, or with other settings. "
+            f"Fill new ones beside them and swap: python -m consumer rebuild {name}"
+        )
+
+
+class PartitionsChangedError(OperatorError):
+    """The topic has another count of partitions than the view has tracked."""
+
+    def __init__(self, name: str, partitions: int) -> None:
+        super().__init__(
+            f"The topic has {partitions} partitions, and the view {name} has followed another "
+            f"count. Is it another topic? Fill the view anew: python -m consumer rebuild {name}"
+        )
+
+
+class NotReplayableError(OperatorError):
+    """A replay would record events a second time."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} can't be replayed: it is an application that may record events of its own, "
+            "and they would be recorded, and published, a second time; or a projection, and only "
+            "that knows how to empty its tables. Follow with a new one, under another name, on a "
+            "database of its own."
+        )
+
+
+class ViewMissingError(OperatorError):
+    """No consumer has made the view yet."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"There is no view {name} yet. Start its consumer: python -m consumer run {name}"
+            ", or, for a follower in a system: python -m compose run MODULE:SYSTEM"
+        )
+
+
+class ViewStore:
+    """One generation of a view: its schema has the tables, the tracking, and what is parked."""
+
+    def __init__(
+        self,
+        view: View,
+        connect: Callable[[], dict[str, Any]],
+        schema: str,
+        settings: Mapping[str, str],
+    ) -> None:
+        self.view = view
+        self.schema = schema
+        self._connect = connect
+        self._settings = settings
+        self._kept_open: AsyncConnectionPool[AsyncConnection[Any]] | None = None
+        self._shape = _fingerprint(view, settings)
+        self.tracking = TrackingTable(schema, view.application_name, self._shape)
+        self.parking = Parking(schema, view.application_name)
+
+    @classmethod
+    def of(cls, view: View, env: Mapping[str, str]) -> Self:
+        """Find a view by the library's settings, prefixed with its name: `FTS_POSTGRES_DBNAME`."""
+        named = Environment(view.name, with_password_files(env))
+        datastore = PostgresFactory(named).datastore
+        schema = named.get(PostgresFactory.POSTGRES_SCHEMA) or view.name
+        settings = {
+            name: named.get(name.upper()) or default for name, default in view.settings.items()
+        }
+        return cls(view, partial(connect_arguments, datastore), schema, settings)
+
+    def generation(self, schema: str) -> Self:
+        """Return the same view in another schema."""
+        return type(self)(self.view, self._connect, schema, self._settings)
+
+    def next_generation(self) -> Self:
+        """Return the one that a rebuild fills, whether there is one or not."""
+        return self.generation(f"{self.schema}_next")
+
+    def working(
+        self, settings: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+        """Open the connection that batches are applied on."""
+        return self.connected(settings)
+
+    @asynccontextmanager
+    async def mending(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Open a transaction in which consumers neither park nor apply anything."""
+        async with self.working({}) as connection, connection.transaction():
+            # A consumer's batch moves the tracking first: either all that it parks is there
+            # already, or it waits for the end of our transaction.
+            await self.hold(connection)
+            yield connection
+
+    def connected(
+        self, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+        """Open a connection, with `settings` of its session, and close it at the end.
+
+        Without settings it is one of those that are kept open, if any are.
+        """
+        if self._kept_open and not settings:
+            return self._kept_open.connection()
+        return connected(**self._session(settings))
+
+    @asynccontextmanager
+    async def kept_open(self, connections: int) -> AsyncIterator[None]:
+        """Keep up to so many connections open meanwhile, for a program that reads a lot.
+
+        Any number of tasks may read at once, and share them. Who gets none within
+        `KEPT_OPEN_SECONDS` is told so by `PoolTimeout`, an `OperationalError` of psycopg.
+        """
+        async with self.pool({}, connections, KEPT_OPEN_SECONDS) as pool:
+            self._kept_open = pool
+            try:
+                yield
+            finally:
+                self._kept_open = None
+
+    def pool(
+        self, settings: Mapping[str, str], connections: int, seconds: float = POOL_SECONDS
+    ) -> AsyncConnectionPool[AsyncConnection[Any]]:
+        """Return a pool of up to so many such connections, to be entered; lost ones are replaced.
+
+        While it gets none, it raises `PoolTimeout` after so many `seconds`.
+        """
+        return AsyncConnectionPool(
+            kwargs=partial(self._session, settings),
+            min_size=1,
+            max_size=connections,
+            open=False,
+            check=AsyncConnectionPool.check_connection,
+            timeout=seconds,
+        )
+
+    def _session(self, settings: Mapping[str, str]) -> dict[str, Any]:
+        # Long words that no index takes are a NOTICE each.
+        options = {"client_min_messages": "warning", **settings}
+        return {
+            **self._connect(),
+            "autocommit": True,
+            "application_name": self.view.name,
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+        }
+
+    async def prepare(
+        self, connection: AsyncConnection[Any], partitions: int, *, indexed: bool = True
+    ) -> None:
+        """Create the schema, the tables and the tracking rows, if they are not there.
+
+        Raises `ShapeChangedError` if they are, and would be created otherwise today.
+        """
+        async with connection.transaction():
+            # Of two consumers that start at once, one waits.
+            await connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtext(%s))", [f"prepare {self.schema}"]
+            )
+            if not await self.exists(connection):
+                await self._create(connection, partitions)
+                if indexed:
+                    await self.create_indexes(connection)
+            await self.check(connection)
+            if await self.tracking.count(connection) != partitions:
+                raise PartitionsChangedError(self.view.name, partitions)
+
+    async def exists(self, connection: AsyncConnection[Any]) -> bool:
+        """Tell whether the tables have been made."""
+        return await self.tracking.shape(connection) is not None
+
+    async def fits(self, connection: AsyncConnection[Any], partitions: int) -> bool:
+        """Tell whether the tables are as the code, and the topic, would have them made today."""
+        return (
+            await self.tracking.shape(connection) == self._shape
+            and await self.tracking.count(connection) == partitions
+        )
+
+    async def hold(self, connection: AsyncConnection[Any]) -> None:
+        """Keep everybody else from moving the tracking until the transaction ends.
+
+        Raises `ViewMissingError` or `ShapeChangedError`.
+        """
+        try:
+            await self.tracking.hold(connection)
+        except NOT_THERE as error:
+            raise ViewMissingError(self.view.name) from error
+        await self.check(connection)
+
+    async def check(self, connection: AsyncConnection[Any]) -> None:
+        """Raise `ViewMissingError` or `ShapeChangedError` unless the tables are as the code is."""
+        shape = await self.tracking.shape(connection)
+        if shape is None:
+            raise ViewMissingError(self.view.name)
+        if shape != self._shape:
+            raise ShapeChangedError(self.view.name)
+
+    async def create_indexes(self, connection: AsyncConnection[Any]) -> None:
+        """Create what makes the view quick to read."""
+        await self._execute_all(connection, self.view.indexes)
+
+    async def _create(self, connection: AsyncConnection[Any], partitions: int) -> None:
+        # Who owns the schema need not have the right to make others.
+        named = sql.Identifier(self.schema).as_string()
+        cursor = await connection.execute("SELECT to_regnamespace(%s) IS NULL", [named])
+        if await cursor.fetchone() == (True,):
+            await connection.execute(self.sql("CREATE SCHEMA {schema}"))
+        await self.tracking.create(connection, partitions)
+        await self.parking.create(connection)
+        await self._execute_all(connection, self.view.create)
+
+    async def _execute_all(
+        self, connection: AsyncConnection[Any], statements: Sequence[LiteralString]
+    ) -> None:
+        for statement in statements:
+            await connection.execute(self.sql(statement, **self._settings))
+
+    def sql(self, statement: LiteralString, **literals: str) -> sql.Composed:
+        """Return a statement with the schema, and literals by their names, filled in."""
+        return sql.SQL(statement).format(
+            schema=sql.Identifier(self.schema),
+            **{name: sql.Literal(value) for name, value in literals.items()},
+        )
+
+    async def wait(
+        self, position: int, originator_id: UUID | str, *, seconds: float | None = 10.0
+    ) -> None:
+        """Wait until the view has applied the notification of `originator_id` at `position`.
+
+        So you read your own writes. It is woken as soon as the view is there. Raises
+        `TimeoutError` if it is not within `seconds`; None waits for ever.
+        """
+        with anyio.fail_after(seconds):
+            # One of its own: it would be missed among those that are kept open.
+            async with connected(**self._session({})) as connection:
+                listen = sql.SQL("LISTEN {}").format(sql.Identifier(self.tracking.channel))
+                await connection.execute(listen)
+                while not await self._has(connection, position, str(originator_id).encode()):
+                    async for _ in connection.notifies(timeout=LOOK_AGAIN_SECONDS, stop_after=1):
+                        break
+
+    async def has(self, position: int, originator_id: UUID | str) -> bool:
+        """Tell whether the view has applied the notification of `originator_id` at `position`."""
+        async with self.connected() as connection:
+            return await self._has(connection, position, str(originator_id).encode())
+
+    async def _has(self, connection: AsyncConnection[Any], position: int, key: bytes) -> bool:
+        try:
+            positions = await self.tracking.positions(connection)
+        except NOT_THERE:
+            return False  # No consumer has been here yet.
+        return bool(positions) and positions[partition_of(key, len(positions))] >= position
+
+    async def replay(
+        self, connection: AsyncConnection[Any], partitions: Collection[int] | None = None
+    ) -> None:
+        """Forget what was applied of some partitions, or of all.
+
+        Running consumers find the tracking moved, and start over. What was dropped stays so.
+        Raises `NotReplayableError` for a view that records events of its own.
+        """
+        check_replayable(self.view)
+        async with connection.transaction():
+            await self.hold(connection)
+            numbers = list(partitions or range(await self.tracking.count(connection)))
+            for table in (*self.view.tables, "parked"):
+                await connection.execute(
+                    sql.SQL("DELETE FROM {} WHERE partition = ANY(%s)").format(
+                        sql.Identifier(self.schema, table)
+                    ),
+                    [numbers],
+                )
+            await self.tracking.reset(connection, numbers)
+            await self.tracking.notify(connection)
+
+    async def skip(self, connection: AsyncConnection[Any], seen: Tracking, wish: Wish) -> None:
+        """Have records passed over that are not applied yet, and record that for ever.
+
+        They are still read, as far as Kafka has them: the view takes note of their versions.
+        """
+        kept = max(seen.offset, min(wish.first_in_kafka, wish.offset))
+        move = Move(seen, seen._replace(offset=kept))
+        async with connection.transaction():
+            if await self.tracking.move(connection, [move]):
+                await self.parking.record_skip(
+                    connection, seen.partition, seen.offset, wish.offset - 1
+                )
+
+
+def group_of(store: ViewStore, settings: KafkaSettings) -> str:
+    """Return the name of the Kafka group of those who keep a view up to date."""
+    return f"{settings.group_prefix}{store.schema}"
+
+
+def check_replayable(view: View) -> None:
+    """Raise `NotReplayableError` for a view that does what nobody can undo."""
+    if view.hosted:
+        raise NotReplayableError(view.name)
+
+
+def _fingerprint(view: View, settings: Mapping[str, str]) -> str:
+    """Return what changes when the view's tables would be made otherwise."""
+    shape = (view.create, view.indexes, sorted(settings.items()))
+    return sha256(repr(shape).encode()).hexdigest()[:16]

@@ -1,0 +1,521 @@
+"""The partitions that this consumer owns, and the batches of events in them.
+
+Where to read from is never Kafka's answer: after every assignment the tracking is read, and the
+consumer seeks to it. Kafka's committed offsets are a mirror, for Kafka's own tools.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, suppress
+from enum import StrEnum
+from typing import NamedTuple, Protocol, Self
+
+import anyio
+import anyio.lowlevel
+import msgspec
+from aiokafka import (
+    AIOKafkaConsumer,
+    ConsumerRebalanceListener,
+    ConsumerRecord,
+    OffsetAndMetadata,
+    TopicPartition,
+)
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+
+from consumer.engine.tracking import Tracking
+from consumer.unit_of_work import Event, Place
+from producer.kafka.clients import CLOSE_SECONDS, started
+from producer.runtime.terminal import OperatorError
+from producer.wire import (
+    Envelope,
+    EventTypes,
+    KafkaSettings,
+    Topics,
+    WireError,
+    WireFormat,
+    partition_of,
+)
+
+logger = logging.getLogger(__name__)
+
+POLL_MS = 500
+MIRROR_SECONDS = 1.0
+HEARTBEAT_MS = 1000
+"""So often a member hears whether others have joined or left."""
+
+METADATA = "position="
+"""What the metadata of our own commits begins with. Kafka's tool leaves none."""
+
+MAX_POLL_INTERVAL_MS = 30 * 60 * 1000
+"""A group member that is silent for longer is put out. The guard makes that harmless."""
+
+AT_ONCE = 250
+"""Records that are fetched, and then decoded while they are still in the processor's caches. After
+them it is the others' turn: Postgres is to have its next statement, and not to wait for a batch."""
+
+CHECK_SECONDS = 30.0
+"""So often each partition must have come on, unless it was at its true end."""
+
+
+class Wanted(StrEnum):
+    """What an operator wants who has set the group's offset of a partition."""
+
+    REPLAY = "replay"
+    """It was set back: all of the partition again, for a view has no way back to the middle."""
+    SKIP = "skip"
+    """It was set forward: what lies between is to be passed over."""
+
+
+class Wish(NamedTuple):
+    """What an operator has set the group's offset of a partition to."""
+
+    partition: int
+    offset: int
+    wanted: Wanted
+    first_in_kafka: int
+    """The first offset that Kafka has not deleted."""
+
+
+class Places(Protocol):
+    """Knows where partitions are to be read from."""
+
+    async def read(self, partitions: Collection[int]) -> Mapping[int, Tracking]:
+        """Return the tracking of partitions."""
+
+    async def grant(self, wish: Wish) -> None:
+        """Do what an operator wants. It does no harm to do so again."""
+
+
+class StuckError(TimeoutError):
+    """The client brings nothing though there is something: it is to be started again."""
+
+
+class RecordsDeletedError(OperatorError):
+    """Kafka has deleted records that the view has not applied yet."""
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One record, and what it means for the view."""
+
+    record: ConsumerRecord
+    envelope: Envelope | None
+    """None if the headers can't be read."""
+    event: Event | None
+    """None if the view does not ask for this type, or the record can't be read."""
+    error: WireError | None
+
+    @classmethod
+    def of(
+        cls, record: ConsumerRecord, wire: WireFormat, wanted: EventTypes, partitions: int = 0
+    ) -> Self:
+        """Read a record as far as the view needs it: often its headers are enough.
+
+        With the count of the topic's `partitions` known, one in a partition that is not its key's
+        is an error: it is not the relay's, and its aggregate's others are in order without it.
+        """
+        envelope = event = error = None
+        try:
+            envelope = wire.envelope(record.key, record.headers)
+            if partitions:
+                _check_place(record, partition_of(record.key, partitions))
+            if envelope.type in wanted or envelope.type not in wire.types:
+                event = wire.to_event(envelope, record.value)
+        except WireError as reason:
+            error = reason
+        return cls(record, envelope, event, error)
+
+    @property
+    def originator_id(self) -> str:
+        """The aggregate that the record belongs to, as far as can be told: at least its key."""
+        if self.envelope:
+            text = self.envelope.originator_id
+        else:
+            text = (self.record.key or b"").decode(errors="backslashreplace")
+        return text.replace("\0", "\\0")
+
+
+def _check_place(record: ConsumerRecord, partition: int) -> None:
+    if record.partition != partition:
+        raise WireError(
+            f"It is in partition {record.partition}, and its key belongs in {partition}."
+        )
+
+
+class Located(NamedTuple):
+    """A record of a batch, and the partition that it is in."""
+
+    partition: int
+    item: Item
+
+    @property
+    def place(self) -> Place:
+        """Where its event comes from."""
+        envelope = self.item.envelope
+        return Place(self.partition, envelope.position if envelope else 0)
+
+
+class Span(NamedTuple):
+    """Consecutive records of one partition. A batch is spans of several partitions."""
+
+    partition: int
+    start: int
+    """The offset that the previous span ended with."""
+    end: int
+    """The offset to go on from."""
+    items: Sequence[Item]
+
+    def after(self, seen: Mapping[int, Tracking]) -> Span | None:
+        """Return the part of it that comes next: none after a seek, or when the owner changed."""
+        tracking = seen.get(self.partition)
+        if tracking is None or not self.start <= tracking.offset < self.end:
+            return None
+        if tracking.offset == self.start:
+            return self
+        items = [item for item in self.items if item.record.offset >= tracking.offset]
+        return self._replace(start=tracking.offset, items=items)
+
+    def following(self, earlier: Span | None) -> Span:
+        """Return it joined to what comes before it; itself if that ends elsewhere: it is void."""
+        if earlier is None or earlier.end != self.start:
+            return self
+        return self._replace(start=earlier.start, items=[*earlier.items, *self.items])
+
+    def before(self, offset: int) -> Span:
+        """Return the part of it that lies before an offset."""
+        items = [item for item in self.items if item.record.offset < offset]
+        return self._replace(end=offset, items=items)
+
+    def moved(self, seen: Tracking) -> Tracking:
+        """Return the tracking of the partition after this span."""
+        # What can't be read may lie about its position.
+        positions = (
+            item.envelope.position for item in self.items if item.envelope and not item.error
+        )
+        return Tracking(self.partition, max([seen.position, *positions]), self.end)
+
+
+class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Reads one application's topic as a member of a view's group.
+
+    `seen` is the tracking of each partition as this consumer saw it last.
+    """
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        group: str,
+        topic: str,
+        wire: WireFormat,
+        wanted: EventTypes,
+        places: Places,
+        settings: KafkaSettings,
+        limit: int,
+    ) -> None:
+        self.seen: dict[int, Tracking] = {}
+        self._consumer = consumer
+        self._group = group
+        self._topic = topic
+        self._wire = wire
+        self._wanted = wanted
+        self._places = places
+        self._settings = settings
+        self._limit = limit
+        self._unplaced: set[int] = set()
+        self._fetched: dict[int, int] = {}
+        self._mirrored: dict[int, Tracking] = {}
+        self._behind: dict[TopicPartition, int] = {}
+        self._batches_since_check = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def joined(
+        cls,
+        group: str,
+        wire: WireFormat,
+        wanted: EventTypes,
+        places: Places,
+        settings: KafkaSettings,
+        *,
+        limit: int,
+        instance: str | None = None,
+    ) -> AsyncIterator[Self]:
+        """Join a view's group, and leave it at the end.
+
+        A static member, with an `instance` of its own, keeps its partitions over a restart.
+        """
+        consumer = AIOKafkaConsumer(
+            **settings.client(),
+            client_id=f"{socket.gethostname()}-{os.getpid()}",  # Tells people whose it is.
+            group_id=group,
+            group_instance_id=instance,
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=min(HEARTBEAT_MS, settings.session_timeout_ms // 3),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # Nobody but us says where to read.
+            max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+        )
+        topic = Topics.of(wire.application_name, settings).events
+        subscription = cls(consumer, group, topic, wire, wanted, places, settings, limit)
+        async with started(consumer):
+            consumer.subscribe([topic], listener=subscription)
+            async with anyio.create_task_group() as mirroring:
+                mirroring.start_soon(subscription._mirror_for_ever)
+                try:
+                    yield subscription
+                finally:
+                    mirroring.cancel_scope.cancel()
+                    with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                        await subscription._mirror()
+
+    async def batches(self) -> AsyncGenerator[Sequence[Span], None]:
+        """Yield what comes, decoded; an empty batch when nothing does.
+
+        A span without items tells of offsets without records. Raises `StuckError`.
+        """
+        checked_at = looked_at = anyio.current_time()
+        while True:
+            if self._unplaced:
+                await self._place_new_partitions()
+            spans = await self._read()
+            self._batches_since_check += 1
+            if anyio.current_time() - checked_at > CHECK_SECONDS:
+                await self._check_all_come_on()
+                checked_at = anyio.current_time()
+            # Each partition is asked, so not for every batch: only the mirror waits for markers.
+            markers = []
+            if not spans or anyio.current_time() - looked_at > MIRROR_SECONDS:
+                markers = [span async for span in self._offsets_without_records(spans)]
+                looked_at = anyio.current_time()
+            yield [*spans.values(), *markers]
+
+    async def _read(self) -> Mapping[int, Span]:
+        """Wait for records, and decode those that have come, up to the limit."""
+        spans: dict[int, Span] = {}
+        left = self._limit
+        while True:
+            most = min(left, AT_ONCE)
+            fetched = await self._fetch(0 if spans else POLL_MS, most)
+            for partition, records in fetched.items():
+                if span := await self._span(partition, records):
+                    spans[span.partition] = span.following(spans.get(span.partition))
+            came = sum(map(len, fetched.values()))
+            left -= came
+            if came < most or left == 0:
+                return spans
+            await anyio.lowlevel.checkpoint()
+
+    async def _fetch(
+        self, timeout_ms: int, most: int
+    ) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+        try:
+            fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]
+            fetched = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=most)
+        except NoOffsetForPartitionError:  # It is not placed yet.
+            return {}
+        except OffsetOutOfRangeError as error:
+            if self._unplaced:  # It is the group's offset; placing looks at ours.
+                return {}
+            # The next life finds out why, when it places.
+            raise StuckError(f"Kafka has no such offset: {error}") from error
+        return fetched
+
+    def advance(self, seen: Mapping[int, Tracking], trackings: Iterable[Tracking]) -> None:
+        """Take note of what is applied after what was `seen`.
+
+        Of a partition that went to another member, or was placed anew meanwhile, other things
+        are seen by now.
+        """
+        for tracking in trackings:
+            if self.seen.get(tracking.partition) == seen[tracking.partition]:
+                self.seen[tracking.partition] = tracking
+
+    def stop(self, partition: int) -> None:
+        """Read no more of a partition, until it is sought, or assigned anew."""
+        with suppress(IllegalStateError):  # It has gone to another member meanwhile.
+            self._consumer.pause(self._partition(partition))
+
+    def seek(self, trackings: Iterable[Tracking]) -> None:
+        """Go on from where the tracking is; what is fetched already from elsewhere is void.
+
+        What is revoked, and perhaps about to be assigned anew, is placed when it is.
+        """
+        self._seek(tracking for tracking in trackings if tracking.partition in self._fetched)
+
+    def _seek(self, trackings: Iterable[Tracking]) -> None:
+        for tracking in trackings:
+            try:
+                self._consumer.seek(self._partition(tracking.partition), tracking.offset)
+            except IllegalStateError:  # It has gone to another member meanwhile.
+                continue
+            self._consumer.resume(self._partition(tracking.partition))
+            self._fetched[tracking.partition] = tracking.offset
+            self.seen[tracking.partition] = tracking
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Forget partitions; a batch of theirs that is in hand is judged by the guard."""
+        for partition in revoked:
+            self.seen.pop(partition.partition, None)
+            self._fetched.pop(partition.partition, None)
+            self._unplaced.discard(partition.partition)
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Take note only: the tracking may have to be waited for, and aiokafka does not wait."""
+        self._unplaced = {partition.partition for partition in assigned}
+
+    async def _place_new_partitions(self) -> None:
+        """Seek every new partition to its tracking, once the wishes of operators are granted."""
+        unplaced = set(self._unplaced)
+        begins = await self._consumer.beginning_offsets(list(map(self._partition, unplaced)))
+        for wish in await self._wishes(await self._places.read(unplaced), begins):
+            # What it means is written down before it is done. When it is done, and we are killed
+            # before the next commit, the same offset would seem to mean something else.
+            noted = OffsetAndMetadata(wish.offset, wish.wanted.value)
+            try:
+                await self._consumer.commit({self._partition(wish.partition): noted})
+            except (CommitFailedError, IllegalStateError):
+                return  # It has gone to another member meanwhile.
+            await self._places.grant(wish)
+        trackings = await self._places.read(unplaced)
+        self._check_nothing_is_deleted(trackings, begins)
+        if unplaced == self._unplaced:  # No further rebalance meanwhile.
+            self._unplaced = set()
+            self._mirrored = {}
+            self._seek(trackings.values())
+            await self._mirror()
+            logger.info("reading %s, partitions %s", self._topic, sorted(unplaced))
+
+    async def _wishes(
+        self, trackings: Mapping[int, Tracking], begins: Mapping[TopicPartition, int]
+    ) -> list[Wish]:
+        """Return what operators want who have set the group's offsets of partitions."""
+        async with started(AIOKafkaAdminClient(**self._settings.client())) as admin:
+            committed = await admin.list_consumer_group_offsets(
+                self._group, partitions=[self._partition(number) for number in trackings]
+            )
+        wishes = []
+        for partition, (offset, metadata) in committed.items():
+            at = trackings[partition.partition].offset
+            if offset < 0 or metadata.startswith(METADATA):
+                continue
+            if metadata in set(Wanted):
+                wanted = Wanted(metadata)
+            elif offset != at:
+                wanted = Wanted.REPLAY if offset < at else Wanted.SKIP
+            else:
+                continue
+            wishes.append(Wish(partition.partition, offset, wanted, begins[partition]))
+        return wishes
+
+    async def _check_all_come_on(self) -> None:
+        """Raise `StuckError` if a partition stands where it stood, short of its end, a check ago.
+
+        That is fair to say only when the client had the time to bring something of each.
+        """
+        if self._batches_since_check <= 2 * len(self.seen):
+            return
+        at = {self._partition(number): seen.offset for number, seen in self.seen.items()}
+        for partition, offset in at.items():
+            if self._behind.get(partition) == offset and partition not in self._consumer.paused():
+                raise StuckError(f"Nothing comes of {partition} after offset {offset}.")
+        ends = await self._consumer.end_offsets(list(at))
+        self._behind = {
+            partition: at[partition] for partition in at if ends[partition] > at[partition]
+        }
+        self._batches_since_check = 0
+
+    def _check_nothing_is_deleted(
+        self, trackings: Mapping[int, Tracking], begins: Mapping[TopicPartition, int]
+    ) -> None:
+        offsets = {self._partition(number): seen.offset for number, seen in trackings.items()}
+        for partition, begin in begins.items():
+            if begin > offsets[partition]:
+                raise RecordsDeletedError(
+                    f"{partition.topic}, partition {partition.partition}: the view has applied the "
+                    f"records before offset {offsets[partition]}, and Kafka has deleted those "
+                    f"before {begin}. Set the topic's retention to unlimited; what is deleted "
+                    "can only be published again to a new topic."
+                )
+
+    async def _span(
+        self, partition: TopicPartition, records: Sequence[ConsumerRecord]
+    ) -> Span | None:
+        start, end = self._fetched.get(partition.partition), records[-1].offset + 1
+        if start is None or partition.partition in self._unplaced:
+            return None  # What comes between an assignment and its placing is from anywhere.
+        # The transaction's marker, which came with them, is passed with them. This does not wait:
+        # of what records were just fetched, and of nobody else's, there is a position.
+        with suppress(IllegalStateError), anyio.move_on_after(0):
+            end = max(end, await self._consumer.position(partition))
+        if self._fetched.get(partition.partition) != start or partition.partition in self._unplaced:
+            return None  # It was assigned anew after all.
+        self._fetched[partition.partition] = end
+        count = len(self._consumer.partitions_for_topic(self._topic) or ())
+        items = [Item.of(record, self._wire, self._wanted, count) for record in records]
+        return Span(partition.partition, start, end, items)
+
+    async def _offsets_without_records(self, brought: Collection[int]) -> AsyncIterator[Span]:
+        """Yield the offsets that transaction markers take, of those that `brought` no records."""
+        for partition, start in list(self._fetched.items()):
+            if partition in brought or partition in self._unplaced:
+                continue
+            end = start
+            with suppress(IllegalStateError), anyio.move_on_after(POLL_MS / 1000):
+                end = await self._consumer.position(self._partition(partition))
+            # If it was assigned anew while we waited, that is the group's offset. The tracking
+            # may be behind that, and what lies between would be passed over.
+            ours = self._fetched.get(partition) == start and partition not in self._unplaced
+            if ours and end > start:
+                self._fetched[partition] = end
+                yield Span(partition, start, end, ())
+
+    async def _mirror_for_ever(self) -> None:
+        while True:
+            await anyio.sleep(MIRROR_SECONDS)
+            # A commit that is cancelled goes on inside aiokafka, and nobody takes its error.
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                await self._mirror()
+
+    async def _mirror(self) -> None:
+        """Commit to the group what the view has applied, with metadata of our own."""
+        news = {
+            partition: tracking
+            for partition, tracking in self.seen.items()
+            if self._mirrored.get(partition) != tracking
+        }
+        if not news:
+            return
+        try:
+            await self._consumer.commit(
+                {
+                    self._partition(partition): OffsetAndMetadata(
+                        tracking.offset, f"{METADATA}{tracking.position}"
+                    )
+                    for partition, tracking in news.items()
+                }
+            )
+        except (CommitFailedError, IllegalStateError, KafkaError) as error:
+            logger.debug("offsets are not mirrored: %s", error)
+        else:
+            self._mirrored.update(news)
+
+    def _partition(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._topic, partition)

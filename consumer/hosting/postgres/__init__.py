@@ -1,0 +1,1 @@
+"""Followers that keep what they have in Postgres."""

@@ -1,0 +1,148 @@
+"""Hosts an application or a projection whose recorder is in Postgres: a batch, a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, cast
+
+from anyio import to_thread
+from eventsourcing.persistence import Tracking
+from eventsourcing.postgres import PostgresDatastore
+from eventsourcing.projection import EventSourcedProjection
+from psycopg import Connection
+
+from consumer.hosting.follower import Follower
+from consumer.hosting.postgres.collecting import CollectingRecorder
+from consumer.hosting.postgres.lending import LendingCache
+from consumer.hosting.threads import ThreadedConnection, in_thread
+from consumer.unit_of_work import Event, Place
+
+
+class PinnedPool:
+    """Gives the one connection that a batch's transaction is on, whoever asks."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self.pinned: Connection[Any] | None = None
+
+    @contextmanager
+    def connection(self, *args: Any, **kwargs: Any) -> Iterator[Connection[Any]]:
+        """Give the pinned connection, or one of the pool's while none is."""
+        if self.pinned is not None:
+            yield self.pinned
+        else:
+            with self._pool.connection(*args, **kwargs) as connection:
+                yield connection
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the pool in all else."""
+        return getattr(self._pool, name)
+
+
+class PostgresHost:
+    """Runs a follower's policy inside our transactions.
+
+    The follower is this host's own: what a batch has in memory and has not committed is seen by
+    nobody else. It is an application (`EventSourcedProjection`, `ProcessApplication`), whose
+    aggregates are loaded once a batch and whose new events are inserted together; or a
+    `Projection`, whose view writes event by event, in the same transaction.
+    """
+
+    def __init__(self, follower: Follower, datastore: PostgresDatastore, leader: str) -> None:
+        self.leader = leader
+        self.apart = False
+        """Whether events are tracked each under a name of its own: the library's tracking of the
+        partition is past those that were parked."""
+        self._follower = follower
+        self._datastore = datastore
+        self._pool = PinnedPool(datastore.pool)
+        datastore.pool = self._pool  # type: ignore[assignment]
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[ThreadedConnection]:
+        """Take one of the follower's own connections, and have all its work go over that."""
+        async with in_thread(self._datastore.get_connection()) as connection:
+            self._pool.pinned = connection
+            try:
+                yield ThreadedConnection(connection)
+            finally:
+                self._pool.pinned = None
+
+    def unit_of_work(self, _schema: str) -> HostedUnitOfWork:
+        """Return what one batch records."""
+        return HostedUnitOfWork(self._follower, self.leader, apart=self.apart)
+
+
+class HostedUnitOfWork:
+    """What a follower records during one batch."""
+
+    def __init__(self, follower: Follower, leader: str, *, apart: bool) -> None:
+        self._follower = follower
+        self._leader = leader
+        self._apart = apart
+        self._collected: CollectingRecorder | None = None
+        self._aggregates: LendingCache
+        self._connection: Connection[Any]
+
+    async def read(
+        self,
+        connection: Any,
+        originators: Collection[str],  # noqa: ARG002 - a policy reads what it needs
+        events: Sequence[Event],  # noqa: ARG002
+    ) -> None:
+        """Read nothing yet; what a policy reads is kept."""
+        self._connection = connection.sync
+        if isinstance(self._follower, EventSourcedProjection):
+            self._collected = _collecting(self._follower)
+            self._aggregates = _lend_aggregates(self._follower)
+
+    def apply(self, event: Event, place: Place) -> None:
+        """Have the follower process an event."""
+        name = f"{self._leader}:{place.partition}"
+        name += f":{place.position}" if self._apart else ""
+        with self._all_or_nothing():
+            self._follower.process_event(event, Tracking(name, place.position))
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Undo what was recorded for an event before its policy has raised."""
+        if not (self._collected and isinstance(self._follower, EventSourcedProjection)):
+            with self._connection.transaction():
+                yield
+            return
+        mark = self._collected.mark()
+        try:
+            yield
+        except BaseException:
+            self._collected.forget(mark)
+            self._aggregates = _lend_aggregates(self._follower)
+            raise
+        self._aggregates.settle(self._collected.recorded)
+
+    def skip(self, originator_id: str, version: int, place: Place) -> None:
+        """Nothing is known here of what an event would have done."""
+
+    async def write(self, _connection: Any) -> None:
+        """Insert together what was collected."""
+        if self._collected:
+            await to_thread.run_sync(self._collected.write)
+
+
+def _collecting(application: EventSourcedProjection[Any]) -> CollectingRecorder:
+    """Have an application's events collected from now on."""
+    recorder: Any = application.recorder
+    stored = recorder.behind if isinstance(recorder, CollectingRecorder) else recorder
+    collecting = CollectingRecorder(stored)
+    application.recorder = cast("Any", collecting)
+    application.events.recorder = cast("Any", collecting)
+    return collecting
+
+
+def _lend_aggregates(application: EventSourcedProjection[Any]) -> LendingCache:
+    """Have an application's aggregates kept from now on, beginning with none."""
+    repository = application.repository
+    repository.cache = aggregates = LendingCache()
+    repository.fastforward = False  # Nobody else changes them, or what we record is refused.
+    repository.deepcopy_from_cache = False
+    return aggregates

@@ -1,0 +1,1 @@
+"""What operators do to a view, and what they see of it."""

@@ -1,0 +1,57 @@
+"""What is asked before something is changed, and said after: on a terminal, and in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from consumer.engine.parking import Parked
+
+
+def may_replay(view: str, records: Mapping[int, int]) -> str:
+    """Ask whether the records of some partitions are to be applied again."""
+    return f"Apply {counted(records)} to {view} again, from an empty view?"
+
+
+def counted(records: Mapping[int, int]) -> str:
+    """Tell how many records there are in how many partitions."""
+    return f"{sum(records.values())} records of {len(records)} partitions"
+
+
+def replayed(view: str, records: Mapping[int, int]) -> str:
+    """Say what follows from a replay."""
+    return f"{view}: {counted(records)} are applied again by its consumers"
+
+
+def may_rebuild(view: str) -> str:
+    """Ask whether the generation that is active now may go."""
+    return f"Remove the present generation of {view} after the swap?"
+
+
+def rebuilt(view: str) -> str:
+    """Say that a rebuild has come to its end."""
+    return f"{view}: the new generation is active"
+
+
+def may_swap_back(view: str) -> str:
+    """Ask whether to return to the kept generation."""
+    return f"Make the kept generation of {view} the active one?"
+
+
+def swapped_back(view: str) -> str:
+    """Say that it was returned to."""
+    return f"{view}: the kept generation is active again; the other one is kept"
+
+
+def may_drop(view: str, event: Parked) -> str:
+    """Ask whether an event is to be given up."""
+    return f"Give up {event.type} of {event.originator_id} in {view}, for ever?"
+
+
+def dropped(event_id: int) -> str:
+    """Say that an event is given up, and what is not."""
+    return f"event {event_id} is dropped; those behind it wait for: parked retry"
+
+
+def retried(originator_id: str, applied: int) -> str:
+    """Say how many events of an aggregate are applied now."""
+    return f"{originator_id}: {applied} applied"

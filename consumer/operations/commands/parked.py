@@ -1,0 +1,195 @@
+"""The commands about events that can't be applied: `python -m consumer parked --help`."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import datetime
+from functools import partial
+from typing import Annotated
+
+import msgspec
+import typer
+
+from consumer.engine.parking import Dropped, Parked
+from consumer.engine.store import ViewStore
+from consumer.operations.commands import asking
+from consumer.operations.commands.stores import SystemTopic, opened_store
+from consumer.operations.redrive import (
+    StillFailingError,
+    dropped_events,
+    parked_event,
+    parked_events,
+    parked_originators,
+)
+from consumer.operations.redrive import drop as drop_event
+from consumer.operations.redrive import retry as retry_aggregate
+from producer.runtime.cli import CommandLine, finished
+from producer.runtime.logs import complain
+from producer.runtime.output import AsJson, Yes, confirm, show, tell
+
+COMMANDS = CommandLine(
+    help="Events that could not be applied. They are set aside in order, aggregate by aggregate, "
+    "and nothing of them is lost: mend what is wrong, and retry; or drop them one by one.\n\n"
+    "Example: python -m consumer parked list",
+)
+
+DEFAULT = "fts"
+
+ViewName = Annotated[
+    str | None,
+    typer.Option(
+        "--view", "-v", help="Which view.", show_default=f"{DEFAULT}, or the only one of a system"
+    ),
+]
+EventId = Annotated[int, typer.Argument(metavar="ID", help="As `list` shows it.")]
+
+
+class ParkedLine(msgspec.Struct, frozen=True):
+    """What a list shows of a parked event."""
+
+    id: int
+    partition: int
+    offset: int
+    position: int | None
+    type: str | None
+    originator_id: str
+    version: int | None
+    parked_at: datetime
+    reason: str
+
+
+class Retried(msgspec.Struct, frozen=True):
+    """What came of trying an aggregate again: how many events were applied, or why none was."""
+
+    originator_id: str
+    applied: int
+    failure: str | None = None
+
+
+@COMMANDS.command("list")
+def list_parked(view: ViewName = None, system: SystemTopic = None, as_json: AsJson = False) -> None:
+    """List what is parked, in order.
+
+    Example: python -m consumer parked list
+
+    Example: python -m consumer parked list --system examples.counters.system:system
+    """
+    with opened_store(view, system, DEFAULT) as store:
+        rows = finished(lambda: parked_events(store))
+    show([_line(event) for event in rows], ParkedLine, as_json=as_json)
+
+
+@COMMANDS.command("dropped")
+def list_dropped(
+    view: ViewName = None, system: SystemTopic = None, as_json: AsJson = False
+) -> None:
+    """List what was given up for ever: dropped events, and offsets skipped with Kafka's tool.
+
+    Example: python -m consumer parked dropped
+    """
+    with opened_store(view, system, DEFAULT) as store:
+        rows = finished(lambda: dropped_events(store))
+    show(rows, Dropped, as_json=as_json)
+
+
+@COMMANDS.command("show")
+def show_parked(
+    event_id: EventId,
+    view: ViewName = None,
+    system: SystemTopic = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a parked event: its record, why it could not be applied, and the traceback.
+
+    Example: python -m consumer parked show 7
+    """
+    with opened_store(view, system, DEFAULT) as store:
+        event = finished(lambda: parked_event(store, event_id))
+    if as_json:
+        typer.echo(msgspec.json.encode(event))
+        return
+    for name, value in msgspec.structs.asdict(event).items():
+        # Bytes as Python writes them: whatever is in them does not steer the terminal.
+        typer.echo(f"{name}: {value if name == 'traceback' else repr(value)}")
+
+
+@COMMANDS.command()
+def retry(
+    view: ViewName = None,
+    system: SystemTopic = None,
+    aggregate: Annotated[str | None, typer.Option(help="The originator ID of one.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All aggregates.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Try parked events again: all of an aggregate, in order, in one transaction.
+
+    Example: python -m consumer parked retry --all
+    """
+    if every == bool(aggregate):
+        raise typer.BadParameter("say either --aggregate ID or --all")
+    with opened_store(view, system, DEFAULT) as store:
+        results = []
+        for originator_id in _aggregates(store, aggregate):
+            results.append(_retry(store, originator_id))
+            if not as_json and not results[-1].failure:
+                typer.echo(asking.retried(originator_id, results[-1].applied))
+    if as_json:
+        typer.echo(msgspec.json.encode(results))
+    elif not results:
+        typer.echo(f"nothing of {store.view.name} is parked")
+    if any(result.failure for result in results):
+        raise typer.Exit(1)
+
+
+def _aggregates(store: ViewStore, aggregate: str | None) -> list[str]:
+    return [aggregate] if aggregate else finished(lambda: parked_originators(store))
+
+
+def _retry(store: ViewStore, originator_id: str) -> Retried:
+    try:
+        return Retried(originator_id, finished(partial(retry_aggregate, store, originator_id)))
+    except StillFailingError as error:
+        complain(str(error))
+        return Retried(originator_id, 0, str(error))
+
+
+@COMMANDS.command()
+def drop(
+    event_id: EventId,
+    reason: Annotated[str, typer.Option(help="Why. It is kept for ever.")],
+    view: ViewName = None,
+    system: SystemTopic = None,
+    by: Annotated[str, typer.Option(help="Who.", show_default="your login name")] = "",
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give up the first parked event of an aggregate. Who did so, when and why is kept for ever.
+
+    Example: python -m consumer parked drop 7 --reason "written by mistake, see ticket 12"
+    """
+    if not reason.strip():
+        raise typer.BadParameter("say why", param_hint="--reason")
+    with opened_store(view, system, DEFAULT) as store:
+        event = finished(lambda: parked_event(store, event_id))
+        confirm(asking.may_drop(store.view.name, event), yes=yes)
+        who = by or getpass.getuser()
+        finished(lambda: drop_event(store, event_id, by=who, reason=reason))
+    tell(
+        asking.dropped(event_id),
+        {"id": event_id, "view": store.view.name, "dropped_by": who, "reason": reason},
+        as_json=as_json,
+    )
+
+
+def _line(event: Parked) -> ParkedLine:
+    return ParkedLine(
+        event.id,
+        event.partition,
+        event.record_offset,
+        event.position,
+        event.type,
+        event.originator_id,
+        event.originator_version,
+        event.parked_at,
+        event.reason,
+    )

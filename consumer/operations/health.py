@@ -1,0 +1,72 @@
+"""A consumer that runs, watched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from consumer.engine.consumer import Consumer
+from consumer.operations.status import PartitionStatus, read_status
+from producer.runtime.health import Gauge, Line, Watched
+from producer.wire import KafkaSettings
+
+SAYS_WHY = "python -m consumer status says why"
+
+
+class WatchedView(Watched[PartitionStatus]):
+    """A consumer of this process: how far its view is in all partitions, whoever has them."""
+
+    kind = "view"
+    label = "view"
+    labels = ("partition",)
+    gauges = (
+        Gauge("position", "The highest position applied.", lambda row: row.position),
+        Gauge("offset", "The Kafka offset to go on from.", lambda row: row.offset),
+        Gauge("head", "The last stable offset of the partition.", lambda row: row.head),
+        Gauge("gap", "Offsets between the two.", lambda row: row.gap),
+        Gauge(
+            "lag_seconds",
+            "The age of the oldest record that is not applied.",
+            lambda row: row.lag_seconds,
+        ),
+        Gauge(
+            "owned", "1 if a member of the group has the partition.", lambda row: bool(row.owner)
+        ),
+        Gauge(
+            "stopped",
+            "1 if it stands before an event that can't be applied.",
+            lambda row: bool(row.stopped),
+        ),
+        Gauge("parked", "Events that are set aside now.", lambda row: row.parked),
+        Gauge("dropped", "Offsets that are given up for ever.", lambda row: row.dropped),
+        Gauge(
+            "rebuild_offset",
+            "The Kafka offset that a generation being rebuilt has come to.",
+            lambda row: row.rebuild_offset,
+        ),
+        Gauge(
+            "rebuild_gap",
+            "Offsets that a generation being rebuilt is behind.",
+            lambda row: row.rebuild_gap,
+        ),
+    )
+
+    def __init__(self, consumer: Consumer, settings: KafkaSettings) -> None:
+        super().__init__(consumer.store.view.name, consumer.vitals)
+        self._consumer = consumer
+        self._settings = settings
+
+    async def read(self) -> Sequence[PartitionStatus]:
+        """Compare the tracking with the topic.
+
+        Why a partition has stopped may quote an event: that is told where the view is.
+        """
+        rows = await read_status(self._consumer.store, self._settings)
+        return [replace(row, stopped=SAYS_WHY) if row.stopped else row for row in rows]
+
+    def line(self, row: PartitionStatus) -> Line:
+        """Tell of a partition; it is ours to bring on when it is assigned to us."""
+        ours = row.partition in self._consumer.seen
+        name = f"partition {row.partition}"
+        return Line(name, row.offset, row.gap, row.lag_seconds, ours, row.stopped)

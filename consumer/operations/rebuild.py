@@ -1,0 +1,233 @@
+"""A new generation of a view, filled beside the active one and then put in its place.
+
+It is the same view in a schema of its own, read by a group of its own; its indexes are made at the
+end. When it has caught up, the two schemas swap their names in one transaction: searches see
+the one or the other. Running consumers find other positions in the tracking, and go on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, LiteralString
+
+import anyio
+import msgspec
+import psycopg
+from psycopg import AsyncConnection, sql
+
+from consumer.engine.consumer import Consumer
+from consumer.engine.store import ViewMissingError, ViewStore, check_replayable
+from consumer.operations.status import read_ends
+from producer.kafka.clients import partitions_of
+from producer.runtime.terminal import OperatorError
+from producer.wire import KafkaSettings, Topics
+
+PROGRESS_SECONDS = 0.1
+LEVEL_SECONDS = 0.02
+NEARLY = 1000
+"""With so many offsets left it is time to swap: writers that never pause leave some always."""
+
+CONNECTIONS = 3
+"""One more than live: Postgres is to have work while a part of a batch is made up."""
+
+# A page is a small row with long texts beside the table: Postgres does not count those when it
+# decides how many processes are to make an index.
+INDEXING = {"min_parallel_table_scan_size": "0", "maintenance_work_mem": "256MB"}
+
+# It gives up before Postgres finds that a search and it wait for each other, and ends the search.
+DROP_IS_VICTIM: LiteralString = "SET LOCAL lock_timeout = '200ms'"
+
+# Of the session: a rebuild that is killed leaves no lock behind.
+TRY_TO_BEGIN: LiteralString = "SELECT pg_try_advisory_lock(hashtext({rebuild}))"
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a rebuild is."""
+
+    records: int
+    """Kafka offsets read."""
+    gap: int
+    """Kafka offsets left."""
+
+
+class KeptMissingError(OperatorError):
+    """No earlier generation was kept."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"No earlier generation of {name} was kept: use --keep when you rebuild it."
+        )
+
+
+class AlreadyRebuildingError(OperatorError):
+    """Somebody else rebuilds the view, or swaps it back."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is being rebuilt already: wait for that, or stop it.")
+
+
+class TopicMissingError(OperatorError):
+    """There is nothing to fill the view from."""
+
+
+class Rebuild:
+    """Rebuilds one view. What an interrupted rebuild has filled is gone on with.
+
+    Raises `NotReplayableError` for a view that records events of its own.
+    """
+
+    def __init__(self, store: ViewStore, settings: KafkaSettings) -> None:
+        check_replayable(store.view)
+        self._active = store
+        self._next = store.next_generation()
+        self._kept = store.generation(f"{store.schema}_kept")
+        self._aside = store.generation(f"{store.schema}_aside")
+        self._settings = settings
+
+    async def run(
+        self, report: Callable[[Progress], None], *, keep: bool = False, anew: bool = False
+    ) -> None:
+        """Fill a new generation, make its indexes, and swap.
+
+        With `keep` the old generation stays, for `swap_back`. With `anew` what an interrupted
+        rebuild has filled is thrown away first; so it is if it has another shape. Raises
+        `ViewMissingError` without an active one, and `AlreadyRebuildingError`.
+        """
+        async with self._begun() as connection, AsyncExitStack() as swap:
+            if not await self._active.exists(connection):
+                raise ViewMissingError(self._active.view.name)
+            await self._prepare_next(connection, anew=anew)
+            async with self._filling():
+                await self._caught_up(connection, report)
+                await self._next.create_indexes(connection)
+                await self._caught_up(connection, report)
+                await swap.enter_async_context(connection.transaction())
+                await self._active.tracking.hold(connection)
+                await self._level(connection, report)
+            await self._swap(connection, keep=keep)
+            await swap.aclose()
+            await _remove(connection, self._aside)
+
+    async def swap_back(self) -> None:
+        """Make the kept generation the active one again, and keep the other.
+
+        Consumers bring it up to date from where it was. Raises `KeptMissingError`.
+        """
+        async with self._begun() as connection:
+            if not await self._kept.exists(connection):
+                raise KeptMissingError(self._active.view.name)
+            await _remove(connection, self._aside)
+            async with connection.transaction():
+                await self._active.tracking.hold(connection)
+                await self._active.parking.copy_dropped(connection, self._kept.schema)
+                await _rename(connection, self._active, self._aside)
+                await _rename(connection, self._kept, self._active)
+                await _rename(connection, self._aside, self._kept)
+                await self._active.tracking.notify(connection)
+
+    @asynccontextmanager
+    async def _begun(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Connect, as the only one who rebuilds the view."""
+        async with self._active.connected(INDEXING) as connection:
+            rebuild = f"rebuild {self._active.schema}"
+            cursor = await connection.execute(self._active.sql(TRY_TO_BEGIN, rebuild=rebuild))
+            if await cursor.fetchone() != (True,):
+                raise AlreadyRebuildingError(self._active.view.name)
+            yield connection
+
+    async def _prepare_next(self, connection: AsyncConnection[Any], *, anew: bool) -> None:
+        topic = Topics.of(self._next.view.application_name, self._settings).events
+        partitions = await partitions_of(topic, self._settings)
+        if not partitions:
+            raise TopicMissingError(f"There is no topic {topic!r} to fill the view from.")
+        await _remove(connection, self._aside)
+        if anew or not await self._next.fits(connection, partitions):
+            await _remove(connection, self._next)
+        await self._next.prepare(connection, partitions, indexed=False)
+        await self._active.parking.copy_dropped(connection, self._next.schema)
+
+    @asynccontextmanager
+    async def _filling(self) -> AsyncIterator[None]:
+        """Apply to the new generation while the body runs."""
+        consumer = Consumer(self._next, self._settings, connections=CONNECTIONS, indexed=False)
+        async with anyio.create_task_group() as filling:
+            filling.start_soon(consumer.run)
+            yield
+            filling.cancel_scope.cancel()
+
+    async def _caught_up(
+        self, connection: AsyncConnection[Any], report: Callable[[Progress], None]
+    ) -> None:
+        """Wait until the new generation has nearly all that there is."""
+        waited = True
+        while waited:  # Then there is more by now.
+            ends = await read_ends(self._next, self._settings)
+            waited = await self._reached(connection, report, ends, NEARLY, PROGRESS_SECONDS)
+
+    async def _level(
+        self, connection: AsyncConnection[Any], report: Callable[[Progress], None]
+    ) -> None:
+        """Wait until the new generation has all that the active one has, which is held."""
+        ends = await read_ends(self._next, self._settings)
+        active = await self._active.tracking.read(connection, list(ends))
+        # The active one may follow a topic that is no more, further than this one goes.
+        goal = {number: min(seen.offset, ends[number]) for number, seen in active.items()}
+        await self._reached(connection, report, goal, 0, LEVEL_SECONDS)
+
+    async def _reached(
+        self,
+        connection: AsyncConnection[Any],
+        report: Callable[[Progress], None],
+        goal: Mapping[int, int],
+        gap: int,
+        seconds: float,
+    ) -> bool:
+        """Wait until the new generation is so near to a goal; tell whether it was not yet."""
+        waited = False
+        while True:
+            progress = await self._progress(connection, goal)
+            report(progress)
+            if progress.gap <= gap:
+                return waited
+            waited = True
+            await anyio.sleep(seconds)
+
+    async def _progress(
+        self, connection: AsyncConnection[Any], goal: Mapping[int, int]
+    ) -> Progress:
+        reached = await self._next.tracking.read(connection, list(goal))
+        return Progress(
+            sum(tracking.offset for tracking in reached.values()),
+            sum(max(0, offset - reached[number].offset) for number, offset in goal.items()),
+        )
+
+    async def _swap(self, connection: AsyncConnection[Any], *, keep: bool) -> None:
+        await self._next.tracking.hold(connection)
+        await self._active.parking.copy_dropped(connection, self._next.schema)
+        if keep and await self._kept.exists(connection):
+            await _rename(connection, self._kept, self._aside)
+        await _rename(connection, self._active, self._kept if keep else self._aside)
+        await _rename(connection, self._next, self._active)
+        await self._active.tracking.notify(connection)
+
+
+async def _remove(connection: AsyncConnection[Any], store: ViewStore) -> None:
+    """Drop a generation, when the searches are over that have found it under its earlier name."""
+    while True:
+        try:
+            async with connection.transaction():
+                await connection.execute(DROP_IS_VICTIM)
+                await connection.execute(store.sql("DROP SCHEMA IF EXISTS {schema} CASCADE"))
+        except psycopg.errors.LockNotAvailable:
+            await anyio.sleep(LEVEL_SECONDS)
+        else:
+            return
+
+
+async def _rename(connection: AsyncConnection[Any], store: ViewStore, to: ViewStore) -> None:
+    await connection.execute(
+        sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(
+            sql.Identifier(store.schema), sql.Identifier(to.schema)
+        )
+    )

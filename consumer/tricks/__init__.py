@@ -1,4 +1,0 @@
-"""The tricks of the dog school in a materialised view: POPO, SQLite or Postgres.
-
-The same counts as in `consumer.counters`, in rows that can be queried rather than in aggregates.
-"""

@@ -1,0 +1,1 @@
+"""The views: each folder here that has a `VIEW` is one."""

@@ -1,0 +1,11 @@
+"""The search view: every page of the wiki as it is now, and an index over title and body.
+
+`policy` is written once. The library's runners apply it in `FtsProcess` (`application`, with
+the recorders in `postgres` and `sqlite`), the async consumer in the unit of work of `view`.
+"""
+
+from consumer.views.fts.audit import audit as AUDIT  # noqa: N812 - found by this name
+from consumer.views.fts.commands import COMMANDS
+from consumer.views.fts.view import VIEW
+
+__all__ = ["AUDIT", "COMMANDS", "VIEW"]

@@ -1,0 +1,104 @@
+"""What the rows of the search view must be."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import suppress
+from hashlib import sha256
+from typing import LiteralString, NamedTuple, Self
+from uuid import UUID
+
+from consumer.audit import Comparison, Difference, History, RowFault, Standing, Stored
+from consumer.unit_of_work import OutOfOrderError
+from consumer.views.fts.policy import PageInfo, policy
+from producer.contentmanagement.diff import DiffError
+
+MOST_POSSIBLE = 50
+"""A page may be any of several when events of it were skipped; of more, it is not compared."""
+
+UNACCOUNTED = "an event of it can't be applied, and is not parked"
+
+# Of a body its digest is enough. The index is a part of what a search answers from.
+SELECT_PAGES: LiteralString = """
+    SELECT id, partition, version, slug, title, sha256(convert_to(body, 'UTF8')),
+           document = {schema}.document(title, body)
+      FROM {schema}.pages
+     ORDER BY id
+"""
+
+
+class PageRow(NamedTuple):
+    """A row of the view."""
+
+    id: UUID
+    partition: int
+    version: int
+    slug: str
+    title: str
+    body: bytes
+    """Its SHA-256."""
+    indexed: bool = True
+    """Whether the document that is searched is that of title and body."""
+
+    @classmethod
+    def of(cls, page: PageInfo, partition: int) -> Self:
+        """Return the row of a page."""
+        body = sha256(page.body.encode()).digest()
+        return cls(page.id, partition, page.version, page.slug, page.title, body)
+
+    @property
+    def key(self) -> UUID:
+        """The rows are ordered by page."""
+        return self.id
+
+    @property
+    def name(self) -> str:
+        """A page is known by its slug."""
+        return f"page {self.slug!r}"
+
+    @property
+    def originator_id(self) -> UUID:
+        """A row is about its page."""
+        return self.id
+
+
+Possible = frozenset[PageInfo | None]
+"""What a page may be: exactly one thing, unless events of it were dropped or skipped."""
+
+
+async def audit(view: Comparison, histories: AsyncIterator[History]) -> None:
+    """Compare every page with what the policy makes of its events."""
+    async with view.table("pages", PageRow, SELECT_PAGES) as pages:
+        async for page_id, partition, history in histories:
+            possible: Possible = frozenset([None])
+            async for stored in history:
+                if len(possible) <= MOST_POSSIBLE:
+                    possible = frozenset(_after(possible, stored))
+            if len(possible) > MOST_POSSIBLE:
+                await pages.let_pass(page_id)
+            elif possible:
+                await pages.expect(page_id, *_rows(possible, partition))
+            else:
+                view.found(Difference(RowFault.ALTERED, "pages", page_id, UNACCOUNTED))
+                await pages.let_pass(page_id)
+
+
+def _after(possible: Possible, stored: Stored) -> Iterator[PageInfo | None]:
+    """Yield what a page may be after an event, given what it may be before."""
+    for page in possible:
+        if stored.standing is not Standing.APPLIED:
+            yield page
+        if stored.standing is not Standing.PARKED:
+            with suppress(OutOfOrderError, DiffError):
+                yield policy(stored.event, page)
+        if stored.standing is Standing.UNSURE and _is_next(stored, page):
+            yield page and page._replace(version=stored.event.originator_version)
+
+
+def _is_next(stored: Stored, page: PageInfo | None) -> bool:
+    return page is not None and page.version + 1 == stored.event.originator_version
+
+
+def _rows(possible: Collection[PageInfo | None], partition: int) -> Iterator[PageRow | None]:
+    for page in possible:
+        yield PageRow.of(page, partition) if page else None

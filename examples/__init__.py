@@ -1,0 +1,1 @@
+"""Sample systems, each to learn one thing from."""

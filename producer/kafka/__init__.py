@@ -1,0 +1,1 @@
+"""Kafka as all parts reach it: settings, security, clients and topics."""

@@ -1,0 +1,52 @@
+"""A relay that runs, watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from producer.outbox import Outbox
+from producer.relay.relay import Relay
+from producer.relay.status import RelayStatus, read_status
+from producer.runtime.health import Flag, Gauge, Line, Look, Watched
+from producer.wire import KafkaSettings, WireFormat
+
+
+class WatchedRelay(Watched[RelayStatus]):
+    """A relay of this process: how far its application is published, by whichever relay."""
+
+    kind = "relay"
+    label = "application"
+    gauges = (
+        Gauge("position", "All notifications up to here are published.", lambda row: row.position),
+        Gauge("head", "The highest position in the write model.", lambda row: row.head),
+        Gauge("gap", "Positions between the two; a hole counts.", lambda row: row.gap),
+        Gauge(
+            "lag_seconds",
+            "The age of the oldest notification that is not published.",
+            lambda row: row.lag_seconds,
+        ),
+    )
+
+    def __init__(
+        self, relay: Relay, outbox: Outbox, wire: WireFormat, settings: KafkaSettings
+    ) -> None:
+        super().__init__(wire.application_name, relay.vitals)
+        self._relay = relay
+        self._outbox = outbox
+        self._wire = wire
+        self._settings = settings
+
+    async def read(self) -> Sequence[RelayStatus]:
+        """Compare the position topic with the outbox."""
+        return [await read_status(self._outbox, self._wire, self._settings)]
+
+    def flags(self, look: Look) -> Iterator[Flag]:
+        """Yield whether it has its turn, too."""
+        yield from super().flags(look)
+        meaning = "1 if it publishes, 0 if it waits for its turn."
+        yield Flag("publishing", meaning, self._relay.publishing)
+
+    def line(self, row: RelayStatus) -> Line:
+        """Tell of the application; it is ours to bring on when we have the turn."""
+        ours = self._relay.publishing
+        return Line(row.application, row.position, row.gap, row.lag_seconds, ours)

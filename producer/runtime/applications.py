@@ -1,0 +1,92 @@
+"""Opening an application of the library for a command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, TypeVar
+
+import typer
+from anyio import to_thread
+from eventsourcing.application import Application
+from eventsourcing.postgres import PostgresFactory
+from eventsourcing.utils import Environment
+
+from producer.runtime.construct import made
+from producer.runtime.retry import connect_arguments, connected, enduring
+from producer.runtime.secrets import with_password_files
+from producer.runtime.terminal import SettingsError
+
+CONTENT_MANAGEMENT = "producer.contentmanagement.application:ContentManagement"
+
+ApplicationTopic = Annotated[
+    str,
+    typer.Option("--application", "-a", help="The application, as module:Class.", metavar="TOPIC"),
+]
+
+A = TypeVar("A", bound=Application)  # type: ignore[type-arg]
+
+
+def open_application(cls: type[A], env: Mapping[str, str]) -> A:
+    """Construct an application on the database that its settings name.
+
+    Raises `SettingsError` when they name none: its events would be lost at exit.
+    """
+    settings = with_password_files(env)
+    module = Environment(cls.name, settings).get("PERSISTENCE_MODULE") or "eventsourcing.popo"
+    if module == "eventsourcing.popo":
+        raise SettingsError(
+            "PERSISTENCE_MODULE is not set, so the events would be in memory only and lost at "
+            "exit. Set it, and the POSTGRES_… or SQLITE_… settings, to the write model's database. "
+            "A stack on this machine prints its own: python -m compose env"
+        )
+    return made(cls, settings)
+
+
+async def reach(cls: type[Application[Any]], env: Mapping[str, str]) -> None:
+    """See whether the database that an application's settings name lets us in.
+
+    `open_application` waits minutes for one that does not, says no reason, and may not hear Ctrl-C.
+    Raises psycopg's `OperationalError`, with the reason.
+    """
+    settings = Environment(cls.name, with_password_files(env))
+    if settings.get("PERSISTENCE_MODULE") == "eventsourcing.postgres":
+        async with connected(**connect_arguments(PostgresFactory(settings).datastore)):
+            pass
+
+
+async def open_reached(cls: type[A], env: Mapping[str, str]) -> A:
+    """Do as `open_application`, in a thread, once the database has let us in.
+
+    A thread that waits for a database cannot be cancelled, and a program does not end before it.
+    """
+    await reach(cls, env)
+    return await to_thread.run_sync(open_application, cls, env, abandon_on_cancel=True)
+
+
+async def reach_enduring(
+    name: str, classes: Collection[type[Application[Any]]], env: Mapping[str, str]
+) -> bool:
+    """Wait, for ever, until the databases of applications let us in: they did when it is True.
+
+    Meanwhile the log says for what, and that it is `name` which waits.
+    """
+
+    async def life(alive: Callable[[], None]) -> None:
+        for cls in classes:
+            await reach(cls, env)
+        alive()
+
+    await enduring(name, life)
+    return True
+
+
+async def open_enduring(cls: type[A], env: Mapping[str, str]) -> A:
+    """Do as `open_reached`, for its relay: a database that is lost is waited out, for ever."""
+    opened: list[A] = []
+
+    async def life(alive: Callable[[], None]) -> None:
+        opened.append(await open_reached(cls, env))
+        alive()
+
+    await enduring(f"relay of {cls.name}", life)
+    return opened[0]

@@ -1,0 +1,95 @@
+"""What all commands have in common: shared options, how they end, where they show progress."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from producer.runtime.retry import run
+
+INTERRUPTED = 130
+
+T = TypeVar("T")
+
+_quiet = ContextVar("quiet", default=False)
+
+
+def _be_quiet(context: typer.Context, quiet: bool) -> None:
+    """Be quiet until the command ends."""
+    if quiet and not context.resilient_parsing:
+        root = logging.getLogger()
+        context.call_on_close(partial(root.setLevel, root.level))
+        context.call_on_close(partial(_quiet.reset, _quiet.set(True)))
+        root.setLevel(logging.WARNING)
+
+
+_shared = typer.Typer()
+
+
+@_shared.command()
+def _options(
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            callback=_be_quiet,
+            expose_value=False,
+            help="Only results, warnings and errors: no progress, and not what goes well.",
+        ),
+    ] = False,
+) -> None:
+    """Take what every command takes."""
+
+
+class _Commands(TyperGroup):
+    """Commands that take the shared options besides their own."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        shared = [p for p in typer.main.get_command(_shared).params if p.name == "quiet"]
+        for command in self.commands.values():
+            if not isinstance(command, TyperGroup):
+                command.params += shared
+
+
+class CommandLine(typer.Typer):
+    """A command line, or a part of one, with one look and feel.
+
+    Completion is off unless asked for: a shell completes what follows the name of an installed
+    command, and not what follows `python -m`.
+    """
+
+    def __init__(self, *, help: str, add_completion: bool = False) -> None:  # noqa: A002 - typer's
+        super().__init__(
+            cls=_Commands,
+            help=help,
+            no_args_is_help=True,
+            add_completion=add_completion,
+            pretty_exceptions_enable=False,
+        )
+
+
+def finished(main: Callable[[], Awaitable[T]]) -> T:
+    """Run what ends by itself, and return its result; interrupted, the command exits with 130."""
+    results: list[T] = []
+
+    async def keep_result() -> None:
+        results.append(await main())
+
+    run(keep_result)
+    if not results:
+        raise typer.Exit(INTERRUPTED)
+    return results[0]
+
+
+def progress_console() -> Console:
+    """Return where progress is shown: on standard error, or with `--quiet` nowhere."""
+    return Console(stderr=True, quiet=_quiet.get(), highlight=False, markup=False)

@@ -1,0 +1,161 @@
+"""Answering those who watch a process, over HTTP: /metrics, /healthz and /readyz."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio
+import msgspec
+import typer
+from prometheus_client.exposition import choose_encoder
+
+from producer.runtime.health import Exposed, Look, Watched
+from producer.runtime.terminal import SettingsError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+CONNECTIONS = 20
+"""At once; more are turned away, so that who watches can't keep the loops from their work."""
+
+PORT, HOST = "METRICS_PORT", "METRICS_HOST"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - a port is opened when asked for, and then for another machine
+
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=65_535,
+        envvar=PORT,
+        help="Answer /metrics, /healthz and /readyz on this port.",
+    ),
+]
+MetricsHost = Annotated[
+    str, typer.Option(envvar=HOST, help="The address to answer on; by default all there are.")
+]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Where to answer, from the environment."""
+
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] | None = msgspec.field(
+        default=None, name=PORT
+    )
+    host: str = msgspec.field(default=EVERYWHERE, name=HOST)
+
+
+def listen_as_set(env: Mapping[str, str]) -> socket.socket | None:
+    """Listen where `METRICS_PORT` and `METRICS_HOST` say. Raises `SettingsError`."""
+    given = {name: env[name] for name in (PORT, HOST) if env.get(name)}
+    try:
+        settings = msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"The METRICS_… settings are wrong: {error}") from error
+    return listen(settings.port, settings.host)
+
+
+def listen(port: int | None, host: str = EVERYWHERE) -> socket.socket | None:
+    """Listen for those who watch; without a port for nobody. Raises `SettingsError`."""
+    if port is None:
+        return None
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise SettingsError(
+            f"Nothing can be answered on {host}:{port} ({error.strerror}): "
+            f"choose another --metrics-port ({PORT}) or --metrics-host ({HOST})."
+        ) from error
+
+
+def metrics_environment(port: int | None, host: str) -> dict[str, str]:
+    """Return the variables that have another process, or a runner, answer there."""
+    return {PORT: "" if port is None else str(port), HOST: host}
+
+
+@asynccontextmanager
+async def answering(
+    parts: Sequence[Watched[Any]], listener: socket.socket | None
+) -> AsyncIterator[None]:
+    """Answer how the parts of this process are doing while the body runs."""
+    if listener is None:
+        yield
+        return
+    async with anyio.create_task_group() as serving:
+        serving.start_soon(_serve, parts, listener)
+        yield
+        serving.cancel_scope.cancel()
+
+
+async def _serve(parts: Sequence[Watched[Any]], listener: socket.socket) -> None:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield  # They are for the process that it is a part of.
+
+    server = Server(
+        uvicorn.Config(
+            application(parts),
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=1,
+        )
+    )
+    with listener:
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            with anyio.CancelScope(shield=True):
+                await server.shutdown(sockets=[listener])
+
+
+def application(parts: Sequence[Watched[Any]]) -> Starlette:
+    """Return what answers how the parts of this process are doing."""
+    from starlette.applications import Starlette
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    async def metrics(request: Request) -> Response:
+        looks = await look_at(parts)
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        exposed = Exposed(zip(parts, looks, strict=True))
+        return Response(encode(exposed), headers={"content-type": content_type})
+
+    async def healthz(_request: Request) -> Response:
+        looks = await look_at(parts)
+        return answer(looks, well=all(look.healthy for look in looks))
+
+    async def readyz(_request: Request) -> Response:
+        looks = await look_at(parts)
+        return answer(looks, well=all(look.ready for look in looks))
+
+    def answer(looks: Sequence[Look], *, well: bool) -> Response:
+        body = msgspec.json.encode({"well": well, "parts": looks})
+        return Response(body, 200 if well else 503, media_type="application/json")
+
+    endpoints = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
+    return Starlette(routes=[Route(path, endpoint) for path, endpoint in endpoints.items()])
+
+
+async def look_at(parts: Sequence[Watched[Any]]) -> list[Look]:
+    """Look at all parts at once."""
+    looks: dict[int, Look] = {}
+
+    async def look(number: int, part: Watched[Any]) -> None:
+        looks[number] = await part.look()
+
+    async with anyio.create_task_group() as looking:
+        for number, part in enumerate(parts):
+            looking.start_soon(look, number, part)
+    return [looks[number] for number in range(len(parts))]
