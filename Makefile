@@ -12,7 +12,7 @@ help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: .venv/installed ## Stream a git history (REPO=path) through Kafka into a search, and verify it
-	@$(BIN)/python -m compose demo $(REPO)
+	@$(BIN)/python -m eventsourcing_kafka compose demo $(REPO)
 
 test: .venv/installed ## Run the tests, against a real Kafka and a real Postgres
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)

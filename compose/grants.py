@@ -16,11 +16,11 @@ from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
 from psycopg import sql
 
-from consumer.view import View
-from producer.contentmanagement import people
-from producer.contentmanagement.application import ContentManagement
-from producer.relay.publisher import transactional_id
-from producer.wire import KafkaSettings, Topics
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.producer.contentmanagement import people
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.relay.publisher import transactional_id
+from eventsourcing_kafka.producer.wire import KafkaSettings, Topics
 
 ROLE: LiteralString = """
 DO $$ BEGIN
@@ -163,7 +163,7 @@ def _grants(
 def as_commands(acls: Iterator[Acl]) -> Iterator[str]:
     """Yield the lines of a shell script."""
     for acl in acls:
-        yield shlex.join(["python", "-m", "compose", "kafka", "acls", *acl.arguments()])
+        yield shlex.join(["eventsourcing-kafka", "compose", "kafka", "acls", *acl.arguments()])
 
 
 def as_script(grants: Iterator[Grant]) -> Iterator[str]:

@@ -5,3 +5,6 @@ events, in one group for each view; `unit_of_work` is what a policy reads and wr
 says how far a view is, and guards it; `applying` puts a batch and its tracking into one Postgres
 transaction; `sharing` gives batches to who is free; `consumer` is the loops around them.
 """
+
+if __name__ != "eventsourcing_kafka.consumer":  # Two copies of a module know nothing of each other.
+    raise ImportError("This package is called eventsourcing_kafka.consumer.")

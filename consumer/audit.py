@@ -17,7 +17,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, AsyncServerCursor, sql
 
-from consumer.unit_of_work import Event
+from eventsourcing_kafka.consumer.unit_of_work import Event
 
 FETCHED_ROWS = 500
 LONGEST_VALUE = 60

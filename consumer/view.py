@@ -8,8 +8,8 @@ from typing import Any, LiteralString
 
 from eventsourcing.persistence import Mapper
 
-from consumer.unit_of_work import UnitOfWork
-from producer.wire import EventTypes
+from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
+from eventsourcing_kafka.producer.wire import EventTypes
 
 
 @dataclass(frozen=True)

@@ -5,3 +5,6 @@ the notifications of any application by position, `wire` makes them records, `re
 them, and `schema` describes them for those who read them elsewhere. `importer` fills the wiki with
 the history of a git repository.
 """
+
+if __name__ != "eventsourcing_kafka.producer":  # Two copies of a module know nothing of each other.
+    raise ImportError("This package is called eventsourcing_kafka.producer.")

@@ -7,15 +7,18 @@ from typing import Any
 from eventsourcing.application import Application
 from eventsourcing.utils import get_topic
 
-from producer.contentmanagement.domainmodel import Page, PageLogged, Slug
-from producer.importer.record import GitImport
-from producer.wire import EventTypes
-from producer.wire.discovery import event_types_of
+from eventsourcing_kafka.producer import contentmanagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, PageLogged, Slug
+from eventsourcing_kafka.producer.importer.record import GitImport
+from eventsourcing_kafka.producer.wire import EventTypes
+from eventsourcing_kafka.producer.wire.discovery import event_types_of
 
 CONTENT_MANAGEMENT = EventTypes.of(Page, Slug, PageLogged, GitImport)
 
 # What is recorded in an application by others is not found in its own code.
-_DECLARED = {"producer.contentmanagement.application:ContentManagement": CONTENT_MANAGEMENT}
+_DECLARED = {
+    f"{contentmanagement.__name__}.application:ContentManagement": CONTENT_MANAGEMENT,
+}
 
 
 def language_of(application_class: type[Application[Any]]) -> EventTypes:

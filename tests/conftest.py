@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from compose.servers.kafka import Kafka
-from compose.servers.postgres import Postgres
-from compose.stack.stack import postgres_environment
-from producer.contentmanagement.domainmodel import user_id_cvar
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.stack.stack import postgres_environment
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_cvar
 
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 

@@ -12,21 +12,27 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 from psycopg import AsyncConnection, sql
 
-from consumer.engine.applying import Applied, Applying, Moved, OnError
-from consumer.engine.consumer import Consumer
-from consumer.engine.store import ViewStore
-from consumer.engine.subscription import Item, Span
-from consumer.engine.tracking import Progress, Tracking
-from consumer.view import View
-from consumer.views.fts import VIEW
-from consumer.views.fts.policy import PageInfo
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.domainmodel import Page, Slug
-from producer.kafka.clients import reading
-from producer.outbox import outbox_of
-from producer.relay import Relay
-from producer.relay import read_status as read_relay_status
-from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat, partition_of
+from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved, OnError
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.subscription import Item, Span
+from eventsourcing_kafka.consumer.engine.tracking import Progress, Tracking
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.consumer.views.fts import VIEW
+from eventsourcing_kafka.consumer.views.fts.policy import PageInfo
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, Slug
+from eventsourcing_kafka.producer.kafka.clients import reading
+from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.relay import Relay
+from eventsourcing_kafka.producer.relay import read_status as read_relay_status
+from eventsourcing_kafka.producer.wire import (
+    EventTypes,
+    KafkaSettings,
+    Topics,
+    WireFormat,
+    partition_of,
+)
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 30.0

@@ -4,19 +4,20 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+NAME = "eventsourcing_kafka"
 PACKAGES = ("producer", "consumer", "compose")
 
-PUBLISHED_LANGUAGE = re.compile(r"producer(\.wire(\..+)?|\.published|\.\w+\.(domainmodel|diff))")
-A_SYSTEM_NAMES_ITS_APPLICATIONS = re.compile(r"producer\.\w+\.application")
+PUBLISHED_LANGUAGE = re.compile(
+    r"producer(\.(kafka|runtime|wire)(\..+)?|\.published|\.\w+\.(domainmodel|diff))"
+)
+"""What a consumer may know of the producers: events, the wire, and what every process needs."""
 NOT_FOR_CONSUMERS = ("producer.relay", "producer.outbox")
-
-A_RUNNER_IS_BOTH_ENDS_IN_ONE_PROCESS = "compose.runner"
 
 NEED_ASYNCIO = {
     "producer.relay.publisher",  # aiokafka's deliveries are asyncio's futures
@@ -27,6 +28,7 @@ FOR_OTHER_COMMANDS = {"fastapi", "jinja2", "pygit2", "starlette", "uvicorn"}
 
 TOP_LEVEL = {
     *PACKAGES,
+    "docs",
     "examples",
     "tests",
     "pyproject.toml",
@@ -59,21 +61,22 @@ def module_name(path: Path) -> str:
 MODULES = {
     module_name(path): path for package in PACKAGES for path in (ROOT / package).rglob("*.py")
 }
+"""All modules by their names below the one that is imported."""
 
 
 def imports(module: str) -> set[str]:
-    """Return the modules that a module imports, wherever in its text."""
+    """Return the modules that a module imports, wherever in its text; ours without the one name."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             found.update(_imported_from(module, node))
-    return found
+    return {name.removeprefix(f"{NAME}.") for name in found}
 
 
 def _imported_from(module: str, node: ast.ImportFrom) -> Iterator[str]:
-    source = node.module or ""
+    source = (node.module or "").removeprefix(f"{NAME}.")
     if node.level:
         inside = module.split(".")
         if MODULES[module].name != "__init__.py":
@@ -85,16 +88,12 @@ def _imported_from(module: str, node: ast.ImportFrom) -> Iterator[str]:
         yield inner if inner in MODULES else source
 
 
-def inside(package: str) -> list[str]:
-    return sorted(module for module in MODULES if is_in(module, package))
+def inside(*packages: str) -> list[str]:
+    return sorted(module for module in MODULES if is_in(module, *packages))
 
 
-def is_in(module: str, package: str) -> bool:
-    return module == package or module.startswith(f"{package}.")
-
-
-def imports_from(module: str, *packages: str) -> set[str]:
-    return {name for name in imports(module) if any(is_in(name, package) for package in packages)}
+def is_in(module: str, *packages: str) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 def reached(module: str) -> set[str]:
@@ -113,71 +112,128 @@ def files_of_the_tree() -> list[str]:
     return [name for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
 
 
-def consumers() -> list[str]:
-    runner = A_RUNNER_IS_BOTH_ENDS_IN_ONE_PROCESS
-    return [module for module in inside("consumer") if not is_in(module, runner)]
+def names_of_its_applications(module: str, imported: str) -> bool:
+    """Tell whether a system's module names the applications that it puts together."""
+    return module.endswith(".system") and bool(
+        re.fullmatch(r"producer\.\w+\.application", imported)
+    )
 
 
-@pytest.mark.parametrize("module", consumers())
-def test_a_consumer_knows_the_published_language_of_the_producers_only(module: str) -> None:
-    foreign = {
-        name for name in imports_from(module, "producer") if not PUBLISHED_LANGUAGE.fullmatch(name)
-    }
+RULES: list[tuple[str, tuple[str, ...], Callable[[str, str], bool]]] = [
+    (
+        "a consumer knows the published language of the producers only",
+        ("consumer",),
+        lambda module, imported: (
+            not is_in(imported, "producer")
+            or bool(PUBLISHED_LANGUAGE.fullmatch(imported))
+            or names_of_its_applications(module, imported)
+        ),
+    ),
+    (
+        "a consumer does not know who puts it together",
+        ("consumer",),
+        lambda _module, imported: not is_in(imported, "compose"),
+    ),
+    (
+        "a producer knows neither its consumers nor who puts it together",
+        ("producer",),
+        lambda _module, imported: not is_in(imported, "consumer", "compose"),
+    ),
+    (
+        "what every process needs knows nothing of what it is for",
+        ("producer.runtime",),
+        lambda _module, imported: (
+            not is_in(imported, "producer", "consumer", "compose")
+            or is_in(imported, "producer.runtime")
+        ),
+    ),
+    (
+        "the wire knows neither of its ends",
+        ("producer.wire", "producer.kafka"),
+        lambda _module, imported: (
+            not is_in(imported, "producer")
+            or is_in(imported, "producer.wire", "producer.kafka", "producer.runtime")
+        ),
+    ),
+    (
+        "the outbox does not know the relay",
+        ("producer.outbox",),
+        lambda _module, imported: not is_in(imported, "producer.relay"),
+    ),
+    (
+        "the loops know no write model",
+        ("producer.outbox", "producer.relay"),
+        lambda _module, imported: (
+            not is_in(imported, "producer")
+            or is_in(
+                imported,
+                *("producer.outbox", "producer.relay"),
+                *("producer.wire", "producer.kafka", "producer.runtime"),
+            )
+        ),
+    ),
+]
+"""Each rule, whom it binds, and whether a module may import another by it."""
 
-    if module.endswith(".system"):
-        foreign = {name for name in foreign if not A_SYSTEM_NAMES_ITS_APPLICATIONS.fullmatch(name)}
-    assert foreign == set()
+
+@pytest.mark.parametrize(("rule", "bound", "may"), RULES, ids=[rule for rule, *_ in RULES])
+def test_nobody_imports_what_is_not_for_them(
+    rule: str, bound: tuple[str, ...], may: Callable[[str, str], bool]
+) -> None:
+    violations = [
+        f"{module} imports {imported}"
+        for module in inside(*bound)
+        for imported in sorted(imports(module))
+        if not may(module, imported)
+    ]
+
+    assert violations == [], rule
 
 
-@pytest.mark.parametrize("module", consumers())
-def test_no_consumer_knows_the_runner(module: str) -> None:
-    assert imports_from(module, A_RUNNER_IS_BOTH_ENDS_IN_ONE_PROCESS) == set()
+def test_nothing_that_a_consumer_imports_brings_the_relay_with_it() -> None:
+    brought = [
+        f"{module} brings {name}"
+        for module in inside("consumer")
+        for name in sorted(reached(module))
+        if is_in(name, *NOT_FOR_CONSUMERS)
+    ]
+
+    assert brought == []
 
 
-@pytest.mark.parametrize("module", consumers())
-def test_nothing_that_a_consumer_imports_brings_the_relay_with_it(module: str) -> None:
-    assert [
-        name for name in reached(module) for banned in NOT_FOR_CONSUMERS if is_in(name, banned)
-    ] == []
+def imported_with(module: str) -> set[str]:
+    """Return all modules that Python has once it has imported one."""
+    program = f"import sys, {NAME}.{module}; print(*sys.modules)"
+    python = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    return {name.removeprefix(f"{NAME}.") for name in python.stdout.decode().split()}
 
 
-@pytest.mark.parametrize("module", inside("consumer"))
-def test_a_consumer_does_not_know_who_puts_it_together(module: str) -> None:
-    assert imports_from(module, "compose") == set()
-
-
-@pytest.mark.parametrize("module", inside("producer"))
-def test_a_producer_knows_neither_its_consumers_nor_who_puts_it_together(module: str) -> None:
-    assert imports_from(module, "consumer", "compose") == set()
-
-
-@pytest.mark.parametrize("module", inside("producer.wire"))
-def test_the_wire_knows_neither_of_its_ends(module: str) -> None:
-    assert imports_from(module, "producer") == imports_from(module, "producer.wire")
-
-
-@pytest.mark.parametrize("module", inside("producer.outbox"))
-def test_the_outbox_does_not_know_the_relay(module: str) -> None:
-    assert imports_from(module, "producer.relay") == set()
-
-
-@pytest.mark.parametrize("module", [*inside("producer.outbox"), *inside("producer.relay")])
-def test_the_loops_know_no_write_model(module: str) -> None:
-    known = ("producer.outbox", "producer.relay", "producer.wire")
-
-    assert imports_from(module, "producer") == imports_from(module, *known)
+@pytest.mark.parametrize(
+    ("module", "without"),
+    [
+        ("consumer", ("producer.relay", "producer.outbox", "compose")),
+        ("consumer.command_line", ("producer.relay", "producer.outbox", "compose")),
+        ("consumer.views.registry", ("producer.relay", "producer.outbox", "compose")),
+        ("producer.command_line", ("consumer", "compose")),
+    ],
+)
+def test_what_is_not_for_a_program_is_not_there_when_it_runs(
+    module: str, without: tuple[str, ...]
+) -> None:
+    assert sorted(name for name in imported_with(module) if is_in(name, *without)) == []
 
 
 def test_structure_comes_from_anyio_and_asyncio_only_where_a_client_needs_it() -> None:
-    assert {module for module in MODULES if imports_from(module, "asyncio")} == NEED_ASYNCIO
+    needing = {
+        module for module in MODULES if any(is_in(name, "asyncio") for name in imports(module))
+    }
+
+    assert needing == NEED_ASYNCIO
 
 
-@pytest.mark.parametrize("command", ["producer.__main__", "consumer.__main__"])
-def test_a_loop_starts_without_what_only_other_commands_need(command: str) -> None:
-    program = f"import sys, {command}; print(*sys.modules)"
-    python = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-
-    imported = python.stdout.decode().split()
+@pytest.mark.parametrize("module", ["producer.command_line", "consumer.command_line"])
+def test_a_loop_starts_without_what_only_other_commands_need(module: str) -> None:
+    imported = imported_with(module)
 
     assert "aiokafka" in imported
     assert FOR_OTHER_COMMANDS.isdisjoint(imported)
@@ -187,6 +243,16 @@ def test_the_imports_of_a_module_are_found_whole() -> None:
     assert "producer.runtime.retry" in imports("producer.relay.relay")
     assert "producer.relay.publisher" in reached("producer.relay")
     assert "anyio.to_thread" in imports("compose.servers.kafka")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_refuses_to_be_imported_as_a_second_copy(package: str) -> None:
+    second = subprocess.run(
+        [sys.executable, "-c", f"import {package}"], capture_output=True, cwd=ROOT, check=False
+    )
+
+    assert second.returncode == 1
+    assert f"This package is called {NAME}.{package}." in second.stderr.decode()
 
 
 def test_nothing_else_lies_at_the_top() -> None:

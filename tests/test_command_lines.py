@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from compose.command_line import app
+from eventsourcing_kafka.__main__ import app
 from tests.importer.repositories import Repository
 from tests.pipeline import ROOT
 
@@ -32,8 +32,10 @@ SHOW = {"compose demo", "compose grants", "compose kafka", "producer schema"}
 def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     """Yield a command and those below it, with what is typed to reach them."""
     yield name, command
-    for each, below in getattr(command, "commands", {}).items():
-        yield from walk(below, f"{name} {each}".strip())
+    if isinstance(command, TyperGroup):
+        context = command.make_context(name, [], resilient_parsing=True)
+        for each in command.list_commands(context):
+            yield from walk(command.get_command(context, each), f"{name} {each}".strip())
 
 
 COMMANDS = dict(walk(typer.main.get_command(app), ""))
@@ -64,9 +66,9 @@ def test_every_help_has_examples_that_can_be_typed(name: str) -> None:
     assert examples
     for example in examples:
         typed = shlex.split(re.sub(r'^eval "\$\((.+)\)"$', r"\1", example))
-        program = ["eventsourcing-kafka"] if not name else ["python", "-m"]
-        assert typed[: len(program)] == program
-        parsed = parse(typed[len(program) :])
+        program, *arguments = typed
+        assert program == "eventsourcing-kafka"
+        parsed = parse(arguments)
         assert parsed == name or (name not in LEAVES and parsed.startswith(name))
 
 
@@ -79,7 +81,7 @@ def test_every_command_can_be_quiet_and_prints_json_if_it_has_a_result(name: str
 
 def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", *command],
+        [sys.executable, "-m", "eventsourcing_kafka", *command],
         capture_output=True,
         text=True,
         check=False,
@@ -101,7 +103,7 @@ def on_a_terminal(*command: str, **variables: str) -> str:
     """Run a command with a terminal for its output."""
     ours, its = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", *command],
+        [sys.executable, "-m", "eventsourcing_kafka", *command],
         stdin=its,
         stdout=its,
         stderr=its,
@@ -207,7 +209,7 @@ def test_what_is_interrupted_before_its_end_exits_with_130(
     heard = ("env", "--default-signal=INT")
     with (
         subprocess.Popen(
-            [*heard, sys.executable, "-m", *command],
+            [*heard, sys.executable, "-m", "eventsourcing_kafka", *command],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=ROOT,

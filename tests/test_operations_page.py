@@ -7,8 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from consumer.view import View
-from consumer.views import activity, fts
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.consumer.views import activity, fts
 from tests.pages import blocks, path
 from tests.pipeline import ROOT, Pipeline
 
@@ -45,7 +45,7 @@ async def run(command: str, environment: dict[str, str]) -> str:
 
 def test_the_page_has_commands() -> None:
     assert len(COMMANDS) >= 10
-    assert all(Path(command.split()[0]).name == "python" for command in COMMANDS)
+    assert all(Path(command.split()[0]).name == "eventsourcing-kafka" for command in COMMANDS)
 
 
 def test_the_links_of_the_page_lead_somewhere() -> None:
@@ -67,4 +67,4 @@ async def test_every_command_of_the_page_works_as_it_stands_there(
     (audit,) = (text for command, text in printed.items() if command.endswith("compose audit"))
     assert "unaltered" in audit
     await applied_by(activity.VIEW, unprefixed)
-    await run("python -m compose audit activity", unprefixed)
+    await run("eventsourcing-kafka compose audit activity", unprefixed)

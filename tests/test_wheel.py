@@ -15,7 +15,7 @@ from tests.pipeline import ROOT
 SHOW_A_PAGE = """
 import anyio
 from httpx2 import ASGITransport, AsyncClient
-from compose.web.app import web_app
+from eventsourcing_kafka.compose.web.app import web_app
 
 async def show():
     transport = ASGITransport(web_app({}, "secret"))
@@ -30,7 +30,7 @@ COMMAND = "eventsourcing-kafka"
 
 START_POSTGRES = """
 import anyio
-from compose.stack.stack import Stack
+from eventsourcing_kafka.compose.stack.stack import Stack
 
 async def start():
     async with Stack(only=["postgres"]) as stack:
@@ -103,7 +103,7 @@ def test_the_command_is_all_three_command_lines(core: Environment) -> None:
     assert listed.returncode == 0, listed.stderr
     assert all(part in listed.stdout for part in ("producer", "consumer", "compose"))
     by_name = core.run(COMMAND, "consumer", "status")
-    by_module = core.run("python", "-m", "consumer", "status")
+    by_module = core.run("python", "-m", "eventsourcing_kafka", "consumer", "status")
     assert by_name.returncode == by_module.returncode == 1
     assert "POSTGRES_DBNAME" in by_name.stderr
     assert by_name.stderr == by_module.stderr

@@ -10,7 +10,7 @@ the trackings alone are compared. `report` is what is found.
 All of it may run meanwhile: positions and snapshots are taken first, and compared up to them.
 """
 
-from compose.audit.audit import audit
-from compose.audit.report import Fault, Finding, Report, TopicReport, ViewReport
+from eventsourcing_kafka.compose.audit.audit import audit
+from eventsourcing_kafka.compose.audit.report import Fault, Finding, Report, TopicReport, ViewReport
 
 __all__ = ["Fault", "Finding", "Report", "TopicReport", "ViewReport", "audit"]

@@ -10,18 +10,18 @@ from typing import Any
 from anyio import to_thread
 from eventsourcing.application import Application
 
-from compose.audit.records import TopicReader
-from compose.audit.report import Findings, Report, TopicReport, ViewReport
-from compose.audit.topic import Advance, audit_topic, unwatched
-from compose.audit.views import ViewAudit
-from compose.audit.write_model import NotInPostgresError, WriteModel
-from consumer.engine.store import ViewStore
-from consumer.hosting.systems import chosen_edges, opened
-from consumer.hosting.threads import in_thread
-from consumer.views.registry import view_named, views
-from producer.contentmanagement.application import ContentManagement
-from producer.runtime.applications import open_reached
-from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
+from eventsourcing_kafka.compose.audit.records import TopicReader
+from eventsourcing_kafka.compose.audit.report import Findings, Report, TopicReport, ViewReport
+from eventsourcing_kafka.compose.audit.topic import Advance, audit_topic, unwatched
+from eventsourcing_kafka.compose.audit.views import ViewAudit
+from eventsourcing_kafka.compose.audit.write_model import NotInPostgresError, WriteModel
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.hosting.systems import chosen_edges, opened
+from eventsourcing_kafka.consumer.hosting.threads import in_thread
+from eventsourcing_kafka.consumer.views.registry import view_named, views
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.runtime.applications import open_reached
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
 
 FULL_FINDINGS = 50
 

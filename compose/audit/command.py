@@ -19,9 +19,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from compose.audit.audit import audit
-from compose.audit.report import Finding, Report
-from producer.runtime.cli import progress_console
+from eventsourcing_kafka.compose.audit.audit import audit
+from eventsourcing_kafka.compose.audit.report import Finding, Report
+from eventsourcing_kafka.producer.runtime.cli import progress_console
 
 
 class RateColumn(ProgressColumn):

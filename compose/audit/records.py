@@ -11,9 +11,9 @@ from typing import NamedTuple, Self
 import anyio
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from producer.kafka.clients import partitions_of, started
-from producer.runtime.terminal import OperatorError
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.clients import partitions_of, started
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.wire import KafkaSettings
 
 POLL_MS = 200
 FETCHED_RECORDS = 500

@@ -12,14 +12,20 @@ import msgspec
 from aiokafka import ConsumerRecord
 from eventsourcing.persistence import Notification
 
-from compose.audit.positions import Positions
-from compose.audit.records import Read, TopicReader
-from compose.audit.report import Fault, Finding, Findings, TopicReport
-from compose.audit.tracking import Watch
-from compose.audit.write_model import WriteModel
-from producer.relay.publisher import read_published
-from producer.wire import KafkaSettings, Record, Topics, WireFormat, partition_of
-from producer.wire.tracing import TRACE_HEADERS
+from eventsourcing_kafka.compose.audit.positions import Positions
+from eventsourcing_kafka.compose.audit.records import Read, TopicReader
+from eventsourcing_kafka.compose.audit.report import Fault, Finding, Findings, TopicReport
+from eventsourcing_kafka.compose.audit.tracking import Watch
+from eventsourcing_kafka.compose.audit.write_model import WriteModel
+from eventsourcing_kafka.producer.relay.publisher import read_published
+from eventsourcing_kafka.producer.wire import (
+    KafkaSettings,
+    Record,
+    Topics,
+    WireFormat,
+    partition_of,
+)
+from eventsourcing_kafka.producer.wire.tracing import TRACE_HEADERS
 
 BLOCK = 500
 """Notifications that are read at once."""

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from aiokafka import ConsumerRecord
 
-from compose.audit.report import Fault, Finding, Findings
-from consumer.engine.tracking import Tracking
+from eventsourcing_kafka.compose.audit.report import Fault, Finding, Findings
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
 
 
 class SetAside(NamedTuple):

@@ -10,17 +10,17 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, IsolationLevel
 
-from compose.audit.positions import Positions
-from compose.audit.records import TopicReader
-from compose.audit.report import Fault, Finding, Findings, ViewReport
-from compose.audit.topic import BLOCK, Advance
-from compose.audit.tracking import SetAside, Watch
-from compose.audit.write_model import WriteModel
-from consumer.audit import Comparison, Difference, History, Standing, Stored
-from consumer.engine.store import ViewStore
-from consumer.engine.tracking import Tracking
-from consumer.views.registry import audit_of
-from producer.wire import WireFormat, partition_of
+from eventsourcing_kafka.compose.audit.positions import Positions
+from eventsourcing_kafka.compose.audit.records import TopicReader
+from eventsourcing_kafka.compose.audit.report import Fault, Finding, Findings, ViewReport
+from eventsourcing_kafka.compose.audit.topic import BLOCK, Advance
+from eventsourcing_kafka.compose.audit.tracking import SetAside, Watch
+from eventsourcing_kafka.compose.audit.write_model import WriteModel
+from eventsourcing_kafka.consumer.audit import Comparison, Difference, History, Standing, Stored
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.views.registry import audit_of
+from eventsourcing_kafka.producer.wire import WireFormat, partition_of
 
 # While it is held no rebuild swaps the view for another. Before the snapshot is taken.
 HOLD_GENERATION: LiteralString = "LOCK TABLE {schema}.tracking IN ROW SHARE MODE"

@@ -11,8 +11,8 @@ from eventsourcing.persistence import Mapper, Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import AsyncConnection, sql
 
-from producer.runtime.retry import connect_arguments, connected
-from producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.runtime.retry import connect_arguments, connected
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
 
 FETCHED_EVENTS = 500
 
@@ -57,7 +57,7 @@ class WriteModel:
             raise NotInPostgresError(
                 f"The write model is in a {type(recorder).__name__}, and only one in Postgres can "
                 "be audited: set PERSISTENCE_MODULE=eventsourcing.postgres, or eval the stack's "
-                "own settings: python -m compose env"
+                "own settings: eventsourcing-kafka compose env"
             )
         async with connected(
             **connect_arguments(recorder.datastore), autocommit=True, application_name="audit"

@@ -16,17 +16,17 @@ import anyio
 import msgspec
 from eventsourcing.application import Application
 
-from consumer.engine.store import ViewStore
-from consumer.hosting.systems import edges_named
-from consumer.operations.commands.stores import opened_stores
-from consumer.operations.status import PartitionStatus, read_status
-from producer.contentmanagement.application import ContentManagement
-from producer.outbox import outbox_of
-from producer.relay import RelayStatus, TopicStatus, read_topic
-from producer.relay import read_status as read_relay_status
-from producer.runtime.applications import open_reached
-from producer.runtime.health import Down, reading
-from producer.wire import EventTypes, KafkaSettings, WireFormat
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.hosting.systems import edges_named
+from eventsourcing_kafka.consumer.operations.commands.stores import opened_stores
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus, read_topic
+from eventsourcing_kafka.producer.relay import read_status as read_relay_status
+from eventsourcing_kafka.producer.runtime.applications import open_reached
+from eventsourcing_kafka.producer.runtime.health import Down, reading
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, WireFormat
 
 T = TypeVar("T")
 

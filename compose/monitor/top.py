@@ -11,10 +11,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from compose.monitor.overview import RATED_OVER, Standing, rate
-from consumer.operations.status import PartitionStatus
-from producer.relay import RelayStatus, TopicStatus
-from producer.runtime.health import Down
+from eventsourcing_kafka.compose.monitor.overview import RATED_OVER, Standing, rate
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus
+from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
+from eventsourcing_kafka.producer.runtime.health import Down
 
 WORDS = ("owner", "rebuild", "stopped")
 """Columns that are not figures."""

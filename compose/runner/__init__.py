@@ -6,10 +6,10 @@ projection. Each has the interface of its counterpart in the library.
 This is the one place of `consumer` that knows the relay: a runner is both ends in one process.
 """
 
-from compose.runner.projections import (
+from eventsourcing_kafka.compose.runner.projections import (
     KafkaEventSourcedProjectionRunner,
     KafkaProjectionRunner,
 )
-from compose.runner.system import KafkaRunner
+from eventsourcing_kafka.compose.runner.system import KafkaRunner
 
 __all__ = ["KafkaEventSourcedProjectionRunner", "KafkaProjectionRunner", "KafkaRunner"]

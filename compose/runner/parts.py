@@ -16,20 +16,20 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from eventsourcing.application import Application
 
-from consumer.engine.applying import CannotApplyError
-from consumer.engine.consumer import Consumer
-from consumer.engine.store import NOT_THERE
-from consumer.engine.tracking import Tracking
-from consumer.hosting.local.host import LocalStore
-from consumer.operations.health import WatchedView
-from producer.kafka.clients import partitions_of, reading
-from producer.outbox import outbox_of
-from producer.relay import Relay, WatchedRelay
-from producer.relay.publisher import read_published
-from producer.runtime.health import Watched
-from producer.runtime.metrics_server import answering, listen_as_set
-from producer.runtime.retry import first_error
-from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
+from eventsourcing_kafka.consumer.engine.applying import CannotApplyError
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.store import NOT_THERE
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.hosting.local.host import LocalStore
+from eventsourcing_kafka.consumer.operations.health import WatchedView
+from eventsourcing_kafka.producer.kafka.clients import partitions_of, reading
+from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.relay import Relay, WatchedRelay
+from eventsourcing_kafka.producer.relay.publisher import read_published
+from eventsourcing_kafka.producer.runtime.health import Watched
+from eventsourcing_kafka.producer.runtime.metrics_server import answering, listen_as_set
+from eventsourcing_kafka.producer.runtime.retry import first_error
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
 
 POLL_SECONDS = 0.02
 

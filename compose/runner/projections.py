@@ -16,13 +16,13 @@ from eventsourcing.postgres import PostgresRecorder
 from eventsourcing.projection import EventSourcedProjection, Projection
 from eventsourcing.utils import Environment, EnvType
 
-from compose.runner.memory import TopicsOfApplications
-from compose.runner.parts import Parts
-from consumer.engine.applying import OnError
-from consumer.hosting.edge import follow
-from consumer.hosting.follower import Follower
-from producer.runtime.secrets import with_password_files
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.compose.runner.memory import TopicsOfApplications
+from eventsourcing_kafka.compose.runner.parts import Parts
+from eventsourcing_kafka.consumer.engine.applying import OnError
+from eventsourcing_kafka.consumer.hosting.edge import follow
+from eventsourcing_kafka.consumer.hosting.follower import Follower
+from eventsourcing_kafka.producer.runtime.secrets import with_password_files
+from eventsourcing_kafka.producer.wire import KafkaSettings
 
 TApplication = TypeVar("TApplication", bound=Application[Any])
 TView = TypeVar("TView", bound=TrackingRecorder)

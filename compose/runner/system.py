@@ -12,14 +12,14 @@ from eventsourcing.projection import EventSourcedProjection
 from eventsourcing.system import Runner, System
 from eventsourcing.utils import EnvType
 
-from compose.runner.memory import TopicsOfApplications
-from compose.runner.parts import Parts
-from consumer.hosting.edge import follow
-from consumer.hosting.mapper import mapper_of
-from producer.runtime.construct import made
-from producer.runtime.secrets import with_password_files
-from producer.runtime.terminal import SettingsError
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.compose.runner.memory import TopicsOfApplications
+from eventsourcing_kafka.compose.runner.parts import Parts
+from eventsourcing_kafka.consumer.hosting.edge import follow
+from eventsourcing_kafka.consumer.hosting.mapper import mapper_of
+from eventsourcing_kafka.producer.runtime.construct import made
+from eventsourcing_kafka.producer.runtime.secrets import with_password_files
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.wire import KafkaSettings
 
 A = TypeVar("A", bound=Application[Any])
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from compose.servers.jars import VERSION, cache, locked
+from eventsourcing_kafka.compose.servers.jars import VERSION, cache, locked
 
 
 def kept() -> Path:

@@ -1,6 +1,6 @@
 """What can go wrong with the stack, told to its user."""
 
-from producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
 
 
 class StackError(OperatorError):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from compose.servers.errors import StackError
+from eventsourcing_kafka.compose.servers.errors import StackError
 
 if TYPE_CHECKING:
     from jgo.maven import MavenContext
@@ -147,7 +147,7 @@ def write_lock() -> None:
     lines = sorted(
         f"{jar.groupId}:{jar.artifactId}:{jar.version} {_digest(jar.resolve())}" for jar in needed
     )
-    heading = "# The jars that Kafka needs: written by `python -m compose.servers.jars`."
+    heading = f"# The jars that Kafka needs: written by `python -m {__spec__.name}`."
     _LOCK.write_text("\n".join([heading, *lines, ""]))
 
 

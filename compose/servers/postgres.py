@@ -18,10 +18,10 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from compose.servers.errors import StackError
-from compose.servers.processes import HOST, as_user, lives, said
-from compose.servers.server import Launch, Server
-from producer.runtime.retry import connected
+from eventsourcing_kafka.compose.servers.errors import StackError
+from eventsourcing_kafka.compose.servers.processes import HOST, as_user, lives, said
+from eventsourcing_kafka.compose.servers.server import Launch, Server
+from eventsourcing_kafka.producer.runtime.retry import connected
 
 MAJOR = "18"
 """The major version of Postgres that is run."""

@@ -27,8 +27,8 @@ import anyio.abc
 import anyio.to_thread
 import psutil
 
-from compose.servers import guard
-from compose.servers.errors import StackError
+from eventsourcing_kafka.compose.servers import guard
+from eventsourcing_kafka.compose.servers.errors import StackError
 
 HOST = "127.0.0.1"
 """Everything listens on the loopback only."""

@@ -13,8 +13,8 @@ import anyio
 import anyio.to_thread
 import psutil
 
-from compose.servers.errors import StackError
-from compose.servers.processes import (
+from eventsourcing_kafka.compose.servers.errors import StackError
+from eventsourcing_kafka.compose.servers.processes import (
     Supervised,
     claimed,
     ending,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 
-from compose.servers.processes import Supervised, ending, tail
+from eventsourcing_kafka.compose.servers.processes import Supervised, ending, tail
 
 _STOP_WITHIN = 10.0  # seconds until SIGKILL
 _LONGEST_PAUSE = 30.0
@@ -15,16 +15,16 @@ _STEADY = 60.0  # seconds after which an end is no longer a failing start
 
 
 class Service:
-    """A Python module run in a child process, and again, with back-off, whenever it ends."""
+    """A command of ours, run in a child process, and again, with back-off, whenever it ends."""
 
     def __init__(
-        self, name: str, module: Sequence[str], log: Path, environment: Mapping[str, str]
+        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]
     ) -> None:
         self.name = name
         self.log = log
         self.state = "waiting"
         self.last_words = ""  # the end of its log, when it has ended
-        self._command = [sys.executable, "-m", *module]
+        self._command = [sys.executable, "-m", "eventsourcing_kafka", *command]
         self._environment = environment
 
     async def keep(self) -> None:

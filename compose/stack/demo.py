@@ -13,22 +13,22 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from compose.audit.audit import audit
-from compose.audit.command import show
-from compose.servers.kafka import tool_command
-from compose.stack.parts import WEB, parts
-from compose.stack.stack import Stack
-from consumer.engine.store import ViewStore
-from consumer.operations.status import read_status as read_view_status
-from consumer.views.fts.search import START, STOP, search
-from consumer.views.registry import view_named
-from producer.contentmanagement.application import ContentManagement
-from producer.outbox import Outbox, outbox_of
-from producer.published import CONTENT_MANAGEMENT
-from producer.relay import read_status as read_relay_status
-from producer.runtime.applications import open_reached
-from producer.runtime.cli import progress_console
-from producer.wire import KafkaSettings, WireFormat
+from eventsourcing_kafka.compose.audit.audit import audit
+from eventsourcing_kafka.compose.audit.command import show
+from eventsourcing_kafka.compose.servers.kafka import tool_command
+from eventsourcing_kafka.compose.stack.parts import WEB, parts
+from eventsourcing_kafka.compose.stack.stack import Stack
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.operations.status import read_status as read_view_status
+from eventsourcing_kafka.consumer.views.fts.search import START, STOP, search
+from eventsourcing_kafka.consumer.views.registry import view_named
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.outbox import Outbox, outbox_of
+from eventsourcing_kafka.producer.published import CONTENT_MANAGEMENT
+from eventsourcing_kafka.producer.relay import read_status as read_relay_status
+from eventsourcing_kafka.producer.runtime.applications import open_reached
+from eventsourcing_kafka.producer.runtime.cli import progress_console
+from eventsourcing_kafka.producer.wire import KafkaSettings, WireFormat
 
 POLL_SECONDS = 0.5
 SEARCHES = 3
@@ -51,7 +51,15 @@ async def demo(repository: Path, console: Console) -> int:
         environment = stack.environment()
         _say(f"Importing the history of {repository}")
         code = await _run(
-            [sys.executable, "-m", "producer", "import-git", str(repository)], environment
+            [
+                sys.executable,
+                "-m",
+                "eventsourcing_kafka",
+                "producer",
+                "import-git",
+                str(repository),
+            ],
+            environment,
         )
         if code:
             return code
@@ -99,7 +107,7 @@ async def _search(store: ViewStore, console: Console) -> None:
         cursor = await connection.execute(store.sql(TELLING_WORDS), [SEARCHES])
         words = [word for (word,) in await cursor.fetchall()]
     for query in [*words, " OR ".join(words)]:
-        console.print(f'  python -m consumer search "{query}"', style="bold")
+        console.print(f'  eventsourcing-kafka consumer search "{query}"', style="bold")
         for result in await search(store, query, limit=2):
             snippet = " ".join(result.snippet.replace(START, "»").replace(STOP, "«").split())
             console.print(f"    {result.slug}: {snippet}", markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from compose.stack.stack import Row, Stack
+from eventsourcing_kafka.compose.stack.stack import Row, Stack
 
 Detail = Callable[[Mapping[str, str]], Awaitable[str]]
 """Says in a line how a part is doing, given the environment that points at its stack."""

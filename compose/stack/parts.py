@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from compose.servers.errors import StackError
+from eventsourcing_kafka.compose.servers.errors import StackError
 
 SERVERS = ("kafka", "postgres")
 
@@ -14,7 +14,7 @@ SERVICES: dict[str, tuple[str, ...]] = {
     "consumer activity": ("consumer", "run", "activity"),
     WEB: ("compose", "web"),
 }
-"""What runs on the servers: the module, and its arguments, of each process."""
+"""What runs on the servers: the command, and its arguments, of each process."""
 
 
 def parts() -> list[str]:

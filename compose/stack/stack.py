@@ -17,10 +17,10 @@ from typing import Any, Self
 import anyio
 import platformdirs
 
-from compose.servers.errors import StackError
-from compose.servers.kafka import Kafka
-from compose.servers.postgres import Postgres
-from compose.servers.processes import (
+from eventsourcing_kafka.compose.servers.errors import StackError
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.servers.processes import (
     HOST,
     claimed,
     family,
@@ -31,10 +31,10 @@ from compose.servers.processes import (
     noted,
     require_free,
 )
-from compose.servers.server import Server
-from compose.servers.service import Service
-from compose.stack.parts import SERVICES, WEB, checked_parts, parts
-from producer.runtime.metrics_server import metrics_environment
+from eventsourcing_kafka.compose.servers.server import Server
+from eventsourcing_kafka.compose.servers.service import Service
+from eventsourcing_kafka.compose.stack.parts import SERVICES, WEB, checked_parts, parts
+from eventsourcing_kafka.producer.runtime.metrics_server import metrics_environment
 
 DATABASES = {"CONTENTMANAGEMENT": "contentmanagement", "FTS": "fts", "ACTIVITY": "activity"}
 """A database for the write model and one for each view, by the prefix of their settings."""
@@ -296,7 +296,7 @@ def running_stack(data: Path | None = None) -> RunningStack:
         stacks = [stack for stack in stacks if stack.data == data.absolute()]
         where = f" on {data}"
     if not stacks:
-        raise StackError(f"no stack runs{where}: start one with `python -m compose up`")
+        raise StackError(f"no stack runs{where}: start one with `eventsourcing-kafka compose up`")
     if len(stacks) > 1:
         folders = ", ".join(str(stack.data) for stack in stacks)
         raise StackError(f"{len(stacks)} stacks run: choose one with --data, of {folders}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from compose.audit.records import TopicReader
-from compose.audit.report import Findings
-from compose.audit.views import ViewAudit
-from compose.audit.write_model import WriteModel
-from consumer.engine.store import ViewStore
-from producer.contentmanagement.application import ContentManagement
-from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
+from eventsourcing_kafka.compose.audit.records import TopicReader
+from eventsourcing_kafka.compose.audit.report import Findings
+from eventsourcing_kafka.compose.audit.views import ViewAudit
+from eventsourcing_kafka.compose.audit.write_model import WriteModel
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
 
 MOST_DIFFERENCES = 1000
 

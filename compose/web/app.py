@@ -23,26 +23,26 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Lifespan, Scope
 
-from compose.web.api.app import api_app, api_routes
-from compose.web.api.positions import Positions
-from compose.web.api.problems import REFUSALS, answer
-from compose.web.auth import leaving, tokens
-from compose.web.auth.development import NameOnly
-from compose.web.auth.session import SESSION_SECONDS, SignIn
-from compose.web.pipeline import pages as pipeline
-from compose.web.pipeline.window import opened_window
-from compose.web.rates import Rated
-from compose.web.rendering import HERE
-from compose.web.rendering import page as shown
-from compose.web.safety import Guarded, plain_page
-from compose.web.settings import WebSettings
-from compose.web.wiki import changing, contributors, pages, searching
-from compose.web.wiki.model import opened_wiki
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.limits import Limits
-from producer.runtime.applications import reach
-from producer.runtime.retry import enduring
-from producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.compose.web.api.app import api_app, api_routes
+from eventsourcing_kafka.compose.web.api.positions import Positions
+from eventsourcing_kafka.compose.web.api.problems import REFUSALS, answer
+from eventsourcing_kafka.compose.web.auth import leaving, tokens
+from eventsourcing_kafka.compose.web.auth.development import NameOnly
+from eventsourcing_kafka.compose.web.auth.session import SESSION_SECONDS, SignIn
+from eventsourcing_kafka.compose.web.pipeline import pages as pipeline
+from eventsourcing_kafka.compose.web.pipeline.window import opened_window
+from eventsourcing_kafka.compose.web.rates import Rated
+from eventsourcing_kafka.compose.web.rendering import HERE
+from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.safety import Guarded, plain_page
+from eventsourcing_kafka.compose.web.settings import WebSettings
+from eventsourcing_kafka.compose.web.wiki import changing, contributors, pages, searching
+from eventsourcing_kafka.compose.web.wiki.model import opened_wiki
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.limits import Limits
+from eventsourcing_kafka.producer.runtime.applications import reach
+from eventsourcing_kafka.producer.runtime.retry import enduring
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def web_app(
 def _sign_in(settings: WebSettings) -> SignIn:
     if settings.provider is None:
         return NameOnly()
-    from compose.web.auth.oidc import OpenIDConnect  # It takes a while.
+    from eventsourcing_kafka.compose.web.auth.oidc import OpenIDConnect  # It takes a while.
 
     return OpenIDConnect(settings.provider)
 

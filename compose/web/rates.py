@@ -17,9 +17,9 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from compose.web.auth.tokens import Tokens
-from compose.web.safety import Refuse
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.compose.web.auth.tokens import Tokens
+from eventsourcing_kafka.compose.web.safety import Refuse
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 OFF = "off"
 READING = {"GET", "HEAD", "OPTIONS"}

@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
-from compose.web.auth.session import token_of, user_of
-from compose.web.markdown import is_source, rendered
-from consumer.views.fts.search import START, STOP
+from eventsourcing_kafka.compose.web.auth.session import token_of, user_of
+from eventsourcing_kafka.compose.web.markdown import is_source, rendered
+from eventsourcing_kafka.consumer.views.fts.search import START, STOP
 
 HERE = Path(__file__).parent
 

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 import anyio
 import uvicorn
 
-from compose.servers.processes import require_free
-from compose.web.app import web_app
-from compose.web.settings import WebSettings
-from producer.runtime.cli import progress_console
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.compose.servers.processes import require_free
+from eventsourcing_kafka.compose.web.app import web_app
+from eventsourcing_kafka.compose.web.settings import WebSettings
+from eventsourcing_kafka.producer.runtime.cli import progress_console
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 GRACE_SECONDS = 1
 """For answers that are on their way when a signal comes. A live page is open for ever."""

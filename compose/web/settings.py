@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 from urllib.parse import urlsplit
 
-from compose.web.auth.provider import Provider
-from compose.web.rates import Rates
-from producer.runtime.secrets import Secret
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.compose.web.auth.provider import Provider
+from eventsourcing_kafka.compose.web.rates import Rates
+from eventsourcing_kafka.producer.runtime.secrets import Secret
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 SHORTEST_SECRET = 32
 """Characters. Whoever guesses it may be anybody."""

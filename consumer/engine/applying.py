@@ -12,13 +12,13 @@ from anyio import to_thread
 from eventsourcing.persistence import DataError, IntegrityError, InternalError
 from psycopg import AsyncConnection
 
-from consumer.engine.parking import SetAside
-from consumer.engine.store import ViewStore
-from consumer.engine.subscription import Item, Located, Span
-from consumer.engine.tracking import Move, Tracking
-from consumer.unit_of_work import UnitOfWork
-from producer.runtime.retry import is_transient
-from producer.wire.tracing import processing
+from eventsourcing_kafka.consumer.engine.parking import SetAside
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.subscription import Item, Located, Span
+from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
+from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
+from eventsourcing_kafka.producer.runtime.retry import is_transient
+from eventsourcing_kafka.producer.wire.tracing import processing
 
 REFUSALS = (
     psycopg.DataError,

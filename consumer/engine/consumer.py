@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import anyio
 from psycopg import AsyncConnection
 
-from consumer.engine.applying import Applied, Applying, Moved, OnError
-from consumer.engine.metrics import ViewMetrics
-from consumer.engine.store import NotReplayableError, ViewStore, group_of
-from consumer.engine.subscription import Span, Subscription, Wanted, Wish
-from consumer.engine.tracking import Tracking
-from consumer.engine.work_queue import Shared
-from producer.kafka.clients import partitions_of
-from producer.runtime.retry import InHand, Vitals, enduring, finishing
-from producer.wire import KafkaSettings, Topics, WireFormat
+from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved, OnError
+from eventsourcing_kafka.consumer.engine.metrics import ViewMetrics
+from eventsourcing_kafka.consumer.engine.store import NotReplayableError, ViewStore, group_of
+from eventsourcing_kafka.consumer.engine.subscription import Span, Subscription, Wanted, Wish
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.engine.work_queue import Shared
+from eventsourcing_kafka.producer.kafka.clients import partitions_of
+from eventsourcing_kafka.producer.runtime.retry import InHand, Vitals, enduring, finishing
+from eventsourcing_kafka.producer.wire import KafkaSettings, Topics, WireFormat
 
 logger = logging.getLogger(__name__)
 
@@ -160,14 +160,16 @@ class Consumer:
         for partition in applied.stopped:
             logger.error(
                 "partition %d has stopped before an event that can't be applied: "
-                "python -m consumer status says why",
+                "eventsourcing-kafka consumer status says why",
                 partition,
             )
             subscription.stop(partition)
         self.stopped |= applied.stopped
         self._metrics.applied(applied)
         if applied.parked:
-            logger.warning("%d events parked: python -m consumer parked list", applied.parked)
+            logger.warning(
+                "%d events parked: eventsourcing-kafka consumer parked list", applied.parked
+            )
 
     async def _partitions(self) -> int:
         """Return how many partitions the topic has, once the relay has made it."""

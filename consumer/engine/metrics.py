@@ -8,9 +8,14 @@ from time import perf_counter
 
 from prometheus_client import Counter, Histogram
 
-from consumer.engine.applying import Applied
-from consumer.engine.tracking import Tracking
-from producer.runtime.metrics import BATCH_SECONDS, BATCH_SIZES, PREFIX, REGISTRY
+from eventsourcing_kafka.consumer.engine.applying import Applied
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.producer.runtime.metrics import (
+    BATCH_SECONDS,
+    BATCH_SIZES,
+    PREFIX,
+    REGISTRY,
+)
 
 RECORDS = Counter(
     f"{PREFIX}view_records",

@@ -17,14 +17,14 @@ from eventsourcing.utils import Environment
 from psycopg import AsyncConnection, sql
 from psycopg_pool import AsyncConnectionPool
 
-from consumer.engine.parking import Parking
-from consumer.engine.subscription import Wish
-from consumer.engine.tracking import Move, Tracking, TrackingTable
-from consumer.view import View
-from producer.runtime.retry import connect_arguments, connected
-from producer.runtime.secrets import with_password_files
-from producer.runtime.terminal import OperatorError
-from producer.wire import KafkaSettings, partition_of
+from eventsourcing_kafka.consumer.engine.parking import Parking
+from eventsourcing_kafka.consumer.engine.subscription import Wish
+from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, TrackingTable
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.producer.runtime.retry import connect_arguments, connected
+from eventsourcing_kafka.producer.runtime.secrets import with_password_files
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.wire import KafkaSettings, partition_of
 
 LOOK_AGAIN_SECONDS = 1.0
 """While waiting for a position: a pooler may swallow the NOTIFY."""
@@ -44,7 +44,7 @@ class ShapeChangedError(OperatorError):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"The tables of {name} were made by other code, or with other settings. "
-            f"Fill new ones beside them and swap: python -m consumer rebuild {name}"
+            f"Fill new ones beside them and swap: eventsourcing-kafka consumer rebuild {name}"
         )
 
 
@@ -54,7 +54,8 @@ class PartitionsChangedError(OperatorError):
     def __init__(self, name: str, partitions: int) -> None:
         super().__init__(
             f"The topic has {partitions} partitions, and the view {name} has followed another "
-            f"count. Is it another topic? Fill the view anew: python -m consumer rebuild {name}"
+            "count. Is it another topic? Fill the view anew: "
+            f"eventsourcing-kafka consumer rebuild {name}"
         )
 
 
@@ -75,8 +76,9 @@ class ViewMissingError(OperatorError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"There is no view {name} yet. Start its consumer: python -m consumer run {name}"
-            ", or, for a follower in a system: python -m compose run MODULE:SYSTEM"
+            f"There is no view {name} yet. Start its consumer: "
+            f"eventsourcing-kafka consumer run {name}, or, for a follower in a system: "
+            "eventsourcing-kafka compose run MODULE:SYSTEM"
         )
 
 

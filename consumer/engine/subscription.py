@@ -40,11 +40,11 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
-from consumer.engine.tracking import Tracking
-from consumer.unit_of_work import Event, Place
-from producer.kafka.clients import CLOSE_SECONDS, started
-from producer.runtime.terminal import OperatorError
-from producer.wire import (
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.unit_of_work import Event, Place
+from eventsourcing_kafka.producer.kafka.clients import CLOSE_SECONDS, started
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.wire import (
     Envelope,
     EventTypes,
     KafkaSettings,

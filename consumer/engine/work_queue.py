@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import anyio
 import anyio.lowlevel
 
-from consumer.engine.subscription import Span
-from consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.engine.subscription import Span
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
 
 WORTH_SHARING = 200
 """Records: fewer are soonest done by one hand, in one transaction."""

@@ -11,19 +11,19 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import Mapper, TrackingRecorder
 from eventsourcing.postgres import PostgresRecorder
 
-from consumer.engine.applying import OnError
-from consumer.engine.consumer import Consumer
-from consumer.engine.store import ViewStore
-from consumer.engine.tracking import LONGEST_NAME
-from consumer.hosting.follower import Follower
-from consumer.hosting.local.host import LocalApplying, LocalHost, LocalStore
-from consumer.hosting.postgres.host import PostgresHost
-from consumer.unit_of_work import UnitOfWork
-from consumer.view import View
-from producer.runtime.retry import connect_arguments
-from producer.runtime.terminal import SettingsError
-from producer.wire import EventTypes, KafkaSettings
-from producer.wire.discovery import event_types_of
+from eventsourcing_kafka.consumer.engine.applying import OnError
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.tracking import LONGEST_NAME
+from eventsourcing_kafka.consumer.hosting.follower import Follower
+from eventsourcing_kafka.consumer.hosting.local.host import LocalApplying, LocalHost, LocalStore
+from eventsourcing_kafka.consumer.hosting.postgres.host import PostgresHost
+from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.producer.runtime.retry import connect_arguments
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings
+from eventsourcing_kafka.producer.wire.discovery import event_types_of
 
 
 class HostedStore(ViewStore):

@@ -17,11 +17,11 @@ from eventsourcing.projection import EventSourcedProjection, Projection
 from eventsourcing.system import System
 from eventsourcing.utils import Environment, EnvType, resolve_topic
 
-from consumer.hosting.edge import edge_name, store_of
-from consumer.hosting.mapper import mapper_of
-from producer.runtime.construct import made
-from producer.runtime.secrets import with_password_files
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.consumer.hosting.edge import edge_name, store_of
+from eventsourcing_kafka.consumer.hosting.mapper import mapper_of
+from eventsourcing_kafka.producer.runtime.construct import made
+from eventsourcing_kafka.producer.runtime.secrets import with_password_files
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 
 class UnknownEdgeError(SettingsError):

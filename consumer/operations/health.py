@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from consumer.engine.consumer import Consumer
-from consumer.operations.status import PartitionStatus, read_status
-from producer.runtime.health import Gauge, Line, Watched
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
+from eventsourcing_kafka.producer.runtime.health import Gauge, Line, Watched
+from eventsourcing_kafka.producer.wire import KafkaSettings
 
-SAYS_WHY = "python -m consumer status says why"
+SAYS_WHY = "eventsourcing-kafka consumer status says why"
 
 
 class WatchedView(Watched[PartitionStatus]):

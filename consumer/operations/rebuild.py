@@ -16,12 +16,12 @@ import msgspec
 import psycopg
 from psycopg import AsyncConnection, sql
 
-from consumer.engine.consumer import Consumer
-from consumer.engine.store import ViewMissingError, ViewStore, check_replayable
-from consumer.operations.status import read_ends
-from producer.kafka.clients import partitions_of
-from producer.runtime.terminal import OperatorError
-from producer.wire import KafkaSettings, Topics
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore, check_replayable
+from eventsourcing_kafka.consumer.operations.status import read_ends
+from eventsourcing_kafka.producer.kafka.clients import partitions_of
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.wire import KafkaSettings, Topics
 
 PROGRESS_SECONDS = 0.1
 LEVEL_SECONDS = 0.02

@@ -9,13 +9,18 @@ import psycopg
 from eventsourcing.persistence import IntegrityError, InternalError
 from psycopg import AsyncConnection
 
-from consumer.engine.applying import ATTEMPTS, REFUSED_IN_WRITING, Failure, apply_unit
-from consumer.engine.parking import Dropped, Listed, Parked, SetAside
-from consumer.engine.store import ViewStore
-from consumer.engine.subscription import Item, Located
-from consumer.unit_of_work import Place
-from producer.runtime.terminal import OperatorError, SettingsError
-from producer.wire import WireFormat
+from eventsourcing_kafka.consumer.engine.applying import (
+    ATTEMPTS,
+    REFUSED_IN_WRITING,
+    Failure,
+    apply_unit,
+)
+from eventsourcing_kafka.consumer.engine.parking import Dropped, Listed, Parked, SetAside
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.subscription import Item, Located
+from eventsourcing_kafka.consumer.unit_of_work import Place
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError, SettingsError
+from eventsourcing_kafka.producer.wire import WireFormat
 
 CONFLICTS = (IntegrityError, InternalError, psycopg.errors.InFailedSqlTransaction)
 """What an event shows that conflicts with what somebody else has recorded meanwhile: the library's

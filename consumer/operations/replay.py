@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from consumer.engine.store import ViewStore, check_replayable
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.consumer.engine.store import ViewStore, check_replayable
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 
 class UnknownPartitionError(SettingsError):

@@ -19,10 +19,10 @@ from aiokafka.errors import (
 )
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from consumer.engine.store import NOT_THERE, ViewStore, group_of
-from consumer.engine.tracking import Progress, Tracking
-from producer.kafka.clients import partitions_of, reading, started
-from producer.wire import KafkaSettings, Topics
+from eventsourcing_kafka.consumer.engine.store import NOT_THERE, ViewStore, group_of
+from eventsourcing_kafka.consumer.engine.tracking import Progress, Tracking
+from eventsourcing_kafka.producer.kafka.clients import partitions_of, reading, started
+from eventsourcing_kafka.producer.wire import KafkaSettings, Topics
 
 POLL_MS = 50
 NO_COORDINATOR_YET = (

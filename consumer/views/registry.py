@@ -9,10 +9,10 @@ from types import ModuleType
 
 import typer
 
-import consumer.views
-from consumer.audit import Audit
-from consumer.view import View
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.consumer import views as here
+from eventsourcing_kafka.consumer.audit import Audit
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 
 class UnknownViewError(SettingsError):
@@ -45,8 +45,8 @@ def audit_of(view: View) -> Audit | None:
 
 
 def _folders() -> list[ModuleType]:
-    names = (found.name for found in iter_modules(consumer.views.__path__) if found.ispkg)
-    return [import_module(f"consumer.views.{name}") for name in names]
+    names = (found.name for found in iter_modules(here.__path__) if found.ispkg)
+    return [import_module(f"{here.__name__}.{name}") for name in names]
 
 
 def view_named(name: str) -> View:

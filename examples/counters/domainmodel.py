@@ -1,8 +1,10 @@
 """A count that only goes up."""
 
+import sys
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from eventsourcing.domain import Aggregate, event
+from eventsourcing.utils import register_topic
 
 
 class Counter(Aggregate):
@@ -30,3 +32,7 @@ class Counter(Aggregate):
     def increment(self) -> None:
         """Count one more."""
         self.count += 1
+
+
+# What was stored before it moved here names it so.
+register_topic("consumer.counters.domainmodel", sys.modules[__name__])

@@ -1,8 +1,10 @@
 """Dogs, and the tricks that they learn."""
 
+import sys
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from eventsourcing.domain import Aggregate, event
+from eventsourcing.utils import register_topic
 
 
 class Dog(Aggregate):
@@ -32,3 +34,7 @@ class Dog(Aggregate):
     def add_trick(self, trick: str) -> None:
         """Learn a trick."""
         self.tricks.append(trick)
+
+
+# What was stored before it moved here names it so.
+register_topic("producer.dogschool.domainmodel", sys.modules[__name__])

@@ -1,8 +1,10 @@
 """Players, and their scores."""
 
+import sys
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from eventsourcing.domain import Aggregate, event
+from eventsourcing.utils import register_topic
 
 
 class Player(Aggregate):
@@ -36,3 +38,7 @@ class Player(Aggregate):
     def update_score(self, score: int) -> None:
         """Replace the score, be it by a lower one."""
         self.trigger_event(self.ScoreUpdated, name=self.name, score=score)
+
+
+# What was stored before it moved here names it so.
+register_topic("producer.game.domainmodel", sys.modules[__name__])

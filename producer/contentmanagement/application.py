@@ -8,8 +8,8 @@ from eventsourcing.application import AggregateNotFoundError, Application, Event
 from eventsourcing.domain import MutableOrImmutableAggregate
 from eventsourcing.utils import EnvType
 
-from producer.contentmanagement.domainmodel import Page, PageLogged, Slug
-from producer.contentmanagement.limits import InvalidPageError, Limits
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, PageLogged, Slug
+from eventsourcing_kafka.producer.contentmanagement.limits import InvalidPageError, Limits
 
 __all__ = [
     "ContentManagement",

@@ -1,14 +1,16 @@
 """Pages, the slugs that name them, and the log of all pages."""
 
+import sys
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import cast
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from eventsourcing.domain import Aggregate, DomainEvent, event
+from eventsourcing.utils import register_topic
 
-from producer.contentmanagement.diff import apply_diff, create_diff
-from producer.contentmanagement.limits import DEFAULT_LIMITS, Limits
+from eventsourcing_kafka.producer.contentmanagement.diff import apply_diff, create_diff
+from eventsourcing_kafka.producer.contentmanagement.limits import DEFAULT_LIMITS, Limits
 
 user_id_cvar: ContextVar[UUID | None] = ContextVar("user_id", default=None)
 """The ID of the user on whose behalf commands run; recorded on every event of a page."""
@@ -115,3 +117,7 @@ class PageLogged(DomainEvent):
     """A page was added to the log of all pages."""
 
     page_id: UUID
+
+
+# What was stored before it moved here names it so.
+register_topic("producer.contentmanagement.domainmodel", sys.modules[__name__])

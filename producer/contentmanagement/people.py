@@ -16,7 +16,7 @@ from eventsourcing.persistence import ProgrammingError
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import sql
 
-from producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 
 logger = logging.getLogger(__name__)
 
@@ -110,5 +110,5 @@ def _complain_of_rights(error: ProgrammingError) -> None:
         raise error
     logger.warning(
         "the names of users are neither kept nor shown, for want of rights: "
-        "`python -m compose grants postgres` prints them"
+        "`eventsourcing-kafka compose grants postgres` prints them"
     )

@@ -25,14 +25,14 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from producer.contentmanagement.application import ContentManagement
-from producer.runtime.applications import open_reached
-from producer.runtime.cli import INTERRUPTED, finished, progress_console
-from producer.runtime.logs import complain, said
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.runtime.applications import open_reached
+from eventsourcing_kafka.producer.runtime.cli import INTERRUPTED, finished, progress_console
+from eventsourcing_kafka.producer.runtime.logs import complain, said
 
 # What reads git is imported where it is used: the relay starts without it.
 if TYPE_CHECKING:
-    from producer.importer.git_import import Report
+    from eventsourcing_kafka.producer.importer.git_import import Report
 
 SECONDS_BETWEEN_LINES = 5.0
 PATHS_SHOWN = 5
@@ -56,10 +56,14 @@ def import_git(
     Each file becomes a page, each commit that changes it an update by its author. Stop it
     and repeat it as you like: it goes on where it stopped, and takes what is new.
 
-    Example: python -m producer import-git . --include '*.md'
+    Example: eventsourcing-kafka producer import-git . --include '*.md'
     """
-    from producer.importer.git_import import GitImporter, ImportConflictError, ImportRefusedError
-    from producer.importer.history import History, HistoryError
+    from eventsourcing_kafka.producer.importer.git_import import (
+        GitImporter,
+        ImportConflictError,
+        ImportRefusedError,
+    )
+    from eventsourcing_kafka.producer.importer.history import History, HistoryError
 
     started = time.monotonic()
     try:

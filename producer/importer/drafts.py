@@ -7,9 +7,9 @@ from uuid import UUID
 from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.domain import Aggregate, CanMutateAggregate
 
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.domainmodel import Page, PageLogged, Slug
-from producer.contentmanagement.limits import InvalidPageError
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, PageLogged, Slug
+from eventsourcing_kafka.producer.contentmanagement.limits import InvalidPageError
 
 MOST_BODIES_IN_HAND = 30_000_000
 """Characters of the bodies that are kept in memory from one save to the next."""

@@ -8,13 +8,13 @@ from uuid import UUID
 from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError
 
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.domainmodel import user_id_cvar
-from producer.contentmanagement.limits import InvalidPageError
-from producer.contentmanagement.people import People
-from producer.importer.drafts import Drafts
-from producer.importer.history import FileChange, History, UnfitFileError
-from producer.importer.record import GitImport
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_cvar
+from eventsourcing_kafka.producer.contentmanagement.limits import InvalidPageError
+from eventsourcing_kafka.producer.contentmanagement.people import People
+from eventsourcing_kafka.producer.importer.drafts import Drafts
+from eventsourcing_kafka.producer.importer.history import FileChange, History, UnfitFileError
+from eventsourcing_kafka.producer.importer.record import GitImport
 
 COMMITS_PER_SAVE = 100
 EVENTS_PER_SAVE = 250

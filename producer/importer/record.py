@@ -1,9 +1,11 @@
 """The record of an import: up to which commit, on the way to which tip."""
 
+import sys
 from dataclasses import dataclass, field
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from eventsourcing.domain import Aggregate, event
+from eventsourcing.utils import register_topic
 
 
 @dataclass
@@ -43,3 +45,7 @@ class GitImport(Aggregate):
         elif self.walks and self.walks[-1][0] == tip:
             self.walks.pop()
         self.walks.append((tip, commit))
+
+
+# What was stored before it moved here names it so.
+register_topic("producer.importer.record", sys.modules[__name__])

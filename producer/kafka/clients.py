@@ -16,9 +16,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.partitioner import murmur2
 
-from producer.kafka.security import SECRETS, Security, variable_of
-from producer.runtime.secrets import Secret
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.kafka.security import SECRETS, Security, variable_of
+from eventsourcing_kafka.producer.runtime.secrets import Secret
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 CLOSE_SECONDS = 5.0
 

@@ -8,7 +8,7 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
 from authlib.oauth2.rfc6749 import OAuth2Token
 from httpx2 import HTTPError
 
-from producer.runtime.secrets import Secret
+from eventsourcing_kafka.producer.runtime.secrets import Secret
 
 LEEWAY_SECONDS = 60
 """A token that is valid for no longer than this is not used any more."""

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from producer.runtime.secrets import Secret
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.secrets import Secret
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 
 class _Choice(StrEnum):
@@ -144,7 +144,7 @@ class Security(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
 
     def _tokens(self) -> Any:
         try:
-            from producer.kafka.oauth import ClientCredentials
+            from eventsourcing_kafka.producer.kafka.oauth import ClientCredentials
         except ImportError as error:
             raise SettingsError(
                 f"OAUTHBEARER needs a library that is not installed ({error}): "

@@ -16,10 +16,10 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 
-from producer.outbox.gathering import Gather, at_once
-from producer.outbox.postgres import PostgresOutbox
-from producer.outbox.recorder import RecorderOutbox
-from producer.outbox.traced import TracedOutbox, TracedRecorder
+from eventsourcing_kafka.producer.outbox.gathering import Gather, at_once
+from eventsourcing_kafka.producer.outbox.postgres import PostgresOutbox
+from eventsourcing_kafka.producer.outbox.recorder import RecorderOutbox
+from eventsourcing_kafka.producer.outbox.traced import TracedOutbox, TracedRecorder
 
 __all__ = ["Outbox", "PostgresOutbox", "RecorderOutbox", "outbox_of"]
 

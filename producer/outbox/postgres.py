@@ -31,9 +31,9 @@ from eventsourcing.persistence import Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import sql
 
-from producer.outbox.gathering import Gather, at_once
-from producer.runtime.retry import connect_arguments, connected
-from producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.outbox.gathering import Gather, at_once
+from eventsourcing_kafka.producer.runtime.retry import connect_arguments, connected
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
 
 logger = logging.getLogger(__name__)
 

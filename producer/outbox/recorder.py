@@ -9,7 +9,7 @@ import anyio
 from anyio import to_thread
 from eventsourcing.persistence import ApplicationRecorder, Notification
 
-from producer.outbox.gathering import Gather, at_once
+from eventsourcing_kafka.producer.outbox.gathering import Gather, at_once
 
 POLL_SECONDS = 0.05
 

@@ -20,8 +20,8 @@ from eventsourcing.postgres import PostgresApplicationRecorder, PostgresProcessR
 from psycopg import Cursor, sql
 from psycopg.rows import DictRow
 
-from producer.outbox.postgres import PostgresOutbox
-from producer.wire.tracing import (
+from eventsourcing_kafka.producer.outbox.postgres import PostgresOutbox
+from eventsourcing_kafka.producer.wire.tracing import (
     TRACEPARENT,
     TRACESTATE,
     TracedNotification,

@@ -6,11 +6,16 @@ wrong, the relay's next life asks Kafka up to where its last one came, and goes 
 nothing is lost or doubled.
 """
 
-from producer.relay.health import WatchedRelay
-from producer.relay.publisher import Publisher
-from producer.relay.relay import PositionAheadError, Relay
-from producer.relay.status import RelayStatus, TopicStatus, read_status, read_topic
-from producer.relay.topics import TopicUnfitError, prepare_topics
+from eventsourcing_kafka.producer.relay.health import WatchedRelay
+from eventsourcing_kafka.producer.relay.publisher import Publisher
+from eventsourcing_kafka.producer.relay.relay import PositionAheadError, Relay
+from eventsourcing_kafka.producer.relay.status import (
+    RelayStatus,
+    TopicStatus,
+    read_status,
+    read_topic,
+)
+from eventsourcing_kafka.producer.relay.topics import TopicUnfitError, prepare_topics
 
 __all__ = [
     "PositionAheadError",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from producer.outbox import Outbox
-from producer.relay.relay import Relay
-from producer.relay.status import RelayStatus, read_status
-from producer.runtime.health import Flag, Gauge, Line, Look, Watched
-from producer.wire import KafkaSettings, WireFormat
+from eventsourcing_kafka.producer.outbox import Outbox
+from eventsourcing_kafka.producer.relay.relay import Relay
+from eventsourcing_kafka.producer.relay.status import RelayStatus, read_status
+from eventsourcing_kafka.producer.runtime.health import Flag, Gauge, Line, Look, Watched
+from eventsourcing_kafka.producer.wire import KafkaSettings, WireFormat
 
 
 class WatchedRelay(Watched[RelayStatus]):

@@ -8,7 +8,12 @@ from time import perf_counter
 
 from prometheus_client import Counter, Histogram
 
-from producer.runtime.metrics import BATCH_SECONDS, BATCH_SIZES, PREFIX, REGISTRY
+from eventsourcing_kafka.producer.runtime.metrics import (
+    BATCH_SECONDS,
+    BATCH_SIZES,
+    PREFIX,
+    REGISTRY,
+)
 
 PUBLISHED = Counter(
     f"{PREFIX}relay_published",

@@ -18,9 +18,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from producer.kafka.clients import reading, started
-from producer.relay.topics import LARGEST_RECORD_BYTES, TopicUnfitError, prepare_topics
-from producer.wire import KafkaSettings, Record, Topics, partition_of
+from eventsourcing_kafka.producer.kafka.clients import reading, started
+from eventsourcing_kafka.producer.relay.topics import (
+    LARGEST_RECORD_BYTES,
+    TopicUnfitError,
+    prepare_topics,
+)
+from eventsourcing_kafka.producer.wire import KafkaSettings, Record, Topics, partition_of
 
 logger = logging.getLogger(__name__)
 

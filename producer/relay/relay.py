@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 import anyio
 from eventsourcing.persistence import Notification
 
-from producer.outbox import Outbox
-from producer.relay.metrics import RelayMetrics
-from producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Batch, Publisher
-from producer.runtime.retry import Vitals, ahead, enduring, finishing
-from producer.runtime.terminal import OperatorError
-from producer.wire import KafkaSettings, Topics, WireFormat
-from producer.wire.tracing import TraceHeaders, sending, traces_of
+from eventsourcing_kafka.producer.outbox import Outbox
+from eventsourcing_kafka.producer.relay.metrics import RelayMetrics
+from eventsourcing_kafka.producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Batch, Publisher
+from eventsourcing_kafka.producer.runtime.retry import Vitals, ahead, enduring, finishing
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.wire import KafkaSettings, Topics, WireFormat
+from eventsourcing_kafka.producer.wire.tracing import TraceHeaders, sending, traces_of
 
 logger = logging.getLogger(__name__)
 

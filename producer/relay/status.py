@@ -9,10 +9,10 @@ import msgspec
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from producer.kafka.clients import reading, started
-from producer.outbox import Outbox
-from producer.relay.publisher import read_published
-from producer.wire import KafkaSettings, Topics, WireFormat
+from eventsourcing_kafka.producer.kafka.clients import reading, started
+from eventsourcing_kafka.producer.outbox import Outbox
+from eventsourcing_kafka.producer.relay.publisher import read_published
+from eventsourcing_kafka.producer.wire import KafkaSettings, Topics, WireFormat
 
 
 class RelayStatus(msgspec.Struct, frozen=True):

@@ -11,8 +11,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from producer.runtime.terminal import OperatorError
-from producer.wire import KafkaSettings, Topics
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.wire import KafkaSettings, Topics
 
 FOR_EVER = "-1"
 USUAL_REPLICAS = 3

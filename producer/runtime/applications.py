@@ -11,12 +11,12 @@ from eventsourcing.application import Application
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
 
-from producer.runtime.construct import made
-from producer.runtime.retry import connect_arguments, connected, enduring
-from producer.runtime.secrets import with_password_files
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.construct import made
+from eventsourcing_kafka.producer.runtime.retry import connect_arguments, connected, enduring
+from eventsourcing_kafka.producer.runtime.secrets import with_password_files
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
-CONTENT_MANAGEMENT = "producer.contentmanagement.application:ContentManagement"
+CONTENT_MANAGEMENT = "eventsourcing_kafka.producer.contentmanagement.application:ContentManagement"
 
 ApplicationTopic = Annotated[
     str,
@@ -37,7 +37,7 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
         raise SettingsError(
             "PERSISTENCE_MODULE is not set, so the events would be in memory only and lost at "
             "exit. Set it, and the POSTGRES_… or SQLITE_… settings, to the write model's database. "
-            "A stack on this machine prints its own: python -m compose env"
+            "A stack on this machine prints its own: eventsourcing-kafka compose env"
         )
     return made(cls, settings)
 

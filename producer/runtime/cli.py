@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from producer.runtime.retry import run
+from eventsourcing_kafka.producer.runtime.retry import run
 
 INTERRUPTED = 130
 
@@ -67,9 +67,15 @@ class CommandLine(typer.Typer):
     command, and not what follows `python -m`.
     """
 
-    def __init__(self, *, help: str, add_completion: bool = False) -> None:  # noqa: A002 - typer's
+    def __init__(
+        self,
+        *,
+        help: str,  # noqa: A002 - typer's
+        add_completion: bool = False,
+        group: type[TyperGroup] = _Commands,
+    ) -> None:
         super().__init__(
-            cls=_Commands,
+            cls=group,
             help=help,
             no_args_is_help=True,
             add_completion=add_completion,

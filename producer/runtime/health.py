@@ -15,8 +15,8 @@ import msgspec
 from anyio import current_time
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from producer.runtime.metrics import PREFIX, REGISTRY
-from producer.runtime.retry import Vitals, describe
+from eventsourcing_kafka.producer.runtime.metrics import PREFIX, REGISTRY
+from eventsourcing_kafka.producer.runtime.retry import Vitals, describe
 
 READ_SECONDS = 3.0
 """So long a reading of the standing may take; then it can't be read."""

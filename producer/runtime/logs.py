@@ -83,7 +83,7 @@ def said(error: BaseException) -> str:
     What Kafka does not grant comes with what to do about it.
     """
     if isinstance(error, NOT_GRANTED):
-        return f"{error}. What each process needs: python -m compose grants kafka"
+        return f"{error}. What each process needs: eventsourcing-kafka compose grants kafka"
     origin = error.__cause__ if isinstance(error, PersistenceError) else error
     primary = origin.diag.message_primary if isinstance(origin, psycopg.Error) else None
     return primary or str(error).strip() or type(error).__name__

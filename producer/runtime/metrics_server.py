@@ -12,8 +12,8 @@ import msgspec
 import typer
 from prometheus_client.exposition import choose_encoder
 
-from producer.runtime.health import Exposed, Look, Watched
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.health import Exposed, Look, Watched
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

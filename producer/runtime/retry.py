@@ -33,7 +33,7 @@ from eventsourcing.postgres import PostgresDatastore
 from psycopg_pool import PoolTimeout
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
 
 logger = logging.getLogger("endurance")
 

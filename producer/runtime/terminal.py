@@ -14,7 +14,7 @@ from eventsourcing.domain import EventSourcingError
 from eventsourcing.persistence import PersistenceError
 from eventsourcing.utils import TopicError
 
-from producer.runtime.logs import complain, logs_are_json, said, start_logs
+from eventsourcing_kafka.producer.runtime.logs import complain, logs_are_json, said, start_logs
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from producer.schema.document import CLASS_VERSION, READS, Document, Schema, event_of, event_schemas
+from eventsourcing_kafka.producer.schema.document import (
+    CLASS_VERSION,
+    READS,
+    Document,
+    Schema,
+    event_of,
+    event_schemas,
+)
 
 _ANNOTATIONS = {"title", "description"}
 

@@ -1,4 +1,4 @@
-"""`python -m producer schema`: describe the topics, and keep the description."""
+"""`eventsourcing-kafka producer schema`: describe the topics, and keep the description."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import typer
 from eventsourcing.application import Application
 from eventsourcing.utils import Environment, resolve_topic
 
-from producer.runtime.applications import CONTENT_MANAGEMENT, ApplicationTopic
-from producer.runtime.terminal import OperatorError, SettingsError
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.runtime.applications import CONTENT_MANAGEMENT, ApplicationTopic
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError, SettingsError
+from eventsourcing_kafka.producer.wire import KafkaSettings
 
 # What makes the document is imported where it is made: the relay starts without it.
 if TYPE_CHECKING:
-    from producer.schema.changes import Break
-    from producer.schema.document import Document, Language
+    from eventsourcing_kafka.producer.schema.changes import Break
+    from eventsourcing_kafka.producer.schema.document import Document, Language
 
 
 class LanguageBrokenError(OperatorError):
@@ -61,10 +61,10 @@ def publish_schema(
     Keep it in your repository. What would break a reader of older or newer events is refused, with
     what to do instead; versions of events that only the file still knows are carried on.
 
-    Example: python -m producer schema --output schema.json
+    Example: eventsourcing-kafka producer schema --output schema.json
     """
-    from producer.schema.changes import breaks
-    from producer.schema.document import described
+    from eventsourcing_kafka.producer.schema.changes import breaks
+    from eventsourcing_kafka.producer.schema.document import described
 
     if output and check:
         raise typer.BadParameter("give one of them", param_hint="--output and --check")
@@ -98,8 +98,8 @@ def _languages(application: str, system: str | None) -> list[Language]:
 
 
 def _language(application_class: type[Application[Any]]) -> Language:
-    from producer.published import language_of
-    from producer.schema.document import Language
+    from eventsourcing_kafka.producer.published import language_of
+    from eventsourcing_kafka.producer.schema.document import Language
 
     env = Environment(application_class.name, {**application_class.env, **os.environ})
     return Language(

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from producer.relay.topics import EVENTS_CONFIG
-from producer.wire import EventTypes, KafkaSettings, Topics
-from producer.wire.event_types import EventType, upcast_from
-from producer.wire.records import CIPHERTEXT, JSON
-from producer.wire.tracing import TRACEPARENT, TRACESTATE
+from eventsourcing_kafka.producer.relay.topics import EVENTS_CONFIG
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, Topics
+from eventsourcing_kafka.producer.wire.event_types import EventType, upcast_from
+from eventsourcing_kafka.producer.wire.records import CIPHERTEXT, JSON
+from eventsourcing_kafka.producer.wire.tracing import TRACEPARENT, TRACESTATE
 
 ASYNCAPI = "3.0.0"
 WIRE_FORMAT = "1.0"

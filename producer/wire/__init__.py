@@ -12,9 +12,13 @@ application, `records` converts, `stored` does so sooner with what is stored in 
 connected.
 """
 
-from producer.kafka.clients import KafkaSettings, Topics, partition_of
-from producer.wire.event_types import EventTypes, UnknownEventTypeError, WireError
-from producer.wire.records import Envelope, Record, WireFormat
+from eventsourcing_kafka.producer.kafka.clients import KafkaSettings, Topics, partition_of
+from eventsourcing_kafka.producer.wire.event_types import (
+    EventTypes,
+    UnknownEventTypeError,
+    WireError,
+)
+from eventsourcing_kafka.producer.wire.records import Envelope, Record, WireFormat
 
 __all__ = [
     "Envelope",

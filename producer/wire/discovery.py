@@ -10,7 +10,7 @@ from typing import Any
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, BaseAggregate, CanMutateAggregate, DomainEvent
 
-from producer.wire.event_types import EventTypes
+from eventsourcing_kafka.producer.wire.event_types import EventTypes
 
 
 def event_types_of(application_class: type[Application[Any]]) -> EventTypes:

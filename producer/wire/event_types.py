@@ -25,7 +25,7 @@ import msgspec
 from eventsourcing.domain import BaseAggregate, CanMutateAggregate, DomainEventProtocol
 from eventsourcing.utils import get_topic, resolve_topic
 
-from producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
 
 Event = DomainEventProtocol[Any]
 
@@ -90,14 +90,16 @@ class EventType:
         Raises `WireError` naming the event if it doesn't: nothing is published
         that no consumer could apply.
         """
-        attributes = vars(event)
+        attributes = stored = vars(event)
         if self.names_aggregate:
             aggregate = resolve_topic(attributes["originator_topic"])
             attributes = {**attributes, "originator_topic": aggregate.__qualname__}
+            # What was stored before its module moved names the aggregate by the old path.
+            stored = {**stored, "originator_topic": get_topic(aggregate)}
         try:
             value = msgspec.json.encode(attributes)
             # What was stored before an attribute was added has its default, as on the class.
-            same = vars(self.from_json(value)) == {**self.defaults, **vars(event)}
+            same = vars(self.from_json(value)) == {**self.defaults, **stored}
         except (TypeError, ValueError, RecursionError) as error:
             raise WireError(
                 f"{self._describe(event)} has no JSON form: {error}. {ADVICE}"

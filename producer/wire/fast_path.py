@@ -26,7 +26,7 @@ from eventsourcing.persistence import (
 )
 from isal import isal_zlib
 
-from producer.wire.event_types import EventType
+from eventsourcing_kafka.producer.wire.event_types import EventType
 
 GZIP = 16 + 15
 """How zlib's `wbits` says that there is a gzip header; the window is the largest."""

@@ -10,9 +10,9 @@ from uuid import UUID
 import msgspec
 from eventsourcing.persistence import Mapper, Notification, StoredEvent
 
-from producer.wire.event_types import Event, EventType, EventTypes, WireError
-from producer.wire.fast_path import Form, Said, Shortcut
-from producer.wire.tracing import trace_of
+from eventsourcing_kafka.producer.wire.event_types import Event, EventType, EventTypes, WireError
+from eventsourcing_kafka.producer.wire.fast_path import Form, Said, Shortcut
+from eventsourcing_kafka.producer.wire.tracing import trace_of
 
 LARGEST_NUMBER = 2**63 - 1
 MAX_DIGITS = len(str(LARGEST_NUMBER))

@@ -4,10 +4,10 @@ from collections import Counter
 from dataclasses import dataclass
 from uuid import UUID
 
-from consumer.engine.store import ViewStore
-from consumer.views.activity.queries import changes, contributors, pages
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.views.activity.queries import changes, contributors, pages
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 
 ALL = 100_000
 

@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from consumer.engine.store import ViewMissingError, ViewStore
-from consumer.views.fts.search import search
-from consumer.views.fts.view import VIEW as FTS
-from producer.contentmanagement.domainmodel import user_id_cvar
+from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore
+from eventsourcing_kafka.consumer.views.fts.search import search
+from eventsourcing_kafka.consumer.views.fts.view import VIEW as FTS
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_cvar
 from tests.consumer.test_command_line import run_all
 from tests.operations.child import child
 from tests.operations.counted import activity, assert_counted_once, write
@@ -22,7 +22,7 @@ TWO = {"KAFKA_TOPIC_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT_MS": "1500"}
 async def test_additions_are_exact_over_restarts_of_the_consumer(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer.engine.subscription.AT_ONCE", 2)
+    monkeypatch.setattr("eventsourcing_kafka.consumer.engine.subscription.AT_ONCE", 2)
     async with activity(environment | TWO) as pipeline:
         for number in range(4):
             consumer = pipeline.start_consumer(pipeline.consumer(limit=3))
@@ -40,7 +40,13 @@ async def test_both_views_in_one_process_have_their_own_lives_and_the_commands_r
     async with activity(environment | TWO) as pipeline:
         user_id_cvar.set(user)
         fts = ViewStore.of(FTS, pipeline.environment)
-        async with child(pipeline.environment, tmp_path / "log", *command, module="consumer") as it:
+        async with child(
+            pipeline.environment,
+            tmp_path / "log",
+            "consumer",
+            *command,
+            module="eventsourcing_kafka",
+        ) as it:
             await write(pipeline, "page", pages=2, edits=2)
             await assert_counted_once(pipeline)
             await until(lambda: finds(fts, "-nothing", 2))

@@ -6,16 +6,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from consumer.engine.store import ViewMissingError
-from consumer.views.activity import VIEW, queries
-from consumer.views.activity.queries import (
+from eventsourcing_kafka.consumer.engine.store import ViewMissingError
+from eventsourcing_kafka.consumer.views.activity import VIEW, queries
+from eventsourcing_kafka.consumer.views.activity.queries import (
     changes,
     changes_by,
     contributor,
     contributors,
     pages,
 )
-from producer.contentmanagement.domainmodel import Page, user_id_cvar
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, user_id_cvar
 from tests.operations.poison import Event, record_of
 from tests.pipeline import Shortcut, page_id, write_page
 

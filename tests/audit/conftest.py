@@ -8,9 +8,9 @@ import pytest
 from anyio.from_thread import BlockingPortal
 from psycopg import sql
 
-from compose.servers.kafka import Kafka
-from compose.servers.postgres import Postgres
-from compose.stack.stack import postgres_environment
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.stack.stack import postgres_environment
 
 from .audited import PARTITIONS, Audited, Placed, create_topics, written
 

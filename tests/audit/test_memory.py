@@ -9,7 +9,7 @@ from anyio import to_thread
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.utils import get_topic
 
-from producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 
 from .audited import Audited, Placed
 

@@ -7,10 +7,10 @@ import anyio
 import pytest
 from eventsourcing.persistence import IntegrityError
 
-from compose.audit import Fault
-from producer.outbox import outbox_of
-from producer.relay import Relay
-from producer.wire import Record
+from eventsourcing_kafka.compose.audit import Fault
+from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.relay import Relay
+from eventsourcing_kafka.producer.wire import Record
 from tests.pipeline import until
 
 from .audited import PARTITIONS, Audited, Placed

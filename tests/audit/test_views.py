@@ -9,10 +9,10 @@ import pytest
 from anyio.from_thread import BlockingPortal
 from typer.testing import CliRunner
 
-from compose.__main__ import app
-from compose.audit import Fault, Report
-from consumer.operations.redrive import drop
-from consumer.views.registry import UnknownViewError
+from eventsourcing_kafka.compose.audit import Fault, Report
+from eventsourcing_kafka.compose.command_line import app
+from eventsourcing_kafka.consumer.operations.redrive import drop
+from eventsourcing_kafka.consumer.views.registry import UnknownViewError
 from tests.pipeline import page_id
 
 from .audited import USERS, Audited, Placed

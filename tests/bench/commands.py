@@ -9,9 +9,9 @@ from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
-from producer.contentmanagement.application import ContentManagement
-from producer.importer.git_import import GitImporter
-from producer.importer.history import History
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.importer.git_import import GitImporter
+from eventsourcing_kafka.producer.importer.history import History
 from tests.bench import programs
 from tests.bench.figures import Line, Sample, faster
 from tests.bench.history import Author, Edit

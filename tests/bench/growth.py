@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 import anyio
 from psycopg import AsyncConnection
 
-from consumer.engine.store import ViewStore
-from consumer.unit_of_work import Place
-from consumer.view import View
-from consumer.views.fts import VIEW as FTS
-from consumer.views.registry import view_named
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.domainmodel import Page
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.unit_of_work import Place
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.consumer.views.fts import VIEW as FTS
+from eventsourcing_kafka.consumer.views.registry import view_named
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.wire import KafkaSettings
 from tests.bench.figures import Line, Marks, Point, Sample, faster, reported, within
 from tests.bench.history import Author
 from tests.bench.relay import readable, reading, topic_of
@@ -144,7 +144,7 @@ def _grown(name: str, by_size: Mapping[int, Sequence[Carried]]) -> Iterator[Line
 async def _published(environment: Environment, events: int) -> Carried:
     """Measure the relay."""
     async with topic_of(environment) as topic, reading(environment, topic) as consumer:
-        with Program.started(environment, "producer", "relay") as relay:
+        with Program.started(environment, "eventsourcing_kafka", "producer", "relay") as relay:
             await relay.until(lambda: relay.has_said(BEGINS["relay"]))
             marks = Marks()
             while marks.events < events:
@@ -161,7 +161,11 @@ async def _applied(view: View, environment: Environment, events: int, consumers:
         await store.prepare(connection, KafkaSettings.from_env(environment).topic_partitions)
         with ExitStack() as running:
             programs = [
-                running.enter_context(Program.started(environment, "consumer", "run", view.name))
+                running.enter_context(
+                    Program.started(
+                        environment, "eventsourcing_kafka", "consumer", "run", view.name
+                    )
+                )
                 for _ in range(consumers)
             ]
             for program in programs:

@@ -12,8 +12,8 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 from psycopg import sql
 
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.domainmodel import Page, Slug, user_id_cvar
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, Slug, user_id_cvar
 
 SEED = 20
 HOT_PAGES = 10

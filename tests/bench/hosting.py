@@ -12,7 +12,7 @@ from uuid import UUID
 
 from eventsourcing.system import Follower, MultiThreadedRunner, Runner, SingleThreadedRunner
 
-from compose.runner import KafkaRunner
+from eventsourcing_kafka.compose.runner import KafkaRunner
 from examples.counters.application import Counters
 from examples.counters.system import system
 from examples.dogschool.application import DogSchool

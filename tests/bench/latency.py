@@ -15,13 +15,13 @@ import anyio
 from anyio import to_thread
 from psycopg import AsyncConnection, sql
 
-from consumer.engine.store import ViewStore
-from consumer.engine.tracking import Move, Tracking
-from consumer.unit_of_work import Place, UnitOfWork
-from consumer.views.fts import VIEW
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.domainmodel import Page, Slug
-from producer.wire import KafkaSettings, partition_of
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
+from eventsourcing_kafka.consumer.unit_of_work import Place, UnitOfWork
+from eventsourcing_kafka.consumer.views.fts import VIEW
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, Slug
+from eventsourcing_kafka.producer.wire import KafkaSettings, partition_of
 from tests.bench.figures import Line, Sample, sooner
 from tests.bench.history import Author
 from tests.bench.relay import producing, reading, some, topic_of
@@ -141,8 +141,8 @@ async def _commands(environment: Environment, times: int, seconds: float) -> tup
     with (
         _switching_quickly(),
         ContentManagement(environment) as wiki,
-        Program.started(environment, "producer", "relay"),
-        Program.started(environment, "consumer", "run", "fts"),
+        Program.started(environment, "eventsourcing_kafka", "producer", "relay"),
+        Program.started(environment, "eventsourcing_kafka", "consumer", "run", "fts"),
     ):
         async with anyio.create_task_group() as tasks:
             await tasks.start(watch.run)

@@ -25,9 +25,11 @@ def apply_diff(old: str, diff: str) -> str:
 def instead() -> Iterator[None]:
     """Have the wiki, and the search view, use the programs."""
     with (
-        patch("producer.contentmanagement.domainmodel.create_diff", create_diff),
-        patch("producer.contentmanagement.domainmodel.apply_diff", apply_diff),
-        patch("consumer.views.fts.policy.apply_diff", apply_diff),
+        patch(
+            "eventsourcing_kafka.producer.contentmanagement.domainmodel.create_diff", create_diff
+        ),
+        patch("eventsourcing_kafka.producer.contentmanagement.domainmodel.apply_diff", apply_diff),
+        patch("eventsourcing_kafka.consumer.views.fts.policy.apply_diff", apply_diff),
     ):
         yield
 

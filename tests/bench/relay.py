@@ -16,12 +16,19 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from eventsourcing.persistence import Notification, StoredEvent
 
-from producer.contentmanagement.application import ContentManagement
-from producer.kafka.clients import started
-from producer.relay import prepare_topics
-from producer.relay.publisher import BATCH_BYTES
-from producer.runtime.retry import connected
-from producer.wire import EventTypes, KafkaSettings, Record, Topics, WireFormat, partition_of
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.relay import prepare_topics
+from eventsourcing_kafka.producer.relay.publisher import BATCH_BYTES
+from eventsourcing_kafka.producer.runtime.retry import connected
+from eventsourcing_kafka.producer.wire import (
+    EventTypes,
+    KafkaSettings,
+    Record,
+    Topics,
+    WireFormat,
+    partition_of,
+)
 from tests.bench.figures import Line, Marks, Sample, faster, sooner, within
 from tests.bench.servers import Environment, Program, World, relayed, seconds_since
 
@@ -248,7 +255,7 @@ async def _started(environment: Environment, events: int) -> tuple[float, float]
     """Return when the first record is there, and how much memory the relay takes in the end."""
     async with topic_of(environment) as topic, reading(environment, topic) as consumer:
         begin = time.perf_counter()
-        with Program.started(environment, "producer", "relay") as relay:
+        with Program.started(environment, "eventsourcing_kafka", "producer", "relay") as relay:
             await some(consumer)
             first = seconds_since(begin)
             while await readable(consumer) < events:
@@ -275,7 +282,7 @@ async def _relay_times(environment: Environment, event: StoredEvent, times: int)
     took = []
     async with topic_of(environment) as topic, reading(environment, topic) as consumer:
         with (
-            Program.started(environment, "producer", "relay"),
+            Program.started(environment, "eventsourcing_kafka", "producer", "relay"),
             ContentManagement(environment) as wiki,
         ):
             for number in range(times + WARM_UP):

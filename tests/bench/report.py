@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from compose.servers.jars import VERSION as KAFKA
+from eventsourcing_kafka.compose.servers.jars import VERSION as KAFKA
 from tests.bench.figures import Line, short
 
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"

@@ -14,12 +14,12 @@ from typing import Any, LiteralString
 
 import anyio
 
-from consumer.engine.store import ViewStore
-from consumer.unit_of_work import Place
-from consumer.views.fts import VIEW
-from consumer.views.fts.search import Searcher, search
-from producer.contentmanagement.domainmodel import Page
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.unit_of_work import Place
+from eventsourcing_kafka.consumer.views.fts import VIEW
+from eventsourcing_kafka.consumer.views.fts.search import Searcher, search
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.wire import KafkaSettings
 from tests.bench.figures import Line, Sample, within
 from tests.bench.history import SEED, Author
 from tests.bench.servers import Environment, Program, World, seconds_since
@@ -90,7 +90,7 @@ async def _searched(
     worst: Mapping[str, Sequence[str]],
 ) -> dict[str, Sample]:
     store = ViewStore.of(VIEW, environment)
-    with Program.started(environment, "consumer", "run", "fts"):
+    with Program.started(environment, "eventsourcing_kafka", "consumer", "run", "fts"):
         async with anyio.create_task_group() as tasks, Searcher(store) as searcher:
             await tasks.start(_catching_up, store, events)
             took = {

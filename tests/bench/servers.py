@@ -22,16 +22,16 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from eventsourcing.persistence import StoredEvent
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_fixed
 
-from compose.servers.kafka import Kafka
-from compose.servers.postgres import Postgres
-from compose.stack.stack import postgres_environment
-from producer.contentmanagement.application import ContentManagement
-from producer.importer.git_import import GitImporter
-from producer.importer.history import History
-from producer.kafka.clients import started
-from producer.outbox import outbox_of
-from producer.relay import Relay
-from producer.wire import EventTypes, KafkaSettings, WireFormat
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.stack.stack import postgres_environment
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.importer.git_import import GitImporter
+from eventsourcing_kafka.producer.importer.history import History
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.relay import Relay
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, WireFormat
 from tests.bench.figures import Marks
 from tests.bench.history import count, fill, synthetic
 

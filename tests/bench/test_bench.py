@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from compose.servers.kafka import Kafka
-from compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.postgres import Postgres
 from tests.bench.__main__ import BENCHMARKS, PEERS, measure
 from tests.bench.figures import (
     Figure,

@@ -21,21 +21,21 @@ from eventsourcing.persistence import Tracking as LibraryTracking
 from eventsourcing.projection import EventSourcedProjectionRunner
 from psycopg import AsyncConnection
 
-from consumer.engine.applying import Applied, Applying, Moved, fold
-from consumer.engine.consumer import Consumer
-from consumer.engine.parking import SetAside
-from consumer.engine.store import ViewStore
-from consumer.engine.subscription import Located, Span
-from consumer.engine.tracking import Move, Tracking
-from consumer.operations.rebuild import Rebuild
-from consumer.unit_of_work import UnitOfWork
-from consumer.view import View
-from consumer.views.activity import VIEW as ACTIVITY
-from consumer.views.fts import VIEW as FTS
-from consumer.views.fts.application import FtsProcess
-from producer.contentmanagement.application import ContentManagement
-from producer.kafka.clients import reading
-from producer.wire import KafkaSettings, Topics
+from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved, fold
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.parking import SetAside
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.subscription import Located, Span
+from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
+from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
+from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.consumer.views.activity import VIEW as ACTIVITY
+from eventsourcing_kafka.consumer.views.fts import VIEW as FTS
+from eventsourcing_kafka.consumer.views.fts.application import FtsProcess
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.kafka.clients import reading
+from eventsourcing_kafka.producer.wire import KafkaSettings, Topics
 from tests.bench import programs
 from tests.bench.figures import Line, Marks, Sample, faster
 from tests.bench.servers import LOOK_SECONDS, Environment, World, seconds_since
@@ -48,7 +48,7 @@ PART = 1500
 """So many events are for the library's runner."""
 SQL = "bare SQL of the same batches"
 SESSION = {"synchronous_commit": "off"}
-RECORDER = "consumer.views.fts.postgres:PostgresFtsProcessRecorder"
+RECORDER = "eventsourcing_kafka.consumer.views.fts.postgres:PostgresFtsProcessRecorder"
 NOTHING_SET_ASIDE = SetAside(set(), ())
 
 

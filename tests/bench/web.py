@@ -27,14 +27,14 @@ import psycopg
 from eventsourcing.utils import get_topic
 from psycopg import sql
 
-from compose.servers.processes import HOST, free_port
-from compose.web.settings import DEVELOPER
-from consumer.engine.store import ViewStore
-from consumer.views.activity import VIEW as ACTIVITY
-from consumer.views.fts import VIEW as FTS
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.domainmodel import Page, Slug
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.compose.servers.processes import HOST, free_port
+from eventsourcing_kafka.compose.web.settings import DEVELOPER
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.views.activity import VIEW as ACTIVITY
+from eventsourcing_kafka.consumer.views.fts import VIEW as FTS
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, Slug
+from eventsourcing_kafka.producer.wire import KafkaSettings
 from tests.bench.figures import Line, Sample, faster, reported, within
 from tests.bench.history import COPY_EVENTS, SEED, Author, row_of
 from tests.bench.load import Load, Took
@@ -168,7 +168,7 @@ def _served(environment: Environment) -> Iterator[int]:
     """Serve the wiki as its command does; yield the port."""
     port = free_port()
     settings = {**environment, "WEB_SECRET": SECRET, "WEB_RATES": "off"}
-    with Program.started(settings, "compose", "web", "--port", str(port)):
+    with Program.started(settings, "eventsourcing_kafka", "compose", "web", "--port", str(port)):
         _answers(port)
         yield port
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from compose.servers.processes import Supervised, ending, tail
+from eventsourcing_kafka.compose.servers.processes import Supervised, ending, tail
 from tests.chaos.logs import STARTS
 
 RESTART_SECONDS = 0.3

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from compose.servers.server import Server
+from eventsourcing_kafka.compose.servers.server import Server
 from tests.chaos.proxy import Proxy
 from tests.chaos.stage import CONSUMER, SESSION_TIMEOUT_SECONDS, Stage
 

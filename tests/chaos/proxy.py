@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 from anyio.abc import SocketStream
 
-from compose.servers.processes import HOST, free_port
+from eventsourcing_kafka.compose.servers.processes import HOST, free_port
 
 
 class Proxy:

@@ -8,16 +8,16 @@ from uuid import UUID
 import anyio
 from anyio import to_thread
 
-from compose.audit import audit
-from consumer.engine.store import ViewStore
-from consumer.operations.status import read_status as read_view_status
-from consumer.views.registry import view_named
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.domainmodel import Page
-from producer.outbox import outbox_of
-from producer.relay import read_status as read_relay_status
-from producer.runtime.applications import open_application
-from producer.wire import EventTypes, KafkaSettings, WireFormat
+from eventsourcing_kafka.compose.audit import audit
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.operations.status import read_status as read_view_status
+from eventsourcing_kafka.consumer.views.registry import view_named
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.relay import read_status as read_relay_status
+from eventsourcing_kafka.producer.runtime.applications import open_application
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, WireFormat
 
 VIEWS = ("fts", "activity")
 MOST = 10

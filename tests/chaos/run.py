@@ -9,7 +9,7 @@ from random import Random
 import anyio
 from anyio import to_thread
 
-from compose.servers.processes import tail
+from eventsourcing_kafka.compose.servers.processes import tail
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.logs import noise
 from tests.chaos.reckoning import Reckoning

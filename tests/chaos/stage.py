@@ -11,10 +11,10 @@ from typing import Self, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from compose.servers.kafka import Kafka
-from compose.servers.postgres import Postgres
-from compose.servers.processes import HOST, free_port
-from compose.stack.stack import DATABASES, postgres_environment
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.servers.processes import HOST, free_port
+from eventsourcing_kafka.compose.stack.stack import DATABASES, postgres_environment
 from tests.chaos.actor import Actor, Errand
 from tests.chaos.proxy import Proxy
 
@@ -25,7 +25,7 @@ RELAYS = 2
 CONSUMERS = 3
 WRITERS = 3
 
-CONSUMER = ("consumer", "run", "fts", "activity", "--grace", "3")
+CONSUMER = ("eventsourcing_kafka", "consumer", "run", "fts", "activity", "--grace", "3")
 
 
 class Stage(anyio.AsyncContextManagerMixin):
@@ -74,7 +74,8 @@ class Stage(anyio.AsyncContextManagerMixin):
     def raise_curtain(self, chance: Random) -> None:
         """Start relays, consumers and writers."""
         self.relays = [
-            self.start(f"relay-{n}", "producer", "relay", "--grace", "3") for n in range(RELAYS)
+            self.start(f"relay-{n}", "eventsourcing_kafka", "producer", "relay", "--grace", "3")
+            for n in range(RELAYS)
         ]
         self.consumers = [self.start("consumer-0", *CONSUMER)] + [
             # Static members: a restart leaves their partitions where they are.
@@ -104,7 +105,9 @@ class Stage(anyio.AsyncContextManagerMixin):
 
     def errand(self, *command: str) -> Errand:
         """Return a command that is to be run until it succeeds."""
-        return self._cast(Errand, "-".join(command).replace("--", ""), command, {})
+        return self._cast(
+            Errand, "-".join(command).replace("--", ""), ("eventsourcing_kafka", *command), {}
+        )
 
     def say(self, text: str) -> None:
         """Write into the chronicle of the run."""

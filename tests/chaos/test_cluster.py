@@ -8,12 +8,12 @@ import anyio
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from compose.audit import audit
-from compose.servers.kafka import Kafka, cluster
-from compose.servers.postgres import Postgres
-from compose.stack.stack import postgres_environment
-from producer.kafka.clients import started
-from producer.wire import KafkaSettings, Topics
+from eventsourcing_kafka.compose.audit import audit
+from eventsourcing_kafka.compose.servers.kafka import Kafka, cluster
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.stack.stack import postgres_environment
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.wire import KafkaSettings, Topics
 from tests.pipeline import Pipeline
 
 

@@ -19,9 +19,9 @@ from aiokafka.errors import (
 from aiokafka.producer.message_accumulator import MessageBatch
 from aiokafka.structs import TopicPartition
 
-from producer.kafka.clients import started
-from producer.relay.publisher import _all_delivered, _heard
-from producer.runtime.retry import is_transient, run
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.relay.publisher import _all_delivered, _heard
+from eventsourcing_kafka.producer.runtime.retry import is_transient, run
 from tests.chaos.run import schedule
 from tests.pipeline import ROOT, Pipeline
 
@@ -80,7 +80,7 @@ async def test_a_rebuild_shows_its_progress_from_the_first_moment(
         await pipeline.write("page", "text\n")
         await pipeline.settled()
         rebuilt = await anyio.run_process(
-            [sys.executable, "-m", "consumer", "rebuild", "fts", "--yes"],
+            [sys.executable, "-m", "eventsourcing_kafka", "consumer", "rebuild", "fts", "--yes"],
             env={**os.environ, **environment},
             cwd=ROOT,
             check=False,

@@ -12,13 +12,13 @@ from uuid import UUID
 
 from eventsourcing.persistence import IntegrityError, PersistenceError
 
-from producer.contentmanagement.application import (
+from eventsourcing_kafka.producer.contentmanagement.application import (
     ContentManagement,
     PageNotFoundError,
     SlugConflictError,
 )
-from producer.contentmanagement.domainmodel import user_id_cvar
-from producer.runtime.applications import open_application
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_cvar
+from eventsourcing_kafka.producer.runtime.applications import open_application
 
 SLUGS = 200
 USERS = [None, *(UUID(int=number) for number in range(1, 6))]

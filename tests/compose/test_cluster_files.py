@@ -14,16 +14,16 @@ import pytest
 import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 
-from consumer.engine.consumer import Consumer
-from consumer.engine.store import ViewStore
-from consumer.operations.health import WatchedView
-from consumer.views.fts import VIEW
-from producer.contentmanagement.application import ContentManagement
-from producer.outbox import outbox_of
-from producer.relay import Relay, WatchedRelay
-from producer.runtime.health import Look, Watched
-from producer.runtime.metrics import REGISTRY
-from producer.wire import EventTypes, KafkaSettings, WireFormat
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.operations.health import WatchedView
+from eventsourcing_kafka.consumer.views.fts import VIEW
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.relay import Relay, WatchedRelay
+from eventsourcing_kafka.producer.runtime.health import Look, Watched
+from eventsourcing_kafka.producer.runtime.metrics import REGISTRY
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, WireFormat
 from tests.pipeline import ROOT
 
 FOLDER = ROOT / "compose" / "cluster"

@@ -6,8 +6,8 @@ import anyio
 import psycopg
 import pytest
 
-from compose.servers.processes import free_port
-from compose.stack.details import relay_detail
+from eventsourcing_kafka.compose.servers.processes import free_port
+from eventsourcing_kafka.compose.stack.details import relay_detail
 
 
 def settings(port: int) -> dict[str, str]:

@@ -12,11 +12,17 @@ import psycopg
 import pytest
 import requests
 
-from compose.servers import aot, jars
-from compose.servers.errors import StackError
-from compose.servers.kafka import Kafka, cluster, new_cluster_id, tool_command
-from compose.servers.postgres import Postgres
-from compose.servers.processes import claimed, free_port, lives, require_free, same_process
+from eventsourcing_kafka.compose.servers import aot, jars
+from eventsourcing_kafka.compose.servers.errors import StackError
+from eventsourcing_kafka.compose.servers.kafka import Kafka, cluster, new_cluster_id, tool_command
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.servers.processes import (
+    claimed,
+    free_port,
+    lives,
+    require_free,
+    same_process,
+)
 
 
 @pytest.fixture
@@ -195,7 +201,7 @@ def test_a_number_that_has_been_given_to_another_process_is_not_taken_for_the_fi
 SUPERVISOR = """
 import sys, anyio
 from pathlib import Path
-from compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.servers.postgres import Postgres
 
 async def main():
     async with Postgres(Path(sys.argv[1])) as postgres:

@@ -13,14 +13,14 @@ import psutil
 import psycopg
 import pytest
 
-from compose.servers.errors import StackError
-from compose.servers.processes import lives, note
-from compose.servers.service import Service
-from compose.stack import stack as stack_module
-from compose.stack.parts import checked_parts
-from compose.stack.stack import Stack, running_stack, running_stacks
+from eventsourcing_kafka.compose.servers.errors import StackError
+from eventsourcing_kafka.compose.servers.processes import lives, note
+from eventsourcing_kafka.compose.servers.service import Service
+from eventsourcing_kafka.compose.stack import stack as stack_module
+from eventsourcing_kafka.compose.stack.parts import checked_parts
+from eventsourcing_kafka.compose.stack.stack import Stack, running_stack, running_stacks
 
-COMPOSE = [sys.executable, "-m", "compose"]
+COMPOSE = [sys.executable, "-m", "eventsourcing_kafka", "compose"]
 
 
 @pytest.fixture(autouse=True)

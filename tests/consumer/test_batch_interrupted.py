@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from consumer.engine.applying import Applying
-from consumer.engine.subscription import Span
-from consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.engine.applying import Applying
+from eventsourcing_kafka.consumer.engine.subscription import Span
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from tests.pipeline import Shortcut, pages_of, write_page
 
 from .interrupting import Interrupted, cancel, cut_off, cut_off_with_the_answer_unread

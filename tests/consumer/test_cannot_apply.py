@@ -1,7 +1,7 @@
 """An event that can't be applied, where the partition is to stop before it."""
 
-from consumer.engine.applying import Applied, Applying, OnError
-from producer.wire import partition_of
+from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, OnError
+from eventsourcing_kafka.producer.wire import partition_of
 from tests.pipeline import Shortcut, page_id, write_page
 
 

@@ -14,10 +14,13 @@ SETTINGS = ("KAFKA_", "POSTGRES_", "CONTENTMANAGEMENT_", "FTS_", "PERSISTENCE_")
 
 
 async def run(environment: dict[str, str], *arguments: str) -> CompletedProcess[bytes]:
-    """Run a module of ours with these settings and no others."""
+    """Run a command of ours with these settings and no others."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
     return await anyio.run_process(
-        [sys.executable, "-m", *arguments], check=False, env=ours | environment, cwd=ROOT
+        [sys.executable, "-m", "eventsourcing_kafka", *arguments],
+        check=False,
+        env=ours | environment,
+        cwd=ROOT,
     )
 
 
@@ -86,4 +89,4 @@ async def test_a_search_before_any_consumer_ran_says_which_to_start(
 ) -> None:
     result = await run(environment, "consumer", "search", "rose")
     assert result.returncode == 1
-    assert b"python -m consumer run fts" in result.stderr
+    assert b"eventsourcing-kafka consumer run fts" in result.stderr

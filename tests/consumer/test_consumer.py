@@ -11,16 +11,16 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, Topi
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from psycopg import AsyncConnection
 
-from consumer.engine import subscription
-from consumer.engine.applying import Applied, Applying, Moved
-from consumer.engine.consumer import Consumer
-from consumer.engine.store import ViewStore
-from consumer.engine.subscription import RecordsDeletedError, Span
-from consumer.engine.tracking import Tracking
-from consumer.operations.status import read_status
-from producer.kafka.clients import started
-from producer.runtime.retry import first_error
-from producer.wire import Topics, partition_of
+from eventsourcing_kafka.consumer.engine import subscription
+from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.subscription import RecordsDeletedError, Span
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.operations.status import read_status
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.runtime.retry import first_error
+from eventsourcing_kafka.producer.wire import Topics, partition_of
 from tests.pipeline import SECONDS, Pipeline, until
 
 from .interrupting import Interrupted
@@ -146,7 +146,7 @@ class ReplayedMeanwhile(Applying):
 async def test_two_connections_share_a_batch_and_of_a_part_that_was_moved_the_other_stays(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer.engine.work_queue.WORTH_SHARING", 2)
+    monkeypatch.setattr("eventsourcing_kafka.consumer.engine.work_queue.WORTH_SHARING", 2)
     async with Pipeline(environment | {"KAFKA_TOPIC_PARTITIONS": "2"}) as pipeline:
         slugs = [f"page{number}" for number in range(12)]
         for slug in slugs:

@@ -2,7 +2,7 @@
 
 import anyio
 
-from consumer.engine.applying import Applied, Applying, Moved
+from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved
 from tests.pipeline import Shortcut, pages_of, write_page
 
 

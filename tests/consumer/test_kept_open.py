@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import anyio
 
-from consumer.views.fts.reading import read_page
+from eventsourcing_kafka.consumer.views.fts.reading import read_page
 from tests.pipeline import Shortcut, write_page
 
 READS = 20

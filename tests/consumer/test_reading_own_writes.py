@@ -7,7 +7,7 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from consumer.engine import store as store_module
+from eventsourcing_kafka.consumer.engine import store as store_module
 from tests.pipeline import Pipeline, Shortcut, page_id, write_page
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
-from consumer.engine.subscription import Item, Span
-from consumer.engine.tracking import Tracking
-from consumer.engine.work_queue import WORTH_SHARING, Shared
+from eventsourcing_kafka.consumer.engine.subscription import Item, Span
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.engine.work_queue import WORTH_SHARING, Shared
 
 HANDS = 3
 

@@ -10,13 +10,18 @@ from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import IntegrityError
 
-from producer.contentmanagement.application import (
+from eventsourcing_kafka.producer.contentmanagement.application import (
     ContentManagement,
     InvalidPageError,
     PageNotFoundError,
     SlugConflictError,
 )
-from producer.contentmanagement.domainmodel import Page, PageLogged, Slug, user_id_cvar
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import (
+    Page,
+    PageLogged,
+    Slug,
+    user_id_cvar,
+)
 
 
 @contextmanager

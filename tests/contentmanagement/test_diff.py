@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from producer.contentmanagement.diff import DiffError, apply_diff, create_diff
+from eventsourcing_kafka.producer.contentmanagement.diff import DiffError, apply_diff, create_diff
 
 needs_programs = pytest.mark.skipif(
     not (shutil.which("diff") and shutil.which("patch")),

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.contentmanagement.application import ContentManagement, InvalidPageError
-from producer.contentmanagement.diff import create_diff
-from producer.contentmanagement.limits import Limits
+from eventsourcing_kafka.producer.contentmanagement.application import (
+    ContentManagement,
+    InvalidPageError,
+)
+from eventsourcing_kafka.producer.contentmanagement.diff import create_diff
+from eventsourcing_kafka.producer.contentmanagement.limits import Limits
 
 IN_MEMORY = {"PERSISTENCE_MODULE": "eventsourcing.popo"}
 

@@ -8,11 +8,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from compose.servers.postgres import Postgres
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.people import MOST_CHARS, People
-from producer.importer.git_import import GitImporter
-from producer.importer.history import History
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.people import MOST_CHARS, People
+from eventsourcing_kafka.producer.importer.git_import import GitImporter
+from eventsourcing_kafka.producer.importer.history import History
 from tests.importer.repositories import Repository
 
 ANN, BOB, EVE = uuid4(), uuid4(), uuid4()

@@ -11,10 +11,10 @@ from eventsourcing.system import SingleThreadedRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumer.views.fts.application import FtsProcess, FtsRecorder
-from consumer.views.fts.policy import PageInfo
-from consumer.views.fts.system import ContentManagementSystem
-from producer.contentmanagement.application import (
+from eventsourcing_kafka.consumer.views.fts.application import FtsProcess, FtsRecorder
+from eventsourcing_kafka.consumer.views.fts.policy import PageInfo
+from eventsourcing_kafka.consumer.views.fts.system import ContentManagementSystem
+from eventsourcing_kafka.producer.contentmanagement.application import (
     ContentManagement,
     InvalidPageError,
     PageNotFoundError,

@@ -5,11 +5,11 @@ from uuid import uuid4
 
 import pytest
 
-from consumer.unit_of_work import Event, OutOfOrderError
-from consumer.views.fts.policy import PageInfo, policy
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.diff import DiffError
-from producer.contentmanagement.domainmodel import Page, Slug
+from eventsourcing_kafka.consumer.unit_of_work import Event, OutOfOrderError
+from eventsourcing_kafka.consumer.views.fts.policy import PageInfo, policy
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.diff import DiffError
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, Slug
 
 
 def story(*bodies: str) -> list[Event]:

@@ -8,11 +8,11 @@ import pytest
 from anyio import from_thread, to_thread
 from eventsourcing.system import MultiThreadedRunner, Runner, SingleThreadedRunner
 
-from consumer.views.fts.application import FtsProcess
-from consumer.views.fts.search import search
-from consumer.views.fts.system import ContentManagementSystem
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.domainmodel import user_id_cvar
+from eventsourcing_kafka.consumer.views.fts.application import FtsProcess
+from eventsourcing_kafka.consumer.views.fts.search import search
+from eventsourcing_kafka.consumer.views.fts.system import ContentManagementSystem
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_cvar
 from tests.pipeline import SECONDS, Pipeline
 
 BODIES = {
@@ -32,12 +32,13 @@ FOUND = {
     "rose OR zebra": {"plants", "animals"},
 }
 
+FTS = "eventsourcing_kafka.consumer.views.fts"
 SQLITE = {
     "PERSISTENCE_MODULE": "eventsourcing.sqlite",
     "SQLITE_DBNAME": ":memory:",
-    "PROCESS_RECORDER_TOPIC": "consumer.views.fts.sqlite:SQLiteFtsProcessRecorder",
+    "PROCESS_RECORDER_TOPIC": f"{FTS}.sqlite:SQLiteFtsProcessRecorder",
 }
-POSTGRES = {"PROCESS_RECORDER_TOPIC": "consumer.views.fts.postgres:PostgresFtsProcessRecorder"}
+POSTGRES = {"PROCESS_RECORDER_TOPIC": f"{FTS}.postgres:PostgresFtsProcessRecorder"}
 
 
 def play(

@@ -7,9 +7,15 @@ import anyio
 import psycopg
 import pytest
 
-from consumer.engine.store import ShapeChangedError, ViewMissingError
-from consumer.views.fts import search as searching
-from consumer.views.fts.search import START, STOP, Searcher, SearchTooLongError, search
+from eventsourcing_kafka.consumer.engine.store import ShapeChangedError, ViewMissingError
+from eventsourcing_kafka.consumer.views.fts import search as searching
+from eventsourcing_kafka.consumer.views.fts.search import (
+    START,
+    STOP,
+    Searcher,
+    SearchTooLongError,
+    search,
+)
 from tests.pipeline import Shortcut, page_id, pages_of, write_page
 
 HOSTILE = [

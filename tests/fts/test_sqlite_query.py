@@ -9,11 +9,11 @@ from eventsourcing.system import SingleThreadedRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.views.fts.application import FtsProcess
-from consumer.views.fts.sqlite import web_search_to_fts5
-from consumer.views.fts.system import ContentManagementSystem
-from producer.contentmanagement.application import ContentManagement
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.consumer.views.fts.application import FtsProcess
+from eventsourcing_kafka.consumer.views.fts.sqlite import web_search_to_fts5
+from eventsourcing_kafka.consumer.views.fts.system import ContentManagementSystem
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 from .test_scenario import SQLITE
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from compose.servers.kafka import Kafka
-from compose.servers.postgres import Postgres
-from compose.stack.stack import postgres_environment
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.stack.stack import postgres_environment
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import Tracking
 from eventsourcing.system import System
 
-from consumer.hosting.systems import Projected
+from eventsourcing_kafka.consumer.hosting.systems import Projected
 from examples.dogschool.application import DogSchool
 from examples.dogschool.domainmodel import Dog
 from examples.tricks.postgres import PostgresTricksView

@@ -11,13 +11,13 @@ from anyio import to_thread
 from psycopg import connect
 from psycopg.pq import TransactionStatus
 
-from compose.runner import KafkaRunner
-from consumer.hosting.threads import ThreadedConnection
-from consumer.views.fts.application import FtsProcess
-from consumer.views.fts.system import ContentManagementSystem
+from eventsourcing_kafka.compose.runner import KafkaRunner
+from eventsourcing_kafka.consumer.hosting.threads import ThreadedConnection
+from eventsourcing_kafka.consumer.views.fts.application import FtsProcess
+from eventsourcing_kafka.consumer.views.fts.system import ContentManagementSystem
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from examples.dogschool.application import DogSchool
-from producer.contentmanagement.application import ContentManagement
-from tests.fts.test_scenario import play
+from tests.fts.test_scenario import FTS, play
 from tests.operations.child import Child, child, is_so
 from tests.pipeline import until
 
@@ -74,7 +74,7 @@ def test_a_log_is_seen_as_the_batch_has_made_it(env: dict[str, str]) -> None:
 def test_a_recorders_own_query_sees_what_the_batch_has_recorded(
     persistence: str, env: dict[str, str], tmp_path: Path
 ) -> None:
-    recorder = f"consumer.views.fts.{persistence.lower()}:{persistence}FtsProcessRecorder"
+    recorder = f"{FTS}.{persistence.lower()}:{persistence}FtsProcessRecorder"
     own = {"FTSPROCESS_PROCESS_RECORDER_TOPIC": recorder}
     if persistence == "SQLite":
         own["FTSPROCESS_PERSISTENCE_MODULE"] = "eventsourcing.sqlite"
@@ -114,7 +114,9 @@ async def test_a_batch_that_is_killed_in_its_middle_is_applied_again(
 
     command = ("run", "tests.hosting.awkward:mortal")
     deadly = {**env, "MORTAL_DIES_AT": "7"}
-    async with child(deadly, tmp_path / "log", *command, module="compose") as dying:
+    async with child(
+        deadly, tmp_path / "log", "compose", *command, module="eventsourcing_kafka"
+    ) as dying:
         assert await dying.ends() == -signal.SIGKILL
 
     with KafkaRunner(mortal, env) as runner:
@@ -147,7 +149,9 @@ async def test_each_application_runs_in_a_process_of_its_own(
     def run(name: str) -> AbstractAsyncContextManager[Child]:
         command = ("run", "tests.hosting.tallying:chain")
         chosen = [part for app in name.split() for part in ("--only", app)]
-        return child(env, tmp_path / name, *command, *chosen, module="compose")
+        return child(
+            env, tmp_path / name, "compose", *command, *chosen, module="eventsourcing_kafka"
+        )
 
     async with run("DogSchool Bottom") as ends, run("Left") as middle:
         with DogSchool(env) as school, Left(env) as left:
@@ -163,7 +167,9 @@ async def test_a_system_that_is_run_before_its_database_waits_for_it(
 ) -> None:
     command = ("run", "tests.hosting.tallying:chain")
     early = {**env, "LEFT_POSTGRES_DBNAME": f"{token}_late"}
-    async with child(early, tmp_path / "log", *command, module="compose") as process:
+    async with child(
+        early, tmp_path / "log", "compose", *command, module="eventsourcing_kafka"
+    ) as process:
         await process.says("the system: waiting for its server: .*does not exist")
         await to_thread.run_sync(database, "late")
         with DogSchool(early) as school, Left(early) as left:

@@ -8,11 +8,11 @@ import pytest
 from eventsourcing.cipher import AESCipher
 from psycopg import connect
 
-from compose.runner import KafkaRunner
-from consumer.engine.store import NotReplayableError
-from consumer.hosting.local.host import LocalStore
+from eventsourcing_kafka.compose.runner import KafkaRunner
+from eventsourcing_kafka.consumer.engine.store import NotReplayableError
+from eventsourcing_kafka.consumer.hosting.local.host import LocalStore
+from eventsourcing_kafka.producer.wire import WireError
 from examples.dogschool.application import DogSchool
-from producer.wire import WireError
 
 from . import unnameable, unwritable
 from .awkward import (

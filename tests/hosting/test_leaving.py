@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import psutil
 import pytest
 
-from compose.runner import KafkaRunner
+from eventsourcing_kafka.compose.runner import KafkaRunner
 
 from .tallying import chain
 

@@ -16,28 +16,28 @@ from eventsourcing.utils import Environment
 from psycopg import connect, sql
 from typer.testing import CliRunner, Result
 
-from compose.__main__ import app as compose
-from compose.audit import Report
-from compose.runner import KafkaRunner
-from compose.runner.parts import Parts
-from consumer.__main__ import app as consumer
-from consumer.engine.parking import BEHIND
-from consumer.engine.store import NotReplayableError
-from consumer.hosting.edge import follow
-from consumer.hosting.local.host import InMemoryError
-from consumer.hosting.systems import (
+from eventsourcing_kafka.compose.audit import Report
+from eventsourcing_kafka.compose.command_line import app as compose
+from eventsourcing_kafka.compose.runner import KafkaRunner
+from eventsourcing_kafka.compose.runner.parts import Parts
+from eventsourcing_kafka.consumer.command_line import app as consumer
+from eventsourcing_kafka.consumer.engine.parking import BEHIND
+from eventsourcing_kafka.consumer.engine.store import NotReplayableError
+from eventsourcing_kafka.consumer.hosting.edge import follow
+from eventsourcing_kafka.consumer.hosting.local.host import InMemoryError
+from eventsourcing_kafka.consumer.hosting.systems import (
     UnknownEdgeError,
     chosen_edges,
     opened,
     system_named,
 )
-from consumer.operations.redrive import StillFailingError, retry
+from eventsourcing_kafka.consumer.operations.redrive import StillFailingError, retry
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.wire import KafkaSettings, Topics, partition_of
 from examples.dogschool.application import DogSchool
 from examples.dogschool.domainmodel import Dog
 from examples.tricks.sqlite import SQLiteTricksView
-from producer.kafka.clients import started
-from producer.runtime.terminal import SettingsError
-from producer.wire import KafkaSettings, Topics, partition_of
 from tests.pipeline import SECONDS, until
 
 from . import nursing
@@ -236,7 +236,7 @@ def test_before_a_follower_has_run_it_has_done_nothing(env: Env) -> None:
 
     rows = json.loads(invoke(consumer, env, "status", "--json", *CLINIC).stdout)
     assert [(row["position"], row["offset"]) for row in rows] == [(0, 0)] * 8
-    assert "python -m compose run MODULE:SYSTEM" in str(parked(env, "list").exception)
+    assert "eventsourcing-kafka compose run MODULE:SYSTEM" in str(parked(env, "list").exception)
 
 
 @pytest.mark.parametrize("command", ["status", "replay", "rebuild"])

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from eventsourcing.system import Runner, SingleThreadedRunner
 
-from compose.runner import KafkaRunner
+from eventsourcing_kafka.compose.runner import KafkaRunner
 from examples.dogschool.application import DogSchool
 
 from .awkward import TRICKS

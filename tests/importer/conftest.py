@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 
 from .repositories import Repository
 

@@ -6,8 +6,8 @@ import pygit2
 from eventsourcing.utils import get_topic
 from pygit2.enums import FileMode
 
-from producer.contentmanagement.application import ContentManagement
-from producer.importer.record import GitImport
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.importer.record import GitImport
 
 Content = str | bytes | tuple[bytes, FileMode] | None
 """What a commit puts at a path: a file, or something else of another mode, or nothing."""

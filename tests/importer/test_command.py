@@ -9,9 +9,9 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from producer.contentmanagement.application import ContentManagement
-from producer.importer.command import import_git
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.importer.command import import_git
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 from .repositories import Repository, live
 

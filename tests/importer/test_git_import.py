@@ -6,10 +6,10 @@ import pygit2
 import pytest
 from pygit2.enums import FileMode
 
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.domainmodel import Page, Slug, user_id_cvar
-from producer.importer.git_import import GitImporter, Report
-from producer.importer.history import History
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, Slug, user_id_cvar
+from eventsourcing_kafka.producer.importer.git_import import GitImporter, Report
+from eventsourcing_kafka.producer.importer.history import History
 
 from .repositories import Repository, bodies, live, story
 

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from producer.contentmanagement.application import ContentManagement
-from producer.importer.git_import import GitImporter, Report
-from producer.importer.history import History
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.importer.git_import import GitImporter, Report
+from eventsourcing_kafka.producer.importer.history import History
 
 from .repositories import Content, Repository, live, story
 

@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from producer.contentmanagement.application import ContentManagement
-from producer.importer import git_import
-from producer.importer.git_import import GitImporter, ImportConflictError, ImportRefusedError
-from producer.importer.history import History
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.importer import git_import
+from eventsourcing_kafka.producer.importer.git_import import (
+    GitImporter,
+    ImportConflictError,
+    ImportRefusedError,
+)
+from eventsourcing_kafka.producer.importer.history import History
 
 from .repositories import Repository, bodies, live, story
 
@@ -85,8 +89,8 @@ CHILD = """
 import os, signal, sys
 import typer
 from eventsourcing.persistence import EventStore
-from producer.importer import git_import
-from producer.importer.command import import_git
+from eventsourcing_kafka.producer.importer import git_import
+from eventsourcing_kafka.producer.importer.command import import_git
 
 git_import.COMMITS_PER_SAVE = 7
 calls, (kill_at, when) = 0, (int(sys.argv.pop()), sys.argv.pop())

@@ -13,13 +13,18 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.protocols import Validator
 
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.published import language_of
+from eventsourcing_kafka.producer.schema.document import (
+    Document,
+    Language,
+    described,
+    event_schemas,
+)
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, WireFormat
+from eventsourcing_kafka.producer.wire.event_types import Event, EventType
 from examples.dogschool.application import DogSchool
 from examples.game.application import Game
-from producer.contentmanagement.application import ContentManagement
-from producer.published import language_of
-from producer.schema.document import Document, Language, described, event_schemas
-from producer.wire import EventTypes, KafkaSettings, WireFormat
-from producer.wire.event_types import Event, EventType
 from tests.systems.everything.application import EverythingApplication
 
 APPLICATIONS: list[type[Application[UUID]]] = [

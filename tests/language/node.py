@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from compose.servers import jars
+from eventsourcing_kafka.compose.servers import jars
 
 HERE = Path(__file__).parent
 needs_node = pytest.mark.skipif(shutil.which("npm") is None, reason="Node is not here")

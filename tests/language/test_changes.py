@@ -14,10 +14,16 @@ from eventsourcing.domain import Aggregate
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from producer.schema.changes import Break, breaks
-from producer.schema.document import Document, Language, Schema, described, event_schemas
-from producer.wire import EventTypes, KafkaSettings
-from producer.wire.event_types import Event, EventType
+from eventsourcing_kafka.producer.schema.changes import Break, breaks
+from eventsourcing_kafka.producer.schema.document import (
+    Document,
+    Language,
+    Schema,
+    described,
+    event_schemas,
+)
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings
+from eventsourcing_kafka.producer.wire.event_types import Event, EventType
 
 from .languages import APPLICATIONS, document_of, events_of, validators
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, ValidationError
 
-from producer.contentmanagement.application import ContentManagement
-from producer.schema.document import Language, described
-from producer.wire import EventTypes, KafkaSettings
-from producer.wire.event_types import Event, EventType
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.schema.document import Language, described
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings
+from eventsourcing_kafka.producer.wire.event_types import Event, EventType
 from tests.wire.shop import NOTED, Account, Colour, Order, happened
 
 from .languages import (

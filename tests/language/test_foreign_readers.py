@@ -17,11 +17,11 @@ from anyio import to_thread
 from anyio.streams.text import TextReceiveStream
 from eventsourcing.persistence import StoredEvent
 
-from producer.contentmanagement.application import ContentManagement
-from producer.importer.record import GitImport
-from producer.kafka.clients import started
-from producer.relay.publisher import SLICE
-from producer.wire import EventTypes, KafkaSettings, Record, Topics, WireFormat
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.importer.record import GitImport
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.relay.publisher import SLICE
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, Record, Topics, WireFormat
 from tests.pipeline import ROOT, SECONDS, Pipeline
 
 from .languages import document_of, events_of, published_types, some, validators

@@ -10,10 +10,10 @@ from eventsourcing.application import Application
 from eventsourcing.utils import get_topic
 from typer.testing import CliRunner
 
-from producer.__main__ import app
-from producer.runtime.terminal import SettingsError
-from producer.schema.changes import breaks
-from producer.schema.command import LanguageBrokenError, SchemaOutdatedError
+from eventsourcing_kafka.producer.command_line import app
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.schema.changes import breaks
+from eventsourcing_kafka.producer.schema.command import LanguageBrokenError, SchemaOutdatedError
 from tests.pipeline import ROOT
 
 from .languages import APPLICATIONS, kept_path
@@ -44,7 +44,7 @@ def test_the_kept_schema_is_what_the_event_classes_say(
         schema("--application", get_topic(application), "--check", path)
     except (LanguageBrokenError, SchemaOutdatedError) as error:
         pytest.fail(
-            f"{error}\n\nIf nobody would break: python -m producer schema "
+            f"{error}\n\nIf nobody would break: eventsourcing-kafka producer schema "
             f"--application {get_topic(application)} --output {path}"
         )
 

@@ -17,14 +17,14 @@ from typing import Any
 
 import psutil
 
-from compose.servers.processes import Supervised
-from consumer.engine.applying import Applying
-from consumer.engine.consumer import Consumer
-from consumer.engine.parking import Parking
-from consumer.engine.store import ViewStore
-from consumer.views.activity import VIEW
-from producer.runtime.retry import run
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.compose.servers.processes import Supervised
+from eventsourcing_kafka.consumer.engine.applying import Applying
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.parking import Parking
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.views.activity import VIEW
+from eventsourcing_kafka.producer.runtime.retry import run
+from eventsourcing_kafka.producer.wire import KafkaSettings
 from tests.pipeline import ROOT, until
 
 STUCK_SECONDS = 1.0

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from consumer.engine.subscription import Subscription
-from consumer.views.activity import VIEW
-from producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.consumer.engine.subscription import Subscription
+from eventsourcing_kafka.consumer.views.activity import VIEW
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from tests.activity.counting import expected_activity, found_activity
 from tests.pipeline import Pipeline, until
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from compose.servers.kafka import Kafka
-from producer.kafka.clients import started
-from producer.wire import Topics
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.wire import Topics
 from tests.pipeline import Pipeline
 
 

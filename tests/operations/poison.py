@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from producer.wire.records import LARGEST_NUMBER
+from eventsourcing_kafka.producer.wire.records import LARGEST_NUMBER
 
 KIB_900 = 900 * 1024
 WORDS = " ".join(f"word{number:x}" for number in range(100_000))[:KIB_900]

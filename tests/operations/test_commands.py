@@ -13,12 +13,12 @@ import pytest
 import typer
 from aiokafka import AIOKafkaProducer
 
-from consumer.engine.parking import BEHIND
-from consumer.operations.redrive import parked_events
-from consumer.views.fts.search import search
-from producer.kafka.clients import started
-from producer.runtime.output import confirm
-from producer.wire import Topics, partition_of
+from eventsourcing_kafka.consumer.engine.parking import BEHIND
+from eventsourcing_kafka.consumer.operations.redrive import parked_events
+from eventsourcing_kafka.consumer.views.fts.search import search
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.runtime.output import confirm
+from eventsourcing_kafka.producer.wire import Topics, partition_of
 from tests.consumer.test_command_line import run_all
 from tests.pipeline import Pipeline, until
 
@@ -159,7 +159,7 @@ async def test_replay_and_rebuild_ask_before_and_tell_what_there_is(
             (("replay", "fts", "--dry-run"), 0, f"{sum(records.values())} records of 2 partitions"),
             (("replay", "fts", "--partition", "1", "--dry-run"), 0, f"{records[1]} records of 1 p"),
             (("replay", "fts", "--partition", "7", "--dry-run"), 1, "partition 7: it has 0 to 1"),
-            (("replay", "activity", "--yes"), 1, "python -m consumer run activity"),
+            (("replay", "activity", "--yes"), 1, "eventsourcing-kafka consumer run activity"),
             (("replay", "fts"), 2, "say --yes"),
             (("rebuild", "fts"), 2, "say --yes"),
             (("rebuild", "fts", "--swap-back"), 2, "say --yes"),
@@ -202,7 +202,13 @@ async def test_a_partition_that_stops_shows_in_the_status_and_in_how_the_consume
 ) -> None:
     command = ("run", "fts", "--on-error", "stop")
     async with Pipeline(environment | TWO, consumers=0) as pipeline:
-        async with child(pipeline.environment, tmp_path / "log", *command, module="consumer") as it:
+        async with child(
+            pipeline.environment,
+            tmp_path / "log",
+            "consumer",
+            *command,
+            module="eventsourcing_kafka",
+        ) as it:
             _, sick_id = await page_in(pipeline, 0, "sick")
             other, _ = await page_in(pipeline, 1, "other")
             await pipeline.settled()

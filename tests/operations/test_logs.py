@@ -5,10 +5,10 @@ import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from compose.servers.postgres import Postgres
-from consumer.engine.store import ViewStore
-from consumer.operations.redrive import parked_events
-from consumer.views.activity import VIEW as ACTIVITY
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.operations.redrive import parked_events
+from eventsourcing_kafka.consumer.views.activity import VIEW as ACTIVITY
 from tests.consumer.test_command_line import run
 from tests.pipeline import SECONDS, Pipeline
 
@@ -42,9 +42,9 @@ async def test_no_log_and_no_error_line_quotes_an_event_or_a_secret(
     ):
 
         async def start(name: str, *command: str, **settings: str) -> Child:
-            module, *arguments = command
             given = pipeline.environment | settings
-            process = child(given, tmp_path / f"{name}.log", *arguments, module=module)
+            log = tmp_path / f"{name}.log"
+            process = child(given, log, *command, module="eventsourcing_kafka")
             return await children.enter_async_context(process)
 
         relay = await start("relay", "producer", "relay", **AS_JSON)

@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
-from consumer.operations.redrive import (
+from eventsourcing_kafka.consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
+from eventsourcing_kafka.consumer.operations.redrive import (
     NotFirstError,
     NotParkedError,
     StillFailingError,

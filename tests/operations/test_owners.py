@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from consumer.engine import subscription
-from consumer.engine.subscription import Item, Span, Subscription
-from consumer.engine.tracking import Tracking
-from consumer.views.activity.view import ActivityUnitOfWork
+from eventsourcing_kafka.consumer.engine import subscription
+from eventsourcing_kafka.consumer.engine.subscription import Item, Span, Subscription
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.views.activity.view import ActivityUnitOfWork
 from tests.pipeline import SECONDS, until
 
 from .child import child, is_so
@@ -113,7 +113,13 @@ async def test_a_consumer_told_to_stop_leaves_at_once_and_the_other_takes_over(
 ) -> None:
     command = ("run", "activity", "--grace", "2", "--batch-size", "5")
     async with activity(environment | LONG) as pipeline:
-        async with child(pipeline.environment, tmp_path / "log", *command, module="consumer") as it:
+        async with child(
+            pipeline.environment,
+            tmp_path / "log",
+            "consumer",
+            *command,
+            module="eventsourcing_kafka",
+        ) as it:
             await it.says("reading")
             pipeline.start_consumer()
             await assignments.share(2)
@@ -128,7 +134,7 @@ async def test_a_consumer_told_to_stop_leaves_at_once_and_the_other_takes_over(
 async def test_a_partition_that_is_assigned_anew_while_its_batch_is_in_hand_goes_on_after_it(
     environment: dict[str, str], assignments: Assignments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer.engine.subscription.AT_ONCE", 2)
+    monkeypatch.setattr("eventsourcing_kafka.consumer.engine.subscription.AT_ONCE", 2)
     async with activity(environment | LONG) as pipeline:
         pipeline.start_consumer(pipeline.consumer(limit=7))
         await write(pipeline, "early")
@@ -367,7 +373,13 @@ async def test_of_two_relays_one_publishes_and_the_other_takes_over_in_seconds(
 ) -> None:
     async with (
         activity(environment | SHORT, relay=False) as pipeline,
-        child(pipeline.environment, tmp_path / "log", "relay", module="producer") as first,
+        child(
+            pipeline.environment,
+            tmp_path / "log",
+            "producer",
+            "relay",
+            module="eventsourcing_kafka",
+        ) as first,
     ):
         pipeline.start_consumer()
         await first.says("publishing after position 0")

@@ -7,10 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from consumer.engine.applying import Applied, OnError
-from consumer.engine.parking import BEHIND
-from consumer.views.fts.view import PagesUnitOfWork
-from producer.runtime.retry import is_transient
+from eventsourcing_kafka.consumer.engine.applying import Applied, OnError
+from eventsourcing_kafka.consumer.engine.parking import BEHIND
+from eventsourcing_kafka.consumer.views.fts.view import PagesUnitOfWork
+from eventsourcing_kafka.producer.runtime.retry import is_transient
 from tests.pipeline import pages_of
 
 from .poison import POISONS, Poison

@@ -10,24 +10,29 @@ import anyio
 import psycopg
 import pytest
 
-from consumer.engine.consumer import Consumer
-from consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
-from consumer.operations import rebuild
-from consumer.operations.rebuild import (
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
+from eventsourcing_kafka.consumer.operations import rebuild
+from eventsourcing_kafka.consumer.operations.rebuild import (
     AlreadyRebuildingError,
     KeptMissingError,
     Progress,
     Rebuild,
     TopicMissingError,
 )
-from consumer.operations.redrive import drop, dropped_events, parked_events, retry
-from consumer.view import View
-from consumer.views.activity import VIEW as ACTIVITY
-from consumer.views.fts import VIEW
-from consumer.views.fts import view as fts_view
-from consumer.views.fts.policy import PageInfo, policy
-from consumer.views.fts.search import search
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.consumer.operations.redrive import (
+    drop,
+    dropped_events,
+    parked_events,
+    retry,
+)
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.consumer.views.activity import VIEW as ACTIVITY
+from eventsourcing_kafka.consumer.views.fts import VIEW
+from eventsourcing_kafka.consumer.views.fts import view as fts_view
+from eventsourcing_kafka.consumer.views.fts.policy import PageInfo, policy
+from eventsourcing_kafka.consumer.views.fts.search import search
+from eventsourcing_kafka.producer.wire import KafkaSettings
 from tests.consumer.interrupting import Interrupted
 from tests.pipeline import SECONDS, Pipeline, Shortcut, page_id, until
 
@@ -221,7 +226,7 @@ WITH_AUTHORS = replace(VIEW, create=[*VIEW.create, "ALTER TABLE {schema}.pages A
 
 async def assert_refused(consumer: Consumer) -> None:
     """Run a consumer until it ends with what to do."""
-    refusal = pytest.RaisesExc(ShapeChangedError, match="python -m consumer rebuild fts")
+    refusal = pytest.RaisesExc(ShapeChangedError, match="eventsourcing-kafka consumer rebuild fts")
     with pytest.RaisesGroup(refusal, flatten_subgroups=True):
         await consumer.run()
 

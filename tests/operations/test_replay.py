@@ -5,12 +5,16 @@ from typing import Any
 import pytest
 from aiokafka import OffsetAndMetadata
 
-from compose.servers.kafka import Kafka
-from consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
-from consumer.engine.subscription import Wanted, Wish
-from consumer.operations.replay import UnknownPartitionError, applied_records, replay_view
-from consumer.operations.status import read_status
-from consumer.views.activity import VIEW
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
+from eventsourcing_kafka.consumer.engine.subscription import Wanted, Wish
+from eventsourcing_kafka.consumer.operations.replay import (
+    UnknownPartitionError,
+    applied_records,
+    replay_view,
+)
+from eventsourcing_kafka.consumer.operations.status import read_status
+from eventsourcing_kafka.consumer.views.activity import VIEW
 from tests.activity.counting import expected_activity, found_activity
 from tests.pipeline import Pipeline, Shortcut, page_id, until
 

@@ -6,12 +6,12 @@ from itertools import count
 from typing import Any, Self
 from uuid import UUID
 
-from consumer.engine.parking import Dropped, Parked
-from consumer.view import View
-from consumer.views.fts import VIEW
-from consumer.views.fts.policy import PageInfo
-from consumer.views.fts.search import search
-from producer.contentmanagement.diff import create_diff
+from eventsourcing_kafka.consumer.engine.parking import Dropped, Parked
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.consumer.views.fts import VIEW
+from eventsourcing_kafka.consumer.views.fts.policy import PageInfo
+from eventsourcing_kafka.consumer.views.fts.search import search
+from eventsourcing_kafka.producer.contentmanagement.diff import create_diff
 from tests.pipeline import Shortcut, page_id, pages_of, write_page
 
 from .poison import Event, Raw, Tamper

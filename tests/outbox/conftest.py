@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from eventsourcing.postgres import PostgresApplicationRecorder
 
-from producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 
 from .writers import Table
 

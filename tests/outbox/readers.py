@@ -8,8 +8,8 @@ import anyio
 from eventsourcing.persistence import Notification
 from psycopg import AsyncConnection
 
-from producer.outbox import Outbox, PostgresOutbox
-from producer.outbox.gathering import Gather, at_once
+from eventsourcing_kafka.producer.outbox import Outbox, PostgresOutbox
+from eventsourcing_kafka.producer.outbox.gathering import Gather, at_once
 
 Batches = AsyncGenerator[Sequence[Notification], None]
 

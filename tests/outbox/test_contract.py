@@ -3,9 +3,9 @@
 import anyio
 import pytest
 
-from producer.contentmanagement.application import ContentManagement
-from producer.outbox import outbox_of
-from producer.outbox.postgres import POLL_SECONDS
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.outbox.postgres import POLL_SECONDS
 
 from .readers import next_positions, read, reading
 from .writers import write, write_in_a_thread

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from eventsourcing.postgres import PostgresApplicationRecorder
 
-from producer.outbox import PostgresOutbox
+from eventsourcing_kafka.producer.outbox import PostgresOutbox
 
 from .readers import Batches, WatchedOutbox, next_positions, read, reading
 from .writers import Table, write_in_a_thread

@@ -5,8 +5,8 @@ import psycopg
 import pytest
 from eventsourcing.postgres import PostgresApplicationRecorder
 
-from producer.outbox import PostgresOutbox
-from producer.outbox.postgres import UnfitOutboxError, _notified
+from eventsourcing_kafka.producer.outbox import PostgresOutbox
+from eventsourcing_kafka.producer.outbox.postgres import UnfitOutboxError, _notified
 
 from .readers import WatchedOutbox, next_positions, read, reading
 from .writers import Table, write
@@ -39,7 +39,7 @@ async def test_a_writer_that_notifies_nobody_is_found_by_looking(
 async def test_the_first_batch_is_small_and_the_next_ones_are_twice_as_large_up_to_the_limit(
     recorder: PostgresApplicationRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("producer.outbox.postgres.FIRST", 2)
+    monkeypatch.setattr("eventsourcing_kafka.producer.outbox.postgres.FIRST", 2)
     write(recorder, 17)
 
     async with reading(PostgresOutbox.of(recorder, limit=5)) as batches:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from producer.contentmanagement.application import ContentManagement
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.wire import KafkaSettings
 
 from .pipeline import PARTITIONS, Pipeline, Progress
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from aiokafka.client import AIOKafkaClient
 
-from producer.relay import Publisher
-from producer.relay.publisher import Batch
+from eventsourcing_kafka.producer.relay import Publisher
+from eventsourcing_kafka.producer.relay.publisher import Batch
 
 
 class Killed(Exception):  # noqa: N818 - it is what happens to the process

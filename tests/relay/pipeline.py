@@ -16,14 +16,14 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import AsyncConnection
 
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.domainmodel import Page
-from producer.kafka.clients import started
-from producer.outbox import outbox_of
-from producer.relay import Publisher, Relay, RelayStatus, read_status
-from producer.relay.publisher import Batch
-from producer.runtime.retry import connect_arguments
-from producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.relay import Publisher, Relay, RelayStatus, read_status
+from eventsourcing_kafka.producer.relay.publisher import Batch
+from eventsourcing_kafka.producer.runtime.retry import connect_arguments
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
 
 PARTITIONS = 3
 PAGES = [UUID(int=number) for number in range(1, 6)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.kafka import Kafka
 
 from .pipeline import Pipeline, positions
 

@@ -8,9 +8,9 @@ import pytest
 from aiokafka.errors import ProducerFenced
 from eventsourcing.postgres import PostgresApplicationRecorder
 
-from producer.outbox import RecorderOutbox
-from producer.relay import Publisher, Relay
-from producer.wire import Record
+from eventsourcing_kafka.producer.outbox import RecorderOutbox
+from eventsourcing_kafka.producer.relay import Publisher, Relay
+from eventsourcing_kafka.producer.wire import Record
 from tests.outbox.readers import WatchedOutbox
 
 from .pipeline import Pipeline, positions

@@ -9,8 +9,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer.transaction_manager import TransactionManager
 from msgspec.structs import replace
 
-from compose.servers.kafka import Kafka
-from producer.relay import Publisher
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.producer.relay import Publisher
 
 from .pipeline import Pipeline, positions
 

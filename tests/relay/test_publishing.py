@@ -5,11 +5,16 @@ from typing import Any
 
 import pytest
 
-from producer.contentmanagement.domainmodel import Page
-from producer.relay import Publisher
-from producer.relay.publisher import BATCH_BYTES, SLICE, WORTH_COMPRESSING, read_published
-from producer.relay.topics import LARGEST_RECORD_BYTES
-from producer.wire import partition_of
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.relay import Publisher
+from eventsourcing_kafka.producer.relay.publisher import (
+    BATCH_BYTES,
+    SLICE,
+    WORTH_COMPRESSING,
+    read_published,
+)
+from eventsourcing_kafka.producer.relay.topics import LARGEST_RECORD_BYTES
+from eventsourcing_kafka.producer.wire import partition_of
 
 from .pipeline import PAGES, PARTITIONS, Pipeline, by_offset, by_position, positions
 

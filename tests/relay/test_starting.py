@@ -21,7 +21,9 @@ def early(environment: dict[str, str], token: str) -> dict[str, str]:
 async def test_it_waits_and_says_why(
     early: dict[str, str], database: Callable[[str], str], tmp_path: Path
 ) -> None:
-    async with child(early, tmp_path / "log", "relay", module="producer") as relay:
+    async with child(
+        early, tmp_path / "log", "producer", "relay", module="eventsourcing_kafka"
+    ) as relay:
         await relay.says("relay of ContentManagement: waiting for its server: .*does not exist")
         await to_thread.run_sync(database, "late")
         await relay.says("relay of ContentManagement: back")
@@ -29,7 +31,9 @@ async def test_it_waits_and_says_why(
 
 
 async def test_told_to_stop_while_it_waits_it_ends(early: dict[str, str], tmp_path: Path) -> None:
-    async with child(early, tmp_path / "log", "relay", module="producer") as relay:
+    async with child(
+        early, tmp_path / "log", "producer", "relay", module="eventsourcing_kafka"
+    ) as relay:
         await relay.says("waiting for its server")
         relay.send(signal.SIGTERM)
         assert await relay.ends() == 0

@@ -3,8 +3,8 @@
 import anyio
 import pytest
 
-from producer.relay import Publisher
-from producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Batch
+from eventsourcing_kafka.producer.relay import Publisher
+from eventsourcing_kafka.producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Batch
 
 from .pipeline import Pipeline, positions
 

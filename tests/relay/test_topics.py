@@ -5,7 +5,7 @@ from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from msgspec.structs import replace
 
-from producer.relay import PositionAheadError, TopicUnfitError, prepare_topics
+from eventsourcing_kafka.producer.relay import PositionAheadError, TopicUnfitError, prepare_topics
 
 from .pipeline import Pipeline
 

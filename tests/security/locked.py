@@ -14,14 +14,14 @@ from anyio import to_thread
 from cryptography.hazmat.primitives import serialization
 from psycopg import sql
 
-from compose.grants import acls, grants
-from compose.servers.kafka import Kafka
-from compose.servers.kafka_client import client_properties
-from compose.servers.postgres import Postgres
-from compose.servers.processes import HOST, free_port
-from consumer.views.registry import views
-from producer.contentmanagement.application import ContentManagement
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.compose.grants import acls, grants
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.kafka_client import client_properties
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.servers.processes import HOST, free_port
+from eventsourcing_kafka.consumer.views.registry import views
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.wire import KafkaSettings
 from tests.conftest import NOT_DURABLE, QUICK_TO_GIVE_UP
 from tests.pipeline import ROOT
 
@@ -126,7 +126,7 @@ def locked_kafka(folder: Path, certificates: Certificates) -> Kafka:
 
 @dataclass
 class Locked:
-    """Both servers, prepared as `python -m compose grants` says, and the settings of each role."""
+    """Both servers, prepared as `compose grants` says, and the settings of each role."""
 
     folder: Path
     certificates: Certificates

@@ -23,19 +23,19 @@ from aiokafka.errors import (
 from anyio import to_thread
 from eventsourcing.persistence import PersistenceError
 
-from compose.servers.processes import HOST
-from consumer.engine.parking import Parked
-from consumer.engine.store import ViewStore
-from consumer.operations.redrive import parked_events
-from consumer.views import activity, fts
-from consumer.views.activity.queries import pages as edited_pages
-from consumer.views.fts.search import search
-from producer.contentmanagement.application import ContentManagement
-from producer.kafka.clients import started
-from producer.relay import prepare_topics
-from producer.runtime.applications import open_application
-from producer.runtime.secrets import with_password_files
-from producer.wire import KafkaSettings, Record, Topics, partition_of
+from eventsourcing_kafka.compose.servers.processes import HOST
+from eventsourcing_kafka.consumer.engine.parking import Parked
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.operations.redrive import parked_events
+from eventsourcing_kafka.consumer.views import activity, fts
+from eventsourcing_kafka.consumer.views.activity.queries import pages as edited_pages
+from eventsourcing_kafka.consumer.views.fts.search import search
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.relay import prepare_topics
+from eventsourcing_kafka.producer.runtime.applications import open_application
+from eventsourcing_kafka.producer.runtime.secrets import with_password_files
+from eventsourcing_kafka.producer.wire import KafkaSettings, Record, Topics, partition_of
 from tests.pipeline import ROOT, SECONDS, until, write_page
 
 from .locked import (
@@ -68,7 +68,7 @@ def stack(stack: Locked, monkeypatch: pytest.MonkeyPatch) -> Locked:
 async def running(stack: Locked, role: str, *command: str) -> AsyncIterator[None]:
     """Run a process of ours as a role, by settings alone; it must be there to the end."""
     process = await anyio.open_process(
-        [str(ROOT / ".venv/bin/python"), "-m", *command],
+        [str(ROOT / ".venv/bin/eventsourcing-kafka"), *command],
         cwd=ROOT,
         env={**os.environ, **stack.settings(role)},
         stdout=None,
@@ -395,7 +395,7 @@ async def test_a_certificate_is_a_name_too(stack: Locked) -> None:
 
     await topics_are_made(stack)
     assert await list_topics(settings) == [EVENTS]
-    assert EVENTS in await run("python -m compose kafka topics --list", settings)
+    assert EVENTS in await run("eventsourcing-kafka compose kafka topics --list", settings)
 
 
 async def test_scram_with_the_shorter_hash_and_plain_let_in_as_well(stack: Locked) -> None:
@@ -415,7 +415,7 @@ async def test_scram_with_the_shorter_hash_and_plain_let_in_as_well(stack: Locke
 
 
 async def test_kafkas_own_tool_goes_in_by_our_settings(stack: Locked) -> None:
-    command = "python -m compose kafka consumer-groups --describe --group fts"
+    command = "eventsourcing-kafka compose kafka consumer-groups --describe --group fts"
 
     described = await run(command, stack.settings("fts"))
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from compose.grants import acls, as_commands, as_script, grants
-from compose.servers.kafka import tool_command
-from compose.servers.kafka_client import client_properties
-from consumer.engine.store import ViewStore
-from consumer.views import fts
-from consumer.views.registry import views
-from producer.contentmanagement.application import ContentManagement
-from producer.runtime.applications import open_application
-from producer.runtime.secrets import Secret, with_password_files
-from producer.runtime.terminal import SettingsError
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.compose.grants import acls, as_commands, as_script, grants
+from eventsourcing_kafka.compose.servers.kafka import tool_command
+from eventsourcing_kafka.compose.servers.kafka_client import client_properties
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.views import fts
+from eventsourcing_kafka.consumer.views.registry import views
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.runtime.applications import open_application
+from eventsourcing_kafka.producer.runtime.secrets import Secret, with_password_files
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.wire import KafkaSettings
 
 from .locked import Certificates
 
@@ -130,7 +130,7 @@ def test_what_is_set_for_one_view_goes_before_what_is_set_for_all(tmp_path: Path
 def test_tokens_without_the_library_for_them_say_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "producer.kafka.oauth", None)
+    monkeypatch.setitem(sys.modules, "eventsourcing_kafka.producer.kafka.oauth", None)
     settings = {
         **SCRAM,
         "KAFKA_SASL_MECHANISM": "OAUTHBEARER",

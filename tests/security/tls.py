@@ -14,7 +14,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.tls import TLSStream
 
-from compose.servers.processes import HOST
+from eventsourcing_kafka.compose.servers.processes import HOST
 
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 """Length and code: how a client of Postgres asks for TLS."""

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from compose.servers.processes import HOST, free_port
+from eventsourcing_kafka.compose.servers.processes import HOST, free_port
 from tests.serving import serving
 
 SECRET = "client-secret"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from compose.stack.stack import postgres_environment
+from eventsourcing_kafka.compose.stack.stack import postgres_environment
 
 from .running import Running
 from .staging import Stage

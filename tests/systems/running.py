@@ -7,7 +7,7 @@ from uuid import UUID
 
 from eventsourcing.system import Follower, MultiThreadedRunner, Runner, SingleThreadedRunner
 
-from compose.runner import KafkaRunner
+from eventsourcing_kafka.compose.runner import KafkaRunner
 from tests.pipeline import SECONDS
 
 Settle = Callable[[Any], None]

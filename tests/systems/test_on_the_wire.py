@@ -13,11 +13,11 @@ from eventsourcing.system import Runner, SingleThreadedRunner, System
 import examples.counters.system
 import examples.halloffame.system
 import tests.systems.census.system
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 from examples.counters.domainmodel import Counter
 from examples.dogschool.domainmodel import Dog
 from examples.game.domainmodel import Player
 from examples.halloffame.domainmodel import HighScoreTable
-from producer.wire import EventTypes, WireFormat
 from tests.systems.census.domainmodel import Population
 from tests.systems.everything.domainmodel import ExampleAggregateRoot
 

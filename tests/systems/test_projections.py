@@ -20,7 +20,10 @@ from eventsourcing.projection import (
 from eventsourcing.utils import Environment, get_topic
 from psycopg.sql import SQL, Identifier
 
-from compose.runner import KafkaEventSourcedProjectionRunner, KafkaProjectionRunner
+from eventsourcing_kafka.compose.runner import (
+    KafkaEventSourcedProjectionRunner,
+    KafkaProjectionRunner,
+)
 from examples.dogschool.application import DogSchool
 from examples.dogschool.domainmodel import Dog
 from examples.tallies.projection import Tallies

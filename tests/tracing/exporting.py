@@ -6,8 +6,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
-from producer.__main__ import app
-from producer.runtime.terminal import run_commands
+from eventsourcing_kafka.producer.command_line import app
+from eventsourcing_kafka.producer.runtime.terminal import run_commands
 
 
 def line(span: ReadableSpan) -> str:

@@ -13,6 +13,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from eventsourcing.persistence import Notification
 from eventsourcing.system import ProcessApplication, System
+from eventsourcing.utils import get_topic
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -24,16 +25,16 @@ from opentelemetry.trace import (
     use_span,
 )
 
-from compose.audit import audit
-from compose.runner import KafkaRunner
+from eventsourcing_kafka.compose.audit import audit
+from eventsourcing_kafka.compose.runner import KafkaRunner
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.outbox.traced import TracedProcessRecorder, TracedRecorder
+from eventsourcing_kafka.producer.wire import Topics
+from eventsourcing_kafka.producer.wire.tracing import TRACEPARENT, TracedNotification, processing
 from examples.counters.application import Counters
 from examples.dogschool.application import DogSchool
-from producer.contentmanagement.application import ContentManagement
-from producer.kafka.clients import started
-from producer.outbox import outbox_of
-from producer.outbox.traced import TracedRecorder
-from producer.wire import Topics
-from producer.wire.tracing import TRACEPARENT, TracedNotification, processing
 from tests.operations.child import child
 from tests.outbox.readers import reading
 from tests.pipeline import Pipeline
@@ -41,12 +42,12 @@ from tests.pipeline import Pipeline
 from .conftest import Traces
 
 TRACED = {
-    "CONTENTMANAGEMENT_APPLICATION_RECORDER_TOPIC": "producer.outbox.traced:TracedRecorder",
+    "CONTENTMANAGEMENT_APPLICATION_RECORDER_TOPIC": get_topic(TracedRecorder),
     "KAFKA_TOPIC_PARTITIONS": "1",
 }
 SYSTEM = {
-    "APPLICATION_RECORDER_TOPIC": "producer.outbox.traced:TracedRecorder",
-    "PROCESS_RECORDER_TOPIC": "producer.outbox.traced:TracedProcessRecorder",
+    "APPLICATION_RECORDER_TOPIC": get_topic(TracedRecorder),
+    "PROCESS_RECORDER_TOPIC": get_topic(TracedProcessRecorder),
 }
 
 

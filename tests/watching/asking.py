@@ -10,15 +10,15 @@ import anyio
 from anyio import to_thread
 from prometheus_client.parser import text_string_to_metric_families
 
-from compose.servers.processes import HOST, free_port
-from consumer.engine.consumer import Consumer
-from consumer.operations.health import WatchedView
-from producer.outbox import outbox_of
-from producer.relay import Relay, WatchedRelay
-from producer.runtime.health import Watched
-from producer.runtime.metrics import PREFIX
-from producer.runtime.metrics_server import answering, listen
-from producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.compose.servers.processes import HOST, free_port
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.operations.health import WatchedView
+from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.relay import Relay, WatchedRelay
+from eventsourcing_kafka.producer.runtime.health import Watched
+from eventsourcing_kafka.producer.runtime.metrics import PREFIX
+from eventsourcing_kafka.producer.runtime.metrics_server import answering, listen
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 from tests.pipeline import Pipeline, until
 
 

@@ -5,9 +5,9 @@ import re
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import sql
 
-from consumer.engine.applying import OnError
-from consumer.operations.replay import replay_view
-from producer.runtime.metrics import PREFIX
+from eventsourcing_kafka.consumer.engine.applying import OnError
+from eventsourcing_kafka.consumer.operations.replay import replay_view
+from eventsourcing_kafka.producer.runtime.metrics import PREFIX
 from tests.operations.poison import Raw
 from tests.operations.test_commands import produce
 from tests.outbox.writers import Table
@@ -122,7 +122,7 @@ async def test_a_stop_and_a_rebuild_show_and_no_event_is_quoted(
         async with asked(watched) as watcher, running(consumer.run):
             assert await watcher.figure("view_rebuild_gap") is None
             (why,) = await watcher.finds(503)
-            assert why.endswith(" has stopped: python -m consumer status says why")
+            assert why.endswith(" has stopped: eventsourcing-kafka consumer status says why")
             told = await watcher.told()
             assert (told.figure("view_stopped"), told.figure("view_gap")) == (1, 1)
 

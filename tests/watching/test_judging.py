@@ -6,8 +6,8 @@ import anyio
 import pytest
 from prometheus_client import generate_latest
 
-from producer.runtime import health
-from producer.runtime.health import (
+from eventsourcing_kafka.producer.runtime import health
+from eventsourcing_kafka.producer.runtime.health import (
     READY_LAG_SECONDS,
     STANDS_SECONDS,
     Exposed,
@@ -16,8 +16,8 @@ from producer.runtime.health import (
     Look,
     Watched,
 )
-from producer.runtime.retry import Vitals, enduring
-from producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.runtime.retry import Vitals, enduring
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
 
 
 class Loop(Watched[Line]):

@@ -7,9 +7,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from compose.servers.kafka import Kafka
-from compose.servers.postgres import Postgres
-from producer.runtime import health, retry
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.producer.runtime import health, retry
 from tests.chaos.proxy import Proxy
 from tests.pipeline import Pipeline
 

@@ -8,13 +8,13 @@ from socket import create_server
 
 import pytest
 
-from compose.runner import KafkaRunner
-from compose.servers.kafka import Kafka
-from compose.servers.processes import HOST, free_port
+from eventsourcing_kafka.compose.runner import KafkaRunner
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.processes import HOST, free_port
+from eventsourcing_kafka.producer.runtime.metrics_server import listen, listen_as_set
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 from examples.counters.system import system
 from examples.dogschool.application import DogSchool
-from producer.runtime.metrics_server import listen, listen_as_set
-from producer.runtime.terminal import SettingsError
 from tests.operations.child import child
 
 from .asking import Told, Watcher
@@ -25,7 +25,9 @@ async def test_a_consumer_answers_on_the_port_in_its_environment_until_it_is_tol
 ) -> None:
     watcher = Watcher(free_port())
     settings = {**environment, "METRICS_PORT": str(watcher.port), "METRICS_HOST": HOST}
-    async with child(settings, tmp_path / "log", "run", "fts", module="consumer") as consumer:
+    async with child(
+        settings, tmp_path / "log", "consumer", "run", "fts", module="eventsourcing_kafka"
+    ) as consumer:
         await watcher.answers()
         assert await watcher.verdict() == (200, ["there is no topic yet"])
         assert (await watcher.told()).figure("view_healthy", view="fts") == 1

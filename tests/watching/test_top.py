@@ -11,13 +11,13 @@ import anyio
 import pytest
 from rich.console import Console
 
-from compose.monitor.overview import Standing
-from compose.monitor.top import Top
-from consumer.operations.commands import watch as watch_module
-from consumer.operations.commands.watch import watch
-from consumer.operations.status import PartitionStatus
-from producer.relay import RelayStatus, TopicStatus
-from producer.runtime.health import Down
+from eventsourcing_kafka.compose.monitor.overview import Standing
+from eventsourcing_kafka.compose.monitor.top import Top
+from eventsourcing_kafka.consumer.operations.commands import watch as watch_module
+from eventsourcing_kafka.consumer.operations.commands.watch import watch
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus
+from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
+from eventsourcing_kafka.producer.runtime.health import Down
 from tests.consumer.test_command_line import run, run_all
 from tests.pipeline import Pipeline, until
 

@@ -11,11 +11,11 @@ import anyio
 from httpx2 import ASGITransport, AsyncClient, Response
 from starlette.applications import Starlette
 
-from compose.web.app import web_app
-from consumer.engine.consumer import Consumer
-from consumer.engine.store import ViewStore
-from consumer.views.activity import VIEW as ACTIVITY
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.compose.web.app import web_app
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.views.activity import VIEW as ACTIVITY
+from eventsourcing_kafka.producer.wire import KafkaSettings
 from tests.pipeline import Pipeline
 
 TOKEN = re.compile(r'name="token" value="([^"]+)"')

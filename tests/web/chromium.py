@@ -12,7 +12,7 @@ import uvicorn
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from starlette.applications import Starlette
 
-from compose.servers.processes import HOST, free_port
+from eventsourcing_kafka.compose.servers.processes import HOST, free_port
 from tests.chaos.proxy import Proxy
 from tests.pipeline import Pipeline, until
 from tests.serving import serving

@@ -21,12 +21,12 @@ import typer
 from anyio import to_thread
 from playwright.async_api import Browser
 
-from compose.stack.parts import SERVERS
-from compose.stack.stack import Stack
-from consumer.engine.store import ViewStore
-from consumer.views.registry import view_named
-from producer.importer.git_import import GitImporter
-from producer.importer.history import History
+from eventsourcing_kafka.compose.stack.parts import SERVERS
+from eventsourcing_kafka.compose.stack.stack import Stack
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.views.registry import view_named
+from eventsourcing_kafka.producer.importer.git_import import GitImporter
+from eventsourcing_kafka.producer.importer.history import History
 from tests.bench.history import SEED, Author, Edit
 from tests.pipeline import ROOT, Pipeline
 

@@ -18,15 +18,15 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from compose.web.app import web_app
-from compose.web.auth.forms import for_operators
-from compose.web.auth.session import SESSION_SECONDS, User, way_back
-from compose.web.auth.tokens import DAYS, Tokens
-from compose.web.rates import BUCKETS, SHARING, Rated, Rates, network_of
-from compose.web.safety import Guarded, plain_page
-from compose.web.serving import checked_settings
-from compose.web.settings import SHORTEST_SECRET, session_secret
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.compose.web.app import web_app
+from eventsourcing_kafka.compose.web.auth.forms import for_operators
+from eventsourcing_kafka.compose.web.auth.session import SESSION_SECONDS, User, way_back
+from eventsourcing_kafka.compose.web.auth.tokens import DAYS, Tokens
+from eventsourcing_kafka.compose.web.rates import BUCKETS, SHARING, Rated, Rates, network_of
+from eventsourcing_kafka.compose.web.safety import Guarded, plain_page
+from eventsourcing_kafka.compose.web.serving import checked_settings
+from eventsourcing_kafka.compose.web.settings import SHORTEST_SECRET, session_secret
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 from .browser import TOKEN, text_of
 

@@ -13,13 +13,13 @@ from httpx2 import ASGITransport, AsyncClient, Response
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compose.web.api.answers import Matched
-from compose.web.api.app import api_app
-from compose.web.api.positions import Positions
-from compose.web.auth.session import User
-from compose.web.auth.tokens import Tokens
-from compose.web.wiki import reading
-from consumer.views.fts.search import START, STOP
+from eventsourcing_kafka.compose.web.api.answers import Matched
+from eventsourcing_kafka.compose.web.api.app import api_app
+from eventsourcing_kafka.compose.web.api.positions import Positions
+from eventsourcing_kafka.compose.web.auth.session import User
+from eventsourcing_kafka.compose.web.auth.tokens import Tokens
+from eventsourcing_kafka.compose.web.wiki import reading
+from eventsourcing_kafka.consumer.views.fts.search import START, STOP
 from tests.pipeline import Pipeline
 
 from .browser import Browser, served

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from compose.web.api.app import api_app, document
-from compose.web.api.positions import Positions
-from compose.web.api.problems import PROBLEMS
+from eventsourcing_kafka.compose.web.api.app import api_app, document
+from eventsourcing_kafka.compose.web.api.positions import Positions
+from eventsourcing_kafka.compose.web.api.problems import PROBLEMS
 from tests.serving import serving
 
 from .test_api import SECRET, Program, programs

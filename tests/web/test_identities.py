@@ -11,13 +11,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from compose.web.app import web_app
-from compose.web.auth.oidc import OpenIDConnect
-from compose.web.auth.provider import Provider
-from compose.web.auth.session import user_of
-from compose.web.serving import checked_settings
-from compose.web.settings import WebSettings
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.compose.web.app import web_app
+from eventsourcing_kafka.compose.web.auth.oidc import OpenIDConnect
+from eventsourcing_kafka.compose.web.auth.provider import Provider
+from eventsourcing_kafka.compose.web.auth.session import user_of
+from eventsourcing_kafka.compose.web.serving import checked_settings
+from eventsourcing_kafka.compose.web.settings import WebSettings
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 from .browser import TOKEN, text_of
 from .identities import CLIENT_ID, CLIENT_SECRET, ISSUER, Identities

@@ -2,7 +2,7 @@
 
 import socket
 
-from compose.web.serving import listening
+from eventsourcing_kafka.compose.web.serving import listening
 
 
 def test_the_end_of_an_answer_does_not_wait_until_its_beginning_is_acknowledged() -> None:

@@ -11,16 +11,16 @@ import pytest
 from anyio.from_thread import BlockingPortal
 from httpx2 import Response
 
-from compose.audit.views import HOLD_GENERATION
-from compose.servers.kafka import Kafka
-from compose.servers.postgres import Postgres
-from compose.web.auth.session import User
-from compose.web.pipeline import pages, polling, window
-from compose.web.pipeline.jobs import Job
-from consumer.operations import rebuild
-from consumer.operations.redrive import dropped_events, parked_events
-from producer.runtime import health as bounds
-from producer.runtime import retry
+from eventsourcing_kafka.compose.audit.views import HOLD_GENERATION
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.web.auth.session import User
+from eventsourcing_kafka.compose.web.pipeline import pages, polling, window
+from eventsourcing_kafka.compose.web.pipeline.jobs import Job
+from eventsourcing_kafka.consumer.operations import rebuild
+from eventsourcing_kafka.consumer.operations.redrive import dropped_events, parked_events
+from eventsourcing_kafka.producer.runtime import health as bounds
+from eventsourcing_kafka.producer.runtime import retry
 from tests.operations.poison import Event, record_of
 from tests.operations.test_commands import produce
 from tests.pipeline import Pipeline
@@ -137,7 +137,7 @@ async def there_is_room_for_so_many(served: Served, olga: Browser) -> None:
 async def test_operators_mend_replay_rebuild_and_audit(
     environment: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "compose.web.pipeline")
+    caplog.set_level(logging.INFO, "eventsourcing_kafka.compose.web.pipeline")
     async with looked_at(environment) as (pipeline, served):
         olga = await served.browser("Olga")
         await an_event_is_parked(pipeline)

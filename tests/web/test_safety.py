@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compose.web.markdown import rendered
-from compose.web.rendering import (
+from eventsourcing_kafka.compose.web.markdown import rendered
+from eventsourcing_kafka.compose.web.rendering import (
     LONG,
     UNSEEN,
     diff_lines,
@@ -20,8 +20,8 @@ from compose.web.rendering import (
     marked,
     path_of,
 )
-from compose.web.safety import HEADERS
-from producer.contentmanagement.people import People
+from eventsourcing_kafka.compose.web.safety import HEADERS
+from eventsourcing_kafka.producer.contentmanagement.people import People
 
 from .browser import Browser, served, text_of
 

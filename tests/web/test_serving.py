@@ -1,4 +1,4 @@
-"""`python -m compose web`, in a process of its own."""
+"""`eventsourcing-kafka compose web`, in a process of its own."""
 
 import os
 import re
@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from httpx2 import ASGITransport, AsyncClient
 
-from compose.stack.stack import Stack
-from compose.web.app import web_app
+from eventsourcing_kafka.compose.stack.stack import Stack
+from eventsourcing_kafka.compose.web.app import web_app
 from tests.pipeline import until
 
 from .browser import text_of
 
-WEB = [sys.executable, "-m", "compose", "web"]
+WEB = [sys.executable, "-m", "eventsourcing_kafka", "compose", "web"]
 
 
 def web(environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:

@@ -13,9 +13,9 @@ import uvicorn
 from httpx2 import AsyncClient, Response
 from starlette.applications import Starlette
 
-from compose.web.app import web_app
-from compose.web.pipeline.window import Window
-from compose.web.serving import Server, address_of
+from eventsourcing_kafka.compose.web.app import web_app
+from eventsourcing_kafka.compose.web.pipeline.window import Window
+from eventsourcing_kafka.compose.web.serving import Server, address_of
 from tests.pipeline import Pipeline, until
 
 from .browser import TOKEN, Browser, text_of

@@ -6,10 +6,10 @@ from uuid import UUID
 from eventsourcing.persistence import Mapper, Notification
 from hypothesis import strategies as st
 
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.domainmodel import Page, PageLogged, Slug
-from producer.wire import EventTypes, Record, WireFormat
-from producer.wire.event_types import Event
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, PageLogged, Slug
+from eventsourcing_kafka.producer.wire import EventTypes, Record, WireFormat
+from eventsourcing_kafka.producer.wire.event_types import Event
 from tests.language.languages import events_of, restored
 
 APPLICATION = "ContentManagement"

@@ -2,7 +2,7 @@
 
 from eventsourcing.cipher import AESCipher
 
-from producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 
 from .conversation import APPLICATION, PLAIN, WIKI, mapper_of
 

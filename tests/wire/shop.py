@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from eventsourcing.domain import Aggregate, event
 
-from producer.wire.event_types import Event
+from eventsourcing_kafka.producer.wire.event_types import Event
 
 
 class Colour(Enum):

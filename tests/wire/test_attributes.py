@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from eventsourcing.domain import Aggregate
 
-from producer.wire import EventTypes, WireError
-from producer.wire.event_types import Event
+from eventsourcing_kafka.producer.wire import EventTypes, WireError
+from eventsourcing_kafka.producer.wire.event_types import Event
 
 from .conversation import written
 from .shop import NOTED, Account, Colour, Money, Order, happened

@@ -13,8 +13,8 @@ from eventsourcing.persistence import Notification
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer.wire import Record
-from producer.wire.event_types import EventType
+from eventsourcing_kafka.producer.wire import Record
+from eventsourcing_kafka.producer.wire.event_types import EventType
 from tests.language.languages import events_of, every_type, mapper_of, writer_of
 
 from .conversation import PAGE_ID, stored, titled, written

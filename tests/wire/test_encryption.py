@@ -2,7 +2,7 @@
 
 import pytest
 
-from producer.wire import WireError, WireFormat
+from eventsourcing_kafka.producer.wire import WireError, WireFormat
 
 from .conversation import READER, read, stored, titled
 from .encryption import SECRET, SECRETIVE, TALKATIVE, WITH_KEY, WITH_WRONG_KEY, WITHOUT_CIPHER

@@ -13,10 +13,10 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError, ProducerFenced
 from aiokafka.protocol.metadata import MetadataRequest
 
-from compose.servers.kafka import Kafka
-from producer.kafka.clients import started
-from producer.runtime import retry
-from producer.runtime.retry import NEW_OBJECTS, ahead, enduring, finishing, run
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.runtime import retry
+from eventsourcing_kafka.producer.runtime.retry import NEW_OBJECTS, ahead, enduring, finishing, run
 
 
 class Source:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.wire import KafkaSettings, Topics, partition_of
+from eventsourcing_kafka.producer.wire import KafkaSettings, Topics, partition_of
 
 JAVAS_MURMUR2 = {
     b"21": -973932308,

@@ -2,13 +2,13 @@
 
 from aiokafka.errors import KafkaTimeoutError, TopicAuthorizationFailedError
 
-from producer.runtime.logs import said
+from eventsourcing_kafka.producer.runtime.logs import said
 
 
 def test_what_is_not_granted_comes_with_what_to_do() -> None:
     refused = said(TopicAuthorizationFailedError("roses.events"))
     assert "roses.events" in refused
-    assert refused.endswith("python -m compose grants kafka")
+    assert refused.endswith("eventsourcing-kafka compose grants kafka")
 
 
 def test_other_errors_say_what_they_say_and_one_without_words_its_name() -> None:

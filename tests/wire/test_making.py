@@ -9,9 +9,9 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import DatabaseError, InternalError, OperationalError
 from psycopg.errors import DeadlockDetected
 
-from compose.servers.postgres import Postgres
-from compose.stack.stack import postgres_environment
-from producer.runtime.construct import made
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.stack.stack import postgres_environment
+from eventsourcing_kafka.producer.runtime.construct import made
 
 
 def deadlock() -> DatabaseError:

@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.contentmanagement.domainmodel import Page
-from producer.wire import EventTypes, Record, UnknownEventTypeError, WireError, WireFormat
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.wire import (
+    EventTypes,
+    Record,
+    UnknownEventTypeError,
+    WireError,
+    WireFormat,
+)
 from tests.language.languages import restored
 
 from .conversation import APPLICATION, PAGE_ID, READER, WIKI, read, titled, written
@@ -20,7 +26,7 @@ CREATED = written(
     restored(
         WIKI.named("Page.Created"),
         **{**vars(titled()), "slug": "rose", "body": ""},
-        originator_topic="producer.contentmanagement.domainmodel:Page",
+        originator_topic="eventsourcing_kafka.producer.contentmanagement.domainmodel:Page",
     )
 )
 
@@ -132,7 +138,7 @@ def test_a_value_that_is_not_the_event_is_refused(tamper: Tampering, complaint: 
 @pytest.mark.parametrize(
     "forged",
     [
-        "producer.contentmanagement.domainmodel:Page",
+        "eventsourcing_kafka.producer.contentmanagement.domainmodel:Page",
         "os:system",
         "antigravity:geohash",
         "Slug",

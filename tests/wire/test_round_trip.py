@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.wire.event_types import Event
+from eventsourcing_kafka.producer.wire.event_types import Event
 
 from .conversation import PAGE_ID, READER, read, stored, titled, wiki_events, written
 

@@ -18,9 +18,9 @@ from eventsourcing.persistence import (
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from producer.wire import EventTypes, Record, WireError, WireFormat
-from producer.wire.event_types import Event
-from producer.wire.fast_path import Shortcut
+from eventsourcing_kafka.producer.wire import EventTypes, Record, WireError, WireFormat
+from eventsourcing_kafka.producer.wire.event_types import Event
+from eventsourcing_kafka.producer.wire.fast_path import Shortcut
 from tests.language.languages import restored
 
 from .conversation import (
@@ -302,7 +302,7 @@ def test_an_event_that_creates_another_aggregate_is_refused() -> None:
         originator_version=1,
         timestamp=Aggregate.Event.create_timestamp(),
         user_id=None,
-        originator_topic="producer.contentmanagement.domainmodel:Slug",
+        originator_topic="eventsourcing_kafka.producer.contentmanagement.domainmodel:Slug",
         title="",
         slug="",
         body="",

@@ -10,7 +10,7 @@ from eventsourcing.domain import Aggregate
 from eventsourcing.persistence import Mapper, Notification
 from eventsourcing.utils import get_topic
 
-from producer.wire import EventTypes, Record, WireError, WireFormat
+from eventsourcing_kafka.producer.wire import EventTypes, Record, WireError, WireFormat
 
 from .conversation import APPLICATION, PLAIN, WRITER, read, stored, written
 from .encryption import SECRET, SECRETIVE

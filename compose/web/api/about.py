@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from compose.web.api.problems import PROBLEMS
-from compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.api.problems import PROBLEMS
+from eventsourcing_kafka.compose.web.rendering import page as shown
 
 
 def explaining(document: Mapping[str, Any]) -> Route:

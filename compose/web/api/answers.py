@@ -8,9 +8,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from consumer.views.fts.search import START, STOP
-from producer.contentmanagement.domainmodel import Page
-from producer.contentmanagement.limits import DEFAULT_LIMITS
+from eventsourcing_kafka.consumer.views.fts.search import START, STOP
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.contentmanagement.limits import DEFAULT_LIMITS
 
 ID = "0c8b6d3e-3f0a-5c37-9d0a-4f2a3f0b7c11"
 USER = "7d3c1f2e-6a55-5b0e-8f0e-2b9a54a0d6c2"

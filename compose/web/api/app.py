@@ -12,10 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
-from compose.web.api import commands, reading
-from compose.web.api.about import explaining
-from compose.web.api.answers import ConflictDetails, InvalidDetails, ProblemDetails
-from compose.web.api.problems import answer_problems
+from eventsourcing_kafka.compose.web.api import commands, reading
+from eventsourcing_kafka.compose.web.api.about import explaining
+from eventsourcing_kafka.compose.web.api.answers import (
+    ConflictDetails,
+    InvalidDetails,
+    ProblemDetails,
+)
+from eventsourcing_kafka.compose.web.api.problems import answer_problems
 
 VERSION = "1.0.0"
 

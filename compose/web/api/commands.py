@@ -13,10 +13,10 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from compose.web.api.answers import Change, CurrentPage, NewPage, Written
-from compose.web.api.openapi import ETAG, PLACE, POSITION, problems, tagged
-from compose.web.api.positions import HEADER
-from compose.web.api.problems import (
+from eventsourcing_kafka.compose.web.api.answers import Change, CurrentPage, NewPage, Written
+from eventsourcing_kafka.compose.web.api.openapi import ETAG, PLACE, POSITION, problems, tagged
+from eventsourcing_kafka.compose.web.api.positions import HEADER
+from eventsourcing_kafka.compose.web.api.problems import (
     BUSY,
     INVALID,
     NO_PAGE,
@@ -31,11 +31,11 @@ from compose.web.api.problems import (
     Refused,
     refused_as_invalid,
 )
-from compose.web.auth.session import User, acting
-from compose.web.auth.tokens import Tokens
-from compose.web.wiki.model import wiki_of
-from producer.contentmanagement.application import PageChangedError
-from producer.contentmanagement.diff import create_diff
+from eventsourcing_kafka.compose.web.auth.session import User, acting
+from eventsourcing_kafka.compose.web.auth.tokens import Tokens
+from eventsourcing_kafka.compose.web.wiki.model import wiki_of
+from eventsourcing_kafka.producer.contentmanagement.application import PageChangedError
+from eventsourcing_kafka.producer.contentmanagement.diff import create_diff
 
 JSON_TYPE = "application/json"
 ETAG_FORM = re.compile(r'(?:W/)?"(\d{1,9})(?:-stale)?"')

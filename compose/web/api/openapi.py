@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from compose.web.api.problems import EVERYWHERE, LATER, MEDIA_TYPE, Problem
+from eventsourcing_kafka.compose.web.api.problems import EVERYWHERE, LATER, MEDIA_TYPE, Problem
 
 Header = Mapping[str, Any]
 

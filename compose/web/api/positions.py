@@ -13,9 +13,14 @@ from fastapi import Depends, Header, Query
 from itsdangerous import BadSignature, URLSafeSerializer
 from starlette.requests import Request
 
-from compose.web.api.problems import NOT_REACHED, Fault, Refused, refused_as_invalid
-from compose.web.wiki.reading import WAIT_SECONDS, has_applied
-from consumer.engine.store import ViewStore
+from eventsourcing_kafka.compose.web.api.problems import (
+    NOT_REACHED,
+    Fault,
+    Refused,
+    refused_as_invalid,
+)
+from eventsourcing_kafka.compose.web.wiki.reading import WAIT_SECONDS, has_applied
+from eventsourcing_kafka.consumer.engine.store import ViewStore
 
 HEADER = "Wiki-Position"
 LONGEST = 200

@@ -16,13 +16,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from consumer.views.fts.search import SearchTooLongError
-from producer.contentmanagement.application import (
+from eventsourcing_kafka.consumer.views.fts.search import SearchTooLongError
+from eventsourcing_kafka.producer.contentmanagement.application import (
     InvalidPageError,
     PageNotFoundError,
     SlugConflictError,
 )
-from producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from compose.web.api.answers import (
+from eventsourcing_kafka.compose.web.api.answers import (
     Contributors,
     EarlierPage,
     Found,
@@ -22,9 +22,9 @@ from compose.web.api.answers import (
     RecentChanges,
     Results,
 )
-from compose.web.api.openapi import ETAG, POSITION, problems, tagged
-from compose.web.api.positions import HEADER, Awaited, reach
-from compose.web.api.problems import (
+from eventsourcing_kafka.compose.web.api.openapi import ETAG, POSITION, problems, tagged
+from eventsourcing_kafka.compose.web.api.positions import HEADER, Awaited, reach
+from eventsourcing_kafka.compose.web.api.problems import (
     INVALID,
     NO_PAGE,
     NO_VERSION,
@@ -35,14 +35,14 @@ from compose.web.api.problems import (
     Refused,
     refused_as_invalid,
 )
-from compose.web.wiki.model import NoSuchVersionError, wiki_of
-from compose.web.wiki.reading import LARGEST_NUMBER
-from compose.web.wiki.searching import LONGEST_QUERY
-from consumer.views.activity.queries import changes as recent_changes
-from consumer.views.activity.queries import contributors as most_active
-from consumer.views.fts.reading import read_page as page_in_view
-from consumer.views.fts.search import MOST_RANKED
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.compose.web.wiki.model import NoSuchVersionError, wiki_of
+from eventsourcing_kafka.compose.web.wiki.reading import LARGEST_NUMBER
+from eventsourcing_kafka.compose.web.wiki.searching import LONGEST_QUERY
+from eventsourcing_kafka.consumer.views.activity.queries import changes as recent_changes
+from eventsourcing_kafka.consumer.views.activity.queries import contributors as most_active
+from eventsourcing_kafka.consumer.views.fts.reading import read_page as page_in_view
+from eventsourcing_kafka.consumer.views.fts.search import MOST_RANKED
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Of so many, at most.")]
 Number = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]

@@ -6,9 +6,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from compose.web.auth.forms import Form, form_of
-from compose.web.auth.session import is_from_our_form, let_in, way_back
-from compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.auth.forms import Form, form_of
+from eventsourcing_kafka.compose.web.auth.session import is_from_our_form, let_in, way_back
+from eventsourcing_kafka.compose.web.rendering import page as shown
 
 LONGEST_NAME = 60
 

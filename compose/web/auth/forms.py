@@ -11,8 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from compose.web.auth.session import acting, is_from_our_form, to_sign_in, user_of
-from compose.web.wiki.model import wiki_of
+from eventsourcing_kafka.compose.web.auth.session import (
+    acting,
+    is_from_our_form,
+    to_sign_in,
+    user_of,
+)
+from eventsourcing_kafka.compose.web.wiki.model import wiki_of
 
 Form = Mapping[str, str]
 Faults = Mapping[str, str]

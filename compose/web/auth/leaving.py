@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from compose.web.auth.forms import form_of
-from compose.web.auth.session import is_from_our_form
+from eventsourcing_kafka.compose.web.auth.forms import form_of
+from eventsourcing_kafka.compose.web.auth.session import is_from_our_form
 
 
 async def leave(request: Request) -> Response:

@@ -21,9 +21,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from compose.web.auth.provider import Provider
-from compose.web.auth.session import let_in, way_back
-from compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.auth.provider import Provider
+from eventsourcing_kafka.compose.web.auth.session import let_in, way_back
+from eventsourcing_kafka.compose.web.rendering import page as shown
 
 logger = logging.getLogger(__name__)
 

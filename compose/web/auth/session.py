@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute
 
-from producer.contentmanagement.domainmodel import user_id_cvar
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_cvar
 
 SESSION_SECONDS = 14 * 24 * 3600
 """From one sign-in to the next, whatever is done in between."""

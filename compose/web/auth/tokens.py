@@ -10,9 +10,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from compose.web.auth.forms import Form, submitting
-from compose.web.auth.session import User, as_carried, to_sign_in, user_carried, user_of
-from compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.auth.forms import Form, submitting
+from eventsourcing_kafka.compose.web.auth.session import (
+    User,
+    as_carried,
+    to_sign_in,
+    user_carried,
+    user_of,
+)
+from eventsourcing_kafka.compose.web.rendering import page as shown
 
 DAYS = 30
 LONGEST = 4_000

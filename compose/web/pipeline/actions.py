@@ -17,25 +17,25 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from compose.audit import audit
-from compose.web.auth.forms import Endpoint, Form, for_operators, submitting
-from compose.web.auth.session import User, user_of
-from compose.web.pipeline.jobs import Job, log
-from compose.web.pipeline.window import window_of
-from compose.web.rendering import bounded
-from compose.web.rendering import page as shown
-from consumer.engine.store import ViewStore, check_replayable
-from consumer.operations.commands import asking
-from consumer.operations.rebuild import Progress, Rebuild
-from consumer.operations.redrive import (
+from eventsourcing_kafka.compose.audit import audit
+from eventsourcing_kafka.compose.web.auth.forms import Endpoint, Form, for_operators, submitting
+from eventsourcing_kafka.compose.web.auth.session import User, user_of
+from eventsourcing_kafka.compose.web.pipeline.jobs import Job, log
+from eventsourcing_kafka.compose.web.pipeline.window import window_of
+from eventsourcing_kafka.compose.web.rendering import bounded
+from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.consumer.engine.store import ViewStore, check_replayable
+from eventsourcing_kafka.consumer.operations.commands import asking
+from eventsourcing_kafka.consumer.operations.rebuild import Progress, Rebuild
+from eventsourcing_kafka.consumer.operations.redrive import (
     drop,
     dropped_events,
     listed_events,
     parked_event,
     retry,
 )
-from consumer.operations.replay import applied_records, replay_view
-from producer.runtime.terminal import OperatorError, SettingsError
+from eventsourcing_kafka.consumer.operations.replay import applied_records, replay_view
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError, SettingsError
 
 LISTED = 100
 """Parked events on one page."""

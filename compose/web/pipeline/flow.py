@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from anyio import current_time
 
-from compose.monitor.top import those_that_fit
-from compose.web.pipeline.jobs import Job, Jobs
-from compose.web.pipeline.plots import Plot, gap_plot, rate_plot
-from compose.web.pipeline.polling import OLD_SECONDS, Course, Watch
-from consumer.operations.status import PartitionStatus
-from producer.relay import RelayStatus, TopicStatus
-from producer.runtime.health import READY_LAG_SECONDS, Down
+from eventsourcing_kafka.compose.monitor.top import those_that_fit
+from eventsourcing_kafka.compose.web.pipeline.jobs import Job, Jobs
+from eventsourcing_kafka.compose.web.pipeline.plots import Plot, gap_plot, rate_plot
+from eventsourcing_kafka.compose.web.pipeline.polling import OLD_SECONDS, Course, Watch
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus
+from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
+from eventsourcing_kafka.producer.runtime.health import READY_LAG_SECONDS, Down
 
 MOST_ROWS = 24
 """Partitions that are shown of one topic, or view: those that somebody should look at first."""

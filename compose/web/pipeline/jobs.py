@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 import anyio
 from anyio.abc import TaskGroup
 
-from compose.audit import Report
-from compose.web.auth.session import User
-from producer.runtime.retry import first_error, is_transient
-from producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.compose.audit import Report
+from eventsourcing_kafka.compose.web.auth.session import User
+from eventsourcing_kafka.producer.runtime.retry import first_error, is_transient
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
 
 logger = logging.getLogger(__name__)
 

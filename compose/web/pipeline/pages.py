@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from compose.web.auth.forms import for_operators
-from compose.web.pipeline.actions import ROUTES as ACTIONS
-from compose.web.pipeline.polling import EVERY_SECONDS, MOST_WATCHERS
-from compose.web.pipeline.window import Window, window_of
-from compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.auth.forms import for_operators
+from eventsourcing_kafka.compose.web.pipeline.actions import ROUTES as ACTIONS
+from eventsourcing_kafka.compose.web.pipeline.polling import EVERY_SECONDS, MOST_WATCHERS
+from eventsourcing_kafka.compose.web.pipeline.window import Window, window_of
+from eventsourcing_kafka.compose.web.rendering import page as shown
 
 STREAM_SECONDS = 60.0
 """Then the browser asks again: whoever is no operator any more is not let in."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from compose.web.pipeline.polling import COURSE_SECONDS, Point
+from eventsourcing_kafka.compose.web.pipeline.polling import COURSE_SECONDS, Point
 
 STEP_SECONDS = 5
 STEPS = int(COURSE_SECONDS / STEP_SECONDS)

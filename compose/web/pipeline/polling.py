@@ -16,10 +16,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import anyio
 from anyio import current_time
 
-from compose.monitor.overview import RATED_OVER, Sources, rate
-from consumer.operations.status import PartitionStatus
-from producer.relay import RelayStatus, TopicStatus
-from producer.runtime.health import READ_SECONDS, Down, reading
+from eventsourcing_kafka.compose.monitor.overview import RATED_OVER, Sources, rate
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus
+from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
+from eventsourcing_kafka.producer.runtime.health import READ_SECONDS, Down, reading
 
 EVERY_SECONDS = 1.0
 OLD_SECONDS = 2.5

@@ -10,13 +10,13 @@ from anyio import current_time
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from compose.monitor.overview import Sources, opened_sources
-from compose.web.pipeline.flow import flow_of
-from compose.web.pipeline.jobs import Jobs
-from compose.web.pipeline.polling import EVERY_SECONDS, Watch
-from compose.web.rendering import part
-from consumer.engine.store import ViewStore
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.compose.monitor.overview import Sources, opened_sources
+from eventsourcing_kafka.compose.web.pipeline.flow import flow_of
+from eventsourcing_kafka.compose.web.pipeline.jobs import Jobs
+from eventsourcing_kafka.compose.web.pipeline.polling import EVERY_SECONDS, Watch
+from eventsourcing_kafka.compose.web.rendering import part
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.producer.wire import KafkaSettings
 
 
 class Window:

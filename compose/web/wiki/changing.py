@@ -14,19 +14,19 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from compose.web.auth.forms import Faults, Form, submitting_from
-from compose.web.rendering import laid_out, path_of
-from compose.web.rendering import page as shown
-from compose.web.wiki.model import wiki_of
-from compose.web.wiki.reading import found, natural, slug_of, wrote
-from producer.contentmanagement.application import (
+from eventsourcing_kafka.compose.web.auth.forms import Faults, Form, submitting_from
+from eventsourcing_kafka.compose.web.rendering import laid_out, path_of
+from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.wiki.model import wiki_of
+from eventsourcing_kafka.compose.web.wiki.reading import found, natural, slug_of, wrote
+from eventsourcing_kafka.producer.contentmanagement.application import (
     InvalidPageError,
     PageChangedError,
     PageNotFoundError,
     SlugConflictError,
 )
-from producer.contentmanagement.diff import create_diff
-from producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.contentmanagement.diff import create_diff
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 
 MOVED = "This page has another slug since. Nothing is saved yet: save it once more."
 NO_FAULTS: Faults = {}

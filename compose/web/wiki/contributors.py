@@ -9,15 +9,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from compose.web.auth.forms import Form, submitting
-from compose.web.auth.session import user_of
-from compose.web.rendering import page as shown
-from compose.web.rendering import short
-from compose.web.wiki.model import wiki_of
-from compose.web.wiki.pages import told
-from compose.web.wiki.reading import has_own_writes
-from consumer.views.activity.queries import changes_by, contributor
-from consumer.views.activity.queries import contributors as most_active
+from eventsourcing_kafka.compose.web.auth.forms import Form, submitting
+from eventsourcing_kafka.compose.web.auth.session import user_of
+from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.rendering import short
+from eventsourcing_kafka.compose.web.wiki.model import wiki_of
+from eventsourcing_kafka.compose.web.wiki.pages import told
+from eventsourcing_kafka.compose.web.wiki.reading import has_own_writes
+from eventsourcing_kafka.consumer.views.activity.queries import changes_by, contributor
+from eventsourcing_kafka.consumer.views.activity.queries import contributors as most_active
 
 MOST = 100
 LATEST = 100

@@ -12,14 +12,14 @@ from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError, OperationalError
 from starlette.requests import Request
 
-from consumer.engine.store import ViewMissingError, ViewStore
-from consumer.views.fts.reading import read_titles
-from consumer.views.fts.search import Searcher
-from consumer.views.registry import view_named
-from producer.contentmanagement.application import ContentManagement
-from producer.contentmanagement.domainmodel import Page
-from producer.contentmanagement.people import People
-from producer.runtime.applications import open_application
+from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore
+from eventsourcing_kafka.consumer.views.fts.reading import read_titles
+from eventsourcing_kafka.consumer.views.fts.search import Searcher
+from eventsourcing_kafka.consumer.views.registry import view_named
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.contentmanagement.people import People
+from eventsourcing_kafka.producer.runtime.applications import open_application
 
 T = TypeVar("T")
 

@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from compose.web.rendering import laid_out
-from compose.web.rendering import page as shown
-from compose.web.wiki.model import Listed, NoSuchVersionError, Wiki, wiki_of
-from compose.web.wiki.reading import (
+from eventsourcing_kafka.compose.web.rendering import laid_out
+from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.wiki.model import Listed, NoSuchVersionError, Wiki, wiki_of
+from eventsourcing_kafka.compose.web.wiki.reading import (
     LARGEST_NUMBER,
     found,
     has_own_writes,
@@ -25,12 +25,12 @@ from compose.web.wiki.reading import (
     number,
     slug_of,
 )
-from consumer.engine.store import ViewMissingError
-from consumer.views.activity.queries import RecentChange
-from consumer.views.activity.queries import changes as recent_changes
-from consumer.views.fts.reading import read_page
-from producer.contentmanagement.application import PageNotFoundError
-from producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.consumer.engine.store import ViewMissingError
+from eventsourcing_kafka.consumer.views.activity.queries import RecentChange
+from eventsourcing_kafka.consumer.views.activity.queries import changes as recent_changes
+from eventsourcing_kafka.consumer.views.fts.reading import read_page
+from eventsourcing_kafka.producer.contentmanagement.application import PageNotFoundError
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 
 PER_PAGE = 50
 MOST_PER_PAGE = 500

@@ -7,9 +7,9 @@ from uuid import UUID
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from compose.web.wiki.model import wiki_of
-from consumer.engine.store import ViewStore
-from producer.contentmanagement.application import PageNotFoundError
+from eventsourcing_kafka.compose.web.wiki.model import wiki_of
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.producer.contentmanagement.application import PageNotFoundError
 
 WAIT_SECONDS = 2.0
 """For the view. Then the page is shown as it is, and says so."""

@@ -8,11 +8,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from compose.web.rendering import page as shown
-from compose.web.wiki.model import wiki_of
-from compose.web.wiki.reading import has_own_writes
-from consumer.views.fts.search import MOST_RANKED, SearchResult, SearchTooLongError
-from producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.wiki.model import wiki_of
+from eventsourcing_kafka.compose.web.wiki.reading import has_own_writes
+from eventsourcing_kafka.consumer.views.fts.search import (
+    MOST_RANKED,
+    SearchResult,
+    SearchTooLongError,
+)
+from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 PER_PAGE = 10
 LAST_PAGE = MOST_RANKED // PER_PAGE

@@ -19,19 +19,29 @@ from eventsourcing.persistence import Tracking as LibraryTracking
 from eventsourcing.projection import EventSourcedProjection
 from eventsourcing.sqlite import SQLiteTrackingRecorder
 
-from consumer.engine.applying import ATTEMPTS, Applied, CannotApplyError, Moved, OnError
-from consumer.engine.subscription import Located, Span
-from consumer.engine.tracking import Progress, Tracking
-from consumer.hosting.follower import Follower
-from consumer.hosting.local.parking import LocalParking, MemoryParking, SQLiteParking
-from consumer.hosting.local.sqlite import ThreadedTransaction, pinned
-from consumer.hosting.postgres.collecting import PolicyError
-from consumer.hosting.threads import in_thread
-from consumer.unit_of_work import Event, Place
-from consumer.view import View
-from producer.runtime.retry import is_transient
-from producer.runtime.terminal import OperatorError
-from producer.wire.tracing import processing
+from eventsourcing_kafka.consumer.engine.applying import (
+    ATTEMPTS,
+    Applied,
+    CannotApplyError,
+    Moved,
+    OnError,
+)
+from eventsourcing_kafka.consumer.engine.subscription import Located, Span
+from eventsourcing_kafka.consumer.engine.tracking import Progress, Tracking
+from eventsourcing_kafka.consumer.hosting.follower import Follower
+from eventsourcing_kafka.consumer.hosting.local.parking import (
+    LocalParking,
+    MemoryParking,
+    SQLiteParking,
+)
+from eventsourcing_kafka.consumer.hosting.local.sqlite import ThreadedTransaction, pinned
+from eventsourcing_kafka.consumer.hosting.postgres.collecting import PolicyError
+from eventsourcing_kafka.consumer.hosting.threads import in_thread
+from eventsourcing_kafka.consumer.unit_of_work import Event, Place
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.producer.runtime.retry import is_transient
+from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.wire.tracing import processing
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,15 @@ from eventsourcing.persistence import Tracking as LibraryTracking
 from eventsourcing.popo import POPOTrackingRecorder
 from eventsourcing.sqlite import SQLiteTrackingRecorder
 
-from consumer.engine.parking import Dropped, Parked, SetAside, dropped_row, parked_row
-from consumer.engine.subscription import Located
-from consumer.engine.tracking import Progress, Tracking
+from eventsourcing_kafka.consumer.engine.parking import (
+    Dropped,
+    Parked,
+    SetAside,
+    dropped_row,
+    parked_row,
+)
+from eventsourcing_kafka.consumer.engine.subscription import Located
+from eventsourcing_kafka.consumer.engine.tracking import Progress, Tracking
 
 CREATE_TABLES = (
     """

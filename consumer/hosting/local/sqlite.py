@@ -15,7 +15,7 @@ from eventsourcing.sqlite import (
     SQLiteTransaction,
 )
 
-from consumer.hosting.threads import in_thread
+from eventsourcing_kafka.consumer.hosting.threads import in_thread
 
 
 class Immediate(SQLiteTransaction):

@@ -12,11 +12,11 @@ from eventsourcing.postgres import PostgresDatastore
 from eventsourcing.projection import EventSourcedProjection
 from psycopg import Connection
 
-from consumer.hosting.follower import Follower
-from consumer.hosting.postgres.collecting import CollectingRecorder
-from consumer.hosting.postgres.lending import LendingCache
-from consumer.hosting.threads import ThreadedConnection, in_thread
-from consumer.unit_of_work import Event, Place
+from eventsourcing_kafka.consumer.hosting.follower import Follower
+from eventsourcing_kafka.consumer.hosting.postgres.collecting import CollectingRecorder
+from eventsourcing_kafka.consumer.hosting.postgres.lending import LendingCache
+from eventsourcing_kafka.consumer.hosting.threads import ThreadedConnection, in_thread
+from eventsourcing_kafka.consumer.unit_of_work import Event, Place
 
 
 class PinnedPool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from consumer.engine.parking import Parked
+from eventsourcing_kafka.consumer.engine.parking import Parked
 
 
 def may_replay(view: str, records: Mapping[int, int]) -> str:

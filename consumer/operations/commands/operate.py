@@ -24,32 +24,42 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from consumer.engine.applying import OnError
-from consumer.engine.consumer import Consumer
-from consumer.engine.store import ViewStore
-from consumer.operations.commands import asking
-from consumer.operations.commands.stores import SystemTopic, opened_store, opened_stores
-from consumer.operations.commands.watch import watch
-from consumer.operations.health import WatchedView
-from consumer.operations.rebuild import Progress as RebuildProgress
-from consumer.operations.rebuild import Rebuild
-from consumer.operations.replay import applied_records, replay_view
-from consumer.operations.status import PartitionStatus, read_status
-from consumer.views.registry import view_named, views
-from producer.runtime.cli import finished, progress_console
-from producer.runtime.health import Down, reading
-from producer.runtime.logs import LogFormat, LogFormatOption, complain, said, start_logs
-from producer.runtime.metrics_server import (
+from eventsourcing_kafka.consumer.engine.applying import OnError
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.operations.commands import asking
+from eventsourcing_kafka.consumer.operations.commands.stores import (
+    SystemTopic,
+    opened_store,
+    opened_stores,
+)
+from eventsourcing_kafka.consumer.operations.commands.watch import watch
+from eventsourcing_kafka.consumer.operations.health import WatchedView
+from eventsourcing_kafka.consumer.operations.rebuild import Progress as RebuildProgress
+from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
+from eventsourcing_kafka.consumer.operations.replay import applied_records, replay_view
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
+from eventsourcing_kafka.consumer.views.registry import view_named, views
+from eventsourcing_kafka.producer.runtime.cli import finished, progress_console
+from eventsourcing_kafka.producer.runtime.health import Down, reading
+from eventsourcing_kafka.producer.runtime.logs import (
+    LogFormat,
+    LogFormatOption,
+    complain,
+    said,
+    start_logs,
+)
+from eventsourcing_kafka.producer.runtime.metrics_server import (
     EVERYWHERE,
     MetricsHost,
     MetricsPort,
     answering,
     listen,
 )
-from producer.runtime.output import AsJson, Yes, confirm, table_of, tell
-from producer.runtime.retry import first_error
-from producer.runtime.retry import run as run_async
-from producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.runtime.output import AsJson, Yes, confirm, table_of, tell
+from eventsourcing_kafka.producer.runtime.retry import first_error
+from eventsourcing_kafka.producer.runtime.retry import run as run_async
+from eventsourcing_kafka.producer.wire import KafkaSettings
 
 COMMANDS = typer.Typer()
 
@@ -97,9 +107,9 @@ def run(
     Start it as often as you like, on any machine: the consumers of a view share its partitions.
     Views in one process have each their own group, transactions and failures.
 
-    Example: python -m consumer run fts activity
+    Example: eventsourcing-kafka consumer run fts activity
 
-    Example: python -m consumer run fts --metrics-port 9101
+    Example: eventsourcing-kafka consumer run fts --metrics-port 9101
     """
     start_logs(log_format)
     listener = listen(metrics_port, metrics_host)
@@ -135,7 +145,8 @@ def run(
     for name, reasons in stopped.items():
         for partition in reasons:
             complain(
-                f"{name}, partition {partition} had stopped: python -m consumer status says why"
+                f"{name}, partition {partition} had stopped: "
+                "eventsourcing-kafka consumer status says why"
             )
     if failures or stopped:
         raise typer.Exit(1)
@@ -159,11 +170,11 @@ def status(
 
     The gap is in Kafka offsets, the lag in seconds: the age of the oldest event not applied.
 
-    Example: python -m consumer status fts
+    Example: eventsourcing-kafka consumer status fts
 
-    Example: python -m consumer status --watch
+    Example: eventsourcing-kafka consumer status --watch
 
-    Example: python -m consumer status --system examples.counters.system:system
+    Example: eventsourcing-kafka consumer status --system examples.counters.system:system
     """
     settings = KafkaSettings.from_env(os.environ)
 
@@ -245,7 +256,7 @@ def replay(
     whole for those who search it, rebuild it instead. What may record events of its own, as
     the applications of a system do, is refused.
 
-    Example: python -m consumer replay fts --dry-run
+    Example: eventsourcing-kafka consumer replay fts --dry-run
     """
     with opened_store(view, system) as store:
         found = finished(lambda: applied_records(store, partition))
@@ -276,7 +287,7 @@ def rebuild(
     active one is as it was, and the next rebuild goes on. What may record events of its own, as
     the applications of a system do, is refused.
 
-    Example: python -m consumer rebuild fts --keep
+    Example: eventsourcing-kafka consumer rebuild fts --keep
     """
     start_logs(log_format)
     with opened_store(view, system) as store:

@@ -1,4 +1,4 @@
-"""The commands about events that can't be applied: `python -m consumer parked --help`."""
+"""The commands about events that can't be applied: `eventsourcing-kafka consumer parked --help`."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Annotated
 import msgspec
 import typer
 
-from consumer.engine.parking import Dropped, Parked
-from consumer.engine.store import ViewStore
-from consumer.operations.commands import asking
-from consumer.operations.commands.stores import SystemTopic, opened_store
-from consumer.operations.redrive import (
+from eventsourcing_kafka.consumer.engine.parking import Dropped, Parked
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.operations.commands import asking
+from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, opened_store
+from eventsourcing_kafka.consumer.operations.redrive import (
     StillFailingError,
     dropped_events,
     parked_event,
     parked_events,
     parked_originators,
 )
-from consumer.operations.redrive import drop as drop_event
-from consumer.operations.redrive import retry as retry_aggregate
-from producer.runtime.cli import CommandLine, finished
-from producer.runtime.logs import complain
-from producer.runtime.output import AsJson, Yes, confirm, show, tell
+from eventsourcing_kafka.consumer.operations.redrive import drop as drop_event
+from eventsourcing_kafka.consumer.operations.redrive import retry as retry_aggregate
+from eventsourcing_kafka.producer.runtime.cli import CommandLine, finished
+from eventsourcing_kafka.producer.runtime.logs import complain
+from eventsourcing_kafka.producer.runtime.output import AsJson, Yes, confirm, show, tell
 
 COMMANDS = CommandLine(
     help="Events that could not be applied. They are set aside in order, aggregate by aggregate, "
     "and nothing of them is lost: mend what is wrong, and retry; or drop them one by one.\n\n"
-    "Example: python -m consumer parked list",
+    "Example: eventsourcing-kafka consumer parked list",
 )
 
 DEFAULT = "fts"
@@ -70,9 +70,9 @@ class Retried(msgspec.Struct, frozen=True):
 def list_parked(view: ViewName = None, system: SystemTopic = None, as_json: AsJson = False) -> None:
     """List what is parked, in order.
 
-    Example: python -m consumer parked list
+    Example: eventsourcing-kafka consumer parked list
 
-    Example: python -m consumer parked list --system examples.counters.system:system
+    Example: eventsourcing-kafka consumer parked list --system examples.counters.system:system
     """
     with opened_store(view, system, DEFAULT) as store:
         rows = finished(lambda: parked_events(store))
@@ -85,7 +85,7 @@ def list_dropped(
 ) -> None:
     """List what was given up for ever: dropped events, and offsets skipped with Kafka's tool.
 
-    Example: python -m consumer parked dropped
+    Example: eventsourcing-kafka consumer parked dropped
     """
     with opened_store(view, system, DEFAULT) as store:
         rows = finished(lambda: dropped_events(store))
@@ -101,7 +101,7 @@ def show_parked(
 ) -> None:
     """Show a parked event: its record, why it could not be applied, and the traceback.
 
-    Example: python -m consumer parked show 7
+    Example: eventsourcing-kafka consumer parked show 7
     """
     with opened_store(view, system, DEFAULT) as store:
         event = finished(lambda: parked_event(store, event_id))
@@ -123,7 +123,7 @@ def retry(
 ) -> None:
     """Try parked events again: all of an aggregate, in order, in one transaction.
 
-    Example: python -m consumer parked retry --all
+    Example: eventsourcing-kafka consumer parked retry --all
     """
     if every == bool(aggregate):
         raise typer.BadParameter("say either --aggregate ID or --all")
@@ -165,7 +165,7 @@ def drop(
 ) -> None:
     """Give up the first parked event of an aggregate. Who did so, when and why is kept for ever.
 
-    Example: python -m consumer parked drop 7 --reason "written by mistake, see ticket 12"
+    Example: eventsourcing-kafka consumer parked drop 7 --reason "written by mistake, see ticket 12"
     """
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from consumer.engine.store import ViewStore
-from consumer.hosting.local.host import LocalStore
-from consumer.hosting.systems import chosen_edges, opened
-from consumer.views.registry import view_named, views
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.hosting.local.host import LocalStore
+from eventsourcing_kafka.consumer.hosting.systems import chosen_edges, opened
+from eventsourcing_kafka.consumer.views.registry import view_named, views
 
 SystemTopic = Annotated[
     str | None,

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import LiteralString, NamedTuple, TypeVar
 from uuid import UUID
 
-from consumer.audit import Comparison, History, Rows, Standing, Stored
-from consumer.unit_of_work import Event
-from producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.consumer.audit import Comparison, History, Rows, Standing, Stored
+from eventsourcing_kafka.consumer.unit_of_work import Event
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 
 SELECT_CHANGES: LiteralString = """
     SELECT page_id, version, partition, user_id, change, changed_at

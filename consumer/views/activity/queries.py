@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from psycopg.rows import class_row
 
-from consumer.engine.store import NOT_THERE, ViewMissingError, ViewStore
+from eventsourcing_kafka.consumer.engine.store import NOT_THERE, ViewMissingError, ViewStore
 
 SELECT_CHANGES: LiteralString = """
     SELECT changed_at, user_id, change, version, page_id, slug, title

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, sql
 
-from consumer.unit_of_work import Event, Place
-from consumer.view import View
-from producer.contentmanagement.domainmodel import Page
-from producer.published import CONTENT_MANAGEMENT
-from producer.wire import EventTypes
+from eventsourcing_kafka.consumer.unit_of_work import Event, Place
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.published import CONTENT_MANAGEMENT
+from eventsourcing_kafka.producer.wire import EventTypes
 
 CREATE_CHANGES: LiteralString = """
     CREATE TABLE {schema}.changes (

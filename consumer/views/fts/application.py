@@ -11,8 +11,8 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import ProcessRecorder
 from eventsourcing.system import ProcessApplication
 
-from consumer.views.fts.policy import PageInfo, policy
-from consumer.views.fts.query import checked
+from eventsourcing_kafka.consumer.views.fts.policy import PageInfo, policy
+from eventsourcing_kafka.consumer.views.fts.query import checked
 
 
 class FtsRecorder(ProcessRecorder, ABC):

@@ -8,10 +8,17 @@ from hashlib import sha256
 from typing import LiteralString, NamedTuple, Self
 from uuid import UUID
 
-from consumer.audit import Comparison, Difference, History, RowFault, Standing, Stored
-from consumer.unit_of_work import OutOfOrderError
-from consumer.views.fts.policy import PageInfo, policy
-from producer.contentmanagement.diff import DiffError
+from eventsourcing_kafka.consumer.audit import (
+    Comparison,
+    Difference,
+    History,
+    RowFault,
+    Standing,
+    Stored,
+)
+from eventsourcing_kafka.consumer.unit_of_work import OutOfOrderError
+from eventsourcing_kafka.consumer.views.fts.policy import PageInfo, policy
+from eventsourcing_kafka.producer.contentmanagement.diff import DiffError
 
 MOST_POSSIBLE = 50
 """A page may be any of several when events of it were skipped; of more, it is not compared."""

@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from consumer.engine.store import ViewStore
-from consumer.views.fts.search import MOST_RANKED, START, STOP, SearchResult
-from consumer.views.fts.search import search as search_pages
-from consumer.views.fts.view import VIEW
-from producer.runtime.cli import finished
-from producer.runtime.output import AsJson
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.views.fts.search import MOST_RANKED, START, STOP, SearchResult
+from eventsourcing_kafka.consumer.views.fts.search import search as search_pages
+from eventsourcing_kafka.consumer.views.fts.view import VIEW
+from eventsourcing_kafka.producer.runtime.cli import finished
+from eventsourcing_kafka.producer.runtime.output import AsJson
 
 COMMANDS = typer.Typer()
 
@@ -33,7 +33,7 @@ def search(
     Of a query that very many pages match, 1000 of them are ranked, and of those whose titles
     match as many; the rest is not among the results. One more word gets you below that.
 
-    Example: python -m consumer search "rose OR zebra"
+    Example: eventsourcing-kafka consumer search "rose OR zebra"
     """
     store = ViewStore.of(VIEW, os.environ)
     results = finished(lambda: search_pages(store, query, limit=limit, offset=offset))

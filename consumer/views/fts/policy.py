@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from consumer.unit_of_work import Event, OutOfOrderError
-from producer.contentmanagement.diff import apply_diff
-from producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.consumer.unit_of_work import Event, OutOfOrderError
+from eventsourcing_kafka.producer.contentmanagement.diff import apply_diff
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 
 
 class PageInfo(NamedTuple):

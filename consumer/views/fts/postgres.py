@@ -12,8 +12,8 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Composed, Identifier
 
-from consumer.views.fts.application import FtsRecorder
-from consumer.views.fts.policy import PageInfo
+from eventsourcing_kafka.consumer.views.fts.application import FtsRecorder
+from eventsourcing_kafka.consumer.views.fts.policy import PageInfo
 
 CREATE_PAGES: LiteralString = """
     CREATE TABLE IF NOT EXISTS {pages} (

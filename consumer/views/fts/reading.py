@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from psycopg.rows import class_row
 
-from consumer.engine.store import NOT_THERE, ViewMissingError, ViewStore
+from eventsourcing_kafka.consumer.engine.store import NOT_THERE, ViewMissingError, ViewStore
 
 SELECT_PAGE: LiteralString = """
     SELECT id, version, slug, title, body,

@@ -10,8 +10,8 @@ from uuid import UUID
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.sqlite import SQLiteCursor, SQLiteProcessRecorder
 
-from consumer.views.fts.application import FtsRecorder
-from consumer.views.fts.policy import PageInfo
+from eventsourcing_kafka.consumer.views.fts.application import FtsRecorder
+from eventsourcing_kafka.consumer.views.fts.policy import PageInfo
 
 CREATE_PAGES = """
     CREATE TABLE IF NOT EXISTS pages (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from eventsourcing.system import System
 
-from consumer.views.fts.application import FtsProcess
-from producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.consumer.views.fts.application import FtsProcess
+from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 
 
 class ContentManagementSystem(System):

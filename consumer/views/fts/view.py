@@ -9,12 +9,12 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, sql
 
-from consumer.unit_of_work import Event, Place
-from consumer.view import View
-from consumer.views.fts.policy import PageInfo, policy
-from producer.contentmanagement.domainmodel import Page
-from producer.published import CONTENT_MANAGEMENT
-from producer.wire import EventTypes
+from eventsourcing_kafka.consumer.unit_of_work import Event, Place
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.consumer.views.fts.policy import PageInfo, policy
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.published import CONTENT_MANAGEMENT
+from eventsourcing_kafka.producer.wire import EventTypes
 
 CREATE_LANGUAGE: LiteralString = """
     CREATE FUNCTION {schema}.language() RETURNS regconfig

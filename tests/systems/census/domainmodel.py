@@ -1,8 +1,10 @@
 """Those who live."""
 
+import sys
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from eventsourcing.domain import Aggregate, event
+from eventsourcing.utils import register_topic
 
 
 class Population(Aggregate):
@@ -39,3 +41,7 @@ class Population(Aggregate):
     def remove(self, member_id: UUID) -> None:
         """Remove somebody from the living. Raises `ValueError` for one who is not there."""
         self.living.remove(member_id)
+
+
+# What was stored before it moved here names it so.
+register_topic("consumer.census.domainmodel", sys.modules[__name__])

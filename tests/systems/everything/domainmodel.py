@@ -1,5 +1,6 @@
 """An aggregate root that controls a cluster of entities, and that can be discarded."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Self, cast
@@ -14,6 +15,7 @@ from eventsourcing.domain import (
 )
 from eventsourcing.domain import Snapshot as AggregateSnapshot
 from eventsourcing.persistence import Transcoding
+from eventsourcing.utils import register_topic
 
 
 class DiscardedError(Exception):
@@ -145,3 +147,7 @@ def project_for_snapshot(
         mutated = cast("CanMutateProtocol[Any]", domain_event).mutate(aggregate)
         aggregate = mutated or aggregate
     return aggregate
+
+
+# What was stored before it moved here names it so.
+register_topic("producer.everything.domainmodel", sys.modules[__name__])

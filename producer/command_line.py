@@ -1,4 +1,4 @@
-"""The commands of the write side: `python -m producer --help`."""
+"""The commands of the write side: `eventsourcing-kafka producer --help`."""
 
 from __future__ import annotations
 
@@ -12,35 +12,34 @@ from eventsourcing.utils import resolve_topic
 from rich.console import Console
 from rich.table import Table
 
-from producer.importer.command import import_git
-from producer.outbox import outbox_of
-from producer.relay import Relay, WatchedRelay, read_status
-from producer.runtime.applications import (
+from eventsourcing_kafka.producer.importer.command import import_git
+from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.relay import Relay, WatchedRelay, read_status
+from eventsourcing_kafka.producer.runtime.applications import (
     CONTENT_MANAGEMENT,
     ApplicationTopic,
     open_enduring,
     open_reached,
 )
-from producer.runtime.cli import CommandLine, finished
-from producer.runtime.logs import LogFormat, LogFormatOption, start_logs
-from producer.runtime.metrics_server import (
+from eventsourcing_kafka.producer.runtime.cli import CommandLine, finished
+from eventsourcing_kafka.producer.runtime.logs import LogFormat, LogFormatOption, start_logs
+from eventsourcing_kafka.producer.runtime.metrics_server import (
     EVERYWHERE,
     MetricsHost,
     MetricsPort,
     answering,
     listen,
 )
-from producer.runtime.retry import run
-from producer.runtime.terminal import run_commands
-from producer.schema.command import publish_schema
-from producer.wire import EventTypes, KafkaSettings, WireFormat
+from eventsourcing_kafka.producer.runtime.retry import run
+from eventsourcing_kafka.producer.schema.command import publish_schema
+from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, WireFormat
 
 app = CommandLine(
     help="The write side: publish an application's events to Kafka, and see how far that is.\n\n"
     "Settings are the eventsourcing library's (PERSISTENCE_MODULE, POSTGRES_…) and Kafka's "
     "(KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC_PREFIX, KAFKA_TOPIC_PARTITIONS). "
-    'Those of a stack on this machine: eval "$(python -m compose env)"\n\n'
-    "Example: python -m producer relay",
+    'Those of a stack on this machine: eval "$(eventsourcing-kafka compose env)"\n\n'
+    "Example: eventsourcing-kafka producer relay",
 )
 
 Decrypt = Annotated[
@@ -72,9 +71,9 @@ def relay(
     It goes on from the position that its last Kafka transaction recorded. Of several relays for
     one application one publishes; the others wait, and one takes over when it ends.
 
-    Example: python -m producer relay
+    Example: eventsourcing-kafka producer relay
 
-    Example: python -m producer relay --metrics-port 9100
+    Example: eventsourcing-kafka producer relay --metrics-port 9100
     """
     start_logs(log_format)
     listener = listen(metrics_port, metrics_host)
@@ -100,7 +99,7 @@ def status(
     The gap is in positions, the lag in seconds: the age of the oldest event not yet published. The
     owner is the relay that has its turn; without one nothing more is published.
 
-    Example: python -m producer status --json
+    Example: eventsourcing-kafka producer status --json
     """
     with finished(lambda: open_reached(resolve_topic(application), os.environ)) as source:
         outbox, settings = outbox_of(source, limit=1), KafkaSettings.from_env(os.environ)
@@ -126,7 +125,3 @@ def _cell(value: object) -> str:
 
 def _wire(source: Application[Any], decrypt: bool) -> WireFormat:
     return WireFormat(type(source).name, EventTypes(), source.mapper, decrypt=decrypt)
-
-
-if __name__ == "__main__":
-    run_commands(app)

@@ -1,0 +1,52 @@
+"""All commands: `eventsourcing-kafka`, or `python -m eventsourcing_kafka`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from eventsourcing_kafka.producer.runtime.cli import CommandLine
+from eventsourcing_kafka.producer.runtime.terminal import run_commands
+
+PARTS = ("producer", "consumer", "compose")
+
+
+class _Parts(TyperGroup):
+    """Imports a part's commands when they are asked for: a relay starts without the consumers'."""
+
+    def list_commands(self, _context: Any) -> list[str]:
+        return list(PARTS)
+
+    def get_command(self, context: Any, name: str) -> Any:
+        if name in PARTS and name not in self.commands:
+            module = import_module(f"eventsourcing_kafka.{name}.command_line")
+            self.commands[name] = typer.main.get_command(module.app)
+            self.commands[name].name = name
+        return super().get_command(context, name)
+
+
+app = CommandLine(
+    help="Streams the events of applications through Kafka into views, each exactly once.\n\n"
+    "Example: eventsourcing-kafka compose up",
+    add_completion=True,
+    group=_Parts,
+)
+
+
+@app.callback()
+def _all_commands() -> None:
+    """Take no options of its own."""
+
+
+def main() -> None:
+    """Run what is typed. The present folder is looked in for applications, as by `python -m`."""
+    sys.path.insert(0, "")
+    run_commands(app)
+
+
+if __name__ == "__main__":
+    main()
