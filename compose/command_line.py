@@ -35,7 +35,8 @@ from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
 from eventsourcing_kafka.consumer.views.registry import views
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
-from eventsourcing_kafka.producer.runtime.applications import reach_enduring
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.applications import wait_until_reachable
 from eventsourcing_kafka.producer.runtime.cli import (
     INTERRUPTED,
     CommandLine,
@@ -50,8 +51,7 @@ from eventsourcing_kafka.producer.runtime.metrics_server import (
     MetricsPort,
     metrics_environment,
 )
-from eventsourcing_kafka.producer.runtime.retry import run as run_async
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.runtime.process import run as run_async
 
 if TYPE_CHECKING:
     from eventsourcing_kafka.compose.stack.stack import RunningStack, Stack
@@ -200,7 +200,7 @@ def run_system(
     system = system_named(topic)
     runner = KafkaRunner(system, environment, only=only)
     applications = [system.get_app_cls(name) for name in only or system.nodes]
-    if run_async(partial(reach_enduring, "the system", applications, environment)):
+    if run_async(partial(wait_until_reachable, "the system", applications, environment)):
         with runner:
             run_async(partial(to_thread.run_sync, runner.run_forever, abandon_on_cancel=True))
 

@@ -19,8 +19,9 @@ from psycopg import sql
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.contentmanagement import people
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.relay.publisher import transactional_id
-from eventsourcing_kafka.producer.wire import KafkaSettings, Topics
 
 ROLE: LiteralString = """
 DO $$ BEGIN

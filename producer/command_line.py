@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from eventsourcing_kafka.producer.importer.command import import_git
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
-from eventsourcing_kafka.producer.relay import Relay, WatchedRelay, read_status
+from eventsourcing_kafka.producer.relay import Relay, RelayHealth, read_status
 from eventsourcing_kafka.producer.runtime.applications import (
     CONTENT_MANAGEMENT,
     ApplicationTopic,
-    open_enduring,
     open_reached,
+    open_when_reachable,
 )
 from eventsourcing_kafka.producer.runtime.cli import CommandLine, finished
 from eventsourcing_kafka.producer.runtime.logs import LogFormat, LogFormatOption, start_logs
@@ -27,12 +28,12 @@ from eventsourcing_kafka.producer.runtime.metrics_server import (
     EVERYWHERE,
     MetricsHost,
     MetricsPort,
-    answering,
     listen,
+    serving_metrics,
 )
-from eventsourcing_kafka.producer.runtime.retry import run
+from eventsourcing_kafka.producer.runtime.process import run
 from eventsourcing_kafka.producer.schema.command import publish_schema
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, WireFormat
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 
 app = CommandLine(
     help="The write side: publish an application's events to Kafka, and see how far that is.\n\n"
@@ -80,10 +81,10 @@ def relay(
     settings = KafkaSettings.from_env(os.environ)
 
     async def main() -> None:
-        with await open_enduring(resolve_topic(application), os.environ) as source:
+        with await open_when_reachable(resolve_topic(application), os.environ) as source:
             outbox, wire = outbox_of(source, limit=batch_size), _wire(source, decrypt)
             publishing = Relay(outbox, wire, settings, grace=grace)
-            async with answering([WatchedRelay(publishing, outbox, wire, settings)], listener):
+            async with serving_metrics([RelayHealth(publishing, outbox, wire, settings)], listener):
                 await publishing.run()
 
     run(main)

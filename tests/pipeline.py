@@ -13,9 +13,9 @@ from anyio.abc import TaskGroup
 from psycopg import AsyncConnection, sql
 
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved, OnError
+from eventsourcing_kafka.consumer.engine.batch import Item, Span
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.engine.subscription import Item, Span
 from eventsourcing_kafka.consumer.engine.tracking import Progress, Tracking
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.consumer.views.fts import VIEW
@@ -23,16 +23,12 @@ from eventsourcing_kafka.consumer.views.fts.policy import PageInfo
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, Slug
 from eventsourcing_kafka.producer.kafka.clients import reading
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
-from eventsourcing_kafka.producer.wire import (
-    EventTypes,
-    KafkaSettings,
-    Topics,
-    WireFormat,
-    partition_of,
-)
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 30.0
@@ -234,7 +230,7 @@ class Pipeline(anyio.AsyncContextManagerMixin):
         return part
 
 
-class Shortcut(anyio.AsyncContextManagerMixin):
+class FastPath(anyio.AsyncContextManagerMixin):
     """A wiki in memory, and a view of it in Postgres, with no Kafka between.
 
     What Kafka would bring is made from the wiki's notifications by the same wire format.

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from eventsourcing_kafka.__main__ import app
+from eventsourcing_kafka.__main__ import NEW_OBJECTS, app
 from tests.importer.repositories import Repository
 from tests.pipeline import ROOT
 
@@ -119,6 +119,29 @@ def on_a_terminal(*command: str, **variables: str) -> str:
             pass  # Linux says so that nobody has the other end any more.
         os.close(ours)
     return printed.decode()
+
+
+TELL_OF_THE_COLLECTOR = """
+import gc, sys
+from eventsourcing_kafka.__main__ import main
+print(gc.get_threshold()[0], gc.get_freeze_count())
+sys.argv[1:] = ["producer", "relay", "--help"]
+try:
+    main()
+except SystemExit:
+    print(gc.get_threshold()[0], gc.get_freeze_count())
+"""
+
+
+def test_only_the_program_sets_the_garbage_collector() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", TELL_OF_THE_COLLECTOR], capture_output=True, check=True, text=True
+    )
+    before, *_, after = told.stdout.splitlines()
+    assert before == "700 0"
+    threshold, frozen = map(int, after.split())
+    assert threshold == NEW_OBJECTS
+    assert frozen > 0
 
 
 WRONG = ("consumer", "status", "nowhere")

@@ -20,8 +20,10 @@ from eventsourcing_kafka.consumer.hosting.systems import chosen_edges, opened
 from eventsourcing_kafka.consumer.hosting.threads import in_thread
 from eventsourcing_kafka.consumer.views.registry import view_named, views
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.runtime.applications import open_reached
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 
 FULL_FINDINGS = 50
 

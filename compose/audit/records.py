@@ -11,9 +11,10 @@ from typing import NamedTuple, Self
 import anyio
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from eventsourcing_kafka.producer.kafka.clients import partitions_of, started
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import partitions_of
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
 POLL_MS = 200
 FETCHED_RECORDS = 500

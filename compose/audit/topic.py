@@ -17,14 +17,10 @@ from eventsourcing_kafka.compose.audit.records import Read, TopicReader
 from eventsourcing_kafka.compose.audit.report import Fault, Finding, Findings, TopicReport
 from eventsourcing_kafka.compose.audit.tracking import Watch
 from eventsourcing_kafka.compose.audit.write_model import WriteModel
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.relay.publisher import read_published
-from eventsourcing_kafka.producer.wire import (
-    KafkaSettings,
-    Record,
-    Topics,
-    WireFormat,
-    partition_of,
-)
+from eventsourcing_kafka.producer.wire import Record, WireFormat
 from eventsourcing_kafka.producer.wire.tracing import TRACE_HEADERS
 
 BLOCK = 500

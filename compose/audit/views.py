@@ -20,7 +20,8 @@ from eventsourcing_kafka.consumer.audit import Comparison, Difference, History, 
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.views.registry import audit_of
-from eventsourcing_kafka.producer.wire import WireFormat, partition_of
+from eventsourcing_kafka.producer.kafka.topics import partition_of
+from eventsourcing_kafka.producer.wire import WireFormat
 
 # While it is held no rebuild swaps the view for another. Before the snapshot is taken.
 HOLD_GENERATION: LiteralString = "LOCK TABLE {schema}.tracking IN ROW SHARE MODE"

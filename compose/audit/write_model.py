@@ -11,8 +11,8 @@ from eventsourcing.persistence import Mapper, Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import AsyncConnection, sql
 
-from eventsourcing_kafka.producer.runtime.retry import connect_arguments, connected
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, connected
 
 FETCHED_EVENTS = 500
 

@@ -21,12 +21,13 @@ from eventsourcing_kafka.consumer.hosting.systems import edges_named
 from eventsourcing_kafka.consumer.operations.commands.stores import opened_stores
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus, read_topic
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
 from eventsourcing_kafka.producer.runtime.applications import open_reached
-from eventsourcing_kafka.producer.runtime.health import Down, reading
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, WireFormat
+from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 
 T = TypeVar("T")
 
@@ -119,7 +120,7 @@ class Sources:
 
 async def _read_all(reads: Reads[T], found: dict[str, T | Down]) -> None:
     async def keep(name: str, read: Callable[[], Awaitable[T]]) -> None:
-        found[name] = await reading(read)
+        found[name] = await read_or_down(read)
 
     async with anyio.create_task_group() as tasks:
         for name, read in reads.items():

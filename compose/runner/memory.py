@@ -9,7 +9,7 @@ import msgspec
 from eventsourcing.application import Application
 from eventsourcing.popo import POPOApplicationRecorder
 
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 
 
 class TopicsOfApplications:

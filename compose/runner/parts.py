@@ -21,15 +21,17 @@ from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import NOT_THERE
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.hosting.local.host import LocalStore
-from eventsourcing_kafka.consumer.operations.health import WatchedView
-from eventsourcing_kafka.producer.kafka.clients import partitions_of, reading
+from eventsourcing_kafka.consumer.operations.health import ViewHealth
+from eventsourcing_kafka.producer.kafka.clients import reading
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.outbox import outbox_of
-from eventsourcing_kafka.producer.relay import Relay, WatchedRelay
+from eventsourcing_kafka.producer.relay import Relay, RelayHealth
 from eventsourcing_kafka.producer.relay.publisher import read_published
-from eventsourcing_kafka.producer.runtime.health import Watched
-from eventsourcing_kafka.producer.runtime.metrics_server import answering, listen_as_set
+from eventsourcing_kafka.producer.runtime.health import HealthCheck
+from eventsourcing_kafka.producer.runtime.metrics_server import listen_as_set, serving_metrics
 from eventsourcing_kafka.producer.runtime.retry import first_error
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 
 POLL_SECONDS = 0.02
 
@@ -65,7 +67,7 @@ class Parts:
         self._exit = ExitStack()
         self._portal: BlockingPortal
         self._scope: anyio.CancelScope
-        self._watched: list[Watched[Any]] = []
+        self._watched: list[HealthCheck[Any]] = []
         self._env = env
 
     def add_relay(self, leader: Application[Any], settings: KafkaSettings) -> None:
@@ -73,12 +75,12 @@ class Parts:
         wire = WireFormat(leader.name, EventTypes(), leader.mapper)
         outbox = outbox_of(leader)
         relay = Relay(outbox, wire, settings)
-        self._watched.append(WatchedRelay(relay, outbox, wire, settings))
+        self._watched.append(RelayHealth(relay, outbox, wire, settings))
         self._leadings.append(Leading(leader, relay, Topics.of(leader.name, settings)))
 
     def add_consumer(self, consumer: Consumer, leader: str, settings: KafkaSettings) -> None:
         """Have the events of an application applied."""
-        self._watched.append(WatchedView(consumer, settings))
+        self._watched.append(ViewHealth(consumer, settings))
         self._followings.append(Following(consumer, Topics.of(leader, settings).events))
 
     def start(self) -> None:
@@ -122,7 +124,7 @@ class Parts:
         *,
         task_status: anyio.abc.TaskStatus[anyio.CancelScope],
     ) -> None:
-        async with answering(self._watched, listener), anyio.create_task_group() as parts:
+        async with serving_metrics(self._watched, listener), anyio.create_task_group() as parts:
             for leading in self._leadings:
                 parts.start_soon(self._keep, leading.relay.run)
             for following in self._followings:

@@ -21,8 +21,8 @@ from eventsourcing_kafka.compose.runner.parts import Parts
 from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.hosting.edge import follow
 from eventsourcing_kafka.consumer.hosting.follower import Follower
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
-from eventsourcing_kafka.producer.wire import KafkaSettings
 
 TApplication = TypeVar("TApplication", bound=Application[Any])
 TView = TypeVar("TView", bound=TrackingRecorder)

@@ -16,10 +16,10 @@ from eventsourcing_kafka.compose.runner.memory import TopicsOfApplications
 from eventsourcing_kafka.compose.runner.parts import Parts
 from eventsourcing_kafka.consumer.hosting.edge import follow
 from eventsourcing_kafka.consumer.hosting.mapper import mapper_of
-from eventsourcing_kafka.producer.runtime.construct import made
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.construct import construct
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
-from eventsourcing_kafka.producer.wire import KafkaSettings
 
 A = TypeVar("A", bound=Application[Any])
 
@@ -59,7 +59,7 @@ class KafkaRunner(Runner[Any]):
 
     def _construct(self) -> None:
         for name in self._names:
-            self._apps[name] = made(self.system.get_app_cls(name), self.env)
+            self._apps[name] = construct(self.system.get_app_cls(name), self.env)
         for name, app in self._apps.items():
             if name in self.system.leads:
                 self._parts.add_relay(app, self._topics.settings_of(app))
@@ -100,7 +100,7 @@ class KafkaRunner(Runner[Any]):
         app: Any = self._apps[name]
         if isinstance(app.recorder, PostgresApplicationRecorder):
             # One of its own: what a batch has in memory is nobody else's to see.
-            app = made(self.system.get_app_cls(name), self.env)
+            app = construct(self.system.get_app_cls(name), self.env)
             self._hosted.append(app)
         assert isinstance(app, EventSourcedProjection)  # noqa: S101 - the system has checked it
         leader_class = self.system.get_app_cls(leader)

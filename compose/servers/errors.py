@@ -1,6 +1,6 @@
 """What can go wrong with the stack, told to its user."""
 
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
 
 class StackError(OperatorError):

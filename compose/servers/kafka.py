@@ -23,7 +23,7 @@ from eventsourcing_kafka.compose.servers.processes import HOST, free_port, said
 from eventsourcing_kafka.compose.servers.server import Launch, Server
 from eventsourcing_kafka.compose.servers.tools import TOOLS
 from eventsourcing_kafka.producer.kafka.security import Protocol
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 _JAVA = (

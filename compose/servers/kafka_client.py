@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eventsourcing_kafka.producer.kafka.security import Mechanism
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 
 _MODULES = {
     Mechanism.PLAIN: "org.apache.kafka.common.security.plain.PlainLoginModule",

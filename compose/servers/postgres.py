@@ -21,7 +21,7 @@ from psycopg import sql
 from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.servers.processes import HOST, as_user, lives, said
 from eventsourcing_kafka.compose.servers.server import Launch, Server
-from eventsourcing_kafka.producer.runtime.retry import connected
+from eventsourcing_kafka.producer.runtime.postgres import connected
 
 MAJOR = "18"
 """The major version of Postgres that is run."""

@@ -23,12 +23,13 @@ from eventsourcing_kafka.consumer.operations.status import read_status as read_v
 from eventsourcing_kafka.consumer.views.fts.search import START, STOP, search
 from eventsourcing_kafka.consumer.views.registry import view_named
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import Outbox, outbox_of
 from eventsourcing_kafka.producer.published import CONTENT_MANAGEMENT
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
 from eventsourcing_kafka.producer.runtime.applications import open_reached
 from eventsourcing_kafka.producer.runtime.cli import progress_console
-from eventsourcing_kafka.producer.wire import KafkaSettings, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 
 POLL_SECONDS = 0.5
 SEARCHES = 3

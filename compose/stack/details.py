@@ -9,11 +9,12 @@ from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.operations.status import read_status as read_view_status
 from eventsourcing_kafka.consumer.views.registry import view_named
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.published import CONTENT_MANAGEMENT
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
 from eventsourcing_kafka.producer.runtime.applications import open_reached
-from eventsourcing_kafka.producer.wire import KafkaSettings, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 
 
 async def relay_detail(environment: Mapping[str, str]) -> str:

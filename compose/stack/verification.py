@@ -10,7 +10,9 @@ from eventsourcing_kafka.compose.audit.views import ViewAudit
 from eventsourcing_kafka.compose.audit.write_model import WriteModel
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 
 MOST_DIFFERENCES = 1000
 

@@ -41,8 +41,8 @@ from eventsourcing_kafka.compose.web.wiki.model import opened_wiki
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.limits import Limits
 from eventsourcing_kafka.producer.runtime.applications import reach
-from eventsourcing_kafka.producer.runtime.retry import enduring
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.retry import retrying
 
 logger = logging.getLogger(__name__)
 
@@ -135,11 +135,11 @@ def _opened(environment: Mapping[str, str]) -> Lifespan[Starlette]:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         tried = anyio.Event()
 
-        async def life(alive: Callable[[], None]) -> None:
+        async def session(progressed: Callable[[], None]) -> None:
             try:
                 await reach(ContentManagement, environment)
                 async with _wiki(app, environment):
-                    alive()
+                    progressed()
                     tried.set()
                     await anyio.sleep_forever()
             finally:
@@ -149,7 +149,7 @@ def _opened(environment: Mapping[str, str]) -> Lifespan[Starlette]:
             opened_window(environment) as app.state.pipeline,
             anyio.create_task_group() as tasks,
         ):
-            tasks.start_soon(enduring, "the wiki", life)
+            tasks.start_soon(retrying, "the wiki", session)
             with anyio.move_on_after(FIRST_WAIT_SECONDS):
                 await tried.wait()
             yield

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from eventsourcing_kafka.compose.web.auth.tokens import Tokens
 from eventsourcing_kafka.compose.web.safety import Refuse
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 OFF = "off"
 READING = {"GET", "HEAD", "OPTIONS"}

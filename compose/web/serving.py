@@ -17,7 +17,7 @@ from eventsourcing_kafka.compose.servers.processes import require_free
 from eventsourcing_kafka.compose.web.app import web_app
 from eventsourcing_kafka.compose.web.settings import WebSettings
 from eventsourcing_kafka.producer.runtime.cli import progress_console
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 GRACE_SECONDS = 1
 """For answers that are on their way when a signal comes. A live page is open for ever."""

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from eventsourcing_kafka.compose.web.auth.provider import Provider
 from eventsourcing_kafka.compose.web.rates import Rates
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.secrets import Secret
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 SHORTEST_SECRET = 32
 """Characters. Whoever guesses it may be anybody."""

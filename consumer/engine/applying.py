@@ -12,9 +12,9 @@ from anyio import to_thread
 from eventsourcing.persistence import DataError, IntegrityError, InternalError
 from psycopg import AsyncConnection
 
+from eventsourcing_kafka.consumer.engine.batch import Item, Located, Span
 from eventsourcing_kafka.consumer.engine.parking import SetAside
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.engine.subscription import Item, Located, Span
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
 from eventsourcing_kafka.producer.runtime.retry import is_transient

@@ -11,14 +11,17 @@ import anyio
 from psycopg import AsyncConnection
 
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved, OnError
+from eventsourcing_kafka.consumer.engine.batch import Span, Wanted, Wish
 from eventsourcing_kafka.consumer.engine.metrics import ViewMetrics
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError, ViewStore, group_of
-from eventsourcing_kafka.consumer.engine.subscription import Span, Subscription, Wanted, Wish
+from eventsourcing_kafka.consumer.engine.subscription import Subscription
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.engine.work_queue import Shared
-from eventsourcing_kafka.producer.kafka.clients import partitions_of
-from eventsourcing_kafka.producer.runtime.retry import InHand, Vitals, enduring, finishing
-from eventsourcing_kafka.producer.wire import KafkaSettings, Topics, WireFormat
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
+from eventsourcing_kafka.producer.runtime.drain import InFlight, draining
+from eventsourcing_kafka.producer.runtime.retry import LoopHealth, retrying
+from eventsourcing_kafka.producer.wire import WireFormat
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +57,7 @@ class Consumer:
     ) -> None:
         self.stopped: dict[int, str] = {}
         self.seen: Mapping[int, Tracking] = {}
-        self.vitals = Vitals()
+        self.health = LoopHealth()
         self.store = store
         self._metrics = ViewMetrics(store.view.name)
         self._applying = applying or Applying(store, on_error)
@@ -84,14 +87,16 @@ class Consumer:
 
         Raises `RecordsDeletedError` or `ShapeChangedError`: what only a person can settle.
         """
-        await enduring(f"view {self.store.view.name}", self._apply_what_comes, self.vitals)
+        await retrying(f"view {self.store.view.name}", self._apply_what_comes, self.health)
 
-    async def _apply_what_comes(self, alive: Callable[[], None]) -> None:
+    async def _apply_what_comes(self, progressed: Callable[[], None]) -> None:
         partitions = await self._partitions()
         async with self._working() as connections, self._joined() as subscription:
             await self.store.prepare(connections[0], partitions, indexed=self._indexed)
             self.seen = subscription.seen
-            life = _Life(partitions, subscription, Shared(len(connections), self._limit), alive)
+            life = _Life(
+                partitions, subscription, Shared(len(connections), self._limit), progressed
+            )
             async with anyio.create_task_group() as applying:
                 for connection in connections:
                     applying.start_soon(self._apply, life, connection)
@@ -117,23 +122,27 @@ class Consumer:
                     if await self.store.tracking.read(connection, list(seen)) != seen:
                         await self._find(life, connection)
                 if idle == IDLE_POLLS:
-                    life.alive()
+                    life.progressed()
 
     async def _apply(self, life: _Life, connection: AsyncConnection[Any]) -> None:
         """Apply one share of what was read after the other."""
-        async with finishing(self._grace) as in_hand:
+        async with draining(self._grace) as in_flight:
             while True:
                 await life.shared.some()
                 with life.shared.taken(life.subscription.seen) as share:
                     if share:
-                        await self._apply_share(life, connection, share, in_hand)
-                        life.alive()
+                        await self._apply_share(life, connection, share, in_flight)
+                        life.progressed()
 
     async def _apply_share(
-        self, life: _Life, connection: AsyncConnection[Any], share: Sequence[Span], in_hand: InHand
+        self,
+        life: _Life,
+        connection: AsyncConnection[Any],
+        share: Sequence[Span],
+        in_flight: InFlight,
     ) -> None:
         seen = {span.partition: life.subscription.seen[span.partition] for span in share}
-        async with in_hand():
+        async with in_flight():
             with anyio.fail_after(self._stuck), self._metrics.batch():
                 outcome = await self._applying.apply(connection, share, seen)
         match outcome:
@@ -209,7 +218,7 @@ class _Life(NamedTuple):
     partitions: int
     subscription: Subscription
     shared: Shared
-    alive: Callable[[], None]
+    progressed: Callable[[], None]
 
 
 class _Places:

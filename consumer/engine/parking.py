@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord
 from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
 
-from eventsourcing_kafka.consumer.engine.subscription import Item, Located
+from eventsourcing_kafka.consumer.engine.batch import Item, Located
 
 CREATE_PARKED: LiteralString = """
     CREATE TABLE {schema}.parked (

@@ -17,14 +17,15 @@ from eventsourcing.utils import Environment
 from psycopg import AsyncConnection, sql
 from psycopg_pool import AsyncConnectionPool
 
+from eventsourcing_kafka.consumer.engine.batch import Wish
 from eventsourcing_kafka.consumer.engine.parking import Parking
-from eventsourcing_kafka.consumer.engine.subscription import Wish
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, TrackingTable
 from eventsourcing_kafka.consumer.view import View
-from eventsourcing_kafka.producer.runtime.retry import connect_arguments, connected
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import partition_of
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, connected
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
-from eventsourcing_kafka.producer.wire import KafkaSettings, partition_of
 
 LOOK_AGAIN_SECONDS = 1.0
 """While waiting for a position: a pooler may swallow the NOTIFY."""

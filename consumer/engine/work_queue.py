@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import anyio
 import anyio.lowlevel
 
-from eventsourcing_kafka.consumer.engine.subscription import Span
+from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 
 WORTH_SHARING = 200

@@ -20,9 +20,10 @@ from eventsourcing_kafka.consumer.hosting.local.host import LocalApplying, Local
 from eventsourcing_kafka.consumer.hosting.postgres.host import PostgresHost
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
 from eventsourcing_kafka.consumer.view import View
-from eventsourcing_kafka.producer.runtime.retry import connect_arguments
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
+from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
+from eventsourcing_kafka.producer.wire import EventTypes
 from eventsourcing_kafka.producer.wire.discovery import event_types_of
 
 

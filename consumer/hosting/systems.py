@@ -19,9 +19,9 @@ from eventsourcing.utils import Environment, EnvType, resolve_topic
 
 from eventsourcing_kafka.consumer.hosting.edge import edge_name, store_of
 from eventsourcing_kafka.consumer.hosting.mapper import mapper_of
-from eventsourcing_kafka.producer.runtime.construct import made
+from eventsourcing_kafka.producer.runtime.construct import construct
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 
 class UnknownEdgeError(SettingsError):
@@ -90,7 +90,7 @@ def opened(edges: Mapping[str, Edge], env: Mapping[str, str]) -> Iterator[list[A
 def _open_follower(
     follower: type[Application[Any]], leader: type[Application[Any]], env: EnvType, exits: ExitStack
 ) -> Any:
-    app: Any = exits.enter_context(made(follower, env))
+    app: Any = exits.enter_context(construct(follower, env))
     return store_of(follower.name, app, app.recorder, leader, mapper_of(leader, app, env))
 
 
@@ -101,5 +101,5 @@ def _open_projected(projected: Projected, env: EnvType, exits: ExitStack) -> Any
     named = Environment(projection_class.name, dict(env))
     factory = exits.enter_context(InfrastructureFactory[Any].construct(named))
     view = factory.tracking_recorder(view_class)
-    mapper = exits.enter_context(made(leader, env)).mapper
+    mapper = exits.enter_context(construct(leader, env)).mapper
     return store_of(projection_class.name, projection_class(view=view), view, leader, mapper)

@@ -8,13 +8,13 @@ from msgspec.structs import replace
 
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
-from eventsourcing_kafka.producer.runtime.health import Gauge, Line, Watched
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.health import Gauge, HealthCheck, PartitionProgress
 
 SAYS_WHY = "eventsourcing-kafka consumer status says why"
 
 
-class WatchedView(Watched[PartitionStatus]):
+class ViewHealth(HealthCheck[PartitionStatus]):
     """A consumer of this process: how far its view is in all partitions, whoever has them."""
 
     kind = "view"
@@ -53,7 +53,7 @@ class WatchedView(Watched[PartitionStatus]):
     )
 
     def __init__(self, consumer: Consumer, settings: KafkaSettings) -> None:
-        super().__init__(consumer.store.view.name, consumer.vitals)
+        super().__init__(consumer.store.view.name, consumer.health)
         self._consumer = consumer
         self._settings = settings
 
@@ -65,8 +65,8 @@ class WatchedView(Watched[PartitionStatus]):
         rows = await read_status(self._consumer.store, self._settings)
         return [replace(row, stopped=SAYS_WHY) if row.stopped else row for row in rows]
 
-    def line(self, row: PartitionStatus) -> Line:
+    def progress(self, row: PartitionStatus) -> PartitionProgress:
         """Tell of a partition; it is ours to bring on when it is assigned to us."""
         ours = row.partition in self._consumer.seen
         name = f"partition {row.partition}"
-        return Line(name, row.offset, row.gap, row.lag_seconds, ours, row.stopped)
+        return PartitionProgress(name, row.offset, row.gap, row.lag_seconds, ours, row.stopped)

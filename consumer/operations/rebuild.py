@@ -19,9 +19,9 @@ from psycopg import AsyncConnection, sql
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore, check_replayable
 from eventsourcing_kafka.consumer.operations.status import read_ends
-from eventsourcing_kafka.producer.kafka.clients import partitions_of
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
-from eventsourcing_kafka.producer.wire import KafkaSettings, Topics
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
 PROGRESS_SECONDS = 0.1
 LEVEL_SECONDS = 0.02

@@ -15,11 +15,11 @@ from eventsourcing_kafka.consumer.engine.applying import (
     Failure,
     apply_unit,
 )
+from eventsourcing_kafka.consumer.engine.batch import Item, Located
 from eventsourcing_kafka.consumer.engine.parking import Dropped, Listed, Parked, SetAside
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.engine.subscription import Item, Located
 from eventsourcing_kafka.consumer.unit_of_work import Place
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError, SettingsError
+from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
 from eventsourcing_kafka.producer.wire import WireFormat
 
 CONFLICTS = (IntegrityError, InternalError, psycopg.errors.InFailedSqlTransaction)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from eventsourcing_kafka.consumer.engine.store import ViewStore, check_replayable
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 
 class UnknownPartitionError(SettingsError):

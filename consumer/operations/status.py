@@ -21,8 +21,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from eventsourcing_kafka.consumer.engine.store import NOT_THERE, ViewStore, group_of
 from eventsourcing_kafka.consumer.engine.tracking import Progress, Tracking
-from eventsourcing_kafka.producer.kafka.clients import partitions_of, reading, started
-from eventsourcing_kafka.producer.wire import KafkaSettings, Topics
+from eventsourcing_kafka.producer.kafka.clients import reading, started
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 
 POLL_MS = 50
 NO_COORDINATOR_YET = (

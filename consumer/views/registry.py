@@ -12,7 +12,7 @@ import typer
 from eventsourcing_kafka.consumer import views as here
 from eventsourcing_kafka.consumer.audit import Audit
 from eventsourcing_kafka.consumer.view import View
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 
 class UnknownViewError(SettingsError):

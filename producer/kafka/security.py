@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.secrets import Secret
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 
 class _Choice(StrEnum):

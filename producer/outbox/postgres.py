@@ -32,8 +32,8 @@ from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import sql
 
 from eventsourcing_kafka.producer.outbox.gathering import Gather, at_once
-from eventsourcing_kafka.producer.runtime.retry import connect_arguments, connected
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, connected
 
 logger = logging.getLogger(__name__)
 

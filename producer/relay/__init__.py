@@ -6,7 +6,7 @@ wrong, the relay's next life asks Kafka up to where its last one came, and goes 
 nothing is lost or doubled.
 """
 
-from eventsourcing_kafka.producer.relay.health import WatchedRelay
+from eventsourcing_kafka.producer.relay.health import RelayHealth
 from eventsourcing_kafka.producer.relay.publisher import Publisher
 from eventsourcing_kafka.producer.relay.relay import PositionAheadError, Relay
 from eventsourcing_kafka.producer.relay.status import (
@@ -21,10 +21,10 @@ __all__ = [
     "PositionAheadError",
     "Publisher",
     "Relay",
+    "RelayHealth",
     "RelayStatus",
     "TopicStatus",
     "TopicUnfitError",
-    "WatchedRelay",
     "prepare_topics",
     "read_status",
     "read_topic",

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import Outbox
 from eventsourcing_kafka.producer.relay.relay import Relay
 from eventsourcing_kafka.producer.relay.status import RelayStatus, read_status
-from eventsourcing_kafka.producer.runtime.health import Flag, Gauge, Line, Look, Watched
-from eventsourcing_kafka.producer.wire import KafkaSettings, WireFormat
+from eventsourcing_kafka.producer.runtime.health import (
+    Flag,
+    Gauge,
+    HealthCheck,
+    PartitionProgress,
+    Report,
+)
+from eventsourcing_kafka.producer.wire import WireFormat
 
 
-class WatchedRelay(Watched[RelayStatus]):
+class RelayHealth(HealthCheck[RelayStatus]):
     """A relay of this process: how far its application is published, by whichever relay."""
 
     kind = "relay"
@@ -30,7 +37,7 @@ class WatchedRelay(Watched[RelayStatus]):
     def __init__(
         self, relay: Relay, outbox: Outbox, wire: WireFormat, settings: KafkaSettings
     ) -> None:
-        super().__init__(wire.application_name, relay.vitals)
+        super().__init__(wire.application_name, relay.health)
         self._relay = relay
         self._outbox = outbox
         self._wire = wire
@@ -40,13 +47,13 @@ class WatchedRelay(Watched[RelayStatus]):
         """Compare the position topic with the outbox."""
         return [await read_status(self._outbox, self._wire, self._settings)]
 
-    def flags(self, look: Look) -> Iterator[Flag]:
+    def flags(self, report: Report) -> Iterator[Flag]:
         """Yield whether it has its turn, too."""
-        yield from super().flags(look)
+        yield from super().flags(report)
         meaning = "1 if it publishes, 0 if it waits for its turn."
         yield Flag("publishing", meaning, self._relay.publishing)
 
-    def line(self, row: RelayStatus) -> Line:
+    def progress(self, row: RelayStatus) -> PartitionProgress:
         """Tell of the application; it is ours to bring on when we have the turn."""
         ours = self._relay.publishing
-        return Line(row.application, row.position, row.gap, row.lag_seconds, ours)
+        return PartitionProgress(row.application, row.position, row.gap, row.lag_seconds, ours)

@@ -19,12 +19,14 @@ from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from eventsourcing_kafka.producer.kafka.clients import reading, started
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.relay.topics import (
     LARGEST_RECORD_BYTES,
     TopicUnfitError,
     prepare_topics,
 )
-from eventsourcing_kafka.producer.wire import KafkaSettings, Record, Topics, partition_of
+from eventsourcing_kafka.producer.wire import Record
 
 logger = logging.getLogger(__name__)
 

@@ -9,12 +9,16 @@ from contextlib import asynccontextmanager
 import anyio
 from eventsourcing.persistence import Notification
 
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import Outbox
 from eventsourcing_kafka.producer.relay.metrics import RelayMetrics
 from eventsourcing_kafka.producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Batch, Publisher
-from eventsourcing_kafka.producer.runtime.retry import Vitals, ahead, enduring, finishing
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
-from eventsourcing_kafka.producer.wire import KafkaSettings, Topics, WireFormat
+from eventsourcing_kafka.producer.runtime.drain import draining
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.prefetch import prefetching
+from eventsourcing_kafka.producer.runtime.retry import LoopHealth, retrying
+from eventsourcing_kafka.producer.wire import WireFormat
 from eventsourcing_kafka.producer.wire.tracing import TraceHeaders, sending, traces_of
 
 logger = logging.getLogger(__name__)
@@ -50,7 +54,7 @@ class Relay:
         """Up to where this relay has published, or found published."""
         self.publishing = False
         """Whether it has its turn; until then another relay publishes."""
-        self.vitals = Vitals()
+        self.health = LoopHealth()
         self._outbox = outbox
         self._wire = wire
         self._settings = settings
@@ -67,23 +71,23 @@ class Relay:
         aiokafka's `ProducerFenced`, in an exception group: what only a person can settle.
         """
         name = f"relay of {self._wire.application_name}"
-        await enduring(name, self._publish_what_comes, self.vitals)
+        await retrying(name, self._publish_what_comes, self.health)
 
-    async def _publish_what_comes(self, alive: Callable[[], None]) -> None:
+    async def _publish_what_comes(self, progressed: Callable[[], None]) -> None:
         name = self._wire.application_name
         topic = Topics.of(name, self._settings).events
         async with self._turn(), Publisher.connected(name, self._settings) as publisher:
             position = self.position = await self._position(publisher)
             logger.info("publishing after position %d", position)
-            alive()
+            progressed()
             async with (
-                ahead(self._outbox.batches(position, self._gather)) as read,
-                ahead(self._made_up(publisher, read)) as batches,
-                finishing(self._grace) as in_hand,
+                prefetching(self._outbox.batches(position, self._gather)) as read,
+                prefetching(self._made_up(publisher, read)) as batches,
+                draining(self._grace) as in_flight,
             ):
                 async for batch, traces in batches:
                     began = anyio.current_time()
-                    async with in_hand():
+                    async with in_flight():
                         with (
                             anyio.fail_after(self._stuck),
                             sending(topic, traces),
@@ -94,7 +98,7 @@ class Relay:
                     self._last_took = anyio.current_time() - began
                     self._came_on.set()
                     self._came_on = anyio.Event()
-                    alive()
+                    progressed()
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

@@ -10,9 +10,11 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from eventsourcing_kafka.producer.kafka.clients import reading, started
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import Outbox
 from eventsourcing_kafka.producer.relay.publisher import read_published
-from eventsourcing_kafka.producer.wire import KafkaSettings, Topics, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 
 
 class RelayStatus(msgspec.Struct, frozen=True):

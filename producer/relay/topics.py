@@ -11,8 +11,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
-from eventsourcing_kafka.producer.wire import KafkaSettings, Topics
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
 FOR_EVER = "-1"
 USUAL_REPLICAS = 3

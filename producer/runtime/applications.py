@@ -11,10 +11,11 @@ from eventsourcing.application import Application
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
 
-from eventsourcing_kafka.producer.runtime.construct import made
-from eventsourcing_kafka.producer.runtime.retry import connect_arguments, connected, enduring
+from eventsourcing_kafka.producer.runtime.construct import construct
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
+from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, connected
+from eventsourcing_kafka.producer.runtime.retry import retrying
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 CONTENT_MANAGEMENT = "eventsourcing_kafka.producer.contentmanagement.application:ContentManagement"
 
@@ -39,7 +40,7 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
             "exit. Set it, and the POSTGRES_… or SQLITE_… settings, to the write model's database. "
             "A stack on this machine prints its own: eventsourcing-kafka compose env"
         )
-    return made(cls, settings)
+    return construct(cls, settings)
 
 
 async def reach(cls: type[Application[Any]], env: Mapping[str, str]) -> None:
@@ -63,7 +64,7 @@ async def open_reached(cls: type[A], env: Mapping[str, str]) -> A:
     return await to_thread.run_sync(open_application, cls, env, abandon_on_cancel=True)
 
 
-async def reach_enduring(
+async def wait_until_reachable(
     name: str, classes: Collection[type[Application[Any]]], env: Mapping[str, str]
 ) -> bool:
     """Wait, for ever, until the databases of applications let us in: they did when it is True.
@@ -71,22 +72,22 @@ async def reach_enduring(
     Meanwhile the log says for what, and that it is `name` which waits.
     """
 
-    async def life(alive: Callable[[], None]) -> None:
+    async def session(progressed: Callable[[], None]) -> None:
         for cls in classes:
             await reach(cls, env)
-        alive()
+        progressed()
 
-    await enduring(name, life)
+    await retrying(name, session)
     return True
 
 
-async def open_enduring(cls: type[A], env: Mapping[str, str]) -> A:
+async def open_when_reachable(cls: type[A], env: Mapping[str, str]) -> A:
     """Do as `open_reached`, for its relay: a database that is lost is waited out, for ever."""
     opened: list[A] = []
 
-    async def life(alive: Callable[[], None]) -> None:
+    async def session(progressed: Callable[[], None]) -> None:
         opened.append(await open_reached(cls, env))
-        alive()
+        progressed()
 
-    await enduring(f"relay of {cls.name}", life)
+    await retrying(f"relay of {cls.name}", session)
     return opened[0]

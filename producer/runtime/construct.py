@@ -28,7 +28,7 @@ def _came_in_the_way(error: BaseException) -> bool:
     wait=wait_random(0.05, 0.3),
     reraise=True,
 )
-def made(cls: type[A], env: Mapping[str, str] | None) -> A:
+def construct(cls: type[A], env: Mapping[str, str] | None) -> A:
     """Make an application, though others make theirs on the same database meanwhile.
 
     Of one that can't be made nothing is left: neither sessions nor threads.

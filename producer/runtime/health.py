@@ -16,7 +16,7 @@ from anyio import current_time
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from eventsourcing_kafka.producer.runtime.metrics import PREFIX, REGISTRY
-from eventsourcing_kafka.producer.runtime.retry import Vitals, describe
+from eventsourcing_kafka.producer.runtime.retry import LoopHealth, describe
 
 READ_SECONDS = 3.0
 """So long a reading of the standing may take; then it can't be read."""
@@ -41,7 +41,7 @@ class Down(msgspec.Struct, frozen=True):
     """Why it can't."""
 
 
-async def reading(read: Callable[[], Awaitable[T]]) -> T | Down:
+async def read_or_down(read: Callable[[], Awaitable[T]]) -> T | Down:
     """Read a standing, within a bound of time."""
     try:
         with anyio.fail_after(READ_SECONDS):
@@ -52,7 +52,7 @@ async def reading(read: Callable[[], Awaitable[T]]) -> T | Down:
         return Down(describe(error))
 
 
-class Line(NamedTuple):
+class PartitionProgress(NamedTuple):
     """How far one sequence of events is: an application's, or a partition's of a view."""
 
     name: str
@@ -82,7 +82,7 @@ class Flag(NamedTuple):
     value: bool
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True):
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     """How a loop was found when somebody asked."""
 
     part: str
@@ -96,7 +96,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     """How far it is; empty if that can't be read."""
 
 
-class Watched(ABC, Generic[R]):
+class HealthCheck(ABC, Generic[R]):
     """A loop of this process that is watched."""
 
     kind: ClassVar[str]
@@ -106,9 +106,9 @@ class Watched(ABC, Generic[R]):
     """Further ones, which the rows have as attributes."""
     gauges: ClassVar[Sequence[Gauge[Any]]]
 
-    def __init__(self, name: str, vitals: Vitals) -> None:
+    def __init__(self, name: str, health: LoopHealth) -> None:
         self.name = name
-        self.vitals = vitals
+        self.health = health
         self._standing_since: dict[str, tuple[int, float]] = {}
 
     @abstractmethod
@@ -116,24 +116,28 @@ class Watched(ABC, Generic[R]):
         """Read how far it is, from the true head; nothing while there is no topic yet."""
 
     @abstractmethod
-    def line(self, row: R) -> Line:
+    def progress(self, row: R) -> PartitionProgress:
         """Return what there is to judge of a row."""
 
-    async def look(self) -> Look:
+    async def report(self) -> Report:
         """Look how it is doing."""
-        faults = [f"has ended: {self.vitals.ended}"] if self.vitals.ended else []
-        if self.vitals.lost:
-            faults.append(f"waits for its server: {self.vitals.lost}")
+        faults = [f"has ended: {self.health.ended}"] if self.health.ended else []
+        if self.health.lost:
+            faults.append(f"waits for its server: {self.health.lost}")
         standing: Sequence[R] = ()
-        match await reading(self.read):
+        match await read_or_down(self.read):
             case Down(why):
                 faults.append(f"its true head can't be read: {why}")
             case found:
                 standing = found
-        lines = [self.line(row) for row in standing]
-        faults += [fault for line in lines if (fault := self._fault(line))]
-        behind = ["there is no topic yet"] if not faults and not lines else list(_behind(lines))
-        return Look(
+        progresses = [self.progress(row) for row in standing]
+        faults += [fault for progress in progresses if (fault := self._fault(progress))]
+        behind = (
+            ["there is no topic yet"]
+            if not faults and not progresses
+            else list(_behind(progresses))
+        )
+        return Report(
             part=f"{self.kind} {self.name}",
             healthy=not faults,
             ready=not faults and not behind,
@@ -141,12 +145,12 @@ class Watched(ABC, Generic[R]):
             standing=standing,
         )
 
-    def flags(self, look: Look) -> Iterator[Flag]:
+    def flags(self, report: Report) -> Iterator[Flag]:
         """Yield what is so, or is not."""
-        yield Flag("healthy", "1 if /healthz finds it well.", look.healthy)
-        yield Flag("ready", "1 if /readyz finds it well.", look.ready)
+        yield Flag("healthy", "1 if /healthz finds it well.", report.healthy)
+        yield Flag("ready", "1 if /readyz finds it well.", report.ready)
 
-    def metrics(self, look: Look) -> Iterator[Metric]:
+    def metrics(self, report: Report) -> Iterator[Metric]:
         """Yield what a look has found."""
         prefix, its = f"{PREFIX}{self.kind}_", [self.name]
         restarts = CounterMetricFamily(
@@ -154,9 +158,9 @@ class Watched(ABC, Generic[R]):
             "Times that its clients were started again, as a server was lost or one was stuck.",
             labels=[self.label],
         )
-        restarts.add_metric(its, self.vitals.restarts)
+        restarts.add_metric(its, self.health.restarts)
         yield restarts
-        for flag in self.flags(look):
+        for flag in self.flags(report):
             family = GaugeMetricFamily(f"{prefix}{flag.name}", flag.meaning, labels=[self.label])
             family.add_metric(its, flag.value)
             yield family
@@ -164,43 +168,44 @@ class Watched(ABC, Generic[R]):
             family = GaugeMetricFamily(
                 f"{prefix}{gauge.name}", gauge.meaning, labels=[self.label, *self.labels]
             )
-            for row in look.standing:
+            for row in report.standing:
                 if (found := gauge.of(row)) is not None:
                     family.add_metric(
                         [*its, *(str(getattr(row, label)) for label in self.labels)], found
                     )
             yield family
 
-    def _fault(self, line: Line) -> str | None:
+    def _fault(self, progress: PartitionProgress) -> str | None:
         """Tell what is wrong with one that does not come on though there is work."""
-        if line.stopped:
-            return f"{line.name} has stopped: {line.stopped}"
+        if progress.stopped:
+            return f"{progress.name} has stopped: {progress.stopped}"
         now = current_time()
-        at, since = self._standing_since.get(line.name, (line.at, now))
-        if not line.gap or not line.ours:
-            self._standing_since.pop(line.name, None)
+        at, since = self._standing_since.get(progress.name, (progress.at, now))
+        if not progress.gap or not progress.ours:
+            self._standing_since.pop(progress.name, None)
             return None
-        if at != line.at:
+        if at != progress.at:
             since = now
-        self._standing_since[line.name] = line.at, since
+        self._standing_since[progress.name] = progress.at, since
         if now - since < STANDS_SECONDS:
             return None
-        return f"{line.name} stands at {line.at} for {now - since:.0f} s, with a gap of {line.gap}"
+        stands = f"{progress.name} stands at {progress.at} for {now - since:.0f} s"
+        return f"{stands}, with a gap of {progress.gap}"
 
 
-def _behind(lines: Sequence[Line]) -> Iterator[str]:
-    for line in lines:
-        if line.gap and line.lag_seconds > READY_LAG_SECONDS:
-            yield f"{line.name} is behind: gap {line.gap}, lag {line.lag_seconds:.0f} s"
+def _behind(progresses: Sequence[PartitionProgress]) -> Iterator[str]:
+    for progress in progresses:
+        if progress.gap and progress.lag_seconds > READY_LAG_SECONDS:
+            yield f"{progress.name} is behind: gap {progress.gap}, lag {progress.lag_seconds:.0f} s"
 
 
 class Exposed:
     """All that is measured, for prometheus-client to print."""
 
-    def __init__(self, found: Iterable[tuple[Watched[Any], Look]]) -> None:
+    def __init__(self, found: Iterable[tuple[HealthCheck[Any], Report]]) -> None:
         self._families: dict[str, Metric] = {}
-        for part, look in found:
-            for family in part.metrics(look):
+        for part, report in found:
+            for family in part.metrics(report):
                 self._families.setdefault(family.name, family)
                 if (first := self._families[family.name]) is not family:
                     first.samples += family.samples

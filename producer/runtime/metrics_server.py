@@ -12,8 +12,8 @@ import msgspec
 import typer
 from prometheus_client.exposition import choose_encoder
 
-from eventsourcing_kafka.producer.runtime.health import Exposed, Look, Watched
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
+from eventsourcing_kafka.producer.runtime.health import Exposed, HealthCheck, Report
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -78,8 +78,8 @@ def metrics_environment(port: int | None, host: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def answering(
-    parts: Sequence[Watched[Any]], listener: socket.socket | None
+async def serving_metrics(
+    parts: Sequence[HealthCheck[Any]], listener: socket.socket | None
 ) -> AsyncIterator[None]:
     """Answer how the parts of this process are doing while the body runs."""
     if listener is None:
@@ -91,7 +91,7 @@ async def answering(
         serving.cancel_scope.cancel()
 
 
-async def _serve(parts: Sequence[Watched[Any]], listener: socket.socket) -> None:
+async def _serve(parts: Sequence[HealthCheck[Any]], listener: socket.socket) -> None:
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -120,42 +120,42 @@ async def _serve(parts: Sequence[Watched[Any]], listener: socket.socket) -> None
                 await server.shutdown(sockets=[listener])
 
 
-def application(parts: Sequence[Watched[Any]]) -> Starlette:
+def application(parts: Sequence[HealthCheck[Any]]) -> Starlette:
     """Return what answers how the parts of this process are doing."""
     from starlette.applications import Starlette
     from starlette.responses import Response
     from starlette.routing import Route
 
     async def metrics(request: Request) -> Response:
-        looks = await look_at(parts)
+        reports = await look_at(parts)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        exposed = Exposed(zip(parts, looks, strict=True))
+        exposed = Exposed(zip(parts, reports, strict=True))
         return Response(encode(exposed), headers={"content-type": content_type})
 
     async def healthz(_request: Request) -> Response:
-        looks = await look_at(parts)
-        return answer(looks, well=all(look.healthy for look in looks))
+        reports = await look_at(parts)
+        return answer(reports, well=all(report.healthy for report in reports))
 
     async def readyz(_request: Request) -> Response:
-        looks = await look_at(parts)
-        return answer(looks, well=all(look.ready for look in looks))
+        reports = await look_at(parts)
+        return answer(reports, well=all(report.ready for report in reports))
 
-    def answer(looks: Sequence[Look], *, well: bool) -> Response:
-        body = msgspec.json.encode({"well": well, "parts": looks})
+    def answer(reports: Sequence[Report], *, well: bool) -> Response:
+        body = msgspec.json.encode({"well": well, "parts": reports})
         return Response(body, 200 if well else 503, media_type="application/json")
 
     endpoints = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
     return Starlette(routes=[Route(path, endpoint) for path, endpoint in endpoints.items()])
 
 
-async def look_at(parts: Sequence[Watched[Any]]) -> list[Look]:
+async def look_at(parts: Sequence[HealthCheck[Any]]) -> list[Report]:
     """Look at all parts at once."""
-    looks: dict[int, Look] = {}
+    reports: dict[int, Report] = {}
 
-    async def look(number: int, part: Watched[Any]) -> None:
-        looks[number] = await part.look()
+    async def report(number: int, part: HealthCheck[Any]) -> None:
+        reports[number] = await part.report()
 
     async with anyio.create_task_group() as looking:
         for number, part in enumerate(parts):
-            looking.start_soon(look, number, part)
-    return [looks[number] for number in range(len(parts))]
+            looking.start_soon(report, number, part)
+    return [reports[number] for number in range(len(parts))]

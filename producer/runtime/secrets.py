@@ -13,7 +13,7 @@ from typing import Self
 
 from eventsourcing.utils import register_topic
 
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 FILE = "_FILE"
 POSTGRES_PASSWORD = "POSTGRES_PASSWORD"  # noqa: S105 - the name of a variable

@@ -12,9 +12,9 @@ import typer
 from eventsourcing.application import Application
 from eventsourcing.utils import Environment, resolve_topic
 
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.applications import CONTENT_MANAGEMENT, ApplicationTopic
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError, SettingsError
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
 
 # What makes the document is imported where it is made: the relay starts without it.
 if TYPE_CHECKING:

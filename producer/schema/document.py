@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.relay.topics import EVENTS_CONFIG
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, Topics
+from eventsourcing_kafka.producer.wire import EventTypes
 from eventsourcing_kafka.producer.wire.event_types import EventType, upcast_from
 from eventsourcing_kafka.producer.wire.records import CIPHERTEXT, JSON
 from eventsourcing_kafka.producer.wire.tracing import TRACEPARENT, TRACESTATE

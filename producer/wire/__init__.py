@@ -6,13 +6,10 @@ One notification of an application becomes one Kafka record, and back:
 - the value is the plain JSON of the event's attributes (or ciphertext, marked as such);
 - the headers follow CloudEvents 1.0 in the binary mode of its Kafka binding.
 
-`events` knows the event classes by their published names, `discovery` finds those of an
-application, `records` converts, `stored` does so sooner with what is stored in the usual way,
-`kafka` says where the records of an application are found, and `endurance` keeps both ends
-connected.
+`event_types` knows the event classes by their published names, `discovery` finds those of an
+application, `records` converts, and `fast_path` does so sooner where an event is stored as usual.
 """
 
-from eventsourcing_kafka.producer.kafka.clients import KafkaSettings, Topics, partition_of
 from eventsourcing_kafka.producer.wire.event_types import (
     EventTypes,
     UnknownEventTypeError,
@@ -23,11 +20,8 @@ from eventsourcing_kafka.producer.wire.records import Envelope, Record, WireForm
 __all__ = [
     "Envelope",
     "EventTypes",
-    "KafkaSettings",
     "Record",
-    "Topics",
     "UnknownEventTypeError",
     "WireError",
     "WireFormat",
-    "partition_of",
 ]

@@ -25,7 +25,7 @@ import msgspec
 from eventsourcing.domain import BaseAggregate, CanMutateAggregate, DomainEventProtocol
 from eventsourcing.utils import get_topic, resolve_topic
 
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
 Event = DomainEventProtocol[Any]
 

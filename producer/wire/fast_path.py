@@ -74,7 +74,7 @@ PLACE = ("originator_id", "originator_version")
 """What is stored beside a state, not in it."""
 
 
-class Said(NamedTuple):
+class EncodedEvent(NamedTuple):
     """What a record says of an event, beside its place."""
 
     value: bytes
@@ -82,7 +82,7 @@ class Said(NamedTuple):
     """When the event happened, if it is a `datetime`."""
 
 
-class Form:
+class StoredDecoder:
     """The form in which one mapper stores the plain events of one type: msgspec checks it, in C."""
 
     def __init__(
@@ -107,14 +107,14 @@ class Form:
         )
         self._decode = msgspec.json.Decoder(state).decode
 
-    def said(self, notification: Notification) -> Said | None:
+    def said(self, notification: Notification) -> EncodedEvent | None:
         """Return what there is to say of a notification; None if it is not in this form."""
         try:
             return self._said(notification)
         except Exception:  # noqa: BLE001 - what is wrong is found on the long way
             return None
 
-    def _said(self, notification: Notification) -> Said | None:
+    def _said(self, notification: Notification) -> EncodedEvent | None:
         state: Any = self._decode(self._decompress(notification.state))
         for name in self._stored:
             value = getattr(state, name)
@@ -131,10 +131,10 @@ class Form:
             return None
         state.originator_id = notification.originator_id
         state.originator_version = notification.originator_version
-        return Said(_encode(state), getattr(state, "timestamp", None))
+        return EncodedEvent(_encode(state), getattr(state, "timestamp", None))
 
 
-class Shortcut:
+class FastPath:
     """Converts what one mapper has stored, of those events with which that can be done."""
 
     def __init__(self, decompress: Callable[[bytes], bytes]) -> None:
@@ -151,12 +151,12 @@ class Shortcut:
                 return None
         return cls(_decompressing(mapper.compressor))
 
-    def form(self, event_type: EventType) -> Form | None:
+    def form(self, event_type: EventType) -> StoredDecoder | None:
         """Return the form that events of a type are stored in; None if there is no shortcut."""
         plain = event_type.plain
         if plain is None or not plain.keys() >= set(PLACE):
             return None
-        return Form(event_type, plain, self._decompress)
+        return StoredDecoder(event_type, plain, self._decompress)
 
 
 def _either(types: Collection[type]) -> Any:

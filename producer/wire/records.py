@@ -11,7 +11,7 @@ import msgspec
 from eventsourcing.persistence import Mapper, Notification, StoredEvent
 
 from eventsourcing_kafka.producer.wire.event_types import Event, EventType, EventTypes, WireError
-from eventsourcing_kafka.producer.wire.fast_path import Form, Said, Shortcut
+from eventsourcing_kafka.producer.wire.fast_path import EncodedEvent, FastPath, StoredDecoder
 from eventsourcing_kafka.producer.wire.tracing import trace_of
 
 LARGEST_NUMBER = 2**63 - 1
@@ -46,12 +46,12 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     encrypted: bool
 
 
-class _Kind(NamedTuple):
+class EventEncoding(NamedTuple):
     """What all events have in common that are stored under one name."""
 
     type: EventType
     headers: Headers
-    form: Form | None
+    form: StoredDecoder | None
 
 
 class WireFormat:
@@ -74,16 +74,16 @@ class WireFormat:
         self.types = types
         self._source = f"/{application_name}".encode()
         self._mapper = mapper
-        self._shortcut = Shortcut.of(mapper) if mapper else None
+        self._shortcut = FastPath.of(mapper) if mapper else None
         self._publish_ciphertext = mapper is not None and mapper.cipher is not None and not decrypt
-        self._kinds: dict[str, _Kind] = {}
+        self._encodings: dict[str, EventEncoding] = {}
 
     def to_record(self, notification: Notification) -> Record:
         """Return the record of one notification.
 
         Raises `WireError` when its event has no JSON form, or another event class has its name.
         """
-        kind = self._kinds.get(notification.topic) or self._kind(notification.topic)
+        kind = self._encodings.get(notification.topic) or self._kind(notification.topic)
         version = notification.originator_version
         key = str(notification.originator_id).encode()
         headers = [
@@ -108,12 +108,12 @@ class WireFormat:
         headers.append(("ce_time", msgspec.json.encode(timestamp).strip(b'"')))
         return Record(key, value, headers, int(timestamp.timestamp() * 1000))
 
-    def _said(self, notification: Notification, event_type: EventType) -> Said:
+    def _said(self, notification: Notification, event_type: EventType) -> EncodedEvent:
         assert self._mapper is not None  # noqa: S101 - a writer has one
         event = self._mapper.to_domain_event(notification)
-        return Said(event_type.to_json(event), getattr(event, "timestamp", None))
+        return EncodedEvent(event_type.to_json(event), getattr(event, "timestamp", None))
 
-    def _kind(self, topic: str) -> _Kind:
+    def _kind(self, topic: str) -> EventEncoding:
         event_type = self.types.stored_as(topic)
         headers = [
             ("ce_specversion", b"1.0"),
@@ -127,7 +127,7 @@ class WireFormat:
         if event_type.version > 1:
             headers.append(("ce_classversion", b"%d" % event_type.version))
         form = self._shortcut.form(event_type) if self._shortcut else None
-        kind = self._kinds[topic] = _Kind(event_type, headers, form)
+        kind = self._encodings[topic] = EventEncoding(event_type, headers, form)
         return kind
 
     def envelope(self, key: bytes | None, headers: Sequence[tuple[str, bytes]]) -> Envelope:

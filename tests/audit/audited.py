@@ -16,22 +16,17 @@ from msgspec.structs import astuple
 from eventsourcing_kafka.compose.audit import Finding, Report, audit
 from eventsourcing_kafka.compose.audit.records import TopicReader
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applying
+from eventsourcing_kafka.consumer.engine.batch import Item, Span
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.engine.subscription import Item, Span
 from eventsourcing_kafka.consumer.views.registry import view_named
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_cvar
-from eventsourcing_kafka.producer.kafka.clients import partitions_of, started
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of, partitions_of
 from eventsourcing_kafka.producer.relay.publisher import Published
-from eventsourcing_kafka.producer.wire import (
-    EventTypes,
-    KafkaSettings,
-    Record,
-    Topics,
-    WireFormat,
-    partition_of,
-)
+from eventsourcing_kafka.producer.wire import EventTypes, Record, WireFormat
 from tests.pipeline import until
 
 PARTITIONS = 3

@@ -22,7 +22,7 @@ from eventsourcing_kafka.consumer.views.fts import VIEW as FTS
 from eventsourcing_kafka.consumer.views.registry import view_named
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from tests.bench.figures import Line, Marks, Point, Sample, faster, reported, within
 from tests.bench.history import Author
 from tests.bench.relay import readable, reading, topic_of

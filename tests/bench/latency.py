@@ -21,7 +21,8 @@ from eventsourcing_kafka.consumer.unit_of_work import Place, UnitOfWork
 from eventsourcing_kafka.consumer.views.fts import VIEW
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, Slug
-from eventsourcing_kafka.producer.wire import KafkaSettings, partition_of
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import partition_of
 from tests.bench.figures import Line, Sample, sooner
 from tests.bench.history import Author
 from tests.bench.relay import producing, reading, some, topic_of

@@ -18,17 +18,12 @@ from eventsourcing.persistence import Notification, StoredEvent
 
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.relay import prepare_topics
 from eventsourcing_kafka.producer.relay.publisher import BATCH_BYTES
-from eventsourcing_kafka.producer.runtime.retry import connected
-from eventsourcing_kafka.producer.wire import (
-    EventTypes,
-    KafkaSettings,
-    Record,
-    Topics,
-    WireFormat,
-    partition_of,
-)
+from eventsourcing_kafka.producer.runtime.postgres import connected
+from eventsourcing_kafka.producer.wire import EventTypes, Record, WireFormat
 from tests.bench.figures import Line, Marks, Sample, faster, sooner, within
 from tests.bench.servers import Environment, Program, World, relayed, seconds_since
 

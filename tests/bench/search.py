@@ -19,7 +19,7 @@ from eventsourcing_kafka.consumer.unit_of_work import Place
 from eventsourcing_kafka.consumer.views.fts import VIEW
 from eventsourcing_kafka.consumer.views.fts.search import Searcher, search
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from tests.bench.figures import Line, Sample, within
 from tests.bench.history import SEED, Author
 from tests.bench.servers import Environment, Program, World, seconds_since

@@ -29,9 +29,10 @@ from eventsourcing_kafka.producer.contentmanagement.application import ContentMa
 from eventsourcing_kafka.producer.importer.git_import import GitImporter
 from eventsourcing_kafka.producer.importer.history import History
 from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, WireFormat
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 from tests.bench.figures import Marks
 from tests.bench.history import count, fill, synthetic
 

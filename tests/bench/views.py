@@ -22,10 +22,10 @@ from eventsourcing.projection import EventSourcedProjectionRunner
 from psycopg import AsyncConnection
 
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved, fold
+from eventsourcing_kafka.consumer.engine.batch import Located, Span
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.parking import SetAside
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.engine.subscription import Located, Span
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
@@ -35,7 +35,8 @@ from eventsourcing_kafka.consumer.views.fts import VIEW as FTS
 from eventsourcing_kafka.consumer.views.fts.application import FtsProcess
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.clients import reading
-from eventsourcing_kafka.producer.wire import KafkaSettings, Topics
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from tests.bench import programs
 from tests.bench.figures import Line, Marks, Sample, faster
 from tests.bench.servers import LOOK_SECONDS, Environment, World, seconds_since

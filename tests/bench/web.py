@@ -34,7 +34,7 @@ from eventsourcing_kafka.consumer.views.activity import VIEW as ACTIVITY
 from eventsourcing_kafka.consumer.views.fts import VIEW as FTS
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, Slug
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from tests.bench.figures import Line, Sample, faster, reported, within
 from tests.bench.history import COPY_EVENTS, SEED, Author, row_of
 from tests.bench.load import Load, Took

@@ -14,10 +14,11 @@ from eventsourcing_kafka.consumer.operations.status import read_status as read_v
 from eventsourcing_kafka.consumer.views.registry import view_named
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
 from eventsourcing_kafka.producer.runtime.applications import open_application
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, WireFormat
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 
 VIEWS = ("fts", "activity")
 MOST = 10

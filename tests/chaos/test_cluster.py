@@ -13,7 +13,8 @@ from eventsourcing_kafka.compose.servers.kafka import Kafka, cluster
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
 from eventsourcing_kafka.producer.kafka.clients import started
-from eventsourcing_kafka.producer.wire import KafkaSettings, Topics
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from tests.pipeline import Pipeline
 
 

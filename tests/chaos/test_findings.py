@@ -21,7 +21,8 @@ from aiokafka.structs import TopicPartition
 
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.relay.publisher import _all_delivered, _heard
-from eventsourcing_kafka.producer.runtime.retry import is_transient, run
+from eventsourcing_kafka.producer.runtime.process import run
+from eventsourcing_kafka.producer.runtime.retry import is_transient
 from tests.chaos.run import schedule
 from tests.pipeline import ROOT, Pipeline
 

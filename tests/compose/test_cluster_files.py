@@ -16,14 +16,15 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.operations.health import WatchedView
+from eventsourcing_kafka.consumer.operations.health import ViewHealth
 from eventsourcing_kafka.consumer.views.fts import VIEW
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
-from eventsourcing_kafka.producer.relay import Relay, WatchedRelay
-from eventsourcing_kafka.producer.runtime.health import Look, Watched
+from eventsourcing_kafka.producer.relay import Relay, RelayHealth
+from eventsourcing_kafka.producer.runtime.health import HealthCheck, Report
 from eventsourcing_kafka.producer.runtime.metrics import REGISTRY
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, WireFormat
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 from tests.pipeline import ROOT
 
 FOLDER = ROOT / "compose" / "cluster"
@@ -47,8 +48,8 @@ EXPRESSIONS = {
 
 def settings_of(name: str) -> dict[str, str]:
     """Return the variables of an environment file."""
-    lines = (FOLDER / name).read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    progresses = (FOLDER / name).read_text().splitlines()
+    return dict(progress.split("=", 1) for progress in progresses if not progress.startswith("#"))
 
 
 def test_the_compose_file_is_one_by_the_schema_of_its_specification() -> None:
@@ -129,11 +130,11 @@ def exported() -> Mapping[str, set[str]]:
     with ContentManagement({"PERSISTENCE_MODULE": "eventsourcing.popo"}) as wiki:
         outbox, wire = outbox_of(wiki), WireFormat(wiki.name, EventTypes(), wiki.mapper)
         store = ViewStore.of(VIEW, dict.fromkeys(NOWHERE, "nowhere"))
-        watched: list[Watched[Any]] = [
-            WatchedRelay(Relay(outbox, wire, kafka), outbox, wire, kafka),
-            WatchedView(Consumer(store, kafka), kafka),
+        watched: list[HealthCheck[Any]] = [
+            RelayHealth(Relay(outbox, wire, kafka), outbox, wire, kafka),
+            ViewHealth(Consumer(store, kafka), kafka),
         ]
-        nothing = Look(part="", healthy=True, ready=True, why=[], standing=[])
+        nothing = Report(part="", healthy=True, ready=True, why=[], standing=[])
         families = [*REGISTRY.collect(), *(f for one in watched for f in one.metrics(nothing))]
     return {name: set(getattr(f, "_labelnames", ())) for f in families for name in series(f)}
 
@@ -163,10 +164,10 @@ def test_what_is_asked_for_is_exported(name: str, exported: Mapping[str, set[str
 
 def copied() -> Iterable[str]:
     """Return what the Dockerfile takes of the repository."""
-    lines = (FOLDER / "Dockerfile").read_text().splitlines()
-    for line in lines:
-        if line.startswith("COPY ") and "--from" not in line:
-            yield from line.split()[1:-1]
+    progresses = (FOLDER / "Dockerfile").read_text().splitlines()
+    for progress in progresses:
+        if progress.startswith("COPY ") and "--from" not in progress:
+            yield from progress.split()[1:-1]
 
 
 def test_the_image_is_built_of_what_it_copies_and_its_commands_work(tmp_path: Path) -> None:

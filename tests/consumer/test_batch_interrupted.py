@@ -10,9 +10,9 @@ import pytest
 from psycopg import AsyncConnection
 
 from eventsourcing_kafka.consumer.engine.applying import Applying
-from eventsourcing_kafka.consumer.engine.subscription import Span
+from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
-from tests.pipeline import Shortcut, pages_of, write_page
+from tests.pipeline import FastPath, pages_of, write_page
 
 from .interrupting import Interrupted, cancel, cut_off, cut_off_with_the_answer_unread
 
@@ -20,7 +20,7 @@ Interrupt = Callable[[anyio.CancelScope, AsyncConnection[Any]], None]
 
 
 async def apply_interrupted(
-    shortcut: Shortcut,
+    shortcut: FastPath,
     batch: Sequence[Span],
     seen: dict[int, Tracking],
     n: int,
@@ -42,7 +42,7 @@ async def apply_interrupted(
 async def test_a_batch_interrupted_at_any_await_is_applied_once(
     environment: dict[str, str], interrupt: Interrupt
 ) -> None:
-    async with Shortcut(environment) as shortcut:
+    async with FastPath(environment) as shortcut:
         write_page(shortcut.wiki, "every")
         for n in count(1):
             write_page(shortcut.wiki, f"page{n}", "one\n", "one\ntwo\n")

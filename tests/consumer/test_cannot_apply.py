@@ -1,14 +1,14 @@
 """An event that can't be applied, where the partition is to stop before it."""
 
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, OnError
-from eventsourcing_kafka.producer.wire import partition_of
-from tests.pipeline import Shortcut, page_id, write_page
+from eventsourcing_kafka.producer.kafka.topics import partition_of
+from tests.pipeline import FastPath, page_id, write_page
 
 
 async def test_an_event_that_cannot_be_applied_is_named_and_not_passed(
     environment: dict[str, str],
 ) -> None:
-    async with Shortcut(environment) as shortcut:
+    async with FastPath(environment) as shortcut:
         write_page(shortcut.wiki, "page", "one\n")
         await shortcut.catch_up()
         pages, before = await shortcut.pages(), await shortcut.seen()

@@ -13,14 +13,15 @@ from psycopg import AsyncConnection
 
 from eventsourcing_kafka.consumer.engine import subscription
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved
+from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.engine.subscription import RecordsDeletedError, Span
+from eventsourcing_kafka.consumer.engine.subscription import RecordsDeletedError
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.operations.status import read_status
 from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.runtime.retry import first_error
-from eventsourcing_kafka.producer.wire import Topics, partition_of
 from tests.pipeline import SECONDS, Pipeline, until
 
 from .interrupting import Interrupted

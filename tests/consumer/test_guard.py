@@ -3,13 +3,13 @@
 import anyio
 
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved
-from tests.pipeline import Shortcut, pages_of, write_page
+from tests.pipeline import FastPath, pages_of, write_page
 
 
 async def test_a_batch_applied_before_by_another_changes_nothing(
     environment: dict[str, str],
 ) -> None:
-    async with Shortcut(environment) as shortcut:
+    async with FastPath(environment) as shortcut:
         write_page(shortcut.wiki, "page", "one\n")
         stale = await shortcut.seen()
         batch = shortcut.batch(stale)
@@ -26,7 +26,7 @@ async def test_a_batch_applied_before_by_another_changes_nothing(
 
 
 async def test_of_two_that_apply_a_batch_at_once_one_does(environment: dict[str, str]) -> None:
-    async with Shortcut(environment) as shortcut:
+    async with FastPath(environment) as shortcut:
         write_page(shortcut.wiki, "page", *(f"{number}\n" for number in range(50)))
         seen = await shortcut.seen()
         batch, outcomes = shortcut.batch(seen), []
@@ -45,7 +45,7 @@ async def test_of_two_that_apply_a_batch_at_once_one_does(environment: dict[str,
 async def test_one_partition_that_was_moved_rolls_the_whole_batch_back(
     environment: dict[str, str],
 ) -> None:
-    async with Shortcut(environment) as shortcut:
+    async with FastPath(environment) as shortcut:
         for number in range(10):
             write_page(shortcut.wiki, f"page{number}", "text")
         seen = await shortcut.seen()
@@ -62,7 +62,7 @@ async def test_one_partition_that_was_moved_rolls_the_whole_batch_back(
 async def test_offsets_read_again_are_seen_already_and_not_applied_twice(
     environment: dict[str, str],
 ) -> None:
-    async with Shortcut(environment) as shortcut:
+    async with FastPath(environment) as shortcut:
         write_page(shortcut.wiki, "page", "one\n", "two\n")
         first = await shortcut.catch_up()
         pages, seen = await shortcut.pages(), await shortcut.seen()

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from eventsourcing_kafka.consumer.engine.subscription import Item, Span
+from eventsourcing_kafka.consumer.engine.batch import Item, Span
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.engine.work_queue import WORTH_SHARING, Shared
 

@@ -13,7 +13,7 @@ from eventsourcing_kafka.consumer.views.fts.application import FtsProcess
 from eventsourcing_kafka.consumer.views.fts.sqlite import web_search_to_fts5
 from eventsourcing_kafka.consumer.views.fts.system import ContentManagementSystem
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 from .test_scenario import SQLITE
 

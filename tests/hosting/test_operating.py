@@ -33,8 +33,9 @@ from eventsourcing_kafka.consumer.hosting.systems import (
 )
 from eventsourcing_kafka.consumer.operations.redrive import StillFailingError, retry
 from eventsourcing_kafka.producer.kafka.clients import started
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
-from eventsourcing_kafka.producer.wire import KafkaSettings, Topics, partition_of
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from examples.dogschool.application import DogSchool
 from examples.dogschool.domainmodel import Dog
 from examples.tricks.sqlite import SQLiteTricksView

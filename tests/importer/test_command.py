@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.importer.command import import_git
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 from .repositories import Repository, live
 

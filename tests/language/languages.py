@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.protocols import Validator
 
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.published import language_of
 from eventsourcing_kafka.producer.schema.document import (
     Document,
@@ -21,7 +22,7 @@ from eventsourcing_kafka.producer.schema.document import (
     described,
     event_schemas,
 )
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, WireFormat
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 from eventsourcing_kafka.producer.wire.event_types import Event, EventType
 from examples.dogschool.application import DogSchool
 from examples.game.application import Game

@@ -14,6 +14,7 @@ from eventsourcing.domain import Aggregate
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.schema.changes import Break, breaks
 from eventsourcing_kafka.producer.schema.document import (
     Document,
@@ -22,7 +23,7 @@ from eventsourcing_kafka.producer.schema.document import (
     described,
     event_schemas,
 )
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings
+from eventsourcing_kafka.producer.wire import EventTypes
 from eventsourcing_kafka.producer.wire.event_types import Event, EventType
 
 from .languages import APPLICATIONS, document_of, events_of, validators

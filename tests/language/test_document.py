@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator, ValidationError
 
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.schema.document import Language, described
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings
+from eventsourcing_kafka.producer.wire import EventTypes
 from eventsourcing_kafka.producer.wire.event_types import Event, EventType
 from tests.wire.shop import NOTED, Account, Colour, Order, happened
 

@@ -20,8 +20,10 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.importer.record import GitImport
 from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.relay.publisher import SLICE
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, Record, Topics, WireFormat
+from eventsourcing_kafka.producer.wire import EventTypes, Record, WireFormat
 from tests.pipeline import ROOT, SECONDS, Pipeline
 
 from .languages import document_of, events_of, published_types, some, validators

@@ -11,7 +11,7 @@ from eventsourcing.utils import get_topic
 from typer.testing import CliRunner
 
 from eventsourcing_kafka.producer.command_line import app
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.schema.changes import breaks
 from eventsourcing_kafka.producer.schema.command import LanguageBrokenError, SchemaOutdatedError
 from tests.pipeline import ROOT

@@ -23,8 +23,8 @@ from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.parking import Parking
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.views.activity import VIEW
-from eventsourcing_kafka.producer.runtime.retry import run
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.process import run
 from tests.pipeline import ROOT, until
 
 STUCK_SECONDS = 1.0

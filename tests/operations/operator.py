@@ -7,7 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.producer.kafka.clients import started
-from eventsourcing_kafka.producer.wire import Topics
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from tests.pipeline import Pipeline
 
 

@@ -17,8 +17,8 @@ from eventsourcing_kafka.consumer.engine.parking import BEHIND
 from eventsourcing_kafka.consumer.operations.redrive import parked_events
 from eventsourcing_kafka.consumer.views.fts.search import search
 from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.runtime.output import confirm
-from eventsourcing_kafka.producer.wire import Topics, partition_of
 from tests.consumer.test_command_line import run_all
 from tests.pipeline import Pipeline, until
 

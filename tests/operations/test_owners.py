@@ -11,7 +11,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from eventsourcing_kafka.consumer.engine import subscription
-from eventsourcing_kafka.consumer.engine.subscription import Item, Span, Subscription
+from eventsourcing_kafka.consumer.engine.batch import Item, Span
+from eventsourcing_kafka.consumer.engine.subscription import Subscription
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.views.activity.view import ActivityUnitOfWork
 from tests.pipeline import SECONDS, until

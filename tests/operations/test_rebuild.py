@@ -32,9 +32,9 @@ from eventsourcing_kafka.consumer.views.fts import VIEW
 from eventsourcing_kafka.consumer.views.fts import view as fts_view
 from eventsourcing_kafka.consumer.views.fts.policy import PageInfo, policy
 from eventsourcing_kafka.consumer.views.fts.search import search
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from tests.consumer.interrupting import Interrupted
-from tests.pipeline import SECONDS, Pipeline, Shortcut, page_id, until
+from tests.pipeline import SECONDS, FastPath, Pipeline, page_id, until
 
 from .counted import assert_counted_once, is_waited_for, write
 
@@ -346,10 +346,10 @@ async def test_a_view_is_rebuilt_by_one_at_a_time(environment: dict[str, str]) -
 async def test_a_rebuild_of_what_is_not_there_says_what_to_do(
     environment: dict[str, str], schemas: dict[str, str]
 ) -> None:
-    async with Shortcut(schemas) as shortcut:
+    async with FastPath(schemas) as shortcut:
         settings = KafkaSettings.from_env(environment)
         with pytest.raises(TopicMissingError, match=r"no topic .*contentmanagement\.events"):
             await Rebuild(shortcut.store, settings).run(nothing)
-        activity = Shortcut(schemas, ACTIVITY).store
+        activity = FastPath(schemas, ACTIVITY).store
         with pytest.raises(ViewMissingError, match="consumer run activity"):
             await Rebuild(activity, settings).run(nothing)

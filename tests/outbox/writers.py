@@ -11,7 +11,7 @@ from eventsourcing.persistence import ApplicationRecorder, StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import AsyncConnection, sql
 
-from eventsourcing_kafka.producer.runtime.retry import connect_arguments
+from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
 
 
 def write(recorder: ApplicationRecorder, count: int = 1) -> list[int]:

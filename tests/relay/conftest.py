@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 
 from .pipeline import PARTITIONS, Pipeline, Progress
 

@@ -19,11 +19,13 @@ from psycopg import AsyncConnection
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Publisher, Relay, RelayStatus, read_status
 from eventsourcing_kafka.producer.relay.publisher import Batch
-from eventsourcing_kafka.producer.runtime.retry import connect_arguments
-from eventsourcing_kafka.producer.wire import EventTypes, KafkaSettings, Topics, WireFormat
+from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 
 PARTITIONS = 3
 PAGES = [UUID(int=number) for number in range(1, 6)]

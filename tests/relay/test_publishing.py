@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.relay import Publisher
 from eventsourcing_kafka.producer.relay.publisher import (
     BATCH_BYTES,
@@ -14,7 +15,6 @@ from eventsourcing_kafka.producer.relay.publisher import (
     read_published,
 )
 from eventsourcing_kafka.producer.relay.topics import LARGEST_RECORD_BYTES
-from eventsourcing_kafka.producer.wire import partition_of
 
 from .pipeline import PAGES, PARTITIONS, Pipeline, by_offset, by_position, positions
 

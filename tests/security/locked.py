@@ -21,7 +21,7 @@ from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.servers.processes import HOST, free_port
 from eventsourcing_kafka.consumer.views.registry import views
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from tests.conftest import NOT_DURABLE, QUICK_TO_GIVE_UP
 from tests.pipeline import ROOT
 

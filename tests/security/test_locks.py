@@ -32,10 +32,12 @@ from eventsourcing_kafka.consumer.views.activity.queries import pages as edited_
 from eventsourcing_kafka.consumer.views.fts.search import search
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.relay import prepare_topics
 from eventsourcing_kafka.producer.runtime.applications import open_application
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
-from eventsourcing_kafka.producer.wire import KafkaSettings, Record, Topics, partition_of
+from eventsourcing_kafka.producer.wire import Record
 from tests.pipeline import ROOT, SECONDS, until, write_page
 
 from .locked import (

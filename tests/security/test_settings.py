@@ -14,10 +14,10 @@ from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.views import fts
 from eventsourcing_kafka.consumer.views.registry import views
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.applications import open_application
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.secrets import Secret, with_password_files
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
-from eventsourcing_kafka.producer.wire import KafkaSettings
 
 from .locked import Certificates
 

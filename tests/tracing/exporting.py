@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
 from eventsourcing_kafka.producer.command_line import app
-from eventsourcing_kafka.producer.runtime.terminal import run_commands
+from eventsourcing_kafka.producer.runtime.cli import run_commands
 
 
 def line(span: ReadableSpan) -> str:

@@ -29,9 +29,9 @@ from eventsourcing_kafka.compose.audit import audit
 from eventsourcing_kafka.compose.runner import KafkaRunner
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.outbox.traced import TracedProcessRecorder, TracedRecorder
-from eventsourcing_kafka.producer.wire import Topics
 from eventsourcing_kafka.producer.wire.tracing import TRACEPARENT, TracedNotification, processing
 from examples.counters.application import Counters
 from examples.dogschool.application import DogSchool

@@ -12,12 +12,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from eventsourcing_kafka.compose.servers.processes import HOST, free_port
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
-from eventsourcing_kafka.consumer.operations.health import WatchedView
+from eventsourcing_kafka.consumer.operations.health import ViewHealth
 from eventsourcing_kafka.producer.outbox import outbox_of
-from eventsourcing_kafka.producer.relay import Relay, WatchedRelay
-from eventsourcing_kafka.producer.runtime.health import Watched
+from eventsourcing_kafka.producer.relay import Relay, RelayHealth
+from eventsourcing_kafka.producer.runtime.health import HealthCheck
 from eventsourcing_kafka.producer.runtime.metrics import PREFIX
-from eventsourcing_kafka.producer.runtime.metrics_server import answering, listen
+from eventsourcing_kafka.producer.runtime.metrics_server import listen, serving_metrics
 from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 from tests.pipeline import Pipeline, until
 
@@ -107,25 +107,25 @@ class Watcher:
 
 
 @asynccontextmanager
-async def asked(*parts: Watched[Any]) -> AsyncIterator[Watcher]:
+async def asked(*parts: HealthCheck[Any]) -> AsyncIterator[Watcher]:
     """Have parts answer."""
     port = free_port()
-    async with answering(parts, listen(port, HOST)):
+    async with serving_metrics(parts, listen(port, HOST)):
         yield Watcher(port)
 
 
-def watched_relay(pipeline: Pipeline, **timing: float) -> tuple[Relay, WatchedRelay]:
+def watched_relay(pipeline: Pipeline, **timing: float) -> tuple[Relay, RelayHealth]:
     """Return a relay of a pipeline, and it watched."""
     outbox = outbox_of(pipeline.wiki)
     wire = WireFormat("ContentManagement", EventTypes(), pipeline.wiki.mapper)
     relay = Relay(outbox, wire, pipeline.settings, **timing)
-    return relay, WatchedRelay(relay, outbox, wire, pipeline.settings)
+    return relay, RelayHealth(relay, outbox, wire, pipeline.settings)
 
 
-def watched_view(pipeline: Pipeline, **options: Any) -> tuple[Consumer, WatchedView]:
+def watched_view(pipeline: Pipeline, **options: Any) -> tuple[Consumer, ViewHealth]:
     """Return a consumer of a pipeline, and it watched."""
     consumer = pipeline.consumer(**options)
-    return consumer, WatchedView(consumer, pipeline.settings)
+    return consumer, ViewHealth(consumer, pipeline.settings)
 
 
 @asynccontextmanager

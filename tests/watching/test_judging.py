@@ -7,38 +7,38 @@ import pytest
 from prometheus_client import generate_latest
 
 from eventsourcing_kafka.producer.runtime import health
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.health import (
     READY_LAG_SECONDS,
     STANDS_SECONDS,
     Exposed,
     Gauge,
-    Line,
-    Look,
-    Watched,
+    HealthCheck,
+    PartitionProgress,
+    Report,
 )
-from eventsourcing_kafka.producer.runtime.retry import Vitals, enduring
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.runtime.retry import LoopHealth, retrying
 
 
-class Loop(Watched[Line]):
+class Loop(HealthCheck[PartitionProgress]):
     """Is as far as it is told."""
 
     kind = "loop"
     label = "name"
     gauges = (Gauge("gap", "Behind.", lambda row: row.gap),)
 
-    def __init__(self, *rows: Line) -> None:
-        super().__init__("test", Vitals())
-        self.rows: Sequence[Line] | Exception | None = rows
+    def __init__(self, *rows: PartitionProgress) -> None:
+        super().__init__("test", LoopHealth())
+        self.rows: Sequence[PartitionProgress] | Exception | None = rows
 
-    async def read(self) -> Sequence[Line]:
+    async def read(self) -> Sequence[PartitionProgress]:
         if self.rows is None:
             await anyio.sleep_forever()
         if isinstance(self.rows, Exception):
             raise self.rows
         return self.rows or ()
 
-    def line(self, row: Line) -> Line:
+    def progress(self, row: PartitionProgress) -> PartitionProgress:
         return row
 
 
@@ -53,29 +53,33 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def at(place: int, gap: int, *, lag: float = 0.0, ours: bool = True) -> Line:
-    return Line("partition 1", place, gap, lag, ours)
+def at(place: int, gap: int, *, lag: float = 0.0, ours: bool = True) -> PartitionProgress:
+    return PartitionProgress("partition 1", place, gap, lag, ours)
 
 
-def exposed(loop: Loop, look: Look) -> dict[str, float]:
+def exposed(loop: Loop, report: Report) -> dict[str, float]:
     """Return what is told of a loop, and no other."""
-    printed = generate_latest(Exposed([(loop, look)])).decode().splitlines()
-    ours = (line.rsplit(" ", 1) for line in printed if "_loop_" in line and line[0] != "#")
+    printed = generate_latest(Exposed([(loop, report)])).decode().splitlines()
+    ours = (
+        progress.rsplit(" ", 1)
+        for progress in printed
+        if "_loop_" in progress and progress[0] != "#"
+    )
     return {name.partition("{")[0]: float(value) for name, value in ours}
 
 
-async def looks(loop: Loop, clock: Clock, *rows: Line) -> Iterator[bool]:
+async def reports(loop: Loop, clock: Clock, *rows: PartitionProgress) -> Iterator[bool]:
     """Return whether it is healthy, look by look, nearly as long apart as it may stand."""
     found = []
     for row in rows:
         loop.rows = [row]
-        found.append((await loop.look()).healthy)
+        found.append((await loop.report()).healthy)
         clock.now += STANDS_SECONDS * 0.6
     return iter(found)
 
 
 async def test_a_loop_that_does_not_move_though_there_is_work_is_not_healthy(clock: Clock) -> None:
-    found = await looks(Loop(), clock, at(5, 1), at(5, 2), at(5, 3), at(6, 3))
+    found = await reports(Loop(), clock, at(5, 1), at(5, 2), at(5, 3), at(6, 3))
 
     assert list(found) == [True, True, False, True]
 
@@ -83,20 +87,20 @@ async def test_a_loop_that_does_not_move_though_there_is_work_is_not_healthy(clo
 async def test_work_that_has_just_come_after_a_long_rest_is_no_reason_to_worry(
     clock: Clock,
 ) -> None:
-    found = await looks(Loop(), clock, at(5, 1), at(5, 0), at(5, 0), at(5, 1), at(5, 1))
+    found = await reports(Loop(), clock, at(5, 1), at(5, 0), at(5, 0), at(5, 1), at(5, 1))
 
     assert all(found)
 
 
 async def test_what_is_not_ours_to_bring_on_is_not_our_fault(clock: Clock) -> None:
-    found = await looks(Loop(), clock, *(at(5, 1, ours=False) for _ in range(4)))
+    found = await reports(Loop(), clock, *(at(5, 1, ours=False) for _ in range(4)))
 
     assert all(found)
 
 
 async def test_who_is_far_behind_is_healthy_and_not_ready() -> None:
-    late = await Loop(at(5, 70, lag=READY_LAG_SECONDS + 1)).look()
-    soon = await Loop(at(5, 70, lag=READY_LAG_SECONDS - 1)).look()
+    late = await Loop(at(5, 70, lag=READY_LAG_SECONDS + 1)).report()
+    soon = await Loop(at(5, 70, lag=READY_LAG_SECONDS - 1)).report()
 
     assert (late.healthy, late.ready, late.why) == (
         True,
@@ -107,15 +111,15 @@ async def test_who_is_far_behind_is_healthy_and_not_ready() -> None:
 
 
 async def test_without_a_topic_it_is_healthy_and_not_ready() -> None:
-    look = await Loop().look()
+    report = await Loop().report()
 
-    assert (look.healthy, look.ready, look.why) == (True, False, ["there is no topic yet"])
+    assert (report.healthy, report.ready, report.why) == (True, False, ["there is no topic yet"])
 
 
 async def test_what_has_stopped_is_not_healthy() -> None:
-    look = await Loop(at(5, 70)._replace(stopped="it is poison", ours=False)).look()
+    report = await Loop(at(5, 70)._replace(stopped="it is poison", ours=False)).report()
 
-    assert (look.healthy, look.why) == (False, ["partition 1 has stopped: it is poison"])
+    assert (report.healthy, report.why) == (False, ["partition 1 has stopped: it is poison"])
 
 
 @pytest.mark.parametrize("rows", [None, OSError("no route")], ids=["hangs", "fails"])
@@ -124,10 +128,10 @@ async def test_a_head_that_cannot_be_read_is_told_as_that_and_no_figure_is_given
 ) -> None:
     monkeypatch.setattr(health, "READ_SECONDS", 0.05)
     loop = Loop(at(5, 0))
-    before = await loop.look()
+    before = await loop.report()
 
     loop.rows = rows
-    after = await loop.look()
+    after = await loop.report()
 
     assert exposed(loop, before)["eventsourcing_kafka_loop_gap"] == 0
     assert exposed(loop, after) == {
@@ -142,23 +146,23 @@ async def test_a_head_that_cannot_be_read_is_told_as_that_and_no_figure_is_given
 
 async def test_a_lost_server_shows_until_a_life_gets_through_and_each_life_is_counted() -> None:
     loop = Loop(at(5, 0))
-    found: list[Look] = []
+    found: list[Report] = []
 
-    async def life(alive: Callable[[], None]) -> None:
-        found.append(await loop.look())
+    async def session(progressed: Callable[[], None]) -> None:
+        found.append(await loop.report())
         if len(found) < 3:
             raise ConnectionError("gone")
-        alive()
-        found.append(await loop.look())
+        progressed()
+        found.append(await loop.report())
         raise OperatorError("restore a newer backup")
 
     with pytest.raises(OperatorError):
-        await enduring("test", life, loop.vitals)
+        await retrying("test", session, loop.health)
 
     lost = ["waits for its server: ConnectionError: gone"]
-    assert [look.why for look in found] == [[], lost, lost, []]
+    assert [report.why for report in found] == [[], lost, lost, []]
     assert exposed(loop, found[-1])["eventsourcing_kafka_loop_restarts_total"] == 2
-    ended = await loop.look()
+    ended = await loop.report()
     assert (ended.healthy, ended.why) == (
         False,
         ["has ended: OperatorError: restore a newer backup"],
@@ -168,18 +172,18 @@ async def test_a_lost_server_shows_until_a_life_gets_through_and_each_life_is_co
 async def test_an_error_that_may_quote_an_event_is_told_by_its_name_only() -> None:
     loop = Loop(at(5, 0))
 
-    async def life(alive: Callable[[], None]) -> None:
+    async def session(progressed: Callable[[], None]) -> None:
         raise ValueError("the body of a page")
 
     with pytest.raises(ValueError, match="page"):
-        await enduring("test", life, loop.vitals)
+        await retrying("test", session, loop.health)
 
-    assert (await loop.look()).why == ["has ended: ValueError"]
+    assert (await loop.report()).why == ["has ended: ValueError"]
 
 
 async def test_figures_of_several_parts_are_one_family() -> None:
     loops = [Loop(at(5, 1)), Loop(at(5, 2))]
-    looked = [(loop, await loop.look()) for loop in loops]
+    looked = [(loop, await loop.report()) for loop in loops]
 
     printed = generate_latest(Exposed(looked)).decode()
 

@@ -11,8 +11,8 @@ import pytest
 from eventsourcing_kafka.compose.runner import KafkaRunner
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.processes import HOST, free_port
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.metrics_server import listen, listen_as_set
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 from examples.counters.system import system
 from examples.dogschool.application import DogSchool
 from tests.operations.child import child

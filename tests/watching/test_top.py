@@ -95,10 +95,10 @@ def test_what_is_down_is_shown_as_down_with_no_figure_of_before() -> None:
 
 def test_a_rate_is_not_told_over_an_outage_or_a_replay() -> None:
     down = standing(0, 100, Down("gone"))
-    ahead, back = standing(1, 100, [partition(0, 50)]), standing(2, 100, [partition(0, 10)])
+    prefetching, back = standing(1, 100, [partition(0, 50)]), standing(2, 100, [partition(0, 10)])
 
-    assert "view fts gap 0 lag 0.0 s 0 parked 1 consuming" in lines(screen(), down, ahead)
-    assert "view fts gap 0 lag 0.0 s 0 parked 1 consuming" in lines(screen(), ahead, back)
+    assert "view fts gap 0 lag 0.0 s 0 parked 1 consuming" in lines(screen(), down, prefetching)
+    assert "view fts gap 0 lag 0.0 s 0 parked 1 consuming" in lines(screen(), prefetching, back)
 
 
 def test_of_more_partitions_than_fit_those_with_the_largest_gaps_are_shown() -> None:

@@ -15,7 +15,7 @@ from eventsourcing_kafka.compose.web.app import web_app
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.views.activity import VIEW as ACTIVITY
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from tests.pipeline import Pipeline
 
 TOKEN = re.compile(r'name="token" value="([^"]+)"')

@@ -26,7 +26,7 @@ from eventsourcing_kafka.compose.web.rates import BUCKETS, SHARING, Rated, Rates
 from eventsourcing_kafka.compose.web.safety import Guarded, plain_page
 from eventsourcing_kafka.compose.web.serving import checked_settings
 from eventsourcing_kafka.compose.web.settings import SHORTEST_SECRET, session_secret
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 from .browser import TOKEN, text_of
 

@@ -17,7 +17,7 @@ from eventsourcing_kafka.compose.web.auth.provider import Provider
 from eventsourcing_kafka.compose.web.auth.session import user_of
 from eventsourcing_kafka.compose.web.serving import checked_settings
 from eventsourcing_kafka.compose.web.settings import WebSettings
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 from .browser import TOKEN, text_of
 from .identities import CLIENT_ID, CLIENT_SECRET, ISSUER, Identities

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsourcing_kafka.producer.wire import KafkaSettings, Topics, partition_of
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 
 JAVAS_MURMUR2 = {
     b"21": -973932308,

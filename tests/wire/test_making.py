@@ -11,7 +11,7 @@ from psycopg.errors import DeadlockDetected
 
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
-from eventsourcing_kafka.producer.runtime.construct import made
+from eventsourcing_kafka.producer.runtime.construct import construct
 
 
 def deadlock() -> DatabaseError:
@@ -34,13 +34,13 @@ def failing(*errors: Exception) -> type[Application[UUID]]:
 
 
 def test_an_application_is_made_though_another_one_came_in_the_way() -> None:
-    made(failing(InternalError("tuple concurrently updated"), deadlock()), {}).close()
+    construct(failing(InternalError("tuple concurrently updated"), deadlock()), {}).close()
 
 
 @pytest.mark.parametrize("error", [OperationalError("it is not there"), ValueError()])
 def test_what_is_wrong_with_it_is_raised_at_once(error: Exception) -> None:
     with pytest.raises(type(error)):
-        made(failing(error), {})
+        construct(failing(error), {})
 
 
 def test_of_one_that_can_not_be_made_no_session_is_left(
@@ -57,5 +57,5 @@ def test_of_one_that_can_not_be_made_no_session_is_left(
             raise OperationalError
 
     with pytest.raises(OperationalError):
-        made(Cut, postgres_environment(postgres, {"CUT": shared_database}))
+        construct(Cut, postgres_environment(postgres, {"CUT": shared_database}))
     assert pools[0].closed

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from eventsourcing_kafka.producer.wire import EventTypes, Record, WireError, WireFormat
 from eventsourcing_kafka.producer.wire.event_types import Event
-from eventsourcing_kafka.producer.wire.fast_path import Shortcut
+from eventsourcing_kafka.producer.wire.fast_path import FastPath
 from tests.language.languages import restored
 
 from .conversation import (
@@ -91,7 +91,7 @@ def outcome(wire: WireFormat, notification: Notification) -> tuple[Record, Any] 
 
 def taken(notification: Notification, mapper: Mapper[Any] = PLAIN) -> bool:
     """Tell whether there is a shortcut."""
-    shortcut = Shortcut.of(mapper)
+    shortcut = FastPath.of(mapper)
     event_type = EventTypes().stored_as(notification.topic)
     form = shortcut.form(event_type) if shortcut else None
     return form is not None and form.said(notification) is not None
@@ -262,7 +262,7 @@ def own_ids() -> JSONTranscoder:
     ids=["mapper", "transcoder", "transcoding", "no transcodings", "cipher"],
 )
 def test_there_is_no_shortcut_past_what_is_not_the_librarys_own(mapper: Mapper[Any]) -> None:
-    assert Shortcut.of(mapper) is None
+    assert FastPath.of(mapper) is None
 
 
 def test_there_is_no_shortcut_past_an_upcast() -> None:

@@ -22,7 +22,7 @@ from eventsourcing_kafka.producer.contentmanagement.application import (
     PageNotFoundError,
     SlugConflictError,
 )
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
 logger = logging.getLogger(__name__)
 

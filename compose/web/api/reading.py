@@ -42,7 +42,7 @@ from eventsourcing_kafka.consumer.views.activity.queries import changes as recen
 from eventsourcing_kafka.consumer.views.activity.queries import contributors as most_active
 from eventsourcing_kafka.consumer.views.fts.reading import read_page as page_in_view
 from eventsourcing_kafka.consumer.views.fts.search import MOST_RANKED
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Of so many, at most.")]
 Number = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.secrets import Secret
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
 
 SCOPES = "openid profile email"
 HOURS = 8

@@ -35,7 +35,7 @@ from eventsourcing_kafka.consumer.operations.redrive import (
     retry,
 )
 from eventsourcing_kafka.consumer.operations.replay import applied_records, replay_view
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError, SettingsError
+from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
 
 LISTED = 100
 """Parked events on one page."""

@@ -13,8 +13,8 @@ from anyio.abc import TaskGroup
 
 from eventsourcing_kafka.compose.audit import Report
 from eventsourcing_kafka.compose.web.auth.session import User
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.retry import first_error, is_transient
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
 
 logger = logging.getLogger(__name__)
 

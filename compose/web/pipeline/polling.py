@@ -19,7 +19,7 @@ from anyio import current_time
 from eventsourcing_kafka.compose.monitor.overview import RATED_OVER, Sources, rate
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
-from eventsourcing_kafka.producer.runtime.health import READ_SECONDS, Down, reading
+from eventsourcing_kafka.producer.runtime.health import READ_SECONDS, Down, read_or_down
 
 EVERY_SECONDS = 1.0
 OLD_SECONDS = 2.5
@@ -69,7 +69,7 @@ class Course(Generic[T]):
         """Read it once."""
         self._asked, asked_at = current_time(), datetime.now(UTC)
         try:
-            found = await reading(self._read)
+            found = await read_or_down(self._read)
         finally:
             self._asked = None
         now = current_time()

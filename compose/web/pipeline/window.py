@@ -16,7 +16,7 @@ from eventsourcing_kafka.compose.web.pipeline.jobs import Jobs
 from eventsourcing_kafka.compose.web.pipeline.polling import EVERY_SECONDS, Watch
 from eventsourcing_kafka.compose.web.rendering import part
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.producer.wire import KafkaSettings
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 
 
 class Window:

@@ -16,7 +16,7 @@ from eventsourcing_kafka.consumer.views.fts.search import (
     SearchResult,
     SearchTooLongError,
 )
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 PER_PAGE = 10
 LAST_PAGE = MOST_RANKED // PER_PAGE

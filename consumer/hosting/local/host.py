@@ -26,7 +26,7 @@ from eventsourcing_kafka.consumer.engine.applying import (
     Moved,
     OnError,
 )
-from eventsourcing_kafka.consumer.engine.subscription import Located, Span
+from eventsourcing_kafka.consumer.engine.batch import Located, Span
 from eventsourcing_kafka.consumer.engine.tracking import Progress, Tracking
 from eventsourcing_kafka.consumer.hosting.follower import Follower
 from eventsourcing_kafka.consumer.hosting.local.parking import (
@@ -39,8 +39,8 @@ from eventsourcing_kafka.consumer.hosting.postgres.collecting import PolicyError
 from eventsourcing_kafka.consumer.hosting.threads import in_thread
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
 from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.retry import is_transient
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
 from eventsourcing_kafka.producer.wire.tracing import processing
 
 logger = logging.getLogger(__name__)

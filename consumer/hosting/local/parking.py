@@ -16,6 +16,7 @@ from eventsourcing.persistence import Tracking as LibraryTracking
 from eventsourcing.popo import POPOTrackingRecorder
 from eventsourcing.sqlite import SQLiteTrackingRecorder
 
+from eventsourcing_kafka.consumer.engine.batch import Located
 from eventsourcing_kafka.consumer.engine.parking import (
     Dropped,
     Parked,
@@ -23,7 +24,6 @@ from eventsourcing_kafka.consumer.engine.parking import (
     dropped_row,
     parked_row,
 )
-from eventsourcing_kafka.consumer.engine.subscription import Located
 from eventsourcing_kafka.consumer.engine.tracking import Progress, Tracking
 
 CREATE_TABLES = (

@@ -34,14 +34,15 @@ from eventsourcing_kafka.consumer.operations.commands.stores import (
     opened_stores,
 )
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
-from eventsourcing_kafka.consumer.operations.health import WatchedView
+from eventsourcing_kafka.consumer.operations.health import ViewHealth
 from eventsourcing_kafka.consumer.operations.rebuild import Progress as RebuildProgress
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.consumer.operations.replay import applied_records, replay_view
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
 from eventsourcing_kafka.consumer.views.registry import view_named, views
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.cli import finished, progress_console
-from eventsourcing_kafka.producer.runtime.health import Down, reading
+from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
 from eventsourcing_kafka.producer.runtime.logs import (
     LogFormat,
     LogFormatOption,
@@ -53,13 +54,12 @@ from eventsourcing_kafka.producer.runtime.metrics_server import (
     EVERYWHERE,
     MetricsHost,
     MetricsPort,
-    answering,
     listen,
+    serving_metrics,
 )
 from eventsourcing_kafka.producer.runtime.output import AsJson, Yes, confirm, table_of, tell
+from eventsourcing_kafka.producer.runtime.process import run as run_async
 from eventsourcing_kafka.producer.runtime.retry import first_error
-from eventsourcing_kafka.producer.runtime.retry import run as run_async
-from eventsourcing_kafka.producer.wire import KafkaSettings
 
 COMMANDS = typer.Typer()
 
@@ -135,8 +135,8 @@ def run(
             complain(f"view {name} has ended: {said(first_error(error))}")
 
     async def main() -> None:
-        parts = [WatchedView(consumer, settings) for consumer in consumers.values()]
-        async with answering(parts, listener), anyio.create_task_group() as running:
+        parts = [ViewHealth(consumer, settings) for consumer in consumers.values()]
+        async with serving_metrics(parts, listener), anyio.create_task_group() as running:
             for name in consumers:
                 running.start_soon(keep, name, name=name)
 
@@ -184,7 +184,7 @@ def status(
     with opened_stores(names or (), system) as stores:
         console = Console()
         if watching and console.is_terminal and not as_json:
-            finished(lambda: watch(lambda: reading(read), _standing, console))
+            finished(lambda: watch(lambda: read_or_down(read), _standing, console))
         rows = finished(read)
     if as_json:
         typer.echo(msgspec.json.encode(rows))

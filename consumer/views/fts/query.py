@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventsourcing_kafka.producer.runtime.terminal import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 
 def checked(query: str) -> str:

@@ -16,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from eventsourcing_kafka.consumer.engine.store import NOT_THERE, ViewMissingError, ViewStore
 from eventsourcing_kafka.consumer.views.fts.query import checked
-from eventsourcing_kafka.producer.runtime.terminal import OperatorError
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
 START, STOP = "\ue000", "\ue001"
 """Private characters around what matched: to be replaced by whatever marks it where it is shown."""

@@ -16,7 +16,10 @@ from aiokafka.protocol.metadata import MetadataRequest
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.runtime import retry
-from eventsourcing_kafka.producer.runtime.retry import NEW_OBJECTS, ahead, enduring, finishing, run
+from eventsourcing_kafka.producer.runtime.drain import draining
+from eventsourcing_kafka.producer.runtime.prefetch import prefetching
+from eventsourcing_kafka.producer.runtime.process import run
+from eventsourcing_kafka.producer.runtime.retry import retrying
 
 
 class Source:
@@ -46,7 +49,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_one_item_is_read_ahead_and_no_more() -> None:
     source = Source()
 
-    async with ahead(source.items()) as items:
+    async with prefetching(source.items()) as items:
         assert await anext(items) == 1
         await anyio.wait_all_tasks_blocked()
         assert source.read == 2
@@ -58,7 +61,7 @@ async def test_an_error_of_the_body_is_the_only_one_although_an_item_waits() -> 
     source = Source()
 
     with pytest.RaisesGroup(KafkaConnectionError, flatten_subgroups=True):
-        async with ahead(source.items()) as items:
+        async with prefetching(source.items()) as items:
             await anext(items)
             await anyio.wait_all_tasks_blocked()
             raise KafkaConnectionError
@@ -68,7 +71,7 @@ async def test_an_error_of_the_body_is_the_only_one_although_an_item_waits() -> 
 
 async def test_an_error_of_the_source_ends_the_body() -> None:
     with pytest.RaisesGroup(KafkaConnectionError, flatten_subgroups=True):
-        async with ahead(Source(fail_at=3).items()) as items:
+        async with prefetching(Source(fail_at=3).items()) as items:
             assert [await anext(items), await anext(items)] == [1, 2]
             await anyio.sleep_forever()
 
@@ -77,32 +80,16 @@ async def test_an_error_of_the_source_ends_the_body() -> None:
 async def test_a_lost_server_is_waited_out_until_a_life_ends_of_itself(error: Exception) -> None:
     lives = 0
 
-    async def life(alive: Callable[[], None]) -> None:
+    async def session(progressed: Callable[[], None]) -> None:
         nonlocal lives
         lives += 1
-        alive()
+        progressed()
         if lives < 5:
             raise ExceptionGroup("of a task group", [error])
 
-    await enduring("test", life)
+    await retrying("test", session)
 
     assert lives == 5
-
-
-@pytest.mark.parametrize("before", [700, 2 * NEW_OBJECTS])
-async def test_python_looks_for_cycles_after_many_objects_and_not_sooner_than_it_was_told(
-    before: int,
-) -> None:
-    async def life(alive: Callable[[], None]) -> None:
-        alive()
-        assert gc.get_threshold() == (max(before, NEW_OBJECTS), 10, 10)
-
-    threshold = gc.get_threshold()
-    gc.set_threshold(before, 10, 10)
-    try:
-        await enduring("test", life)
-    finally:
-        gc.set_threshold(*threshold)
 
 
 @pytest.mark.parametrize(
@@ -110,18 +97,18 @@ async def test_python_looks_for_cycles_after_many_objects_and_not_sooner_than_it
     [ValueError(), ProducerFenced(), ExceptionGroup("", [KafkaConnectionError(), KeyError()])],
 )
 async def test_an_error_of_our_own_is_not_waited_out(error: Exception) -> None:
-    async def life(alive: Callable[[], None]) -> None:
+    async def session(progressed: Callable[[], None]) -> None:
         raise error
 
     with pytest.raises(type(error)):
-        await enduring("test", life)
+        await retrying("test", session)
 
 
 @pytest.mark.parametrize(("grace", "finished"), [(10, True), (0, False)])
 async def test_what_is_in_hand_has_its_grace_when_cancelled(grace: float, finished: bool) -> None:
     done = False
-    async with anyio.create_task_group() as group, finishing(grace) as in_hand:
-        async with in_hand():
+    async with anyio.create_task_group() as group, draining(grace) as in_flight:
+        async with in_flight():
             group.cancel_scope.cancel()
             await anyio.sleep(0.02)
             done = True
@@ -133,18 +120,18 @@ async def test_what_is_in_hand_has_its_grace_when_cancelled(grace: float, finish
 
 async def test_nothing_is_taken_in_hand_any_more_once_it_is_cancelled() -> None:
     begun = False
-    async with anyio.create_task_group() as group, finishing(10) as in_hand:
+    async with anyio.create_task_group() as group, draining(10) as in_flight:
         group.cancel_scope.cancel()
-        async with in_hand():
+        async with in_flight():
             begun = True
 
     assert not begun
 
 
 async def test_what_was_in_hand_before_is_not_in_the_way_of_what_is_now() -> None:
-    async with finishing(10) as in_hand:
+    async with draining(10) as in_flight:
         for _ in range(2):
-            async with in_hand():
+            async with in_flight():
                 await anyio.lowlevel.checkpoint()
 
 
