@@ -2,6 +2,12 @@
 
 Rules of the form "what is neither right nor a duplicate is said" can't be switched off: they are
 what `chain` checks.
+
+What the model has never needed: following links from R's anchor to the tail; watching the position
+topic while idle; a certain place of R in its transaction; one AddPartitionsToTxn for all. The rule
+of the epoch, for Produce and for all else, is no longer needed against silence once S1 to S5 are
+kept: without it a record may be published whose predecessor is in no topic, and views stop there.
+Without S1 to S5 it is all that stands between a lost answer and a silent loss.
 """
 
 from dataclasses import dataclass, replace
@@ -36,8 +42,8 @@ class Rules:
     """S2: the tail is the own record of the highest position; else the last own one."""
 
     aged_out: bool = True
-    """S2: a partition without own records that begins beyond R's record has aged out, and R says
-    its tail."""
+    """S2: a partition without own records that begins beyond R's record, and has had the marker
+    behind it, has aged out: its tail is what R says."""
 
     write_model: bool = True
     """S3: the write model has the tails, at their positions, by identity; else it is refused."""

@@ -84,11 +84,11 @@ DEEP = [
         scope(
             tuple((0, *rest) for rest in product((0, 1), repeat=3)),
             SINGLE,
-            first=first,
-            at_once=at_once,
+            first=plain,
+            at_once=plain,
             watched=watched,
         )
-        for first, at_once, watched in product((True, False), (True, False), (0, 1))
+        for plain, watched in product((True, False), (0, 1))
     ),
     scope(TWO, DOUBLE, 2),
     scope(TWO, DOUBLE, 2, first=False, at_once=False),
