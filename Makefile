@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench chaos check format lock clean
+.PHONY: help demo test bench chaos model check format lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,9 @@ bench: .venv/installed ## Measure everything against its floor, into build/bench
 
 chaos: .venv/installed ## Break everything for ten minutes, by a seeded schedule (CHAOS_SEED=, CHAOS_SECONDS=)
 	@$(BIN)/python -m tests.chaos
+
+model: .venv/installed ## Explore all that can happen between relay and view, further than the tests do (ARGS=--stories)
+	@$(BIN)/python -m tests.model $(ARGS)
 
 check: .venv/installed ## Run the linters and the type checker, and look for known vulnerabilities
 	@$(BIN)/ruff check .
