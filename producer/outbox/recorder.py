@@ -9,7 +9,6 @@ import anyio
 from anyio import to_thread
 from eventsourcing.persistence import ApplicationRecorder, Notification
 
-
 POLL_SECONDS = 0.05
 
 UNTOLD = "not told"
