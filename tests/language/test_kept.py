@@ -50,11 +50,7 @@ def test_the_kept_schema_is_what_the_event_classes_say(
 
 
 def test_every_write_model_has_a_kept_schema() -> None:
-    models = {
-        path.parent
-        for folder in ("producer", "examples")
-        for path in ROOT.glob(f"{folder}/*/application.py")
-    }
+    models = {path.parent for path in ROOT.glob("producer/*/application.py")}
 
     assert models <= {kept_path(each).parent for each in APPLICATIONS}
 
