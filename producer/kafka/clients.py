@@ -1,4 +1,4 @@
-"""Kafka clients that are started, and stopped whatever happens."""
+"""Starting aiokafka's clients, and stopping them whatever happens."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """The notifications of an application after a position, in order, for ever.
 
-There are two: `PostgresOutbox` reads the library's tables with psycopg's async API and proves
-that a hole in the positions is permanent before it passes it; `RecorderOutbox` reads any recorder
-of the library (POPO, SQLite) through the recorder's own interface. Both keep one contract.
-`TracedOutbox` is the first one with the traces of commands beside their events.
+`PostgresOutbox` (in `postgres`) reads the library's tables with psycopg's async API, is woken by
+NOTIFY, and proves that a hole in the positions is permanent before it passes it. `TracedOutbox` (in
+`traced`) is the same with the traces of commands beside their events. `RecorderOutbox` (in
+`recorder`) reads any recorder of the library, POPO's or SQLite's, through its own interface. All
+keep the contract of `Outbox`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Outbox(Protocol):
     async def first(self, after: int) -> Notification | None:
         """Return the first notification after a position, if there is one.
 
-        Whatever may yet come before it: it tells how old the work is, not what to do next.
+        A hole before it may yet be filled: this is for the lag, not for reading on.
         """
         ...
 

@@ -11,8 +11,8 @@ from eventsourcing.persistence import ApplicationRecorder, Notification
 
 POLL_SECONDS = 0.05
 
-UNTOLD = "not told"
-"""Who relays, where there is no lock that tells it."""
+UNKNOWN_OWNER = "not told"
+"""What is shown as the owner where no lock tells who it is."""
 
 
 class RecorderOutbox:
@@ -31,8 +31,8 @@ class RecorderOutbox:
         return await to_thread.run_sync(self._recorder.max_notification_id) or 0
 
     async def owner(self) -> str | None:
-        """Tell that it is not known: there is no turn that anybody has."""
-        return UNTOLD
+        """Return that it is not known: nobody takes turns."""
+        return UNKNOWN_OWNER
 
     def turn(self) -> AbstractAsyncContextManager[None]:
         """Do not wait: such a recorder has no lock to share. Kafka fences off an earlier relay."""

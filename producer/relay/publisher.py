@@ -38,11 +38,11 @@ BATCH_BYTES = 1024 * 1024
 """Of one Kafka record batch, before compression. A larger single record still goes."""
 
 WORTH_COMPRESSING = 32 * 1024
-"""Bytes of a transaction's events. To unpack a record batch, which a broker does to check it, takes
-it half a millisecond however small it is: whoever waits for one event would wait for that, too."""
+"""Bytes of a transaction's events. A broker unpacks each compressed record batch to check it, which
+takes half a millisecond however small it is: who waits for one event would wait for that, too."""
 
 SLICE = 50
-"""Records made up without a look at what has come of the batch before: a millisecond."""
+"""Records that are encoded before other tasks have their turn again: a millisecond."""
 
 TRANSACTION_TIMEOUT_MS = 30_000
 """After this long the broker aborts the transaction of a relay that died and has no successor."""
@@ -62,11 +62,11 @@ class Published(msgspec.Struct, frozen=True):
 
 
 class Batch:
-    """What one transaction publishes, as Kafka is to have it."""
+    """What one transaction publishes: record batches as Kafka has them, by partition."""
 
     def __init__(self, position: int) -> None:
         self.position = position
-        """All notifications up to here are in the topic then."""
+        """All notifications up to here are in the topic once it is published."""
         self.size = 0
         """How many records there are."""
         self.by_partition: defaultdict[int, list[BatchBuilder]] = defaultdict(list)
@@ -151,9 +151,9 @@ class Publisher:
         await self._producer.abort_transaction()
 
     async def batch(self, records: Iterator[Record], position: int) -> Batch:
-        """Make up what one transaction publishes, while the one before it is under way.
+        """Encode what the next transaction publishes, while the one before it is under way.
 
-        Each record is taken, added and let go: nothing of it is left but its bytes.
+        Of each record nothing is kept but its bytes.
         """
         batch = Batch(position)
         first = list(islice(records, SLICE))
@@ -173,11 +173,12 @@ class Publisher:
     async def publish(self, batch: Batch) -> None:
         """Publish a batch and the position that it reaches, all or nothing.
 
-        An error leaves it open whether they are published: the position tells, after a new start.
+        After an error it is not known whether they are published: the position that a new publisher
+        finds tells.
         """
         await self._producer.begin_transaction()
         # First, so that Kafka hears at once of all the partitions that the transaction is about.
-        deliveries = [await self._send(self._topics.position, 0, self._reached(batch.position))]
+        deliveries = [await self._send(self._topics.position, 0, self._position(batch.position))]
         # Round by round: a partition's next builder waits until the one before it has gone.
         for next_of_each in zip_longest(*batch.by_partition.values()):
             for partition, builder in zip(batch.by_partition, next_of_each, strict=True):
@@ -186,8 +187,8 @@ class Publisher:
         await _all_delivered(deliveries)
         await self._producer.commit_transaction()
 
-    def _reached(self, position: int) -> BatchBuilder:
-        """Return what goes into the position topic."""
+    def _position(self, position: int) -> BatchBuilder:
+        """Return the record batch for the position topic."""
         published = msgspec.json.encode(Published(position, self._partitions))
         builder = _uncompressed()
         builder.append(key=b"relay", value=published, timestamp=None)
@@ -196,7 +197,7 @@ class Publisher:
     async def _send(
         self, topic: str, partition: int, builder: BatchBuilder
     ) -> asyncio.Future[object]:
-        return _heard(await self._producer.send_batch(builder, topic, partition=partition))
+        return _unlogged(await self._producer.send_batch(builder, topic, partition=partition))
 
 
 def _uncompressed() -> BatchBuilder:
@@ -204,12 +205,12 @@ def _uncompressed() -> BatchBuilder:
 
 
 def transactional_id(application_name: str, settings: KafkaSettings) -> str:
-    """Return what all publishers of an application call themselves, so that one fences another."""
+    """Return the transactional ID that an application's publishers share: one fences another."""
     return f"{settings.group_prefix}{application_name.lower()}.relay"
 
 
 def _added(record: Record, builder: BatchBuilder) -> bool:
-    """Add a record, unless there is no more room. A larger single one still goes."""
+    """Add a record unless there is no room for it; the first one is added whatever its size."""
     key, value, headers, timestamp = record
     added = builder.append(key=key, value=value, headers=headers, timestamp=timestamp)
     return added is not None
@@ -218,15 +219,15 @@ def _added(record: Record, builder: BatchBuilder) -> bool:
 async def _all_delivered(deliveries: Iterable[asyncio.Future[object]]) -> None:
     """Wait for all, and raise the first error.
 
-    They are not cancelled when we are: aiokafka still has them, and may have errors for them.
+    Cancelled, it leaves them alone: aiokafka still works on them, and may set errors.
     """
     done, _ = await asyncio.wait(deliveries, return_when=asyncio.FIRST_EXCEPTION)
     for delivery in done:
         delivery.result()
 
 
-def _heard(delivery: asyncio.Future[object]) -> asyncio.Future[object]:
-    """Have asyncio not complain of an error that nobody waits for, after another one came first."""
+def _unlogged(delivery: asyncio.Future[object]) -> asyncio.Future[object]:
+    """Keep asyncio from logging an error that nobody waits for, after another one came first."""
     delivery.add_done_callback(lambda done: done.cancelled() or done.exception())
     return delivery
 

@@ -1,4 +1,4 @@
-"""The relay's loop."""
+"""The relay's loop: read, gather, encode and publish, each a stage that runs ahead of the next."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eventsourcing_kafka.producer.relay.publisher import TRANSACTION_TIMEOUT_MS,
 from eventsourcing_kafka.producer.runtime.drain import draining
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.prefetch import prefetching
-from eventsourcing_kafka.producer.runtime.retry import LoopHealth, retrying
+from eventsourcing_kafka.producer.runtime.retry import LONGEST_PAUSE, LoopHealth, retrying
 from eventsourcing_kafka.producer.wire import WireFormat
 from eventsourcing_kafka.producer.wire.tracing import TraceHeaders, sending, traces_of
 
@@ -26,16 +26,16 @@ logger = logging.getLogger(__name__)
 
 
 class PositionAheadError(OperatorError):
-    """More is published than the write model has: its database is older than the topic."""
+    """More is published than the write model has: it was restored, or is another one."""
 
 
 class Relay:
     """Publishes the notifications of one application to Kafka, each once and in order.
 
-    `grace` is how many seconds a batch in hand has to finish when the relay is told to stop;
-    a batch that takes longer than `stuck` seconds means that the client is: it is started again.
-    That must be sooner than the broker would abort its transaction: the relay would take it for
-    the work of another one, and end.
+    When it is told to stop, the transaction that is under way has `grace` seconds to end. One that
+    takes longer than `stuck` seconds means that the client is stuck: a new session begins. That
+    must be sooner than the broker would abort the transaction, which would look as if another
+    relay had taken over. `longest_pause` bounds the seconds between two attempts to reach a server.
     """
 
     def __init__(
@@ -46,17 +46,19 @@ class Relay:
         *,
         grace: float = 10.0,
         stuck: float = TRANSACTION_TIMEOUT_MS / 1000 * 2 / 3,
+        longest_pause: float = LONGEST_PAUSE,
     ) -> None:
         self.position = 0
-        """Up to where this relay has published, or found published."""
+        """Up to here all notifications are published, as far as this relay knows."""
         self.publishing = False
-        """Whether it has its turn; until then another relay publishes."""
+        """Whether it has the turn; until then another relay publishes."""
         self.health = LoopHealth()
         self._outbox = outbox
         self._wire = wire
         self._settings = settings
         self._grace = grace
         self._stuck = stuck
+        self._longest_pause = longest_pause
         self._metrics = RelayMetrics(wire.application_name)
 
     async def run(self) -> None:
@@ -66,9 +68,9 @@ class Relay:
         aiokafka's `ProducerFenced`, in an exception group: what only a person can settle.
         """
         name = f"relay of {self._wire.application_name}"
-        await retrying(name, self._publish_what_comes, self.health)
+        await retrying(name, self._session, self.health, longest_pause=self._longest_pause)
 
-    async def _publish_what_comes(self, progressed: Callable[[], None]) -> None:
+    async def _session(self, progressed: Callable[[], None]) -> None:
         name = self._wire.application_name
         topic = Topics.of(name, self._settings).events
         async with self._turn(), Publisher.connected(name, self._settings) as publisher:
@@ -78,7 +80,7 @@ class Relay:
             linger = Linger(self._outbox.limit)
             async with (
                 prefetching(self._outbox.batches(position)) as read,
-                prefetching(self._made_up(publisher, linger.batches(read))) as batches,
+                prefetching(self._encoded(publisher, linger.batches(read))) as batches,
                 draining(self._grace) as in_flight,
             ):
                 async for batch, traces in batches:
@@ -114,7 +116,7 @@ class Relay:
             )
         return position
 
-    async def _made_up(
+    async def _encoded(
         self, publisher: Publisher, read: AsyncIterator[Sequence[Notification]]
     ) -> AsyncGenerator[tuple[Batch, Sequence[TraceHeaders]], None]:
         async for notifications in read:

@@ -1,4 +1,4 @@
-"""How far the relay is."""
+"""How far the relay is, and what there is in its topic."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RelayStatus(msgspec.Struct, frozen=True):
 
 
 class TopicStatus(msgspec.Struct, frozen=True):
-    """What there is of an application in Kafka."""
+    """The events topic of an application, as Kafka has it."""
 
     topic: str
     partitions: int

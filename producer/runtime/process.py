@@ -1,4 +1,4 @@
-"""Running a command until it ends, or a signal ends it."""
+"""Running a command until it returns, or a signal cancels it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 def run(main: Callable[[], Awaitable[T]]) -> T | None:
-    """Run a command until it ends, or SIGINT or SIGTERM cancels it (then return None).
+    """Run a command until it returns, or SIGINT or SIGTERM cancels it (then return None).
 
-    Of errors that task groups raise together, the first is raised by itself.
+    Of an exception group of task groups, one error is raised by itself (see `first_error`).
     """
     logging.getLogger("asyncio").addFilter(_is_news)
     try:

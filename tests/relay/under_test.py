@@ -31,7 +31,7 @@ PARTITIONS = 3
 PAGES = [UUID(int=number) for number in range(1, 6)]
 
 
-class Progress:
+class RelayProgress:
     """Up to where relays have come, in this process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,10 +71,12 @@ class Progress:
                 await self._moved.wait()
 
 
-class Pipeline:
+class RelayUnderTest:
     """One application and its topics."""
 
-    def __init__(self, app: ContentManagement, settings: KafkaSettings, progress: Progress) -> None:
+    def __init__(
+        self, app: ContentManagement, settings: KafkaSettings, progress: RelayProgress
+    ) -> None:
         self.app = app
         self.settings = settings
         self.progress = progress
