@@ -178,7 +178,8 @@ class Publisher:
         """
         await self._producer.begin_transaction()
         # First, so that Kafka hears at once of all the partitions that the transaction is about.
-        deliveries = [await self._send(self._topics.position, 0, self._position(batch.position))]
+        position = self._position_record(batch.position)
+        deliveries = [await self._send(self._topics.position, 0, position)]
         # Round by round: a partition's next builder waits until the one before it has gone.
         for next_of_each in zip_longest(*batch.by_partition.values()):
             for partition, builder in zip(batch.by_partition, next_of_each, strict=True):
@@ -187,7 +188,7 @@ class Publisher:
         await _all_delivered(deliveries)
         await self._producer.commit_transaction()
 
-    def _position(self, position: int) -> BatchBuilder:
+    def _position_record(self, position: int) -> BatchBuilder:
         """Return the record batch for the position topic."""
         published = msgspec.json.encode(Published(position, self._partitions))
         builder = _uncompressed()

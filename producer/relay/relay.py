@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import anyio
 from eventsourcing.persistence import Notification
@@ -80,7 +80,8 @@ class Relay:
             linger = Linger(self._outbox.limit)
             async with (
                 prefetching(self._outbox.batches(position)) as read,
-                prefetching(self._encoded(publisher, linger.batches(read))) as batches,
+                aclosing(linger.batches(read)) as gathered,
+                prefetching(self._encoded(publisher, gathered)) as batches,
                 draining(self._grace) as in_flight,
             ):
                 async for batch, traces in batches:
@@ -117,9 +118,9 @@ class Relay:
         return position
 
     async def _encoded(
-        self, publisher: Publisher, read: AsyncIterator[Sequence[Notification]]
+        self, publisher: Publisher, gathered: AsyncIterator[Sequence[Notification]]
     ) -> AsyncGenerator[tuple[Batch, Sequence[TraceHeaders]], None]:
-        async for notifications in read:
+        async for notifications in gathered:
             records = map(self._wire.to_record, notifications)
             batch = await publisher.batch(records, notifications[-1].id)
             yield batch, traces_of(notifications)
