@@ -22,7 +22,7 @@ from eventsourcing_kafka.consumer.engine.store import NOT_THERE
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.hosting.local.host import LocalStore
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
-from eventsourcing_kafka.producer.kafka.clients import reading
+from eventsourcing_kafka.producer.kafka.clients import groupless_consumer
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.outbox import outbox_of
@@ -31,7 +31,7 @@ from eventsourcing_kafka.producer.relay.publisher import read_published
 from eventsourcing_kafka.producer.runtime.health import HealthCheck
 from eventsourcing_kafka.producer.runtime.metrics_server import listen_as_set, serving_metrics
 from eventsourcing_kafka.producer.runtime.retry import first_error
-from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 
 POLL_SECONDS = 0.02
 
@@ -72,7 +72,7 @@ class Parts:
 
     def add_relay(self, leader: Application[Any], settings: KafkaSettings) -> None:
         """Have the events of an application published."""
-        wire = WireFormat(leader.name, EventTypes(), leader.mapper)
+        wire = WireFormat.of(leader)
         outbox = outbox_of(leader)
         relay = Relay(outbox, wire, settings)
         self._watched.append(RelayHealth(relay, outbox, wire, settings))
@@ -146,7 +146,7 @@ class Parts:
 
     async def _settled(self, seconds: float, position: int) -> None:
         with anyio.fail_after(seconds):
-            async with reading(self._settings) as kafka, self._asking(kafka) as applied:
+            async with groupless_consumer(self._settings) as kafka, self._asking(kafka) as applied:
                 before: Mapping[str, int] | None = None
                 # What a follower records is a new head, and has further to go.
                 while (heads := await self._heads(position)) != before and not self._error:

@@ -28,7 +28,7 @@ from rich.text import Text
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.runtime.applications import open_reached
 from eventsourcing_kafka.producer.runtime.cli import INTERRUPTED, finished, progress_console
-from eventsourcing_kafka.producer.runtime.logs import complain, said
+from eventsourcing_kafka.producer.runtime.logs import complain, message_of
 
 # What reads git is imported where it is used: the relay starts without it.
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def import_git(
             with _progress(len(importer.remaining[:limit])) as advance:
                 report = importer.run(limit, advance)
     except (HistoryError, ImportRefusedError, ImportConflictError, PersistenceError) as error:
-        complain(said(error))
+        complain(message_of(error))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)

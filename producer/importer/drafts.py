@@ -1,4 +1,4 @@
-"""Pages in hand: loaded once, changed many times, saved many commits at a time."""
+"""Drafts of pages: loaded once, changed many times, saved many commits at a time."""
 
 import re
 from pathlib import PurePosixPath
@@ -11,7 +11,7 @@ from eventsourcing_kafka.producer.contentmanagement.application import ContentMa
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, PageLogged, Slug
 from eventsourcing_kafka.producer.contentmanagement.limits import InvalidPageError
 
-MOST_BODIES_IN_HAND = 30_000_000
+MOST_BODIES_KEPT = 30_000_000
 """Characters of the bodies that are kept in memory from one save to the next."""
 
 
@@ -83,7 +83,7 @@ class Drafts:
         self._app.save(*self._events, *others, *self._pages.values())
         self._events = []
         self.pending_chars = 0
-        if sum(len(page.body) for page in self._pages.values()) > MOST_BODIES_IN_HAND:
+        if sum(len(page.body) for page in self._pages.values()) > MOST_BODIES_KEPT:
             self._slugs.clear()
             self._pages.clear()
 

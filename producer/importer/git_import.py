@@ -47,19 +47,28 @@ class GitImporter:
     """Imports what is new in a history, in order, and remembers how far it has come."""
 
     def __init__(
-        self, app: ContentManagement, history: History, include: Sequence[str] = ()
+        self,
+        app: ContentManagement,
+        history: History,
+        include: Sequence[str] = (),
+        *,
+        commits_per_save: int = COMMITS_PER_SAVE,
+        events_per_save: int = EVENTS_PER_SAVE,
     ) -> None:
         """Find out what there is to import.
 
-        `include` are globs, whose `*` matches any part of a path; none means all files.
+        `include` are globs, whose `*` matches any part of a path; none means all files. It saves
+        as soon as there are so many commits or events to save.
         Raises `ImportRefusedError` or `HistoryError`.
         """
         self._history = history
+        self._commits_per_save = commits_per_save
+        self._events_per_save = events_per_save
         self._include = sorted(set(include))
         self._drafts = Drafts(app)
         self._people = People(app)
         self._authors: dict[UUID, str] = {}
-        self._told: dict[UUID, str] = {}
+        self._named: dict[UUID, str] = {}
         self._limits = app.limits
         self._record = self._find_record(app)
         self._last_commit: str | None = None
@@ -125,8 +134,8 @@ class GitImporter:
 
     def _save_if_full(self) -> None:
         if (
-            self._unsaved_commits >= COMMITS_PER_SAVE
-            or self._drafts.pending >= EVENTS_PER_SAVE
+            self._unsaved_commits >= self._commits_per_save
+            or self._drafts.pending >= self._events_per_save
             or self._drafts.pending_chars >= CHARS_PER_SAVE
         ):
             self._save()
@@ -143,17 +152,17 @@ class GitImporter:
                 "the wiki was changed meanwhile, by another import or an edit: "
                 "run the import again, it goes on where it stopped"
             ) from error
-        self._tell_names()
+        self._remember_authors()
         self.report.events += events
         self.report.commits += self._unsaved_commits
         self._unsaved_commits = 0
 
-    def _tell_names(self) -> None:
-        """Have the wiki know its new authors by name, before it shows what they did."""
-        news = dict(self._authors.items() - self._told.items())
+    def _remember_authors(self) -> None:
+        """Save the names of new authors, before the wiki shows what they did."""
+        news = dict(self._authors.items() - self._named.items())
         if news:
             self._people.remember(news)
-            self._told |= news
+            self._named |= news
 
     def _find_record(self, app: ContentManagement) -> GitImport:
         root = self._history.root

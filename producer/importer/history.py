@@ -12,7 +12,7 @@ MOST_RENAMES = 200
 """How many files a file is compared with; the time for a commit grows with its square."""
 
 NAMES_SHOWN = 20
-"""How many branches and tags are listed to who asked for another."""
+"""How many branches and tags are listed when another one was asked for."""
 
 
 class HistoryError(Exception):

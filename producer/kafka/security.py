@@ -1,7 +1,7 @@
-"""How a Kafka client proves who it is, and knows the broker: TLS and SASL, by settings alone.
+"""How a Kafka client proves who it is, and verifies the broker: TLS and SASL, by settings alone.
 
-They are called as Kafka's own are, in capitals. Files and secrets are read whenever a client is
-made, so what is renewed in them is used from the next connection after a loss on.
+They have the names of Kafka's own settings, in capitals. Files and secrets are read whenever a
+client is made, so that renewed ones are used after the next loss of a connection.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def variable_of(setting: str) -> str:
 
 
 class Security(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
-    """How a client and a broker know each other. By default they don't."""
+    """How a client and a broker authenticate each other. By default they don't."""
 
     security_protocol: Protocol = Protocol.PLAINTEXT
     ssl_cafile: str = ""
@@ -136,7 +136,7 @@ class Security(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
     def _credentials(self) -> dict[str, Any]:
         if self.sasl_mechanism is Mechanism.OAUTHBEARER:
             return {"sasl_oauth_token_provider": self._tokens()}
-        assert self.sasl_password  # noqa: S101 - it was looked at when the settings were read
+        assert self.sasl_password  # noqa: S101 - checked when the settings were read
         return {
             "sasl_plain_username": self.sasl_username,
             "sasl_plain_password": self.sasl_password(),
@@ -151,7 +151,7 @@ class Security(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
                 "pip install 'eventsourcing-kafka[oauth]'"
             ) from error
         secret = self.sasl_oauthbearer_client_credentials_client_secret
-        assert secret  # noqa: S101 - it was looked at when the settings were read
+        assert secret  # noqa: S101 - checked when the settings were read
         return ClientCredentials(
             self.sasl_oauthbearer_token_endpoint_url,
             self.sasl_oauthbearer_client_credentials_client_id,

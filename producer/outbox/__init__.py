@@ -1,9 +1,10 @@
 """The notifications of an application after a position, in order, for ever.
 
-There are two: `PostgresOutbox` reads the library's tables with psycopg's async API and proves
-that a hole in the positions is permanent before it passes it; `RecorderOutbox` reads any recorder
-of the library (POPO, SQLite) through the recorder's own interface. Both keep one contract.
-`TracedOutbox` is the first one with the traces of commands beside their events.
+`PostgresOutbox` (in `postgres`) reads the library's tables with psycopg's async API, is woken by
+NOTIFY, and proves that a hole in the positions is permanent before it passes it. `TracedOutbox` (in
+`traced`) is the same with the traces of commands beside their events. `RecorderOutbox` (in
+`recorder`) reads any recorder of the library, POPO's or SQLite's, through its own interface. All
+keep the contract of `Outbox`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 
-from eventsourcing_kafka.producer.outbox.gathering import Gather, at_once
 from eventsourcing_kafka.producer.outbox.postgres import PostgresOutbox
 from eventsourcing_kafka.producer.outbox.recorder import RecorderOutbox
 from eventsourcing_kafka.producer.outbox.traced import TracedOutbox, TracedRecorder
@@ -27,6 +27,9 @@ __all__ = ["Outbox", "PostgresOutbox", "RecorderOutbox", "outbox_of"]
 class Outbox(Protocol):
     """Reads the notifications of one application."""
 
+    limit: int
+    """Of the notifications in one batch."""
+
     async def head(self) -> int:
         """Return the highest position there is; 0 when there is none."""
         ...
@@ -34,7 +37,7 @@ class Outbox(Protocol):
     async def first(self, after: int) -> Notification | None:
         """Return the first notification after a position, if there is one.
 
-        Whatever may yet come before it: it tells how old the work is, not what to do next.
+        A hole before it may yet be filled: this is for the lag, not for reading on.
         """
         ...
 
@@ -50,21 +53,17 @@ class Outbox(Protocol):
         """
         ...
 
-    def batches(
-        self, after: int, gather: Gather = at_once
-    ) -> AsyncGenerator[Sequence[Notification], None]:
+    def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position.
 
-        Full batches while there is a backlog, and then what there is as soon as it is there; or
-        later, for who would rather have more at once: `gather` is awaited before it looks for
-        what is new, with the position that the last batch reached.
+        Full batches while there is a backlog, and then what there is as soon as it is there.
         A position left out is one that no notification will ever have.
         """
         ...
 
 
 def outbox_of(application: Application[Any], *, limit: int = 2000) -> Outbox:
-    """Return the outbox for an application's own recorder. A batch has at most `limit` items."""
+    """Return the outbox for an application's own recorder. A batch has at most `limit` of them."""
     if isinstance(application.recorder, TracedRecorder):
         return TracedOutbox.of(application.recorder, limit=limit)
     if isinstance(application.recorder, PostgresApplicationRecorder):

@@ -31,7 +31,6 @@ from eventsourcing.persistence import Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import sql
 
-from eventsourcing_kafka.producer.outbox.gathering import Gather, at_once
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, connected
 
@@ -40,8 +39,8 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 """How long to wait for a NOTIFY before looking anyway: a pooler may swallow it."""
 
-FIRST = 100
-"""Notifications of the first batch, at most: whoever waits for a start has them the sooner."""
+FIRST_BATCH = 100
+"""Notifications of the first batch, at most: a relay that starts publishes them the sooner."""
 
 WRITER_POLL_SECONDS = 0.01
 """How often to look whether the writers that can still fill a hole have ended."""
@@ -68,18 +67,18 @@ SELECT_WRITERS: LiteralString = """
 """
 
 RELAY = "relay "
-"""What the session that has the turn calls itself begins with this; host and process follow."""
+"""The session that has the turn is named so; host and process follow."""
 
 TURN_MS = "5000"
 TURN_PING_SECONDS = 1.0
 TURN_POLL_SECONDS = 0.5
 
-# Not the one that waits: a statement that runs for hours keeps vacuum from removing anything.
+# Not pg_advisory_lock, which waits: a statement that runs for hours keeps vacuum from its work.
 TRY_TURN: LiteralString = "SELECT pg_try_advisory_lock({table_name}::regclass::oid::bigint)"
 KEEP_TURN_FOR: LiteralString = "SELECT set_config('idle_session_timeout', %s, false)"
 
-# The lock goes with its session, and so does what is told of it. What a session calls itself is
-# seen by everybody; where it comes from is not.
+# The lock goes with its session, and so does the session's name, which every role may read; its
+# address it may not.
 SELECT_OWNER: LiteralString = """
     SELECT activity.application_name
       FROM pg_locks AS lock
@@ -111,7 +110,13 @@ class UnfitOutboxError(OperatorError):
 
 
 class PostgresOutbox:
-    """Reads an events table of the library with one connection of psycopg's async API."""
+    """Reads an events table of the library with one connection of psycopg's async API.
+
+    `connect` returns the arguments of that connection, with the password of now. A batch has at
+    most `limit` notifications; the first one has at most `first_batch`, and each that follows
+    twice as many as the one before. Without a NOTIFY on `channel` it looks for new notifications
+    every `poll_seconds`.
+    """
 
     def __init__(
         self,
@@ -121,9 +126,13 @@ class PostgresOutbox:
         channel: str,
         *,
         limit: int = 2000,
+        first_batch: int = FIRST_BATCH,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._connect = connect
-        self._limit = limit
+        self._first_batch = first_batch
+        self._poll_seconds = poll_seconds
+        self.limit = limit
         self._channel = channel
         self._names = {
             "table": sql.Identifier(schema, table),
@@ -131,14 +140,14 @@ class PostgresOutbox:
         }
 
     @classmethod
-    def of(cls, recorder: PostgresApplicationRecorder, *, limit: int = 2000) -> Self:
+    def of(cls, recorder: PostgresApplicationRecorder, **options: Any) -> Self:
         """Read the table of the library's own recorder, connecting as it does."""
         return cls(
             partial(connect_arguments, recorder.datastore),
             recorder.datastore.schema,
             recorder.events_table_name,
             recorder.channel_name,
-            limit=limit,
+            **options,
         )
 
     async def head(self) -> int:
@@ -160,9 +169,7 @@ class PostgresOutbox:
         async with self._connected() as connection:
             return next(iter(await self._select(connection, after, 1)), None)
 
-    async def batches(
-        self, after: int, gather: Gather = at_once
-    ) -> AsyncGenerator[Sequence[Notification], None]:
+    async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position.
 
         Raises `UnfitOutboxError` for a table that can't be read safely, and psycopg's
@@ -171,23 +178,22 @@ class PostgresOutbox:
         async with self._connected() as connection:
             await self._check(connection)
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
-            proven = after  # Up to here, a position that is missing stays missing.
-            limit = min(FIRST, self._limit)
+            proven = after  # Up to here, a position that is missing is a permanent hole.
+            limit = min(self._first_batch, self.limit)
             while True:
                 rows = await self._select(connection, after, limit)
-                whole = _without_holes(rows, after, proven)
-                if whole:
-                    yield whole
-                    after = whole[-1].id
+                batch = _without_holes(rows, after, proven)
+                if batch:
+                    yield batch
+                    after = batch[-1].id
                 elif rows:
                     await self._writers_of_now_have_ended(connection)
                     proven = rows[-1].id
-                if len(whole) == len(rows) < limit:
-                    # There was no more. What is committed since then sends a NOTIFY, and has not
-                    # sent it to us before: selecting at once would only take Postgres' time.
-                    await _notified(connection)
-                    await gather(after)
-                limit = min(2 * limit, self._limit)
+                if len(batch) == len(rows) < limit:
+                    # There was no more. Whatever is committed since then sends a NOTIFY that we
+                    # have not had yet: selecting at once would only take Postgres' time.
+                    await _notified(connection, self._poll_seconds)
+                limit = min(2 * limit, self.limit)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -220,11 +226,11 @@ class PostgresOutbox:
                 raise UnfitOutboxError(f"The outbox can't be read safely: {reason}.")
 
     async def _await_turn(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        told = False
+        logged = False
         while not await self._has_turn(connection):
-            if not told:
+            if not logged:
                 logger.info("another relay publishes: waiting for its end")
-            told = True
+            logged = True
             await anyio.sleep(TURN_POLL_SECONDS)
 
     async def _has_turn(self, connection: psycopg.AsyncConnection[Any]) -> bool:
@@ -267,9 +273,7 @@ async def _keep_turn(connection: psycopg.AsyncConnection[Any]) -> None:
         await connection.execute("SELECT 1")
 
 
-async def _notified(
-    connection: psycopg.AsyncConnection[Any], seconds: float = POLL_SECONDS
-) -> None:
+async def _notified(connection: psycopg.AsyncConnection[Any], seconds: float) -> None:
     """Wait for a writer's NOTIFY, or for `seconds`. Several that have come are taken for one."""
     async for _ in connection.notifies(timeout=seconds, stop_after=1):
         pass

@@ -115,9 +115,9 @@ class TracedOutbox(PostgresOutbox):
     """Reads the table of a `TracedRecorder`, with the contexts."""
 
     @classmethod
-    def of(cls, recorder: PostgresApplicationRecorder, *, limit: int = 2000) -> Self:
+    def of(cls, recorder: PostgresApplicationRecorder, **options: Any) -> Self:
         """Read the tables of the recorder, connecting as it does."""
-        outbox = super().of(recorder, limit=limit)
+        outbox = super().of(recorder, **options)
         table = f"{recorder.events_table_name}{SUFFIX}"
         traces = sql.Identifier(recorder.datastore.schema, table)
         outbox._names["traces"] = traces  # noqa: SLF001 - it is one of these

@@ -1,9 +1,10 @@
 """The way into Kafka: outbox -> wire -> topic, with the position in the same Kafka transaction.
 
-`relay` is the loop, `publisher` the Kafka transactions and the position in them, `topics` makes
-and checks the topics, `status` says how far it is, `watching` whether it is well. Whatever goes
-wrong, the relay's next life asks Kafka up to where its last one came, and goes on from there:
-nothing is lost or doubled.
+`relay` is the loop, `linger` gathers what comes while a transaction is under way, `publisher` has
+the Kafka transactions and the position in them, `topics` makes and checks the topics. `status` says
+how far the relay is, `health` whether it is well, `metrics` what it has done. Whatever goes wrong,
+its next session asks Kafka for the position of the last committed transaction, and goes on from
+there: nothing is lost or doubled.
 """
 
 from eventsourcing_kafka.producer.relay.health import RelayHealth

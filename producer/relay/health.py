@@ -1,4 +1,4 @@
-"""A relay that runs, watched."""
+"""The health check of a relay."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from eventsourcing_kafka.producer.wire import WireFormat
 
 
 class RelayHealth(HealthCheck[RelayStatus]):
-    """A relay of this process: how far its application is published, by whichever relay."""
+    """Checks a relay of this process: how far its application is published, by whichever relay."""
 
     kind = "relay"
     label = "application"
@@ -48,12 +48,12 @@ class RelayHealth(HealthCheck[RelayStatus]):
         return [await read_status(self._outbox, self._wire, self._settings)]
 
     def flags(self, report: Report) -> Iterator[Flag]:
-        """Yield whether it has its turn, too."""
+        """Yield whether it has the turn, too."""
         yield from super().flags(report)
         meaning = "1 if it publishes, 0 if it waits for its turn."
         yield Flag("publishing", meaning, self._relay.publishing)
 
     def progress(self, row: RelayStatus) -> PartitionProgress:
-        """Tell of the application; it is ours to bring on when we have the turn."""
+        """Return the progress of the application: ours to make if this relay has the turn."""
         ours = self._relay.publishing
         return PartitionProgress(row.application, row.position, row.gap, row.lag_seconds, ours)

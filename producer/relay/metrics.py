@@ -1,4 +1,4 @@
-"""What is measured of a relay, and how one that runs is watched."""
+"""The metrics that a relay counts as it publishes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RelayMetrics:
 
     @contextmanager
     def batch(self, size: int) -> Iterator[None]:
-        """Take note of a batch, unless it fails."""
+        """Count the batch that the body publishes, unless it fails."""
         began = perf_counter()
         yield
         self._seconds.observe(perf_counter() - began)

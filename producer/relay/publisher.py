@@ -15,10 +15,14 @@ import anyio.lowlevel
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.producer import sender
-from aiokafka.producer.message_accumulator import BatchBuilder
 
-from eventsourcing_kafka.producer.kafka.clients import reading, started
+from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
+from eventsourcing_kafka.producer.kafka.compat import (
+    BatchBuilder,
+    enlist_partitions,
+    set_transaction_backoff,
+    uncompressed_batch,
+)
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.relay.topics import (
@@ -34,18 +38,18 @@ BATCH_BYTES = 1024 * 1024
 """Of one Kafka record batch, before compression. A larger single record still goes."""
 
 WORTH_COMPRESSING = 32 * 1024
-"""Bytes of a transaction's events. To unpack a record batch, which a broker does to check it, takes
-it half a millisecond however small it is: whoever waits for one event would wait for that, too."""
+"""Bytes of a transaction's events. A broker unpacks each compressed record batch to check it, which
+takes half a millisecond however small it is: who waits for one event would wait for that, too."""
 
 SLICE = 50
-"""Records made up without a look at what has come of the batch before: a millisecond."""
+"""Records that are encoded before other tasks have their turn again: a millisecond."""
 
 TRANSACTION_TIMEOUT_MS = 30_000
 """After this long the broker aborts the transaction of a relay that died and has no successor."""
 
-# Kafka has ended a transaction a few milliseconds after it says so, and refuses the next one until
-# then. aiokafka asks again after 20 ms, which would be most of what a transaction takes.
-sender.BACKOFF_OVERRIDE = 0.002
+TRANSACTION_BACKOFF_SECONDS = 0.002
+"""Kafka has ended a transaction a few milliseconds after it says so, and refuses the next one until
+then."""
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -58,11 +62,11 @@ class Published(msgspec.Struct, frozen=True):
 
 
 class Batch:
-    """What one transaction publishes, as Kafka is to have it."""
+    """What one transaction publishes: record batches as Kafka has them, by partition."""
 
     def __init__(self, position: int) -> None:
         self.position = position
-        """All notifications up to here are in the topic then."""
+        """All notifications up to here are in the topic once it is published."""
         self.size = 0
         """How many records there are."""
         self.by_partition: defaultdict[int, list[BatchBuilder]] = defaultdict(list)
@@ -95,6 +99,7 @@ class Publisher:
             max_batch_size=BATCH_BYTES,
             max_request_size=LARGEST_RECORD_BYTES,
         )
+        set_transaction_backoff(TRANSACTION_BACKOFF_SECONDS)
         async with started(producer):
             yield cls(producer, topics, partitions, settings)
 
@@ -105,7 +110,7 @@ class Publisher:
         and their open transactions aborted. Raises `TopicUnfitError` if the events topic has
         another count of partitions than it had then.
         """
-        async with reading(self._settings) as committed:
+        async with groupless_consumer(self._settings) as committed:
             if await self._is_left_open(committed):
                 await self._abort_what_is_left_open()
             last = await _last_published(committed, self._topics)
@@ -131,7 +136,7 @@ class Publisher:
         """
         partition = TopicPartition(self._topics.position, 0)
         ends = await committed.end_offsets([partition])
-        async with reading(self._settings, committed=False) as everything:
+        async with groupless_consumer(self._settings, committed=False) as everything:
             return bool(ends != await everything.end_offsets([partition]))
 
     async def _abort_what_is_left_open(self) -> None:
@@ -141,21 +146,19 @@ class Publisher:
         """
         logger.warning("Kafka has lost the end of a transaction: its events are published again")
         await self._producer.begin_transaction()
-        transaction = self._producer._txn_manager  # noqa: SLF001 - there is no public way
-        transaction.maybe_add_partition_to_txn(TopicPartition(self._topics.position, 0))
-        for partition in range(self._partitions):
-            transaction.maybe_add_partition_to_txn(TopicPartition(self._topics.events, partition))
+        events = [TopicPartition(self._topics.events, each) for each in range(self._partitions)]
+        enlist_partitions(self._producer, [TopicPartition(self._topics.position, 0), *events])
         await self._producer.abort_transaction()
 
     async def batch(self, records: Iterator[Record], position: int) -> Batch:
-        """Make up what one transaction publishes, while the one before it is under way.
+        """Encode what the next transaction publishes, while the one before it is under way.
 
-        Each record is taken, added and let go: nothing of it is left but its bytes.
+        Of each record nothing is kept but its bytes.
         """
         batch = Batch(position)
         first = list(islice(records, SLICE))
         small = len(first) < SLICE and sum(len(each.value) for each in first) < WORTH_COMPRESSING
-        new_builder = _plain_builder if small else self._producer.create_batch
+        new_builder = _uncompressed if small else self._producer.create_batch
         for record in chain(first, records):
             partition = partition_of(record.key, self._partitions)
             builders = batch.by_partition[partition]
@@ -170,11 +173,13 @@ class Publisher:
     async def publish(self, batch: Batch) -> None:
         """Publish a batch and the position that it reaches, all or nothing.
 
-        An error leaves it open whether they are published: the position tells, after a new start.
+        After an error it is not known whether they are published: the position that a new publisher
+        finds tells.
         """
         await self._producer.begin_transaction()
         # First, so that Kafka hears at once of all the partitions that the transaction is about.
-        deliveries = [await self._send(self._topics.position, 0, self._reached(batch.position))]
+        position = self._position_record(batch.position)
+        deliveries = [await self._send(self._topics.position, 0, position)]
         # Round by round: a partition's next builder waits until the one before it has gone.
         for next_of_each in zip_longest(*batch.by_partition.values()):
             for partition, builder in zip(batch.by_partition, next_of_each, strict=True):
@@ -183,31 +188,30 @@ class Publisher:
         await _all_delivered(deliveries)
         await self._producer.commit_transaction()
 
-    def _reached(self, position: int) -> BatchBuilder:
-        """Return what goes into the position topic."""
+    def _position_record(self, position: int) -> BatchBuilder:
+        """Return the record batch for the position topic."""
         published = msgspec.json.encode(Published(position, self._partitions))
-        builder = _plain_builder()
+        builder = _uncompressed()
         builder.append(key=b"relay", value=published, timestamp=None)
         return builder
 
     async def _send(
         self, topic: str, partition: int, builder: BatchBuilder
     ) -> asyncio.Future[object]:
-        return _heard(await self._producer.send_batch(builder, topic, partition=partition))
+        return _unlogged(await self._producer.send_batch(builder, topic, partition=partition))
 
 
-def _plain_builder() -> BatchBuilder:
-    """Return what is not compressed when it is sent."""
-    return BatchBuilder(BATCH_BYTES, 0, is_transactional=True)
+def _uncompressed() -> BatchBuilder:
+    return uncompressed_batch(BATCH_BYTES)
 
 
 def transactional_id(application_name: str, settings: KafkaSettings) -> str:
-    """Return what all publishers of an application call themselves, so that one fences another."""
+    """Return the transactional ID that an application's publishers share: one fences another."""
     return f"{settings.group_prefix}{application_name.lower()}.relay"
 
 
 def _added(record: Record, builder: BatchBuilder) -> bool:
-    """Add a record, unless there is no more room. A larger single one still goes."""
+    """Add a record unless there is no room for it; the first one is added whatever its size."""
     key, value, headers, timestamp = record
     added = builder.append(key=key, value=value, headers=headers, timestamp=timestamp)
     return added is not None
@@ -216,22 +220,22 @@ def _added(record: Record, builder: BatchBuilder) -> bool:
 async def _all_delivered(deliveries: Iterable[asyncio.Future[object]]) -> None:
     """Wait for all, and raise the first error.
 
-    They are not cancelled when we are: aiokafka still has them, and may have errors for them.
+    Cancelled, it leaves them alone: aiokafka still works on them, and may set errors.
     """
     done, _ = await asyncio.wait(deliveries, return_when=asyncio.FIRST_EXCEPTION)
     for delivery in done:
         delivery.result()
 
 
-def _heard(delivery: asyncio.Future[object]) -> asyncio.Future[object]:
-    """Have asyncio not complain of an error that nobody waits for, after another one came first."""
+def _unlogged(delivery: asyncio.Future[object]) -> asyncio.Future[object]:
+    """Keep asyncio from logging an error that nobody waits for, after another one came first."""
     delivery.add_done_callback(lambda done: done.cancelled() or done.exception())
     return delivery
 
 
 async def read_published(topics: Topics, settings: KafkaSettings) -> Published | None:
     """Return the last committed record of the position topic, reading from its end."""
-    async with reading(settings) as committed:
+    async with groupless_consumer(settings) as committed:
         return await _last_published(committed, topics)
 
 

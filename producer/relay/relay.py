@@ -1,10 +1,10 @@
-"""The relay's loop."""
+"""The relay's loop: read, gather, encode and publish, each a stage that runs ahead of the next."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import anyio
 from eventsourcing.persistence import Notification
@@ -12,33 +12,30 @@ from eventsourcing.persistence import Notification
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import Outbox
+from eventsourcing_kafka.producer.relay.linger import Linger
 from eventsourcing_kafka.producer.relay.metrics import RelayMetrics
 from eventsourcing_kafka.producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Batch, Publisher
 from eventsourcing_kafka.producer.runtime.drain import draining
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.prefetch import prefetching
-from eventsourcing_kafka.producer.runtime.retry import LoopHealth, retrying
+from eventsourcing_kafka.producer.runtime.retry import LONGEST_PAUSE, LoopHealth, retrying
 from eventsourcing_kafka.producer.wire import WireFormat
 from eventsourcing_kafka.producer.wire.tracing import TraceHeaders, sending, traces_of
 
 logger = logging.getLogger(__name__)
 
 
-MOST_GATHERED = 0.05
-"""Seconds, at most: whoever has waited for a slow transaction is not to wait for it twice."""
-
-
 class PositionAheadError(OperatorError):
-    """More is published than the write model has: its database is older than the topic."""
+    """More is published than the write model has: it was restored, or is another one."""
 
 
 class Relay:
     """Publishes the notifications of one application to Kafka, each once and in order.
 
-    `grace` is how many seconds a batch in hand has to finish when the relay is told to stop;
-    a batch that takes longer than `stuck` seconds means that the client is: it is started again.
-    That must be sooner than the broker would abort its transaction: the relay would take it for
-    the work of another one, and end.
+    When it is told to stop, the transaction that is under way has `grace` seconds to end. One that
+    takes longer than `stuck` seconds means that the client is stuck: a new session begins. That
+    must be sooner than the broker would abort the transaction, which would look as if another
+    relay had taken over. `longest_pause` bounds the seconds between two attempts to reach a server.
     """
 
     def __init__(
@@ -49,20 +46,20 @@ class Relay:
         *,
         grace: float = 10.0,
         stuck: float = TRANSACTION_TIMEOUT_MS / 1000 * 2 / 3,
+        longest_pause: float = LONGEST_PAUSE,
     ) -> None:
         self.position = 0
-        """Up to where this relay has published, or found published."""
+        """Up to here all notifications are published, as far as this relay knows."""
         self.publishing = False
-        """Whether it has its turn; until then another relay publishes."""
+        """Whether it has the turn; until then another relay publishes."""
         self.health = LoopHealth()
         self._outbox = outbox
         self._wire = wire
         self._settings = settings
         self._grace = grace
         self._stuck = stuck
+        self._longest_pause = longest_pause
         self._metrics = RelayMetrics(wire.application_name)
-        self._came_on = anyio.Event()
-        self._last_took = 0.0
 
     async def run(self) -> None:
         """Publish for ever; lost servers are waited out.
@@ -71,18 +68,20 @@ class Relay:
         aiokafka's `ProducerFenced`, in an exception group: what only a person can settle.
         """
         name = f"relay of {self._wire.application_name}"
-        await retrying(name, self._publish_what_comes, self.health)
+        await retrying(name, self._session, self.health, longest_pause=self._longest_pause)
 
-    async def _publish_what_comes(self, progressed: Callable[[], None]) -> None:
+    async def _session(self, progressed: Callable[[], None]) -> None:
         name = self._wire.application_name
         topic = Topics.of(name, self._settings).events
         async with self._turn(), Publisher.connected(name, self._settings) as publisher:
             position = self.position = await self._position(publisher)
             logger.info("publishing after position %d", position)
             progressed()
+            linger = Linger(self._outbox.limit)
             async with (
-                prefetching(self._outbox.batches(position, self._gather)) as read,
-                prefetching(self._made_up(publisher, read)) as batches,
+                prefetching(self._outbox.batches(position)) as read,
+                aclosing(linger.batches(read)) as gathered,
+                prefetching(self._encoded(publisher, gathered)) as batches,
                 draining(self._grace) as in_flight,
             ):
                 async for batch, traces in batches:
@@ -95,9 +94,7 @@ class Relay:
                         ):
                             await publisher.publish(batch)
                     self.position = batch.position
-                    self._last_took = anyio.current_time() - began
-                    self._came_on.set()
-                    self._came_on = anyio.Event()
+                    linger.published(batch.position, anyio.current_time() - began)
                     progressed()
 
     @asynccontextmanager
@@ -120,21 +117,10 @@ class Relay:
             )
         return position
 
-    async def _gather(self, read: int) -> None:
-        """Let what is committed while a batch is under way gather, and as long again.
-
-        A transaction of one event costs Kafka, and each view, as much as one of fifty: who commits
-        often would keep them all busy. What comes while nothing is under way is read at once.
-        """
-        if self.position < read:
-            while self.position < read:
-                await self._came_on.wait()
-            await anyio.sleep(min(self._last_took, MOST_GATHERED))
-
-    async def _made_up(
-        self, publisher: Publisher, read: AsyncIterator[Sequence[Notification]]
+    async def _encoded(
+        self, publisher: Publisher, gathered: AsyncIterator[Sequence[Notification]]
     ) -> AsyncGenerator[tuple[Batch, Sequence[TraceHeaders]], None]:
-        async for notifications in read:
+        async for notifications in gathered:
             records = map(self._wire.to_record, notifications)
             batch = await publisher.batch(records, notifications[-1].id)
             yield batch, traces_of(notifications)

@@ -1,4 +1,4 @@
-"""Opening an application of the library for a command."""
+"""Opening an application of the library on the database that its settings name."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
 
 
 async def reach(cls: type[Application[Any]], env: Mapping[str, str]) -> None:
-    """See whether the database that an application's settings name lets us in.
+    """Connect once to the database that an application's settings name.
 
-    `open_application` waits minutes for one that does not, says no reason, and may not hear Ctrl-C.
+    Where that fails `open_application` would wait for minutes, give no reason, and not hear Ctrl-C.
     Raises psycopg's `OperationalError`, with the reason.
     """
     settings = Environment(cls.name, with_password_files(env))
@@ -56,9 +56,9 @@ async def reach(cls: type[Application[Any]], env: Mapping[str, str]) -> None:
 
 
 async def open_reached(cls: type[A], env: Mapping[str, str]) -> A:
-    """Do as `open_application`, in a thread, once the database has let us in.
+    """Do as `open_application`, in a thread, once the database can be connected to.
 
-    A thread that waits for a database cannot be cancelled, and a program does not end before it.
+    A thread that waits for a database can't be cancelled, and keeps the program from ending.
     """
     await reach(cls, env)
     return await to_thread.run_sync(open_application, cls, env, abandon_on_cancel=True)
@@ -67,9 +67,9 @@ async def open_reached(cls: type[A], env: Mapping[str, str]) -> A:
 async def wait_until_reachable(
     name: str, classes: Collection[type[Application[Any]]], env: Mapping[str, str]
 ) -> bool:
-    """Wait, for ever, until the databases of applications let us in: they did when it is True.
+    """Wait, for ever, until the databases of applications can be connected to; then return True.
 
-    Meanwhile the log says for what, and that it is `name` which waits.
+    Meanwhile the log says what is waited for, by `name`.
     """
 
     async def session(progressed: Callable[[], None]) -> None:
@@ -82,7 +82,7 @@ async def wait_until_reachable(
 
 
 async def open_when_reachable(cls: type[A], env: Mapping[str, str]) -> A:
-    """Do as `open_reached`, for its relay: a database that is lost is waited out, for ever."""
+    """Do as `open_reached` for a relay: a lost database is waited for, for ever."""
     opened: list[A] = []
 
     async def session(progressed: Callable[[], None]) -> None:

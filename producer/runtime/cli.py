@@ -1,4 +1,4 @@
-"""What all commands have in common: shared options, how they end, where they show progress."""
+"""What all commands share: options, exit codes, and the console that progress is shown on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
-from eventsourcing_kafka.producer.runtime.logs import complain, logs_are_json, said, start_logs
+from eventsourcing_kafka.producer.runtime.logs import (
+    complain,
+    logs_are_json,
+    message_of,
+    start_logs,
+)
 from eventsourcing_kafka.producer.runtime.process import run
 
 INTERRUPTED = 130
@@ -32,7 +37,7 @@ _quiet = ContextVar("quiet", default=False)
 
 
 def _be_quiet(context: typer.Context, quiet: bool) -> None:
-    """Be quiet until the command ends."""
+    """Log no more than warnings, and show no progress, until the command ends."""
     if quiet and not context.resilient_parsing:
         root = logging.getLogger()
         context.call_on_close(partial(root.setLevel, root.level))
@@ -56,7 +61,7 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """Take what every command takes."""
+    """Declare the options that every command has."""
 
 
 class _Commands(TyperGroup):
@@ -134,7 +139,7 @@ def run_commands(app: typer.Typer) -> None:
         TopicError,
         psycopg.Error,
     ) as error:
-        _fail(said(error))
+        _fail(message_of(error))
     except ModuleNotFoundError as error:
         extra = _extra_with(error.name or "")
         if not extra:
@@ -153,7 +158,7 @@ def _fail(message: str) -> None:
 
 
 def _extra_with(module: str) -> str:
-    """Return the distribution with the extra that brings a module; empty if none does."""
+    """Return the distribution with the extra that installs a module; empty if none does."""
     distribution = "eventsourcing-kafka"
     for requirement in importlib.metadata.requires(distribution) or ():
         brings = re.match(r"""([\w-]+).*extra == ['"](.+)['"]""", requirement)

@@ -1,4 +1,4 @@
-"""Making an application of the library, and with it the tables that it needs."""
+"""Constructing an application of the library, and with it the tables that it needs."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 A = TypeVar("A", bound=Application)  # type: ignore[type-arg]
 
 
-def _came_in_the_way(error: BaseException) -> bool:
-    """Tell whether Postgres has stopped us for another one: not that it can't be reached."""
+def _is_conflict(error: BaseException) -> bool:
+    """Tell whether another process made its tables at once: not that Postgres can't be reached."""
     if isinstance(error, OperationalError):
         return isinstance(error.__cause__, DeadlockDetected)
     return isinstance(error, DatabaseError)
 
 
-# Of several processes that make the tables of a new database at once, Postgres stops some,
-# IF NOT EXISTS notwithstanding. The next time they are there.
+# When several processes create the tables of a new database at once, Postgres fails some of them,
+# IF NOT EXISTS notwithstanding. At the next attempt the tables are there.
 @retry(
-    retry=retry_if_exception(_came_in_the_way),
+    retry=retry_if_exception(_is_conflict),
     stop=stop_after_attempt(5),
     wait=wait_random(0.05, 0.3),
     reraise=True,
 )
 def construct(cls: type[A], env: Mapping[str, str] | None) -> A:
-    """Make an application, though others make theirs on the same database meanwhile.
+    """Construct an application, though others construct theirs on the same database meanwhile.
 
-    Of one that can't be made nothing is left: neither sessions nor threads.
+    If that fails nothing is left of it: neither sessions nor threads.
     """
     app = cls.__new__(cls)
     try:
         app.__init__(env=env)  # type: ignore[misc]
     except BaseException:
-        # The garbage collector would close it, too, in any thread: also in one that it waits for.
+        # The garbage collector would do so too, but in any thread, even in one that closing joins.
         if factory := getattr(app, "factory", None):
             factory.close()
         raise

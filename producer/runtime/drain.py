@@ -1,4 +1,4 @@
-"""Stopping well: what is in flight finishes, or rolls back, inside one deadline."""
+"""Draining: what is in flight when a loop is stopped finishes, or rolls back, by one deadline."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import anyio.abc
 import anyio.lowlevel
 
 InFlight = Callable[[], AbstractAsyncContextManager[None]]
-"""Makes the context of what finishes, or not at all."""
+"""Makes a context whose body finishes, also when the loop is cancelled meanwhile."""
 
 
 @asynccontextmanager
 async def draining(grace: float) -> AsyncIterator[InFlight]:
-    """Let what is in hand finish when the body is cancelled from outside, within `grace` seconds.
+    """Let what is in flight finish when the body is cancelled from outside, within `grace` seconds.
 
-    What is not finished then is cancelled: its transaction rolls back.
+    The body puts it in the contexts that the yielded function makes. What is not finished after
+    `grace` seconds is cancelled: its transaction rolls back.
     """
     bodies: set[anyio.CancelScope] = set()
 
@@ -30,7 +31,7 @@ async def draining(grace: float) -> AsyncIterator[InFlight]:
 
     @asynccontextmanager
     async def in_flight() -> AsyncIterator[None]:
-        await anyio.lowlevel.checkpoint_if_cancelled()  # Nobody would tell it that it has to end.
+        await anyio.lowlevel.checkpoint_if_cancelled()  # Too late for `watch` to set a deadline.
         with anyio.CancelScope(shield=True) as body:
             bodies.add(body)
             try:

@@ -1,10 +1,10 @@
-"""What only a person can settle."""
+"""The errors that end a command with a message for an operator."""
 
 from __future__ import annotations
 
 
 class OperatorError(Exception):
-    """What only a person can settle. Its text says what is wrong, and what to do."""
+    """Nothing but a person can settle it. Its text says what is wrong, and what to do."""
 
 
 class SettingsError(OperatorError, ValueError):

@@ -1,7 +1,7 @@
-"""Telling those who watch a process how its loops are doing: metrics, and whether all is well.
+"""Health checks: how far the loops of a process are, whether they are healthy, and the metrics.
 
-Nothing is told from memory. Whoever asks has the standing of each loop read from the true head,
-within a bound of time; when it can't be read that is the answer, and no figure is given.
+Nothing is reported from memory. At each request the progress of each loop is compared with the true
+head, within a bound of time; when that can't be read, this is the answer, and no figure is given.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from eventsourcing_kafka.producer.runtime.metrics import PREFIX, REGISTRY
 from eventsourcing_kafka.producer.runtime.retry import LoopHealth, describe
 
 READ_SECONDS = 3.0
-"""So long a reading of the standing may take; then it can't be read."""
+"""How long it may take to read a loop's progress; after that it counts as unreadable."""
 
 STANDS_SECONDS = 330.0
-"""A loop that has not moved for so long, with work before it all the time, is not healthy.
+"""A loop that has made no progress for so long, with work to do all the time, is not healthy.
 
-It is longer than any batch may take. What a loop notices itself, it tells at once.
+It is longer than any batch may take. Errors that the loop itself notices are reported at once.
 """
 
 READY_LAG_SECONDS = 30.0
-"""Who is further behind than that is not ready."""
+"""A loop with a longer lag than that is not ready."""
 
 R = TypeVar("R")
 T = TypeVar("T")
 
 
 class Down(msgspec.Struct, frozen=True):
-    """What stands in the place of a standing that can't be read."""
+    """What is returned in the place of what can't be read."""
 
     down: str
     """Why it can't."""
 
 
-async def read_or_down(read: Callable[[], Awaitable[T]]) -> T | Down:
-    """Read a standing, within a bound of time."""
+async def read_or_down(read: Callable[[], Awaitable[T]], seconds: float = READ_SECONDS) -> T | Down:
+    """Read how far something is, within so many seconds; return why if that can't be read."""
     try:
-        with anyio.fail_after(READ_SECONDS):
+        with anyio.fail_after(seconds):
             return await read()
     except TimeoutError:
-        return Down(f"no answer within {READ_SECONDS:.0f} s")
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is not known how far it is
+        return Down(f"no answer within {seconds:.0f} s")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it can't be read
         return Down(describe(error))
 
 
@@ -57,12 +57,13 @@ class PartitionProgress(NamedTuple):
 
     name: str
     at: int
-    """What grows as it comes on."""
+    """A position or an offset, which grows with all progress."""
     gap: int
     lag_seconds: float
     ours: bool
-    """Whether this process is to bring it on."""
+    """Whether it is this process that has to make progress there."""
     stopped: str | None = None
+    """Why an operator is needed before it goes on."""
 
 
 class Gauge(NamedTuple, Generic[R]):
@@ -71,11 +72,11 @@ class Gauge(NamedTuple, Generic[R]):
     name: str
     meaning: str
     of: Callable[[R], float | None]
-    """Takes a row of the standing; None if there is nothing to tell."""
+    """Takes a row of what was read; returns None if the row has no such figure."""
 
 
 class Flag(NamedTuple):
-    """What is so, or is not, of a loop."""
+    """A figure that is 1 or 0."""
 
     name: str
     meaning: str
@@ -83,49 +84,53 @@ class Flag(NamedTuple):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """How a loop was found when somebody asked."""
+    """The result of one health check. Its fields are those of the answers over HTTP."""
 
     part: str
+    """The loop."""
     healthy: bool
-    """It goes on, or has nothing to do; and the true head, which that is compared with, is read."""
+    """It makes progress, or has nothing to do, compared with the true head, which could be read."""
     ready: bool
-    """It is healthy, and as far as the true head but for some seconds."""
+    """It is healthy, and at most `READY_LAG_SECONDS` behind the true head."""
     why: Sequence[str]
     """What keeps it from being healthy, or ready."""
     standing: Sequence[Any]
-    """How far it is; empty if that can't be read."""
+    """The rows that were read; empty if they can't be read."""
 
 
 class HealthCheck(ABC, Generic[R]):
-    """A loop of this process that is watched."""
+    """The health check of a loop of this process. `R` is a row of what is read of it."""
 
     kind: ClassVar[str]
+    """The kind of loop, in the names of its metrics."""
     label: ClassVar[str]
-    """What `name` is a name of, in the labels of its metrics."""
+    """The label of its metrics whose value is `name`."""
     labels: ClassVar[Sequence[str]] = ()
-    """Further ones, which the rows have as attributes."""
+    """Further labels, whose values are attributes of the rows."""
     gauges: ClassVar[Sequence[Gauge[Any]]]
+    read_seconds: float = READ_SECONDS
+    """How long it may take to read the rows."""
 
     def __init__(self, name: str, health: LoopHealth) -> None:
         self.name = name
         self.health = health
-        self._standing_since: dict[str, tuple[int, float]] = {}
+        self._unmoved_since: dict[str, tuple[int, float]] = {}
 
     @abstractmethod
     async def read(self) -> Sequence[R]:
-        """Read how far it is, from the true head; nothing while there is no topic yet."""
+        """Read how far it is from the true head; nothing while there is no topic yet."""
 
     @abstractmethod
     def progress(self, row: R) -> PartitionProgress:
-        """Return what there is to judge of a row."""
+        """Return what the health is judged by, out of a row."""
 
     async def report(self) -> Report:
-        """Look how it is doing."""
+        """Read how far it is, and judge it."""
         faults = [f"has ended: {self.health.ended}"] if self.health.ended else []
         if self.health.lost:
             faults.append(f"waits for its server: {self.health.lost}")
         standing: Sequence[R] = ()
-        match await read_or_down(self.read):
+        match await read_or_down(self.read, self.read_seconds):
             case Down(why):
                 faults.append(f"its true head can't be read: {why}")
             case found:
@@ -146,12 +151,12 @@ class HealthCheck(ABC, Generic[R]):
         )
 
     def flags(self, report: Report) -> Iterator[Flag]:
-        """Yield what is so, or is not."""
+        """Yield the figures that are 1 or 0."""
         yield Flag("healthy", "1 if /healthz finds it well.", report.healthy)
         yield Flag("ready", "1 if /readyz finds it well.", report.ready)
 
     def metrics(self, report: Report) -> Iterator[Metric]:
-        """Yield what a look has found."""
+        """Yield the metrics of what was found."""
         prefix, its = f"{PREFIX}{self.kind}_", [self.name]
         restarts = CounterMetricFamily(
             f"{prefix}restarts",
@@ -176,17 +181,17 @@ class HealthCheck(ABC, Generic[R]):
             yield family
 
     def _fault(self, progress: PartitionProgress) -> str | None:
-        """Tell what is wrong with one that does not come on though there is work."""
+        """Return what is wrong with a sequence that makes no progress though there is work."""
         if progress.stopped:
             return f"{progress.name} has stopped: {progress.stopped}"
         now = current_time()
-        at, since = self._standing_since.get(progress.name, (progress.at, now))
+        at, since = self._unmoved_since.get(progress.name, (progress.at, now))
         if not progress.gap or not progress.ours:
-            self._standing_since.pop(progress.name, None)
+            self._unmoved_since.pop(progress.name, None)
             return None
         if at != progress.at:
             since = now
-        self._standing_since[progress.name] = progress.at, since
+        self._unmoved_since[progress.name] = progress.at, since
         if now - since < STANDS_SECONDS:
             return None
         stands = f"{progress.name} stands at {progress.at} for {now - since:.0f} s"
@@ -200,7 +205,7 @@ def _behind(progresses: Sequence[PartitionProgress]) -> Iterator[str]:
 
 
 class Exposed:
-    """All that is measured, for prometheus-client to print."""
+    """All metrics of a process as prometheus-client's collector, to print them once."""
 
     def __init__(self, found: Iterable[tuple[HealthCheck[Any], Report]]) -> None:
         self._families: dict[str, Metric] = {}
@@ -211,9 +216,9 @@ class Exposed:
                     first.samples += family.samples
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what was counted, and what was found."""
+        """Yield what the loops have counted, and what the health checks have found."""
         for family in REGISTRY.collect():
-            # When a counter was made says nothing that the start of the process does not.
+            # The time when a counter was made says no more than the start of the process does.
             family.samples = [at for at in family.samples if not at.name.endswith("_created")]
             yield family
         yield from self._families.values()

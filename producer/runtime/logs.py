@@ -1,7 +1,7 @@
 """Logs on the standard error: lines for people, or a JSON object a line for machines.
 
-What is logged says where something happened and what kind of error it was; it quotes no event and
-no setting. Why an event could not be applied may quote it, so that is kept where the views are.
+A log line says where something happened, and names the error; it quotes no event and no setting.
+The reason why an event could not be applied may quote the event, so it is kept beside the view.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def start_logs(how: LogFormat = LogFormat.TEXT) -> None:
         handlers=[_json_handler() if how is LogFormat.JSON else _text_handler()],
         force=how is LogFormat.JSON,
     )
-    # What it reports of a lost server is said once, by us, with the reason out of its log.
+    # aiokafka logs each attempt to reach a lost server. We log the loss once, with its reason.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     logging.getLogger("aiokafka").propagate = False
 
 
 def complain(message: str) -> None:
-    """Say what is wrong, in the format of the logs."""
+    """Print an error that ends a command, in the format of the logs."""
     if logs_are_json():
         logging.getLogger("command").error(message)
     else:
@@ -65,7 +65,7 @@ def complain(message: str) -> None:
 
 
 def logs_are_json() -> bool:
-    """Tell whether a machine reads along."""
+    """Tell whether the logs are JSON, for a machine."""
     return any(isinstance(h.formatter, JsonFormatter) for h in logging.getLogger().handlers)
 
 
@@ -77,10 +77,10 @@ NOT_GRANTED = (
 )
 
 
-def said(error: BaseException) -> str:
-    """Return what an error says, without the rows that Postgres quotes in the detail of its own.
+def message_of(error: BaseException) -> str:
+    """Return the message of an error, without the rows that Postgres quotes in the details.
 
-    What Kafka does not grant comes with what to do about it.
+    Where Kafka refuses for want of a grant it says what to do.
     """
     if isinstance(error, NOT_GRANTED):
         return f"{error}. What each process needs: eventsourcing-kafka compose grants kafka"

@@ -1,4 +1,4 @@
-"""Answering those who watch a process, over HTTP: /metrics, /healthz and /readyz."""
+"""The server of a process's metrics and health: /metrics, /healthz and /readyz, over HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 CONNECTIONS = 20
-"""At once; more are turned away, so that who watches can't keep the loops from their work."""
+"""At once; more are refused, so that they can't keep the loops from their work."""
 
 PORT, HOST = "METRICS_PORT", "METRICS_HOST"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - a port is opened when asked for, and then for another machine
@@ -60,7 +60,7 @@ def listen_as_set(env: Mapping[str, str]) -> socket.socket | None:
 
 
 def listen(port: int | None, host: str = EVERYWHERE) -> socket.socket | None:
-    """Listen for those who watch; without a port for nobody. Raises `SettingsError`."""
+    """Listen on a port; without one return None. Raises `SettingsError`."""
     if port is None:
         return None
     try:
@@ -81,7 +81,7 @@ def metrics_environment(port: int | None, host: str) -> dict[str, str]:
 async def serving_metrics(
     parts: Sequence[HealthCheck[Any]], listener: socket.socket | None
 ) -> AsyncIterator[None]:
-    """Answer how the parts of this process are doing while the body runs."""
+    """Serve the metrics and the health of this process's loops while the body runs."""
     if listener is None:
         yield
         return
@@ -97,7 +97,7 @@ async def _serve(parts: Sequence[HealthCheck[Any]], listener: socket.socket) -> 
     class Server(uvicorn.Server):
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
-            yield  # They are for the process that it is a part of.
+            yield  # The process that the server is a part of handles them.
 
     server = Server(
         uvicorn.Config(
@@ -121,23 +121,23 @@ async def _serve(parts: Sequence[HealthCheck[Any]], listener: socket.socket) -> 
 
 
 def application(parts: Sequence[HealthCheck[Any]]) -> Starlette:
-    """Return what answers how the parts of this process are doing."""
+    """Return the web application that answers the requests."""
     from starlette.applications import Starlette
     from starlette.responses import Response
     from starlette.routing import Route
 
     async def metrics(request: Request) -> Response:
-        reports = await look_at(parts)
+        reports = await reports_of(parts)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         exposed = Exposed(zip(parts, reports, strict=True))
         return Response(encode(exposed), headers={"content-type": content_type})
 
     async def healthz(_request: Request) -> Response:
-        reports = await look_at(parts)
+        reports = await reports_of(parts)
         return answer(reports, well=all(report.healthy for report in reports))
 
     async def readyz(_request: Request) -> Response:
-        reports = await look_at(parts)
+        reports = await reports_of(parts)
         return answer(reports, well=all(report.ready for report in reports))
 
     def answer(reports: Sequence[Report], *, well: bool) -> Response:
@@ -148,14 +148,14 @@ def application(parts: Sequence[HealthCheck[Any]]) -> Starlette:
     return Starlette(routes=[Route(path, endpoint) for path, endpoint in endpoints.items()])
 
 
-async def look_at(parts: Sequence[HealthCheck[Any]]) -> list[Report]:
-    """Look at all parts at once."""
+async def reports_of(parts: Sequence[HealthCheck[Any]]) -> list[Report]:
+    """Run all health checks at once, and return their reports in order."""
     reports: dict[int, Report] = {}
 
     async def report(number: int, part: HealthCheck[Any]) -> None:
         reports[number] = await part.report()
 
-    async with anyio.create_task_group() as looking:
+    async with anyio.create_task_group() as checking:
         for number, part in enumerate(parts):
-            looking.start_soon(report, number, part)
+            checking.start_soon(report, number, part)
     return [reports[number] for number in range(len(parts))]

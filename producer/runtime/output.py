@@ -27,23 +27,23 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def tell(sentence: str, facts: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print what a command has done."""
+    """Print what a command has done: a sentence, or the facts in it as JSON."""
     typer.echo(msgspec.json.encode(facts) if as_json else sentence)
 
 
-def show(rows: Sequence[msgspec.Struct], kind: type[msgspec.Struct], *, as_json: bool) -> None:
-    """Print rows of one kind."""
+def show(rows: Sequence[msgspec.Struct], row_type: type[msgspec.Struct], *, as_json: bool) -> None:
+    """Print rows of one type."""
     if as_json:
         typer.echo(msgspec.json.encode(rows))
         return
-    Console().print(table_of(rows, kind))
+    Console().print(table_of(rows, row_type))
 
 
-def table_of(rows: Sequence[msgspec.Struct], kind: type[msgspec.Struct]) -> Table:
-    """Return a table of rows of one kind, without the columns in which there is nothing."""
+def table_of(rows: Sequence[msgspec.Struct], row_type: type[msgspec.Struct]) -> Table:
+    """Return a table of rows of one type, without the columns that are empty in all of them."""
     fields = [
         field
-        for field in kind.__struct_fields__
+        for field in row_type.__struct_fields__
         if not rows or any(getattr(row, field) is not None for row in rows)
     ]
     table = Table(*fields)

@@ -1,4 +1,4 @@
-"""Reading ahead of who works."""
+"""Prefetching: the next item is read while the one before is worked on."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ T = TypeVar("T")
 @asynccontextmanager
 async def prefetching(source: AsyncGenerator[T, None]) -> AsyncIterator[AsyncIterator[T]]:
     """Read one item ahead of the body, so that reading and working overlap."""
-    # With no buffer, the one item read ahead is the one that waits to be sent.
+    # The stream has no buffer: the prefetched item is the one that waits to be sent.
     send, receive = anyio.create_memory_object_stream[T](0)
 
     async def read() -> None:
         async with send, aclosing(source):
             async for item in source:
                 await send.send(item)
-                await anyio.lowlevel.checkpoint()  # Who waited for it has its turn first.
+                await anyio.lowlevel.checkpoint()  # The receiver runs first.
 
     async with anyio.create_task_group() as reading:
         reading.start_soon(read)
@@ -31,5 +31,5 @@ async def prefetching(source: AsyncGenerator[T, None]) -> AsyncIterator[AsyncIte
             try:
                 yield receive
             finally:
-                # First, or an item that nobody takes any more would be an error of its own.
+                # Before the stream is closed, or sending the prefetched item would be an error.
                 reading.cancel_scope.cancel()

@@ -1,7 +1,7 @@
 """Retrying for ever: what every loop does when it loses a server.
 
-A lost server is not an error: the session ends, and after a pause the next one begins where the
-recorded position says. Nothing here knows of positions.
+A loop is a sequence of sessions. When a server is lost the session ends, and after a pause the next
+one connects anew and begins where the recorded position says. Nothing here knows of positions.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ T = TypeVar("T")
 FIRST_PAUSE = 0.1
 """Seconds; the upper bound of the first pause, doubled with each further one."""
 LONGEST_PAUSE = 10.0
+"""Seconds; the upper bound of every pause."""
 
 
 @dataclass
@@ -44,11 +45,11 @@ class LoopHealth:
     """How a loop is doing, for those who watch it."""
 
     lost: str | None = None
-    """What it waits for, since its server is lost; None when it has got through again."""
+    """The error by which a server was lost, until a session gets through again."""
     ended: str | None = None
     """The error that has ended it."""
     restarts: int = 0
-    """How often its clients were started again."""
+    """How many sessions were ended by a transient error."""
 
 
 class Session(Protocol):
@@ -58,8 +59,8 @@ class Session(Protocol):
         """Work until an error ends this session."""
 
 
-# No such database, a wrong password: operational, too, when connecting. The server is not set up
-# yet, so waiting is right there.
+# A missing database and a wrong password are operational errors, too: the server is not set up yet,
+# and that is to be waited for as well.
 LOST = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -72,17 +73,17 @@ LOST = (
     ConnectionError,
     KafkaConnectionError,
     KafkaTimeoutError,
-    UnknownError,  # What aiokafka has no name for, as the errors of a new leader.
+    UnknownError,  # aiokafka's for every code that it does not know, such as those of a new leader.
 )
 """What a lost server shows itself as: in psycopg, the library around it, asyncio and aiokafka."""
 
 
 PLACE_LOST = (ProducerFenced, UnknownMemberIdError, IllegalGenerationError)
-"""What is said to who has gone on as if a place were its own: a turn, or a group's member's."""
+"""What Kafka answers to one who no longer has the turn, or the membership, that it acts on."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether an error is the world's and passes by itself: to be waited out, for ever."""
+    """Tell whether an error comes from outside and passes by itself: it is waited out, for ever."""
     match error:
         case BaseExceptionGroup():
             return all(is_transient(inner) for inner in error.exceptions)
@@ -95,11 +96,19 @@ def is_transient(error: BaseException) -> bool:
             return isinstance(error, LOST)
 
 
-async def retrying(name: str, session: Session, health: LoopHealth | None = None) -> None:
-    """Run one session after the other until one ends of itself, or with an error that is our own.
+async def retrying(
+    name: str,
+    session: Session,
+    health: LoopHealth | None = None,
+    *,
+    first_pause: float = FIRST_PAUSE,
+    longest_pause: float = LONGEST_PAUSE,
+) -> None:
+    """Run one session after the other until one returns, or raises what is not transient.
 
-    After a transient error comes a pause, longer each time and with jitter, until a session gets
-    through. What was lost is said once, and once more when it is back; `health` tells it meanwhile.
+    After a transient error it waits: at random up to `first_pause` seconds, doubled each time up to
+    `longest_pause`, until a session has called `progressed`. A lost server is logged once, and once
+    more when it is back; `health` tells of it meanwhile.
     """
     health = health or LoopHealth()
     state: RetryCallState | None = None
@@ -111,7 +120,7 @@ async def retrying(name: str, session: Session, health: LoopHealth | None = None
         if state:
             state.attempt_number = 1
 
-    def say_once(state: RetryCallState) -> None:
+    def log_once(state: RetryCallState) -> None:
         what = describe(state.outcome.exception()) if state.outcome else ""
         if what != health.lost:
             logger.warning("%s: waiting for its server: %s", name, what)
@@ -121,8 +130,8 @@ async def retrying(name: str, session: Session, health: LoopHealth | None = None
     try:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(is_transient),
-            wait=wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
-            before_sleep=say_once,
+            wait=wait_random_exponential(multiplier=first_pause, max=longest_pause),
+            before_sleep=log_once,
             sleep=anyio.sleep,
             reraise=True,
         ):
@@ -130,10 +139,11 @@ async def retrying(name: str, session: Session, health: LoopHealth | None = None
                 state = attempt.retry_state
                 await session(progressed)
     except Exception as error:
-        # What is not for an operator may quote an event, and whoever asks is told this.
-        its_own = first_error(error)
-        told = isinstance(its_own, OperatorError)
-        health.ended = describe(its_own) if told else type(its_own).__name__
+        # Anybody who asks for the health is shown this. The text of an error that was not written
+        # for an operator may quote an event.
+        cause = first_error(error)
+        may_be_shown = isinstance(cause, OperatorError)
+        health.ended = describe(cause) if may_be_shown else type(cause).__name__
         raise
 
 

@@ -1,7 +1,7 @@
 """Passwords and the like: out of a variable, or out of a file that a variable names.
 
-A file is read each time a connection needs it, so that a password can be changed under a process
-that runs. What was read is shown nowhere.
+A file is read each time a connection needs it, so that a password can be changed while a process
+runs. What was read is shown nowhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GET_PASSWORD_TOPIC = "POSTGRES_GET_PASSWORD_TOPIC"  # noqa: S105 - likewise
 
 @dataclass(frozen=True)
 class Secret:
-    """Where a secret is. `variable` is the one that would hold it."""
+    """A secret: the text of `variable`, or the file at `path` that `variable` + `_FILE` names."""
 
     variable: str
     text: str = field(default="", repr=False)
@@ -40,7 +40,7 @@ class Secret:
         return cls(variable, text, path) if text or path else None
 
     def __call__(self) -> str:
-        """Return it, as the file has it now. Raises `SettingsError` if there is none in it."""
+        """Return it, as its file has it now. Raises `SettingsError` if that has none."""
         if not self.path:
             return self.text
         try:

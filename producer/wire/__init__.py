@@ -6,8 +6,9 @@ One notification of an application becomes one Kafka record, and back:
 - the value is the plain JSON of the event's attributes (or ciphertext, marked as such);
 - the headers follow CloudEvents 1.0 in the binary mode of its Kafka binding.
 
-`event_types` knows the event classes by their published names, `discovery` finds those of an
-application, `records` converts, and `fast_path` does so sooner where an event is stored as usual.
+`records` converts. `event_types` is the registry of event classes by their published names, and the
+JSON of their attributes; `discovery` finds the classes of an application. `fast_path` converts what
+is stored as usual without making the event. `tracing` carries the traces of commands along.
 """
 
 from eventsourcing_kafka.producer.wire.event_types import (

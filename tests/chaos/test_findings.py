@@ -20,7 +20,7 @@ from aiokafka.producer.message_accumulator import MessageBatch
 from aiokafka.structs import TopicPartition
 
 from eventsourcing_kafka.producer.kafka.clients import started
-from eventsourcing_kafka.producer.relay.publisher import _all_delivered, _heard
+from eventsourcing_kafka.producer.relay.publisher import _all_delivered, _unlogged
 from eventsourcing_kafka.producer.runtime.process import run
 from eventsourcing_kafka.producer.runtime.retry import is_transient
 from tests.chaos.run import schedule
@@ -113,7 +113,7 @@ def test_a_delivery_that_is_given_up_says_nothing_of_its_error(
     async def give_up() -> None:
         in_aiokafka: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         with anyio.move_on_after(0):
-            await _all_delivered([_heard(asyncio.shield(in_aiokafka))])
+            await _all_delivered([_unlogged(asyncio.shield(in_aiokafka))])
         in_aiokafka.set_exception(ProducerFenced())
         await anyio.lowlevel.checkpoint()
 
@@ -127,7 +127,7 @@ def test_batches_that_were_not_sent_when_the_turn_was_lost_say_nothing_of_it(
 ) -> None:
     async def lose_the_turn() -> None:
         batch = MessageBatch(TopicPartition("events", 0), None, 1, 0)
-        delivery = _heard(batch.future)
+        delivery = _unlogged(batch.future)
         batch.failure(ProducerFenced())
         with pytest.raises(ProducerFenced):
             await _all_delivered([delivery])

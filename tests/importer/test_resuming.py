@@ -12,7 +12,6 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
-from eventsourcing_kafka.producer.importer import git_import
 from eventsourcing_kafka.producer.importer.git_import import (
     GitImporter,
     ImportConflictError,
@@ -57,8 +56,6 @@ def test_a_failure_at_any_save_neither_loses_nor_doubles_an_edit(
     monkeypatch: pytest.MonkeyPatch,
     when: str,
 ) -> None:
-    monkeypatch.setattr(git_import, "COMMITS_PER_SAVE", 7)
-    monkeypatch.setattr(git_import, "EVENTS_PER_SAVE", 10)
     insert = app.recorder.insert_events
     calls = fail_at = 0
 
@@ -77,7 +74,7 @@ def test_a_failure_at_any_save_neither_loses_nor_doubles_an_edit(
     while True:
         calls, fail_at = 0, failures % 3 + 1
         try:
-            GitImporter(app, History(busy.path)).run()
+            GitImporter(app, History(busy.path), commits_per_save=7, events_per_save=10).run()
             break
         except LostError:
             failures += 1
@@ -87,12 +84,13 @@ def test_a_failure_at_any_save_neither_loses_nor_doubles_an_edit(
 
 CHILD = """
 import os, signal, sys
+from functools import partial
 import typer
 from eventsourcing.persistence import EventStore
 from eventsourcing_kafka.producer.importer import git_import
 from eventsourcing_kafka.producer.importer.command import import_git
 
-git_import.COMMITS_PER_SAVE = 7
+git_import.GitImporter = partial(git_import.GitImporter, commits_per_save=7)
 calls, (kill_at, when) = 0, (int(sys.argv.pop()), sys.argv.pop())
 put = EventStore.put
 
@@ -152,7 +150,6 @@ def test_an_import_in_parts_is_the_same_as_one_at_once(
 def test_a_commit_larger_than_a_save_is_saved_in_parts(
     repository: Repository, app: ContentManagement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(git_import, "EVENTS_PER_SAVE", 10)
     repository.commit({f"file-{number:02}": "text\n" for number in range(20)})
     sizes = []
     insert = app.recorder.insert_events
@@ -162,7 +159,7 @@ def test_a_commit_larger_than_a_save_is_saved_in_parts(
         return insert(stored_events, **kwargs)
 
     monkeypatch.setattr(app.recorder, "insert_events", watch)
-    GitImporter(app, History(repository.path)).run()
+    GitImporter(app, History(repository.path), events_per_save=10).run()
     assert max(sizes) < 15
     assert len(bodies(app)) == 20
 

@@ -6,7 +6,7 @@ import pytest
 from eventsourcing.postgres import PostgresApplicationRecorder
 
 from eventsourcing_kafka.producer.outbox import PostgresOutbox
-from eventsourcing_kafka.producer.outbox.postgres import UnfitOutboxError, _notified
+from eventsourcing_kafka.producer.outbox.postgres import UnfitOutboxError
 
 from .readers import WatchedOutbox, next_positions, read, reading
 from .writers import Table, write
@@ -37,22 +37,20 @@ async def test_a_writer_that_notifies_nobody_is_found_by_looking(
 
 
 async def test_the_first_batch_is_small_and_the_next_ones_are_twice_as_large_up_to_the_limit(
-    recorder: PostgresApplicationRecorder, monkeypatch: pytest.MonkeyPatch
+    recorder: PostgresApplicationRecorder,
 ) -> None:
-    monkeypatch.setattr("eventsourcing_kafka.producer.outbox.postgres.FIRST", 2)
     write(recorder, 17)
 
-    async with reading(PostgresOutbox.of(recorder, limit=5)) as batches:
+    async with reading(PostgresOutbox.of(recorder, limit=5, first_batch=2)) as batches:
         sizes = [len(await anext(batches)) for _ in range(5)]
 
     assert sizes == [2, 4, 5, 5, 1]
 
 
 async def test_what_is_committed_while_a_batch_is_worked_on_is_heard_of(
-    recorder: PostgresApplicationRecorder, monkeypatch: pytest.MonkeyPatch
+    recorder: PostgresApplicationRecorder,
 ) -> None:
-    monkeypatch.setattr(_notified, "__defaults__", (60.0,))
-    async with reading(PostgresOutbox.of(recorder, limit=2)) as batches:
+    async with reading(PostgresOutbox.of(recorder, limit=2, poll_seconds=60)) as batches:
         for batch in ([1], [2, 3], [4]):
             write(recorder, len(batch))
             assert await next_positions(batches, len(batch)) == batch

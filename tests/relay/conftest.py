@@ -1,4 +1,4 @@
-"""A pipeline of the test's own, on the session's servers."""
+"""A relay of the test's own, on the session's servers."""
 
 from collections.abc import Iterator
 
@@ -7,11 +7,13 @@ import pytest
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 
-from .pipeline import PARTITIONS, Pipeline, Progress
+from .under_test import PARTITIONS, RelayProgress, RelayUnderTest
 
 
 @pytest.fixture
-def pipeline(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+def under_test(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RelayUnderTest]:
     settings = KafkaSettings.from_env({**environment, "KAFKA_TOPIC_PARTITIONS": str(PARTITIONS)})
     with ContentManagement(environment) as app:
-        yield Pipeline(app, settings, Progress(monkeypatch))
+        yield RelayUnderTest(app, settings, RelayProgress(monkeypatch))

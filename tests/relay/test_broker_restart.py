@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 
-from .pipeline import Pipeline, positions
+from .under_test import RelayUnderTest, positions
 
 
 @pytest.fixture
@@ -18,24 +18,24 @@ async def broker(tmp_path: Path) -> AsyncIterator[Kafka]:
 
 
 async def test_a_broker_that_crashes_and_hangs_is_waited_out(
-    pipeline: Pipeline, broker: Kafka
+    under_test: RelayUnderTest, broker: Kafka
 ) -> None:
-    pipeline.settings = replace(pipeline.settings, bootstrap_servers=broker.bootstrap_servers)
+    under_test.settings = replace(under_test.settings, bootstrap_servers=broker.bootstrap_servers)
 
-    async with pipeline.relaying(limit=10, stuck=1):
-        await pipeline.progress.reached(pipeline.write(50))
+    async with under_test.relaying(limit=10, stuck=1):
+        await under_test.progress.reached(under_test.write(50))
 
-        pipeline.write(1000)
+        under_test.write(1000)
         await broker.kill()
-        last = pipeline.write(50)
+        last = under_test.write(50)
         await broker.start()
-        await pipeline.progress.reached(last)
+        await under_test.progress.reached(last)
 
-        last = pipeline.write(50)
-        pipeline.progress.forget()
+        last = under_test.write(50)
+        under_test.progress.forget()
         broker.pause()
-        await pipeline.progress.gave_up.wait()
+        await under_test.progress.gave_up.wait()
         broker.resume()
-        await pipeline.progress.reached(last)
+        await under_test.progress.reached(last)
 
-    assert sorted(positions(await pipeline.records())) == list(range(1, last + 1))
+    assert sorted(positions(await under_test.records())) == list(range(1, last + 1))

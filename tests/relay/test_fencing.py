@@ -13,7 +13,7 @@ from eventsourcing_kafka.producer.relay import Publisher, Relay
 from eventsourcing_kafka.producer.wire import Record
 from tests.outbox.readers import WatchedOutbox
 
-from .pipeline import Pipeline, positions
+from .under_test import RelayUnderTest, positions
 
 CUT_OUTBOXES = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -22,45 +22,47 @@ CUT_OUTBOXES = """
 
 
 @pytest.fixture
-async def topics(pipeline: Pipeline) -> None:
+async def topics(under_test: RelayUnderTest) -> None:
     """Make the topics: a publisher, other than a relay, does not wait for new ones."""
-    await pipeline.catch_up()
+    await under_test.catch_up()
 
 
-def record(pipeline: Pipeline, position: int) -> Record:
-    (notification,) = pipeline.app.recorder.select_notifications(position, 1)
-    return pipeline.wire.to_record(notification)
+def record(under_test: RelayUnderTest, position: int) -> Record:
+    (notification,) = under_test.app.recorder.select_notifications(position, 1)
+    return under_test.wire.to_record(notification)
 
 
-async def publish(publisher: Publisher, pipeline: Pipeline, *published: int) -> None:
-    records = (record(pipeline, position) for position in published)
+async def publish(publisher: Publisher, under_test: RelayUnderTest, *published: int) -> None:
+    records = (record(under_test, position) for position in published)
     await publisher.publish(await publisher.batch(records, published[-1]))
 
 
 @pytest.mark.usefixtures("topics")
-async def test_a_publisher_that_was_replaced_publishes_nothing_more(pipeline: Pipeline) -> None:
-    pipeline.write(3)
-    name, settings = pipeline.app.name, pipeline.settings
+async def test_a_publisher_that_was_replaced_publishes_nothing_more(
+    under_test: RelayUnderTest,
+) -> None:
+    under_test.write(3)
+    name, settings = under_test.app.name, under_test.settings
 
     async with Publisher.connected(name, settings) as old:
-        await publish(old, pipeline, 1)
+        await publish(old, under_test, 1)
         async with Publisher.connected(name, settings) as new:
             assert await new.position() == 1
             with pytest.raises(ProducerFenced):
-                await publish(old, pipeline, 2)
+                await publish(old, under_test, 2)
             assert await new.position() == 1
-            await publish(new, pipeline, 2, 3)
+            await publish(new, under_test, 2, 3)
             assert await new.position() == 3
 
-    assert sorted(positions(await pipeline.records())) == [1, 2, 3]
+    assert sorted(positions(await under_test.records())) == [1, 2, 3]
 
 
 @pytest.mark.usefixtures("topics")
 async def test_a_publisher_replaced_in_the_middle_of_a_batch_publishes_nothing_of_it(
-    pipeline: Pipeline,
+    under_test: RelayUnderTest,
 ) -> None:
-    pipeline.write(2)
-    name, settings = pipeline.app.name, pipeline.settings
+    under_test.write(2)
+    name, settings = under_test.app.name, under_test.settings
 
     async with Publisher.connected(name, settings) as old:
         producer = old._producer
@@ -73,54 +75,56 @@ async def test_a_publisher_replaced_in_the_middle_of_a_batch_publishes_nothing_o
 
         producer.commit_transaction = commit_late
         with pytest.raises(ProducerFenced):
-            await publish(old, pipeline, 1, 2)
+            await publish(old, under_test, 1, 2)
 
-    assert await pipeline.records() == []
+    assert await under_test.records() == []
 
 
-async def test_a_relay_waits_for_its_turn_and_takes_over(pipeline: Pipeline) -> None:
-    recorder = pipeline.app.recorder
+async def test_a_relay_waits_for_its_turn_and_takes_over(under_test: RelayUnderTest) -> None:
+    recorder = under_test.app.recorder
     assert isinstance(recorder, PostgresApplicationRecorder)
     outbox = WatchedOutbox.of(recorder)
 
     async with anyio.create_task_group() as second:
-        async with pipeline.relaying():
-            await pipeline.progress.reached(pipeline.write(3))
-            second.start_soon(Relay(outbox, pipeline.wire, pipeline.settings).run)
+        async with under_test.relaying():
+            await under_test.progress.reached(under_test.write(3))
+            second.start_soon(Relay(outbox, under_test.wire, under_test.settings).run)
             await outbox.waiting_for_turn.wait()
             ours = f"{socket.gethostname()}-{os.getpid()}"
-            assert (await pipeline.status()).owner == ours
-            await pipeline.progress.reached(pipeline.write(3))
-        await pipeline.progress.reached(pipeline.write(3))
+            assert (await under_test.status()).owner == ours
+            await under_test.progress.reached(under_test.write(3))
+        await under_test.progress.reached(under_test.write(3))
         second.cancel_scope.cancel()
 
-    assert (await pipeline.status()).owner is None
-    assert sorted(positions(await pipeline.records())) == list(range(1, 10))
+    assert (await under_test.status()).owner is None
+    assert sorted(positions(await under_test.records())) == list(range(1, 10))
 
 
-async def test_a_relay_that_was_fenced_off_ends(pipeline: Pipeline) -> None:
-    outbox = RecorderOutbox(pipeline.app.recorder)  # It does not wait for its turn.
+async def test_a_relay_that_was_fenced_off_ends(under_test: RelayUnderTest) -> None:
+    outbox = RecorderOutbox(under_test.app.recorder)  # It does not wait for its turn.
 
     with pytest.RaisesGroup(ProducerFenced, flatten_subgroups=True):
-        async with pipeline.relaying():
-            await pipeline.progress.reached(pipeline.write(3))
+        async with under_test.relaying():
+            await under_test.progress.reached(under_test.write(3))
             async with anyio.create_task_group() as group:
-                pipeline.progress.forget()
-                group.start_soon(Relay(outbox, pipeline.wire, pipeline.settings).run)
-                await pipeline.progress.reached(3)
-                last = pipeline.write(3)
+                under_test.progress.forget()
+                group.start_soon(Relay(outbox, under_test.wire, under_test.settings).run)
+                await under_test.progress.reached(3)
+                last = under_test.write(3)
                 await anyio.sleep_forever()
 
-    await pipeline.catch_up()
-    assert sorted(positions(await pipeline.records())) == list(range(1, last + 1))
+    await under_test.catch_up()
+    assert sorted(positions(await under_test.records())) == list(range(1, last + 1))
 
 
-async def test_a_relay_whose_database_cuts_its_connections_goes_on(pipeline: Pipeline) -> None:
-    async with pipeline.relaying():
+async def test_a_relay_whose_database_cuts_its_connections_goes_on(
+    under_test: RelayUnderTest,
+) -> None:
+    async with under_test.relaying():
         for _ in range(3):
-            await pipeline.progress.reached(pipeline.write(3))
-            await pipeline.execute(CUT_OUTBOXES)
+            await under_test.progress.reached(under_test.write(3))
+            await under_test.execute(CUT_OUTBOXES)
 
-        await pipeline.progress.reached(pipeline.write(3))
+        await under_test.progress.reached(under_test.write(3))
 
-    assert sorted(positions(await pipeline.records())) == list(range(1, 13))
+    assert sorted(positions(await under_test.records())) == list(range(1, 13))

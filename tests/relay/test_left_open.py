@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.producer.relay import Publisher
 
-from .pipeline import Pipeline, positions
+from .under_test import RelayUnderTest, positions
 
 LOST = "Kafka has lost the end of a transaction"
 UNVERIFIED = {"transaction.partition.verification.enable": "false"}
@@ -26,31 +26,31 @@ async def broker(tmp_path: Path) -> AsyncIterator[Kafka]:
 
 
 async def test_its_events_are_found_once(
-    pipeline: Pipeline,
+    under_test: RelayUnderTest,
     broker: Kafka,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    pipeline.settings = replace(pipeline.settings, bootstrap_servers=broker.bootstrap_servers)
-    pipeline.write(20)
-    await pipeline.catch_up()
+    under_test.settings = replace(under_test.settings, bootstrap_servers=broker.bootstrap_servers)
+    under_test.write(20)
+    await under_test.catch_up()
 
-    last = pipeline.write(20)
+    last = under_test.write(20)
     with monkeypatch.context() as patched:
         forget_transactions(patched)
-        async with Publisher.connected(pipeline.app.name, pipeline.settings) as publisher:
-            notifications = pipeline.app.recorder.select_notifications(21, 20)
-            records = map(pipeline.wire.to_record, notifications)
+        async with Publisher.connected(under_test.app.name, under_test.settings) as publisher:
+            notifications = under_test.app.recorder.select_notifications(21, 20)
+            records = map(under_test.wire.to_record, notifications)
             await publisher.publish(await publisher.batch(iter(records), last))
-    assert (await pipeline.status()).position == 20
+    assert (await under_test.status()).position == 20
     assert LOST not in caplog.text
-    await pipeline.catch_up()
+    await under_test.catch_up()
     assert caplog.text.count(LOST) == 1
-    await pipeline.catch_up()
+    await under_test.catch_up()
     assert caplog.text.count(LOST) == 1
 
-    assert sorted(positions(await pipeline.records())) == list(range(1, last + 1))
-    assert (await pipeline.status()).position == last
+    assert sorted(positions(await under_test.records())) == list(range(1, last + 1))
+    assert (await under_test.status()).position == last
 
 
 def forget_transactions(patched: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 from eventsourcing_kafka.producer.relay import Publisher
 from eventsourcing_kafka.producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Batch
 
-from .pipeline import Pipeline, positions
+from .under_test import RelayUnderTest, positions
 
 
 class SlowBatch:
@@ -35,76 +35,78 @@ class SlowBatch:
 
 
 @pytest.fixture
-def slow_batch(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> SlowBatch:
+def slow_batch(under_test: RelayUnderTest, monkeypatch: pytest.MonkeyPatch) -> SlowBatch:
     return SlowBatch(monkeypatch)
 
 
-async def test_the_batch_in_hand_is_finished(pipeline: Pipeline, slow_batch: SlowBatch) -> None:
-    pipeline.write(10)
+async def test_the_batch_in_flight_is_finished(
+    under_test: RelayUnderTest, slow_batch: SlowBatch
+) -> None:
+    under_test.write(10)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(pipeline.relay(limit=4).run)
+        group.start_soon(under_test.relay(limit=4).run)
         await slow_batch.begun.wait()
         group.cancel_scope.cancel()
         slow_batch.released.set()
 
-    assert sorted(positions(await pipeline.records())) == [1, 2, 3, 4]
-    assert (await pipeline.status()).position == 4
+    assert sorted(positions(await under_test.records())) == [1, 2, 3, 4]
+    assert (await under_test.status()).position == 4
 
 
 async def test_what_is_committed_while_a_batch_is_under_way_is_the_next_batch(
-    pipeline: Pipeline, slow_batch: SlowBatch
+    under_test: RelayUnderTest, slow_batch: SlowBatch
 ) -> None:
-    pipeline.write()
+    under_test.write()
 
-    async with pipeline.relaying():
+    async with under_test.relaying():
         await slow_batch.begun.wait()
-        last = [pipeline.write() for _ in range(5)][-1]
+        last = [under_test.write() for _ in range(5)][-1]
         slow_batch.released.set()
-        await pipeline.progress.reached(last)
+        await under_test.progress.reached(last)
 
     assert slow_batch.sizes == [1, 5]
 
 
 async def test_a_batch_that_takes_longer_than_the_grace_is_given_up_and_published_later(
-    pipeline: Pipeline, slow_batch: SlowBatch
+    under_test: RelayUnderTest, slow_batch: SlowBatch
 ) -> None:
-    last = pipeline.write(10)
+    last = under_test.write(10)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(pipeline.relay(grace=0.1).run)
+        group.start_soon(under_test.relay(grace=0.1).run)
         await slow_batch.begun.wait()
         group.cancel_scope.cancel()
-    assert (await pipeline.status()).position == 0
+    assert (await under_test.status()).position == 0
 
     slow_batch.released.set()
-    await pipeline.catch_up()
-    assert sorted(positions(await pipeline.records())) == list(range(1, last + 1))
+    await under_test.catch_up()
+    assert sorted(positions(await under_test.records())) == list(range(1, last + 1))
 
 
 async def test_a_batch_that_is_stuck_is_given_up_and_the_client_started_again(
-    pipeline: Pipeline, slow_batch: SlowBatch
+    under_test: RelayUnderTest, slow_batch: SlowBatch
 ) -> None:
-    last = pipeline.write(10)
+    last = under_test.write(10)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(pipeline.relay(stuck=0.2).run)
+        group.start_soon(under_test.relay(stuck=0.2).run)
         await slow_batch.begun.wait()
-        await pipeline.progress.gave_up.wait()
+        await under_test.progress.gave_up.wait()
         slow_batch.released.set()
-        await pipeline.progress.reached(last)
+        await under_test.progress.reached(last)
         group.cancel_scope.cancel()
 
-    assert sorted(positions(await pipeline.records())) == list(range(1, last + 1))
+    assert sorted(positions(await under_test.records())) == list(range(1, last + 1))
 
 
 def test_a_stuck_batch_is_given_up_before_the_broker_would_end_its_transaction(
-    pipeline: Pipeline,
+    under_test: RelayUnderTest,
 ) -> None:
     """Which would look as if another relay had taken over, and end this one."""
-    assert pipeline.relay()._stuck < TRANSACTION_TIMEOUT_MS / 1000
+    assert under_test.relay()._stuck < TRANSACTION_TIMEOUT_MS / 1000
 
 
-async def test_an_idle_relay_stops_at_once(pipeline: Pipeline) -> None:
+async def test_an_idle_relay_stops_at_once(under_test: RelayUnderTest) -> None:
     with anyio.fail_after(5):
-        await pipeline.catch_up()
+        await under_test.catch_up()

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from eventsourcing_kafka.producer.relay import PositionAheadError, TopicUnfitError, prepare_topics
 
-from .pipeline import Pipeline
+from .under_test import RelayUnderTest
 
 
 def ends_with(error: type[Exception], match: str) -> pytest.RaisesGroup[Exception]:
@@ -15,18 +15,18 @@ def ends_with(error: type[Exception], match: str) -> pytest.RaisesGroup[Exceptio
     return pytest.RaisesGroup(pytest.RaisesExc(error, match=match), flatten_subgroups=True)
 
 
-async def config_of(pipeline: Pipeline, topic: str) -> dict[str, str]:
-    async with pipeline.admin() as admin:
+async def config_of(under_test: RelayUnderTest, topic: str) -> dict[str, str]:
+    async with under_test.admin() as admin:
         resource = ConfigResource(ConfigResourceType.TOPIC, topic)
         (response,) = await admin.describe_configs([resource])
         ((_, _, _, _, entries),) = response.resources
         return {name: value for name, value, *_ in entries}
 
 
-async def test_events_are_kept_for_ever(pipeline: Pipeline) -> None:
-    await pipeline.catch_up()
+async def test_events_are_kept_for_ever(under_test: RelayUnderTest) -> None:
+    await under_test.catch_up()
 
-    config = await config_of(pipeline, pipeline.topics.events)
+    config = await config_of(under_test, under_test.topics.events)
 
     assert config["cleanup.policy"] == "delete"
     assert config["retention.ms"] == "-1"
@@ -38,85 +38,91 @@ async def test_events_are_kept_for_ever(pipeline: Pipeline) -> None:
 
 
 async def test_the_position_is_kept_in_a_compacted_topic_of_one_partition(
-    pipeline: Pipeline,
+    under_test: RelayUnderTest,
 ) -> None:
-    await pipeline.catch_up()
+    await under_test.catch_up()
 
-    config = await config_of(pipeline, pipeline.topics.position)
+    config = await config_of(under_test, under_test.topics.position)
 
     assert config["cleanup.policy"] == "compact"
-    async with pipeline.admin() as admin:
-        (topic,) = await admin.describe_topics([pipeline.topics.position])
+    async with under_test.admin() as admin:
+        (topic,) = await admin.describe_topics([under_test.topics.position])
     assert len(topic["partitions"]) == 1
 
 
-async def test_topics_that_are_there_are_left_as_they_are(pipeline: Pipeline) -> None:
-    async with pipeline.admin() as admin:
-        assert await prepare_topics(admin, pipeline.topics, pipeline.settings) == 3
-        more = replace(pipeline.settings, topic_partitions=5)
-        assert await prepare_topics(admin, pipeline.topics, more) == 3
+async def test_topics_that_are_there_are_left_as_they_are(under_test: RelayUnderTest) -> None:
+    async with under_test.admin() as admin:
+        assert await prepare_topics(admin, under_test.topics, under_test.settings) == 3
+        more = replace(under_test.settings, topic_partitions=5)
+        assert await prepare_topics(admin, under_test.topics, more) == 3
 
 
-async def test_more_partitions_after_events_were_published_are_refused(pipeline: Pipeline) -> None:
-    pipeline.write()
-    await pipeline.catch_up()
-    async with pipeline.admin() as admin:
-        await admin.create_partitions({pipeline.topics.events: NewPartitions(total_count=4)})
+async def test_more_partitions_after_events_were_published_are_refused(
+    under_test: RelayUnderTest,
+) -> None:
+    under_test.write()
+    await under_test.catch_up()
+    async with under_test.admin() as admin:
+        await admin.create_partitions({under_test.topics.events: NewPartitions(total_count=4)})
 
     with ends_with(TopicUnfitError, "has 4 partitions, and had 3 when"):
-        await pipeline.relay().run()
+        await under_test.relay().run()
 
 
 async def test_other_partitions_than_configured_are_refused_before_the_first_event(
-    pipeline: Pipeline,
+    under_test: RelayUnderTest,
 ) -> None:
-    await pipeline.create_topic(pipeline.topics.events, 2, {})
+    await under_test.create_topic(under_test.topics.events, 2, {})
 
     with ends_with(TopicUnfitError, "KAFKA_TOPIC_PARTITIONS=2"):
-        await pipeline.relay().run()
+        await under_test.relay().run()
 
 
 async def test_the_configured_partitions_do_not_matter_once_events_are_published(
-    pipeline: Pipeline,
+    under_test: RelayUnderTest,
 ) -> None:
-    pipeline.write()
-    await pipeline.catch_up()
-    pipeline.settings = replace(pipeline.settings, topic_partitions=5)
-    pipeline.write()
+    under_test.write()
+    await under_test.catch_up()
+    under_test.settings = replace(under_test.settings, topic_partitions=5)
+    under_test.write()
 
-    await pipeline.catch_up()
+    await under_test.catch_up()
 
-    assert len(await pipeline.records()) == 2
+    assert len(await under_test.records()) == 2
 
 
-async def test_an_events_topic_that_is_compacted_is_refused(pipeline: Pipeline) -> None:
-    await pipeline.create_topic(pipeline.topics.events, 3, {"cleanup.policy": "compact"})
+async def test_an_events_topic_that_is_compacted_is_refused(under_test: RelayUnderTest) -> None:
+    await under_test.create_topic(under_test.topics.events, 3, {"cleanup.policy": "compact"})
 
     with ends_with(TopicUnfitError, r"has cleanup\.policy=compact, and needs delete"):
-        await pipeline.relay().run()
+        await under_test.relay().run()
 
 
-async def test_a_position_topic_that_is_not_compacted_is_refused(pipeline: Pipeline) -> None:
-    await pipeline.create_topic(pipeline.topics.position, 1, {"cleanup.policy": "delete"})
+async def test_a_position_topic_that_is_not_compacted_is_refused(
+    under_test: RelayUnderTest,
+) -> None:
+    await under_test.create_topic(under_test.topics.position, 1, {"cleanup.policy": "delete"})
 
     with ends_with(TopicUnfitError, r"has cleanup\.policy=delete, and needs compact"):
-        await pipeline.relay().run()
+        await under_test.relay().run()
 
 
-async def test_a_position_topic_of_several_partitions_is_refused(pipeline: Pipeline) -> None:
-    await pipeline.create_topic(pipeline.topics.position, 2, {"cleanup.policy": "compact"})
+async def test_a_position_topic_of_several_partitions_is_refused(
+    under_test: RelayUnderTest,
+) -> None:
+    await under_test.create_topic(under_test.topics.position, 2, {"cleanup.policy": "compact"})
 
     with ends_with(TopicUnfitError, "must have exactly one partition"):
-        await pipeline.relay().run()
+        await under_test.relay().run()
 
 
-async def test_a_database_restored_from_a_backup_is_noticed(pipeline: Pipeline) -> None:
-    pipeline.write(3)
-    await pipeline.catch_up()
-    await pipeline.execute("TRUNCATE contentmanagement_events RESTART IDENTITY")
-    pipeline.write(2)
+async def test_a_database_restored_from_a_backup_is_noticed(under_test: RelayUnderTest) -> None:
+    under_test.write(3)
+    await under_test.catch_up()
+    await under_test.execute("TRUNCATE contentmanagement_events RESTART IDENTITY")
+    under_test.write(2)
 
     with ends_with(PositionAheadError, "up to position 3, and its database only up to 2"):
-        await pipeline.relay().run()
+        await under_test.relay().run()
 
-    assert len(await pipeline.records()) == 3
+    assert len(await under_test.records()) == 3

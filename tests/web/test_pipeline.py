@@ -19,8 +19,6 @@ from eventsourcing_kafka.compose.web.pipeline import pages, polling, window
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job
 from eventsourcing_kafka.consumer.operations import rebuild
 from eventsourcing_kafka.consumer.operations.redrive import dropped_events, parked_events
-from eventsourcing_kafka.producer.runtime import health as bounds
-from eventsourcing_kafka.producer.runtime import retry
 from tests.operations.poison import Event, record_of
 from tests.operations.test_commands import produce
 from tests.pipeline import Pipeline
@@ -39,9 +37,7 @@ LAST = "/pipeline/views/fts/parked"
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (polling, window, pages):
         monkeypatch.setattr(module, "EVERY_SECONDS", 0.1)
-    monkeypatch.setattr(bounds, "READ_SECONDS", 1.0)
     monkeypatch.setattr(polling, "READ_SECONDS", 1.0)
-    monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.5)
     monkeypatch.setattr(rebuild, "PROGRESS_SECONDS", 0.02)
 
 

@@ -1,4 +1,4 @@
-"""Losing a server is waited out, reading runs ahead, and a batch in hand is finished."""
+"""A lost server is waited out, the next item is prefetched, and what is in flight is drained."""
 
 import gc
 import warnings
@@ -15,7 +15,6 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.producer.kafka.clients import started
-from eventsourcing_kafka.producer.runtime import retry
 from eventsourcing_kafka.producer.runtime.drain import draining
 from eventsourcing_kafka.producer.runtime.prefetch import prefetching
 from eventsourcing_kafka.producer.runtime.process import run
@@ -41,12 +40,7 @@ class Source:
             self.closed = True
 
 
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.001)
-
-
-async def test_one_item_is_read_ahead_and_no_more() -> None:
+async def test_one_item_is_prefetched_and_no_more() -> None:
     source = Source()
 
     async with prefetching(source.items()) as items:
@@ -77,19 +71,19 @@ async def test_an_error_of_the_source_ends_the_body() -> None:
 
 
 @pytest.mark.parametrize("error", [KafkaConnectionError(), psycopg.OperationalError()])
-async def test_a_lost_server_is_waited_out_until_a_life_ends_of_itself(error: Exception) -> None:
-    lives = 0
+async def test_a_lost_server_is_waited_out_until_a_session_returns(error: Exception) -> None:
+    sessions = 0
 
     async def session(progressed: Callable[[], None]) -> None:
-        nonlocal lives
-        lives += 1
+        nonlocal sessions
+        sessions += 1
         progressed()
-        if lives < 5:
+        if sessions < 5:
             raise ExceptionGroup("of a task group", [error])
 
-    await retrying("test", session)
+    await retrying("test", session, first_pause=0.001)
 
-    assert lives == 5
+    assert sessions == 5
 
 
 @pytest.mark.parametrize(
@@ -105,7 +99,7 @@ async def test_an_error_of_our_own_is_not_waited_out(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(("grace", "finished"), [(10, True), (0, False)])
-async def test_what_is_in_hand_has_its_grace_when_cancelled(grace: float, finished: bool) -> None:
+async def test_what_is_in_flight_has_its_grace_when_cancelled(grace: float, finished: bool) -> None:
     done = False
     async with anyio.create_task_group() as group, draining(grace) as in_flight:
         async with in_flight():
@@ -118,7 +112,7 @@ async def test_what_is_in_hand_has_its_grace_when_cancelled(grace: float, finish
     assert done == finished
 
 
-async def test_nothing_is_taken_in_hand_any_more_once_it_is_cancelled() -> None:
+async def test_nothing_more_is_begun_once_it_is_cancelled() -> None:
     begun = False
     async with anyio.create_task_group() as group, draining(10) as in_flight:
         group.cancel_scope.cancel()
@@ -128,7 +122,7 @@ async def test_nothing_is_taken_in_hand_any_more_once_it_is_cancelled() -> None:
     assert not begun
 
 
-async def test_what_was_in_hand_before_is_not_in_the_way_of_what_is_now() -> None:
+async def test_what_was_in_flight_before_is_not_in_the_way_of_what_is_now() -> None:
     async with draining(10) as in_flight:
         for _ in range(2):
             async with in_flight():

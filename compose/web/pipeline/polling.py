@@ -69,7 +69,7 @@ class Course(Generic[T]):
         """Read it once."""
         self._asked, asked_at = current_time(), datetime.now(UTC)
         try:
-            found = await read_or_down(self._read)
+            found = await read_or_down(self._read, READ_SECONDS)
         finally:
             self._asked = None
         now = current_time()

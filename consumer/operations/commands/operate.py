@@ -47,7 +47,7 @@ from eventsourcing_kafka.producer.runtime.logs import (
     LogFormat,
     LogFormatOption,
     complain,
-    said,
+    message_of,
     start_logs,
 )
 from eventsourcing_kafka.producer.runtime.metrics_server import (
@@ -132,7 +132,7 @@ def run(
             await consumers[name].run()
         except Exception as error:  # noqa: BLE001 - the other views go on
             failures[name] = error
-            complain(f"view {name} has ended: {said(first_error(error))}")
+            complain(f"view {name} has ended: {message_of(first_error(error))}")
 
     async def main() -> None:
         parts = [ViewHealth(consumer, settings) for consumer in consumers.values()]

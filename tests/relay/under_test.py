@@ -25,13 +25,13 @@ from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Publisher, Relay, RelayStatus, read_status
 from eventsourcing_kafka.producer.relay.publisher import Batch
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
-from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 
 PARTITIONS = 3
 PAGES = [UUID(int=number) for number in range(1, 6)]
 
 
-class Progress:
+class RelayProgress:
     """Up to where relays have come, in this process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,15 +71,17 @@ class Progress:
                 await self._moved.wait()
 
 
-class Pipeline:
+class RelayUnderTest:
     """One application and its topics."""
 
-    def __init__(self, app: ContentManagement, settings: KafkaSettings, progress: Progress) -> None:
+    def __init__(
+        self, app: ContentManagement, settings: KafkaSettings, progress: RelayProgress
+    ) -> None:
         self.app = app
         self.settings = settings
         self.progress = progress
         self.topics = Topics.of(app.name, settings)
-        self.wire = WireFormat(app.name, EventTypes(), app.mapper)
+        self.wire = WireFormat.of(app)
         self._versions: Counter[UUID] = Counter()
 
     def write(self, count: int = 1, size: int = 0, when: datetime | None = None) -> int:
