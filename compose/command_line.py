@@ -132,7 +132,6 @@ def _chosen_parts(only: str | None) -> Collection[str]:
 
 async def _run(stack: Stack) -> int:
     """Run the stack until a signal comes; return the exit code."""
-    from eventsourcing_kafka.compose.stack.details import DETAILS
     from eventsourcing_kafka.compose.stack.display import show
 
     console = progress_console()
@@ -141,7 +140,7 @@ async def _run(stack: Stack) -> int:
     code, failure = INTERRUPTED, None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_cancel_on_signal, tasks.cancel_scope, console)
-        tasks.start_soon(show, stack, DETAILS, console)
+        tasks.start_soon(show, stack, console)
         try:
             async with stack:
                 code = 0
