@@ -20,6 +20,7 @@ from starlette.templating import Jinja2Templates
 from eventsourcing_kafka.compose.web.auth.session import token_of, user_of
 from eventsourcing_kafka.compose.web.markdown import is_source, rendered
 from eventsourcing_kafka.consumer.views.fts.search import START, STOP
+from eventsourcing_kafka.producer.runtime.printable import printable
 
 HERE = Path(__file__).parent
 
@@ -126,7 +127,7 @@ def ago(moment: datetime, now: datetime | None = None) -> str:
 
 def bounded(text: str, most: int = 300) -> str:
     """Return text that anybody may have written on one line, of so many characters at most."""
-    line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text[: most + 1].split()))
+    line = printable(" ".join(text[: most + 1].split()))
     return line if len(text) <= most else f"{line[:most]}…"
 
 
