@@ -1,7 +1,6 @@
 """Our own processes, kept running on top of Kafka and Postgres."""
 
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,7 +23,7 @@ class Service:
         self.log = log
         self.state = "waiting"
         self.last_words = ""  # the end of its log, when it has ended
-        self._command = [sys.executable, "-m", "eventsourcing_kafka", *command]
+        self._command = command
         self._environment = environment
 
     async def keep(self) -> None:

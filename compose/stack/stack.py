@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
@@ -190,11 +191,11 @@ class Stack(anyio.AsyncContextManagerMixin):
             **self.environment(),
             **metrics_environment(port, HOST),
         }
-        module = SERVICES[name]
+        command = [sys.executable, "-m", "eventsourcing_kafka", *SERVICES[name]]
         if name == WEB:
-            module = (*module, "--port", str(self._web_port))
+            command += ["--port", str(self._web_port)]
             environment |= self._web_secret()
-        return Service(name, module, log, environment)
+        return Service(name, command, log, environment)
 
     def _web_secret(self) -> Mapping[str, str]:
         """Return the variable that has sessions outlast the web, and this stack."""

@@ -1,0 +1,1 @@
+"""Who may do what: the least that each process needs of Kafka and of Postgres."""
