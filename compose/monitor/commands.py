@@ -37,9 +37,9 @@ def top(
         console = Console(highlight=False)
         if console.is_terminal and not as_json:
             finished(partial(watch, sources.read, Top(console).render, console))
-        standing = finished(sources.read)
+        overview = finished(sources.read)
     if as_json:
-        typer.echo(msgspec.json.encode(standing))
+        typer.echo(msgspec.json.encode(overview))
     else:
-        console.print(Top(console).render(standing))
-    raise typer.Exit(0 if standing.well else 1)
+        console.print(Top(console).render(overview))
+    raise typer.Exit(0 if overview.healthy else 1)

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from rich.console import Console
 
-from eventsourcing_kafka.compose.monitor.overview import Standing
+from eventsourcing_kafka.compose.monitor.overview import Overview
 from eventsourcing_kafka.compose.monitor.top import Top
 from eventsourcing_kafka.consumer.operations.commands import watch as watch_module
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
@@ -41,8 +41,8 @@ def partition(
     )
 
 
-def standing(seconds: int, position: int, view: Sequence[PartitionStatus] | Down) -> Standing:
-    return Standing(
+def overview(seconds: int, position: int, view: Sequence[PartitionStatus] | Down) -> Overview:
+    return Overview(
         at=NOON + timedelta(seconds=seconds),
         heads={"Wiki": position + 3},
         relays={
@@ -61,18 +61,18 @@ def screen(height: int = 40) -> Console:
     )
 
 
-def lines(console: Console, *standings: Standing) -> list[str]:
-    """Return the screen after the last of some standings."""
+def lines(console: Console, *overviews: Overview) -> list[str]:
+    """Return the screen after the last of some overviews."""
     top = Top(console)
-    rendered = [top.render(each) for each in standings][-1]
+    rendered = [top.render(each) for each in overviews][-1]
     with console.capture() as shown:
         console.print(rendered)
     return [" ".join(line.split()) for line in shown.get().splitlines() if line.strip()]
 
 
 def test_gaps_owners_and_the_rates_since_an_earlier_reading_are_shown() -> None:
-    before = standing(0, 100, [partition(0, 50), partition(1, 50)])
-    now = standing(2, 300, [partition(0, 250, gap=7), partition(1, 50, owner=None)])
+    before = overview(0, 100, [partition(0, 50), partition(1, 50)])
+    now = overview(2, 300, [partition(0, 250, gap=7), partition(1, 50, owner=None)])
 
     shown = lines(screen(), before, now)
 
@@ -85,8 +85,8 @@ def test_gaps_owners_and_the_rates_since_an_earlier_reading_are_shown() -> None:
 
 
 def test_what_is_down_is_shown_as_down_with_no_figure_of_before() -> None:
-    before = standing(0, 100, [partition(0, 50)])
-    shown = lines(screen(), before, standing(1, 100, Down("no answer within 3 s")))
+    before = overview(0, 100, [partition(0, 50)])
+    shown = lines(screen(), before, overview(1, 100, Down("no answer within 3 s")))
 
     assert [line for line in shown if "fts" in line or "50" in line] == [
         "view fts down: no answer within 3 s"
@@ -94,8 +94,8 @@ def test_what_is_down_is_shown_as_down_with_no_figure_of_before() -> None:
 
 
 def test_a_rate_is_not_told_over_an_outage_or_a_replay() -> None:
-    down = standing(0, 100, Down("gone"))
-    prefetching, back = standing(1, 100, [partition(0, 50)]), standing(2, 100, [partition(0, 10)])
+    down = overview(0, 100, Down("gone"))
+    prefetching, back = overview(1, 100, [partition(0, 50)]), overview(2, 100, [partition(0, 10)])
 
     assert "view fts gap 0 lag 0.0 s 0 parked 1 consuming" in lines(screen(), down, prefetching)
     assert "view fts gap 0 lag 0.0 s 0 parked 1 consuming" in lines(screen(), prefetching, back)
@@ -104,7 +104,7 @@ def test_a_rate_is_not_told_over_an_outage_or_a_replay() -> None:
 def test_of_more_partitions_than_fit_those_with_the_largest_gaps_are_shown() -> None:
     many = [partition(number, 10, gap=number % 10) for number in range(50)]
 
-    shown = lines(screen(height=16), standing(0, 100, many))
+    shown = lines(screen(height=16), overview(0, 100, many))
 
     numbers = [int(line.split()[0]) for line in shown if "ada-7" in line]
     assert numbers == sorted(numbers)

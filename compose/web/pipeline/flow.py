@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from anyio import current_time
 
-from eventsourcing_kafka.compose.monitor.top import those_that_fit
+from eventsourcing_kafka.compose.monitor.top import most_urgent
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job, Jobs
 from eventsourcing_kafka.compose.web.pipeline.plots import Plot, gap_plot, rate_plot
 from eventsourcing_kafka.compose.web.pipeline.polling import OLD_SECONDS, Course, Watch
@@ -187,7 +187,7 @@ def _view(
         return card._replace(verdicts=[Verdict(Tone.CARE, "there is no topic yet")])
     gap, parked = sum(row.gap for row in found), sum(row.parked for row in found)
     lag = max(row.lag_seconds for row in found)
-    shown = those_that_fit(found, MOST_ROWS)
+    shown = most_urgent(found, MOST_ROWS)
     rebuilt = [row.rebuild_gap for row in found if row.rebuild_gap is not None]
     return card._replace(
         verdicts=[
