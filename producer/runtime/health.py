@@ -41,13 +41,13 @@ class Down(msgspec.Struct, frozen=True):
     """Why it can't."""
 
 
-async def read_or_down(read: Callable[[], Awaitable[T]]) -> T | Down:
+async def read_or_down(read: Callable[[], Awaitable[T]], seconds: float = READ_SECONDS) -> T | Down:
     """Read a standing, within a bound of time."""
     try:
-        with anyio.fail_after(READ_SECONDS):
+        with anyio.fail_after(seconds):
             return await read()
     except TimeoutError:
-        return Down(f"no answer within {READ_SECONDS:.0f} s")
+        return Down(f"no answer within {seconds:.0f} s")
     except Exception as error:  # noqa: BLE001 - whatever it is, it is not known how far it is
         return Down(describe(error))
 
@@ -105,6 +105,7 @@ class HealthCheck(ABC, Generic[R]):
     labels: ClassVar[Sequence[str]] = ()
     """Further ones, which the rows have as attributes."""
     gauges: ClassVar[Sequence[Gauge[Any]]]
+    read_seconds: float = READ_SECONDS
 
     def __init__(self, name: str, health: LoopHealth) -> None:
         self.name = name
@@ -125,7 +126,7 @@ class HealthCheck(ABC, Generic[R]):
         if self.health.lost:
             faults.append(f"waits for its server: {self.health.lost}")
         standing: Sequence[R] = ()
-        match await read_or_down(self.read):
+        match await read_or_down(self.read, self.read_seconds):
             case Down(why):
                 faults.append(f"its true head can't be read: {why}")
             case found:

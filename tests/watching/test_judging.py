@@ -124,10 +124,10 @@ async def test_what_has_stopped_is_not_healthy() -> None:
 
 @pytest.mark.parametrize("rows", [None, OSError("no route")], ids=["hangs", "fails"])
 async def test_a_head_that_cannot_be_read_is_told_as_that_and_no_figure_is_given(
-    rows: OSError | None, monkeypatch: pytest.MonkeyPatch
+    rows: OSError | None,
 ) -> None:
-    monkeypatch.setattr(health, "READ_SECONDS", 0.05)
     loop = Loop(at(5, 0))
+    loop.read_seconds = 0.05
     before = await loop.report()
 
     loop.rows = rows

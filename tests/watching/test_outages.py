@@ -9,7 +9,7 @@ import pytest
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
-from eventsourcing_kafka.producer.runtime import health, retry
+from eventsourcing_kafka.producer.runtime import retry
 from tests.chaos.proxy import Proxy
 from tests.pipeline import Pipeline
 
@@ -32,7 +32,6 @@ async def test_health_turns_when_a_server_is_lost_and_back_when_it_is_there_agai
     broker: Kafka,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(health, "READ_SECONDS", 1.0)
     monkeypatch.setattr(retry, "LONGEST_PAUSE", 1.0)
     proxy = Proxy()
     through = {
@@ -46,6 +45,7 @@ async def test_health_turns_when_a_server_is_lost_and_back_when_it_is_there_agai
     ):
         relay, first = watched_relay(pipeline)
         consumer, second = watched_view(pipeline)
+        first.read_seconds = second.read_seconds = 1.0
         async with asked(first, second) as watcher, running(relay.run, consumer.run):
             await pipeline.write("roses", "red\n")
             await watcher.finds(200, "/readyz")

@@ -14,6 +14,7 @@ from httpx2 import AsyncClient, Response
 from starlette.applications import Starlette
 
 from eventsourcing_kafka.compose.web.app import web_app
+from eventsourcing_kafka.compose.web.pipeline.polling import Pace
 from eventsourcing_kafka.compose.web.pipeline.window import Window
 from eventsourcing_kafka.compose.web.serving import address_of
 from eventsourcing_kafka.producer.runtime.http_server import serve
@@ -106,7 +107,7 @@ async def looked_at(environment: Mapping[str, str]) -> AsyncIterator[tuple[Pipel
     """Run a pipeline, and the window on it."""
     async with AsyncExitStack() as exits:
         pipeline = await exits.enter_async_context(Pipeline({**environment, **TWO}))
-        app = web_app(pipeline.environment, "a secret of the tests")
+        app = web_app(pipeline.environment, "a secret of the tests", pace=Pace(0.1, 1.0))
         await exits.enter_async_context(app.router.lifespan_context(app))
         listener = exits.enter_context(socket.create_server(("127.0.0.1", 0)))
         config = uvicorn.Config(

@@ -18,12 +18,16 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from eventsourcing_kafka.compose.audit import audit
-from eventsourcing_kafka.compose.web.auth.forms import Endpoint, Form, for_operators, submitting
+from eventsourcing_kafka.compose.web.auth.forms import (
+    Endpoint,
+    Form,
+    operators_only,
+    signed_in_form,
+)
 from eventsourcing_kafka.compose.web.auth.session import User, user_of
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job, log
 from eventsourcing_kafka.compose.web.pipeline.window import window_of
-from eventsourcing_kafka.compose.web.rendering import bounded
-from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.rendering import bounded, render
 from eventsourcing_kafka.consumer.engine.store import ViewStore, check_replayable
 from eventsourcing_kafka.consumer.operations.commands import asking
 from eventsourcing_kafka.consumer.operations.rebuild import Progress, Rebuild
@@ -58,9 +62,9 @@ def _asking(asked: Asked) -> Endpoint:
             question = await asked(request, store)
         except OperatorError as error:
             return _refusal(request, error)
-        return shown(request, "pipeline/ask", **{**NOTHING, "view": store.view.name, **question})
+        return render(request, "pipeline/ask", **{**NOTHING, "view": store.view.name, **question})
 
-    return for_operators(handle)
+    return operators_only(handle)
 
 
 def _doing(done: Done) -> Endpoint:
@@ -72,7 +76,7 @@ def _doing(done: Done) -> Endpoint:
         what = f"{done.__name__.removeprefix('_do_')} of {store.view.name}"
         return await _logged(request, what, lambda user: done(request, store, form, user))
 
-    return for_operators(submitting(handle))
+    return operators_only(signed_in_form(handle))
 
 
 async def _logged(
@@ -95,7 +99,7 @@ async def _logged(
 
 
 def _refusal(request: Request, error: OperatorError) -> Response:
-    return shown(request, "pipeline/refused", status=409, message=bounded(str(error), 1000))
+    return render(request, "pipeline/refused", status=409, message=bounded(str(error), 1000))
 
 
 NOTHING: Mapping[str, Any] = {
@@ -108,7 +112,7 @@ NOTHING: Mapping[str, Any] = {
 """What a page that asks does without."""
 
 
-@for_operators
+@operators_only
 async def _parked(request: Request) -> Response:
     store = window_of(request).store(request.path_params["view"])
     after = _number(request.query_params.get("after", "0"))
@@ -117,7 +121,7 @@ async def _parked(request: Request) -> Response:
         given_up = (await dropped_events(store))[-LISTED:]
     except OperatorError as error:
         return _refusal(request, error)
-    return shown(
+    return render(
         request,
         "pipeline/parked",
         view=store.view.name,
@@ -265,7 +269,7 @@ async def _do_swap_back(
     return asking.swapped_back(store.view.name), "/pipeline"
 
 
-@for_operators
+@operators_only
 async def _audit(request: Request) -> Response:
     question = {
         "view": "",
@@ -274,7 +278,7 @@ async def _audit(request: Request) -> Response:
         "details": ["It changes nothing, and everything may run meanwhile. It reads all there is."],
         "button": "Audit now",
     }
-    return shown(request, "pipeline/ask", **{**NOTHING, **question})
+    return render(request, "pipeline/ask", **{**NOTHING, **question})
 
 
 async def _do_audit(request: Request, _form: Form) -> Response:
@@ -320,5 +324,5 @@ ROUTES = [
     *_both("rebuild", _rebuild, _do_rebuild),
     *_both("swap-back", _swap_back, _do_swap_back),
     Route("/pipeline/audit", _audit),
-    Route("/pipeline/audit", for_operators(submitting(_do_audit)), methods=["POST"]),
+    Route("/pipeline/audit", operators_only(signed_in_form(_do_audit)), methods=["POST"]),
 ]
