@@ -79,14 +79,14 @@ def up(
     from eventsourcing_kafka.compose.servers.kafka import ready
     from eventsourcing_kafka.compose.stack.stack import Stack
 
-    chosen = _chosen_parts(only)
+    selected = _selected_parts(only)
     start_logs(log_format)
     os.environ["LOG_FORMAT"] = log_format  # of the parts, which are processes of their own
-    if "kafka" in chosen:
+    if "kafka" in selected:
         anyio.run(ready)  # has a display of its own
     stack = Stack(
         data,
-        only=chosen,
+        only=selected,
         kafka_port=kafka_port,
         postgres_port=postgres_port,
         metrics_port=metrics_port,
@@ -95,7 +95,7 @@ def up(
     raise typer.Exit(anyio.run(_run, stack))
 
 
-def _chosen_parts(only: str | None) -> Collection[str]:
+def _selected_parts(only: str | None) -> Collection[str]:
     try:
         return checked_parts([name.strip() for name in only.split(",")] if only else parts())
     except StackError as error:
@@ -117,7 +117,7 @@ async def _run(stack: Stack) -> int:
             async with stack:
                 code = 0
                 console.print('Point a shell at it: eval "$(eventsourcing-kafka compose env)"')
-                await _tell_address(stack.web_address, console)
+                await _print_address(stack.web_address, console)
                 await anyio.sleep_forever()
         except StackError as error:
             failure = error
@@ -128,7 +128,7 @@ async def _run(stack: Stack) -> int:
     return code
 
 
-async def _tell_address(address: str | None, console: Console) -> None:
+async def _print_address(address: str | None, console: Console) -> None:
     """Print the address of the wiki, once it answers there."""
     if address is None:
         return

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from eventsourcing_kafka.compose.stack.details import Detail, opened_details
 from eventsourcing_kafka.compose.stack.parts import SERVICES
-from eventsourcing_kafka.compose.stack.stack import Row, Stack
+from eventsourcing_kafka.compose.stack.stack import PartState, Stack
 
 _ASK_EVERY = 1.0  # seconds
 _REFRESH = 0.5  # seconds
@@ -57,7 +57,7 @@ async def _table(stack: Stack, details: Mapping[str, str], console: Console) -> 
             await anyio.sleep(_REFRESH)
 
 
-def _render(rows: list[Row], details: Mapping[str, str]) -> Table:
+def _render(rows: list[PartState], details: Mapping[str, str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("part", "state", "where"):
         table.add_column(heading)

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from eventsourcing_kafka.compose.servers.errors import StackError
-from eventsourcing_kafka.compose.servers.processes import lives, note
+from eventsourcing_kafka.compose.servers.processes import is_alive, write_process_file
 from eventsourcing_kafka.compose.servers.service import Service
 from eventsourcing_kafka.compose.stack.parts import checked_parts
 from eventsourcing_kafka.compose.stack.stack import Stack, running_stack, running_stacks
@@ -67,7 +67,7 @@ def running_on(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         named = any(str(folder) in argument for argument in process.info["cmdline"] or ())
-        if named and lives(process):
+        if named and is_alive(process):
             found.append(process)
     return found
 
@@ -175,7 +175,7 @@ async def test_a_stack_is_a_context_whose_servers_come_back_by_themselves(tmp_pa
         with anyio.fail_after(20):
             while stack.postgres.pid in {killed, None}:  # noqa: ASYNC110 - nothing tells us
                 await anyio.sleep(0.05)
-            while not await stack.postgres.answers():  # noqa: ASYNC110
+            while not await stack.postgres.is_ready():  # noqa: ASYNC110
                 await anyio.sleep(0.05)
         async with await psycopg.AsyncConnection.connect(stack.postgres.dsn("fts")) as session:
             await session.execute("SELECT 1")
@@ -189,7 +189,7 @@ def test_several_stacks_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     stacks.mkdir(parents=True)
     for name in ("a", "b"):
         environment = {"KAFKA_BOOTSTRAP_SERVERS": name}
-        note(
+        write_process_file(
             stacks / f"{name}.json",
             os.getpid(),
             data=f"/data/{name}",
@@ -230,7 +230,7 @@ async def test_a_service_that_ends_is_shown_and_started_again(tmp_path: Path) ->
         with anyio.fail_after(20):
             while said(program).count("out of luck") < 2:  # noqa: ASYNC110 - nothing tells us
                 await anyio.sleep(0.05)
-        assert program.last_words == "out of luck"
+        assert program.log_tail == "out of luck"
         tasks.cancel_scope.cancel()
 
 
