@@ -25,7 +25,7 @@ from starlette.types import Lifespan, Scope
 
 from eventsourcing_kafka.compose.web.api.app import api_app, api_routes
 from eventsourcing_kafka.compose.web.api.position_tokens import PositionTokens
-from eventsourcing_kafka.compose.web.api.problems import REFUSALS, answer
+from eventsourcing_kafka.compose.web.api.problems import PROBLEM_OF_ERROR, problem_response
 from eventsourcing_kafka.compose.web.auth import sign_out, tokens
 from eventsourcing_kafka.compose.web.auth.development import NameOnly
 from eventsourcing_kafka.compose.web.auth.session import SESSION_SECONDS, SignIn
@@ -176,7 +176,7 @@ async def _wiki(app: Starlette, environment: Mapping[str, str]) -> AsyncIterator
 def _refuse(scope: Scope, error: HTTPException) -> Response:
     """Say to a browser, or to a program, what is wrong before a request comes to its route."""
     if scope["path"].startswith("/api/"):
-        return answer(REFUSALS[HTTPException](error))
+        return problem_response(PROBLEM_OF_ERROR[HTTPException](error))
     return plain_page(error)
 
 

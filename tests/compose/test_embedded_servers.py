@@ -260,7 +260,6 @@ def cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EVENTSOURCING_KAFKA_CACHE", str(tmp_path))
     monkeypatch.setattr(requests, "request", no_network)
     digest = hashlib.sha256(b"whole").hexdigest()
-    monkeypatch.setattr(jars, "_LOCK", tmp_path / "kafka.lock")
     (tmp_path / "kafka.lock").write_text(f"# Of one.\ng:a:1 {digest}\n")
     (tmp_path / "repository/g/a/1").mkdir(parents=True)
     return tmp_path
@@ -270,16 +269,16 @@ def test_a_cut_download_is_not_taken_for_a_whole_one(cold: Path) -> None:
     jar = cold / "repository/g/a/1/a-1.jar"
     jar.write_bytes(b"who")
     with pytest.raises(StackError, match=r"(?s)could not be fetched.*needs the network"):
-        jars.classpath()
+        jars.classpath(cold / "kafka.lock")
     assert not jar.exists()
 
 
 def test_a_whole_jar_is_not_fetched_again_and_the_manifest_is_enough_later(cold: Path) -> None:
     jar = cold / "repository/g/a/1/a-1.jar"
     jar.write_bytes(b"whole")
-    assert jars.classpath() == str(jar)
+    assert jars.classpath(cold / "kafka.lock") == str(jar)
     jar.write_bytes(b"not looked at again")
-    assert jars.classpath() == str(jar)
+    assert jars.classpath(cold / "kafka.lock") == str(jar)
 
 
 async def test_the_first_start_is_rehearsed_and_what_does_not_fit_is_passed_over(
@@ -297,7 +296,7 @@ async def test_the_first_start_is_rehearsed_and_what_does_not_fit_is_passed_over
 def test_another_process_that_rehearses_is_not_waited_for(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aot, "cache", lambda: folder.parent)
+    monkeypatch.setenv("EVENTSOURCING_KAFKA_CACHE", str(folder.parent))
     with aot.keeping():
         with pytest.raises(BlockingIOError), aot.keeping():
             raise AssertionError

@@ -143,7 +143,7 @@ async def test_operators_mend_replay_rebuild_and_audit(
             await a_view_is_rebuilt(olga, feed, pipeline, served)
             await all_is_audited(olga, feed, pipeline)
         jobs, ann = served.window.jobs, User(UUID(int=1), "Ann")
-        jobs.begin("rebuild", "activity", ann, for_ever)
+        jobs.start("rebuild", "activity", ann, for_ever)
     job = jobs.latest("rebuild", "activity")
     assert job
     assert (job.failed, job.outcome) == (True, "The server was stopped meanwhile.")

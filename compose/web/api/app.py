@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Mount
 
 from eventsourcing_kafka.compose.web.api import commands, queries
 from eventsourcing_kafka.compose.web.api.explanation import explanation_route
-from eventsourcing_kafka.compose.web.api.problems import answer_problems
+from eventsourcing_kafka.compose.web.api.problems import add_error_handlers
 from eventsourcing_kafka.compose.web.api.schemas import (
     ConflictDetails,
     InvalidDetails,
@@ -51,7 +51,7 @@ def api_app() -> FastAPI:
     )
     api.include_router(queries.routes)
     api.include_router(commands.routes)
-    answer_problems(api)
+    add_error_handlers(api)
     encoded = msgspec.json.encode(document(api))
 
     async def describe(_request: Request) -> Response:

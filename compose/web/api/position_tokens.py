@@ -19,7 +19,7 @@ from eventsourcing_kafka.compose.web.api.problems import (
     ProblemError,
     invalid_request,
 )
-from eventsourcing_kafka.compose.web.wiki.reading import WAIT_SECONDS, has_applied
+from eventsourcing_kafka.compose.web.wiki.own_writes import WAIT_SECONDS, has_applied
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 
 HEADER = "Wiki-Position"
@@ -72,7 +72,7 @@ Awaited = Annotated[tuple[int, UUID] | None, Depends(_awaited)]
 """The position that a request reads from, if it says one."""
 
 
-async def reach(store: ViewStore, awaited: tuple[int, UUID] | None) -> None:
+async def wait_for_position(store: ViewStore, awaited: tuple[int, UUID] | None) -> None:
     """Wait until a view has what is awaited, or refuse the request."""
     if awaited and not await has_applied(store, *awaited):
         message = f"After {WAIT_SECONDS:g} seconds the view {store.view.name} is still behind."

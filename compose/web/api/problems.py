@@ -187,7 +187,7 @@ def invalid_request(*faults: Fault) -> ProblemError:
     return ProblemError(INVALID, detail, errors=[fault._asdict() for fault in faults])
 
 
-def answer(refused: ProblemError) -> Response:
+def problem_response(refused: ProblemError) -> Response:
     """Return the answer that says what is wrong."""
     problem = refused.problem
     told = {
@@ -205,17 +205,17 @@ def answer(refused: ProblemError) -> Response:
     return response
 
 
-def answer_problems(api: FastAPI) -> None:
+def add_error_handlers(api: FastAPI) -> None:
     """Have every error answered as a problem."""
-    for kind, refusal in REFUSALS.items():
-        api.add_exception_handler(kind, _refusing(refusal))
+    for kind, refusal in PROBLEM_OF_ERROR.items():
+        api.add_exception_handler(kind, _handler_of(refusal))
 
 
-def _refusing(
+def _handler_of(
     refusal: Callable[[Any], ProblemError],
 ) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def refuse(_request: Request, error: Exception) -> Response:
-        return answer(refusal(error))
+        return problem_response(refusal(error))
 
     return refuse
 
@@ -242,7 +242,7 @@ def _not_available(error: Exception) -> ProblemError:
     return ProblemError(UNAVAILABLE, "Try again shortly.")
 
 
-REFUSALS: Mapping[type[Exception], Callable[[Any], ProblemError]] = {
+PROBLEM_OF_ERROR: Mapping[type[Exception], Callable[[Any], ProblemError]] = {
     ProblemError: lambda refused: refused,
     HTTPException: _by_status,
     RequestValidationError: _not_valid,

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from eventsourcing_kafka.compose.web.api.openapi import ETAG, POSITION, problems, tagged
-from eventsourcing_kafka.compose.web.api.position_tokens import HEADER, Awaited, reach
+from eventsourcing_kafka.compose.web.api.position_tokens import HEADER, Awaited, wait_for_position
 from eventsourcing_kafka.compose.web.api.problems import (
     INVALID,
     NO_PAGE,
@@ -36,7 +36,7 @@ from eventsourcing_kafka.compose.web.api.schemas import (
     Results,
 )
 from eventsourcing_kafka.compose.web.wiki.model import NoSuchVersionError, wiki_of
-from eventsourcing_kafka.compose.web.wiki.reading import LARGEST_NUMBER
+from eventsourcing_kafka.compose.web.wiki.parameters import LARGEST_NUMBER
 from eventsourcing_kafka.compose.web.wiki.search import LONGEST_QUERY
 from eventsourcing_kafka.consumer.views.activity.queries import changes as recent_changes
 from eventsourcing_kafka.consumer.views.activity.queries import contributors as most_active
@@ -70,7 +70,7 @@ async def read_page(
 ) -> PageRead | Response:
     """Read a page, as the search view has it."""
     wiki = wiki_of(request)
-    await reach(wiki.search, awaited)
+    await wait_for_position(wiki.search, awaited)
     page = await page_in_view(wiki.search, await wiki.page_id(slug))
     if page is None:
         raise ProblemError(NOT_IN_VIEW, "The view is behind.")
@@ -102,7 +102,7 @@ async def list_pages(
 ) -> Pages:
     """List all pages in the order of their creation."""
     wiki = wiki_of(request)
-    await reach(wiki.search, awaited)
+    await wait_for_position(wiki.search, awaited)
     pages = await wiki.pages(gt=gt, lte=lte, desc=desc, limit=limit)
     following = None
     if len(pages) == limit:
@@ -149,7 +149,7 @@ async def list_recent_changes(
 ) -> RecentChanges:
     """List the latest changes, the latest first."""
     activity = wiki_of(request).activity
-    await reach(activity, awaited)
+    await wait_for_position(activity, awaited)
     return RecentChanges.model_validate({"changes": await recent_changes(activity, limit)})
 
 
@@ -157,7 +157,7 @@ async def list_recent_changes(
 async def list_contributors(request: Request, awaited: Awaited, limit: Limit = 50) -> Contributors:
     """List those who changed most, first."""
     activity = wiki_of(request).activity
-    await reach(activity, awaited)
+    await wait_for_position(activity, awaited)
     return Contributors.model_validate({"contributors": await most_active(activity, limit)})
 
 
@@ -178,7 +178,7 @@ async def search(
 ) -> Results:
     """Find the pages that match, the best first."""
     wiki = wiki_of(request)
-    await reach(wiki.search, awaited)
+    await wait_for_position(wiki.search, awaited)
     try:
         # One more than is shown tells whether there is another part.
         found = await wiki.searcher.search(q, limit=limit + 1, offset=offset)

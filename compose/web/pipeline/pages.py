@@ -29,17 +29,17 @@ SEND_SECONDS = 5.0
 @operators_only
 async def _window(request: Request) -> Response:
     window = _with_room(window_of(request))
-    with window.poller.watched():
-        await window.poller.fresh()
+    with window.poller.watching():
+        await window.poller.wait_until_fresh()
     told = request.session.pop("told", "")
-    flow = Markup(window.drawn())  # noqa: S704 - a template of ours has escaped it
+    flow = Markup(window.html())  # noqa: S704 - a template of ours has escaped it
     return render(request, "pipeline/window", flow=flow, told=told)
 
 
 @operators_only
 async def _live(request: Request) -> Response:
     window = _with_room(window_of(request))
-    return EventSourceResponse(_drawn(window), send_timeout=SEND_SECONDS, ping=0)
+    return EventSourceResponse(_events(window), send_timeout=SEND_SECONDS, ping=0)
 
 
 def _with_room(window: Window) -> Window:
@@ -49,12 +49,12 @@ def _with_room(window: Window) -> Window:
     return window
 
 
-async def _drawn(window: Window) -> AsyncIterator[ServerSentEvent]:
+async def _events(window: Window) -> AsyncIterator[ServerSentEvent]:
     """Yield what is so about once a second, for a while."""
     until = current_time() + STREAM_SECONDS
-    with window.poller.watched():
+    with window.poller.watching():
         while current_time() < until:
-            yield ServerSentEvent(window.drawn(), retry=RETRY_MS)
+            yield ServerSentEvent(window.html(), retry=RETRY_MS)
             await anyio.sleep(window.poller.pace.every_seconds)
 
 

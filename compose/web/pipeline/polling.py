@@ -180,7 +180,7 @@ class Poller:
             await anyio.sleep(self.pace.every_seconds)
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watching(self) -> Iterator[None]:
         """Have it read during the body."""
         self.watchers += 1
         self._somebody.set()
@@ -191,7 +191,7 @@ class Poller:
             if not self.watchers:
                 self._somebody = anyio.Event()
 
-    async def fresh(self) -> None:
+    async def wait_until_fresh(self) -> None:
         """Wait until all parts have been read lately, within a bound of time."""
         with anyio.move_on_after(FIRST_SECONDS):
             while any(history.is_old for history in self.parts):

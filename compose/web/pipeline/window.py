@@ -28,8 +28,8 @@ class Window:
         self.stores = sources.stores
         self.poller = Poller(sources, pace)
         self.jobs = Jobs()
-        self._drawn = ""
-        self._drawn_at: float | None = None
+        self._html = ""
+        self._html_at: float | None = None
 
     def store(self, view: str) -> ViewStore:
         """Return a view by its name, as it comes with a request."""
@@ -38,13 +38,13 @@ class Window:
         except KeyError:
             raise HTTPException(404, "There is no such view.") from None
 
-    def drawn(self) -> str:
+    def html(self) -> str:
         """Return what is so now, as HTML; for all who ask at about the same time, the same."""
         now = current_time()
-        if self._drawn_at is None or now - self._drawn_at > self.poller.pace.every_seconds / 2:
-            self._drawn_at = now
-            self._drawn = render_fragment("pipeline/flow", flow=flow_of(self.poller, self.jobs))
-        return self._drawn
+        if self._html_at is None or now - self._html_at > self.poller.pace.every_seconds / 2:
+            self._html_at = now
+            self._html = render_fragment("pipeline/flow", flow=flow_of(self.poller, self.jobs))
+        return self._html
 
 
 @asynccontextmanager

@@ -17,7 +17,8 @@ from starlette.routing import Route
 from eventsourcing_kafka.compose.web.auth.forms import Faults, Form, form_shown_by
 from eventsourcing_kafka.compose.web.rendering import body_as_html, path_of, render
 from eventsourcing_kafka.compose.web.wiki.model import wiki_of
-from eventsourcing_kafka.compose.web.wiki.reading import found, natural, slug_of, wrote
+from eventsourcing_kafka.compose.web.wiki.own_writes import remember_write
+from eventsourcing_kafka.compose.web.wiki.parameters import natural, page_id_of, slug_of
 from eventsourcing_kafka.producer.contentmanagement.application import (
     InvalidPageError,
     PageChangedError,
@@ -54,7 +55,7 @@ async def create(request: Request, form: Form) -> Response:
         position = await wiki.do(wiki.commands.create_page, title, slug)
     except (InvalidPageError, SlugConflictError) as error:
         return show_new_page(request, {**form, "slug": slug}, _faults(error), 422)
-    wrote(request, position, await wiki.page_id(slug))
+    remember_write(request, position, await wiki.page_id(slug))
     return RedirectResponse(path_of(slug, "edit"), 303)
 
 
@@ -93,7 +94,7 @@ def show_text(
 
 async def edit(request: Request) -> Response:
     """Ask for the text of a page, as the write model has it."""
-    return show_text(request, _form_of(await wiki_of(request).page(await found(request))))
+    return show_text(request, _form_of(await wiki_of(request).page(await page_id_of(request))))
 
 
 @form_shown_by(show_text)
@@ -107,7 +108,7 @@ async def save(request: Request, form: Form) -> Response:
         return show_text(request, form, preview=await body_as_html(body, slug))
     if moved := await _moved(request, form):
         return show_text(request, form, {"form": MOVED}, 409, slug=moved.slug)
-    page_id = await found(request)
+    page_id = await page_id_of(request)
     try:
         position = await wiki.do(
             wiki.commands.update_body, slug, body, version=natural(form.get("version", ""))
@@ -121,7 +122,7 @@ async def save(request: Request, form: Form) -> Response:
     except InvalidPageError as error:
         return show_text(request, form, _faults(error), 422)
     else:
-        wrote(request, position, page_id)
+        remember_write(request, position, page_id)
     return RedirectResponse(path_of(slug), 303)
 
 
@@ -140,7 +141,7 @@ def show_names(
 
 async def names(request: Request) -> Response:
     """Ask for another title or slug of a page, as the write model has it."""
-    return show_names(request, _form_of(await wiki_of(request).page(await found(request))))
+    return show_names(request, _form_of(await wiki_of(request).page(await page_id_of(request))))
 
 
 @form_shown_by(show_names)
@@ -149,7 +150,7 @@ async def rename(request: Request, form: Form) -> Response:
     wiki, slug = wiki_of(request), slug_of(request)
     if moved := await _moved(request, form):
         return show_names(request, form, {"form": MOVED}, 409, slug=moved.slug)
-    page = await wiki.page(await found(request))
+    page = await wiki.page(await page_id_of(request))
     title, other = form.get("title", ""), form.get("slug", "").strip()
     if page.title not in (form.get("was", page.title), title):
         faults = {"title": f"somebody has called it “{page.title}” since: save again to change it"}
@@ -158,10 +159,10 @@ async def rename(request: Request, form: Form) -> Response:
         wiki.commands.limits.check_title(title)
         if other != slug:
             position = await wiki.do(wiki.commands.update_slug, slug, other)
-            wrote(request, position, page.id)
+            remember_write(request, position, page.id)
         if title != page.title:
             position = await wiki.do(wiki.commands.update_title, other, title)
-            wrote(request, position, page.id)
+            remember_write(request, position, page.id)
     except (InvalidPageError, SlugConflictError) as error:
         return show_names(request, form, _faults(error), 422)
     return RedirectResponse(path_of(other), 303)

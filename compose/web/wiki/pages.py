@@ -16,12 +16,12 @@ from starlette.routing import Route
 
 from eventsourcing_kafka.compose.web.rendering import body_as_html, render
 from eventsourcing_kafka.compose.web.wiki.model import Listed, NoSuchVersionError, Wiki, wiki_of
-from eventsourcing_kafka.compose.web.wiki.reading import (
+from eventsourcing_kafka.compose.web.wiki.own_writes import has_own_writes
+from eventsourcing_kafka.compose.web.wiki.parameters import (
     LARGEST_NUMBER,
-    found,
-    has_own_writes,
     natural,
     number,
+    page_id_of,
     slug_of,
 )
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError
@@ -110,7 +110,7 @@ async def read(request: Request) -> Response:
 async def history(request: Request) -> Response:
     """Show who changed a page when, and how."""
     wiki = wiki_of(request)
-    page_id = await found(request)
+    page_id = await page_id_of(request)
     before = number(request, "before", LARGEST_NUMBER)
     changes = await wiki.changes(page_id, before=before, limit=CHANGES_PER_PAGE)
     return render(
@@ -128,7 +128,7 @@ async def history(request: Request) -> Response:
 async def one_change(request: Request) -> Response:
     """Show one change of a page, whole."""
     wiki, version = wiki_of(request), _version(request)
-    page_id = await found(request)
+    page_id = await page_id_of(request)
     changes = await wiki.changes(page_id, before=version, limit=1)
     if not changes or changes[0].originator_version != version:
         raise HTTPException(404, str(NoSuchVersionError(version)))
@@ -145,7 +145,7 @@ async def one_change(request: Request) -> Response:
 async def earlier(request: Request) -> Response:
     """Show a page as it was."""
     wiki, version = wiki_of(request), _version(request)
-    page_id = await found(request)
+    page_id = await page_id_of(request)
     try:
         page = await wiki.earlier(page_id, version)
     except NoSuchVersionError as error:

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from eventsourcing_kafka.compose.web.rendering import render
 from eventsourcing_kafka.compose.web.wiki.model import wiki_of
-from eventsourcing_kafka.compose.web.wiki.reading import has_own_writes
+from eventsourcing_kafka.compose.web.wiki.own_writes import has_own_writes
 from eventsourcing_kafka.consumer.views.fts.search import (
     MOST_RANKED,
     SearchResult,
