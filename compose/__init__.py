@@ -1,4 +1,9 @@
-"""Puts it together: an embedded Kafka and Postgres for a laptop, and what runs on them."""
+"""Puts both ends together: what may know the producers and the consumers.
+
+`servers` are an embedded Kafka and Postgres for a laptop, `stack` is a whole pipeline on them;
+`runner` has both ends in one process, as the library's runners have. `monitor` shows how far all
+is, `audit` compares it, `security` says what each process may do, `web` is the wiki in a browser.
+"""
 
 if __name__ != "eventsourcing_kafka.compose":  # Two copies of a module know nothing of each other.
     raise ImportError("This package is called eventsourcing_kafka.compose.")

@@ -12,7 +12,7 @@ from eventsourcing.application import Application
 
 from eventsourcing_kafka.compose.audit.records import TopicReader
 from eventsourcing_kafka.compose.audit.report import Findings, Report, TopicReport, ViewReport
-from eventsourcing_kafka.compose.audit.topic import Advance, audit_topic, unwatched
+from eventsourcing_kafka.compose.audit.topic import Advance, audit_topic, no_progress
 from eventsourcing_kafka.compose.audit.views import ViewAudit
 from eventsourcing_kafka.compose.audit.write_model import NotInPostgresError, WriteModel
 from eventsourcing_kafka.consumer.engine.store import ViewStore
@@ -27,7 +27,7 @@ from eventsourcing_kafka.producer.wire import WireFormat
 
 FULL_FINDINGS = 50
 
-Followed = Mapping[type[Application[Any]], Sequence[ViewStore]]
+StoresByLeader = Mapping[type[Application[Any]], Sequence[ViewStore]]
 """Leaders, and the stores of those that follow them."""
 
 
@@ -38,7 +38,7 @@ async def audit(
     system: str | None = None,
     limit: int = FULL_FINDINGS,
     decrypt: bool = False,
-    advance: Advance = unwatched,
+    advance: Advance = no_progress,
 ) -> Report:
     """Compare write models, their topics, and the views of some names, or all of them.
 
@@ -49,8 +49,8 @@ async def audit(
     """
     findings = Findings(limit)
     comparison = _Comparison(environment, decrypt, findings, advance)
-    async with _followed(environment, names or (), system) as followed:
-        reports = [await comparison.of(*leader) for leader in followed.items()]
+    async with _opened_stores(environment, names or (), system) as stores_by_leader:
+        reports = [await comparison.of(*leader) for leader in stores_by_leader.items()]
     return Report(
         [topic for topic, _ in reports],
         [view for _, of_leader in reports for view in of_leader],
@@ -60,9 +60,9 @@ async def audit(
 
 
 @asynccontextmanager
-async def _followed(
+async def _opened_stores(
     environment: Mapping[str, str], names: Collection[str], system: str | None
-) -> AsyncIterator[Followed]:
+) -> AsyncIterator[StoresByLeader]:
     """Open the stores that are compared. A system's followers are, as far as they are in Postgres.
 
     Raises `NotInPostgresError` for one that is not, and is asked for by its name.
@@ -80,7 +80,9 @@ async def _followed(
         yield _by_leader([edge.leader for edge in edges.values()], there)
 
 
-def _by_leader(leaders: Sequence[type[Application[Any]]], stores: Sequence[ViewStore]) -> Followed:
+def _by_leader(
+    leaders: Sequence[type[Application[Any]]], stores: Sequence[ViewStore]
+) -> StoresByLeader:
     return {
         leader: [store for store in stores if store.view.application_name == leader.name]
         for leader in leaders
@@ -116,6 +118,8 @@ class _Comparison:
             # The views first: what they are past by now, the relay has published by now.
             audits = [ViewAudit(store, model, wire, reader, *told) for store in stores]
             reports = [await each.run() for each in audits]
-            watches = [watch for each in audits for watch in each.watches]
-            topic = await audit_topic(model, wire, settings, reader, watches, *told)
+            tracking_audits = [
+                tracking_audit for each in audits for tracking_audit in each.tracking_audits
+            ]
+            topic = await audit_topic(model, wire, settings, reader, tracking_audits, *told)
         return topic, reports

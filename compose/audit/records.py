@@ -17,12 +17,12 @@ from eventsourcing_kafka.producer.kafka.topics import partitions_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
 POLL_MS = 200
-FETCHED_RECORDS = 500
+FETCH_RECORDS = 500
 
-OPEN_SECONDS = 90.0
+OPEN_TRANSACTION_SECONDS = 90.0
 """A relay's transaction is ended by the broker long before that."""
 
-LONGEST_POSITION = 18
+MAX_POSITION_DIGITS = 18
 """Digits."""
 
 
@@ -30,7 +30,7 @@ class OpenTransactionError(OperatorError):
     """A transaction in the topic does not end, so nothing behind it can be read."""
 
 
-class Read(NamedTuple):
+class PositionedRecord(NamedTuple):
     """A record, and the position that it claims, if any."""
 
     position: int | None
@@ -41,24 +41,24 @@ class Read(NamedTuple):
         """Read the one header by which a record can be compared at all."""
         for name, value in record.headers:
             if name == "ce_position":
-                readable = value and value.isdigit() and len(value) <= LONGEST_POSITION
+                readable = value and value.isdigit() and len(value) <= MAX_POSITION_DIGITS
                 return cls(int(value) if readable else None, record)
         return cls(None, record)
 
 
-class Lane:
+class PartitionReader:
     """What is left of the records of one partition, up to an offset."""
 
     def __init__(self, consumer: AIOKafkaConsumer, partition: TopicPartition, end: int) -> None:
         self._consumer = consumer
         self._partition = partition
         self._end = end
-        self._fetched: deque[Read] = deque()
+        self._fetched: deque[PositionedRecord] = deque()
 
-    async def first(self) -> Read | None:
+    async def peek(self) -> PositionedRecord | None:
         """Return the next record without taking it; None at the end."""
         if not self._fetched:
-            with anyio.move_on_after(OPEN_SECONDS) as waiting:
+            with anyio.move_on_after(OPEN_TRANSACTION_SECONDS) as waiting:
                 await self._fetch()
             if waiting.cancelled_caught:
                 raise OpenTransactionError(
@@ -68,7 +68,7 @@ class Lane:
                 )
         return self._fetched[0] if self._fetched else None
 
-    def take(self) -> Read:
+    def take(self) -> PositionedRecord:
         """Take the next record."""
         return self._fetched.popleft()
 
@@ -76,10 +76,12 @@ class Lane:
         at = self._partition
         while not self._fetched and await self._consumer.position(at) < self._end:
             fetched = await self._consumer.getmany(
-                at, timeout_ms=POLL_MS, max_records=FETCHED_RECORDS
+                at, timeout_ms=POLL_MS, max_records=FETCH_RECORDS
             )
             self._fetched.extend(
-                Read.of(record) for record in fetched.get(at, ()) if record.offset < self._end
+                PositionedRecord.of(record)
+                for record in fetched.get(at, ())
+                if record.offset < self._end
             )
 
 
@@ -108,19 +110,19 @@ class TopicReader:
 
     async def by_position(
         self, ends: Mapping[int, int]
-    ) -> AsyncGenerator[tuple[Read, Read | None], None]:
+    ) -> AsyncGenerator[tuple[PositionedRecord, PositionedRecord | None], None]:
         """Yield all records, each with the next one of its partition.
 
         Of the partitions the one with the lowest position comes first: where each of them is in
         order, all of it is. Nothing but a few records of each is in memory.
         """
-        async with self._lanes(ends) as lanes:
-            firsts = [(await lane.first(), number) for number, lane in lanes.items()]
+        async with self._partition_readers(ends) as readers:
+            firsts = [(await reader.peek(), number) for number, reader in readers.items()]
             waiting = [(read.position or 0, number) for read, number in firsts if read]
             heapify(waiting)
             while waiting:
                 _, number = waiting[0]
-                read, following = lanes[number].take(), await lanes[number].first()
+                read, following = readers[number].take(), await readers[number].peek()
                 yield read, following
                 if following:
                     heapreplace(waiting, (following.position or 0, number))
@@ -129,16 +131,16 @@ class TopicReader:
 
     async def positions(self, partition: int, first: int, last: int) -> AsyncGenerator[int, None]:
         """Yield the positions of the records from one offset to another, both included."""
-        async with self._lanes({partition: last + 1}, {partition: first}) as lanes:
-            while read := await lanes[partition].first():
-                lanes[partition].take()
+        async with self._partition_readers({partition: last + 1}, {partition: first}) as readers:
+            while read := await readers[partition].peek():
+                readers[partition].take()
                 if read.position is not None:
                     yield read.position
 
     @asynccontextmanager
-    async def _lanes(
+    async def _partition_readers(
         self, ends: Mapping[int, int], starts: Mapping[int, int] | None = None
-    ) -> AsyncIterator[Mapping[int, Lane]]:
+    ) -> AsyncIterator[Mapping[int, PartitionReader]]:
         async with self._consumer("read_committed") as consumer:
             partitions = {number: TopicPartition(self._topic, number) for number in ends}
             consumer.assign(list(partitions.values()))
@@ -147,7 +149,7 @@ class TopicReader:
                 start = starts[number] if starts else 0
                 consumer.seek(partition, max(start, begins[partition]))
             yield {
-                number: Lane(consumer, partition, ends[number])
+                number: PartitionReader(consumer, partition, ends[number])
                 for number, partition in partitions.items()
             }
 

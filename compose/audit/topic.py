@@ -12,10 +12,10 @@ import msgspec
 from aiokafka import ConsumerRecord
 from eventsourcing.persistence import Notification
 
-from eventsourcing_kafka.compose.audit.positions import Positions
-from eventsourcing_kafka.compose.audit.records import Read, TopicReader
+from eventsourcing_kafka.compose.audit.position_set import PositionSet
+from eventsourcing_kafka.compose.audit.records import PositionedRecord, TopicReader
 from eventsourcing_kafka.compose.audit.report import Fault, Finding, Findings, TopicReport
-from eventsourcing_kafka.compose.audit.tracking import Watch
+from eventsourcing_kafka.compose.audit.tracking import TrackingAudit
 from eventsourcing_kafka.compose.audit.write_model import WriteModel
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
@@ -33,7 +33,7 @@ Advance = Callable[[str, int, int], None]
 """Is told what is being compared, how far it is, and how far that goes."""
 
 
-def unwatched(what: str, done: int, total: int) -> None:
+def no_progress(what: str, done: int, total: int) -> None:
     """Show no progress."""
 
 
@@ -68,7 +68,7 @@ class Expected(NamedTuple):
         timestamp = found.timestamp if self.timed else None
         return self.digest == _digest(found.key, found.value, _headers(found), timestamp)
 
-    def is_meant_by(self, found: ConsumerRecord) -> bool:
+    def is_claimed_by(self, found: ConsumerRecord) -> bool:
         """Tell whether a record that claims its position is of this notification, altered or not.
 
         Another application's record can have the same position.
@@ -76,11 +76,11 @@ class Expected(NamedTuple):
         return found.key == self.key or ("ce_id", self.id) in found.headers
 
 
-class Book:
+class ExpectedRecords:
     """What must be in the topic, by position. A few blocks of it are in memory."""
 
     def __init__(self, model: WriteModel, wire: WireFormat, partitions: int) -> None:
-        self.known = Positions()
+        self.known = PositionSet()
         """All positions that were read and that there are: the others are holes."""
         self._model = model
         self._wire = wire
@@ -130,25 +130,31 @@ class TopicAudit:
     """Goes through the records once, and takes note of what is wrong."""
 
     def __init__(
-        self, application_name: str, book: Book, partitions: int, findings: Findings
+        self,
+        application_name: str,
+        expected_records: ExpectedRecords,
+        partitions: int,
+        findings: Findings,
     ) -> None:
         self.records = 0
         self._where = f"{application_name}.topic"
-        self._book = book
+        self._expected = expected_records
         self._findings = findings
-        self._seen = Positions()
+        self._seen = PositionSet()
         self._highest = [0] * partitions
 
-    async def compare(self, read: Read, following: Read | None) -> int | None:
+    async def compare(
+        self, read: PositionedRecord, following: PositionedRecord | None
+    ) -> int | None:
         """Compare a record; return its position, or None if it is of no notification."""
         self.records += 1
         position, record = read
-        expected = await self._book.at(position) if position else None
+        expected = await self._expected.at(position) if position else None
         if not position or not expected:
             self._found(Fault.FOREIGN, read, "there is no notification of this position")
             return None
         same = expected.is_in(record)
-        if not same and not expected.is_meant_by(record):
+        if not same and not expected.is_claimed_by(record):
             self._found(Fault.FOREIGN, read, "the notification of this position is another one")
             return None
         if record.partition != expected.partition:
@@ -166,14 +172,16 @@ class TopicAudit:
 
     async def find_missing(self, until: int) -> int:
         """Find what is not in the topic up to a position; return how many should be."""
-        await self._book.read_up_to(until)
-        due = sum(position <= until for position in self._book.known)
-        for position in self._book.known - self._seen:
+        await self._expected.read_up_to(until)
+        due = sum(position <= until for position in self._expected.known)
+        for position in self._expected.known - self._seen:
             if position <= until:
                 await self._missing(position)
         return due
 
-    def _check_order(self, read: Read, expected: Expected, following: Read | None) -> None:
+    def _check_order(
+        self, read: PositionedRecord, expected: Expected, following: PositionedRecord | None
+    ) -> None:
         position, record = read
         assert position is not None  # noqa: S101 - it is of a notification
         highest = self._highest[record.partition]
@@ -190,10 +198,10 @@ class TopicAudit:
     async def _differences(self, position: int, found: ConsumerRecord) -> str:
         if not self._findings.are_wanted:
             return ""
-        return "; ".join(_differences(found, await self._book.record(position)))
+        return "; ".join(_differences(found, await self._expected.record(position)))
 
     async def _missing(self, position: int) -> None:
-        expected = await self._book.at(position) if self._findings.are_wanted else None
+        expected = await self._expected.at(position) if self._findings.are_wanted else None
         self._findings.add(
             Finding(
                 where=self._where,
@@ -206,7 +214,9 @@ class TopicAudit:
             )
         )
 
-    def _found(self, fault: Fault, read: Read, what: str, expected: Expected | None = None) -> None:
+    def _found(
+        self, fault: Fault, read: PositionedRecord, what: str, expected: Expected | None = None
+    ) -> None:
         key = expected.key if expected else read.record.key
         self._findings.add(
             Finding(
@@ -227,13 +237,13 @@ async def audit_topic(
     wire: WireFormat,
     settings: KafkaSettings,
     reader: TopicReader,
-    watches: Sequence[Watch],
+    tracking_audits: Sequence[TrackingAudit],
     findings: Findings,
     advance: Advance,
 ) -> TopicReport:
     """Compare the topic with the write model, up to where the relay says that it is.
 
-    `watches` are told of every record of their partitions.
+    `tracking_audits` are told of every record of their partitions.
     """
     topics = Topics.of(wire.application_name, settings)
     published = await read_published(topics, settings)
@@ -245,24 +255,24 @@ async def audit_topic(
         where = f"{wire.application_name}.relay"
         findings.add(Finding(where=where, fault=Fault.POSITION, position=position, what=what))
     partitions = published.partitions if published else reader.partitions
-    book = Book(model, wire, partitions)
-    passing = TopicAudit(wire.application_name, book, reader.partitions, findings)
+    expected_records = ExpectedRecords(model, wire, partitions)
+    topic_audit = TopicAudit(wire.application_name, expected_records, reader.partitions, findings)
     async with aclosing(reader.by_position(ends)) as records:
         async for read, following in records:
-            of_notification = await passing.compare(read, following)
-            for watch in watches:
-                watch.saw(read.record, of_notification)
-            if of_notification and passing.records % BLOCK == 0:
+            of_notification = await topic_audit.compare(read, following)
+            for tracking_audit in tracking_audits:
+                tracking_audit.observe(read.record, of_notification)
+            if of_notification and topic_audit.records % BLOCK == 0:
                 advance(topics.events, min(of_notification, position), position)
-    due = await passing.find_missing(min(position, head))
-    for watch in watches:
-        watch.conclude(ends, findings)
+    due = await topic_audit.find_missing(min(position, head))
+    for tracking_audit in tracking_audits:
+        tracking_audit.conclude(ends, findings)
     advance(topics.events, position, position)
     return TopicReport(
         wire.application_name,
         topics.events,
         due,
-        passing.records,
+        topic_audit.records,
         position,
         max(0, head - position),
     )

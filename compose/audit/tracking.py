@@ -33,7 +33,7 @@ class SetAside(NamedTuple):
         return self.position is None and not self.is_range
 
 
-class Watch:
+class TrackingAudit:
     """The tracking of a view for one partition."""
 
     def __init__(self, view: str, tracking: Tracking, set_aside: Iterable[SetAside]) -> None:
@@ -47,7 +47,7 @@ class Watch:
         self._at_least = 0
         self._at_most = 0
 
-    def saw(self, record: ConsumerRecord, position: int | None) -> None:
+    def observe(self, record: ConsumerRecord, position: int | None) -> None:
         """Take note of a record, and of its position if it is of a notification."""
         if record.partition != self._tracking.partition:
             return

@@ -10,11 +10,11 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, IsolationLevel
 
-from eventsourcing_kafka.compose.audit.positions import Positions
+from eventsourcing_kafka.compose.audit.position_set import PositionSet
 from eventsourcing_kafka.compose.audit.records import TopicReader
 from eventsourcing_kafka.compose.audit.report import Fault, Finding, Findings, ViewReport
 from eventsourcing_kafka.compose.audit.topic import BLOCK, Advance
-from eventsourcing_kafka.compose.audit.tracking import SetAside, Watch
+from eventsourcing_kafka.compose.audit.tracking import SetAside, TrackingAudit
 from eventsourcing_kafka.compose.audit.write_model import WriteModel
 from eventsourcing_kafka.consumer.audit import Comparison, Difference, History, Standing, Stored
 from eventsourcing_kafka.consumer.engine.store import ViewStore
@@ -46,10 +46,10 @@ class Snapshot(NamedTuple):
     parked: Sequence[SetAside]
     dropped: Sequence[SetAside]
 
-    def watches(self, view: str) -> list[Watch]:
+    def tracking_audits(self, view: str) -> list[TrackingAudit]:
         """Return what compares the trackings with the topic."""
         return [
-            Watch(
+            TrackingAudit(
                 view,
                 tracking,
                 [event for event in (*self.parked, *self.dropped) if event.partition == number],
@@ -73,7 +73,7 @@ class ViewAudit:
         findings: Findings,
         advance: Advance,
     ) -> None:
-        self.watches: list[Watch] = []
+        self.tracking_audits: list[TrackingAudit] = []
         self._store = store
         self._model = model
         self._wire = wire
@@ -82,12 +82,12 @@ class ViewAudit:
         self._advance = advance
         self._parked: set[int | None] = set()
         self._unreadable: set[str | None] = set()
-        self._unsure = Positions()
+        self._unsure = PositionSet()
         self._events = 0
         self._read = 0
 
     async def run(self) -> ViewReport:
-        """Compare all rows. What the trackings say is in `watches` then."""
+        """Compare all rows. What the trackings say is in `tracking_audits` then."""
         view = self._store.view
         async with self._store.connected() as connection:
             if not await self._store.exists(connection):
@@ -96,8 +96,8 @@ class ViewAudit:
             async with connection.transaction():
                 await connection.execute(self._store.sql(HOLD_GENERATION))
                 snapshot = await self._snapshot(connection)
-                self.watches = snapshot.watches(view.name)
-                await self._take_note(snapshot)
+                self.tracking_audits = snapshot.tracking_audits(view.name)
+                await self._note_set_aside(snapshot)
                 rows = await self._compare_rows(connection, snapshot.trackings)
         return ViewReport(
             view.name,
@@ -119,7 +119,7 @@ class ViewAudit:
             [SetAside(*row) async for row in dropped],
         )
 
-    async def _take_note(self, snapshot: Snapshot) -> None:
+    async def _note_set_aside(self, snapshot: Snapshot) -> None:
         """Note the positions of what may not be in the rows."""
         self._parked = {event.position for event in snapshot.parked}
         every = (*snapshot.parked, *snapshot.dropped)
@@ -128,9 +128,9 @@ class ViewAudit:
             if event.position is not None:
                 self._unsure.add(event.position)
             elif event.is_range:
-                await self._take_note_of_skipped(event)
+                await self._note_skipped(event)
 
-    async def _take_note_of_skipped(self, event: SetAside) -> None:
+    async def _note_skipped(self, event: SetAside) -> None:
         partition, first, last, *_ = event
         async with aclosing(self._reader.positions(partition, first, last)) as positions:
             async for position in positions:

@@ -1,1 +1,4 @@
-"""All parts of a pipeline at once, as they stand."""
+"""How far everything is: `overview` reads it, `top` shows it on a terminal.
+
+The window of the web shows the same, from the same `overview`.
+"""

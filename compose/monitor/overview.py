@@ -35,7 +35,7 @@ RATED_OVER = 6
 """Readings: a rate is from the oldest of them to the latest."""
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """How far everything was, at one time."""
 
     at: datetime
@@ -48,7 +48,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     views: Mapping[str, Sequence[PartitionStatus] | Down]
 
     @property
-    def well(self) -> bool:
+    def healthy(self) -> bool:
         """Whether all could be read, and nothing has stopped."""
         found = [
             part
@@ -86,7 +86,7 @@ class Sources:
     ) -> None:
         settings = KafkaSettings.from_env(environment)
         self.stores = {store.view.name: store for store in stores}
-        self._models = {leader.name: _WriteModel(leader, environment) for leader in leaders}
+        self._models = {leader.name: _LazyApplication(leader, environment) for leader in leaders}
         self.heads: Reads[int] = {name: model.head for name, model in self._models.items()}
         self.relays: Reads[RelayStatus] = {
             name: partial(model.status, settings) for name, model in self._models.items()
@@ -98,7 +98,7 @@ class Sources:
             name: partial(read_status, store, settings) for name, store in self.stores.items()
         }
 
-    async def read(self) -> Standing:
+    async def read(self) -> Overview:
         """Read how far everything is, all at once."""
         heads: dict[str, int | Down] = dict.fromkeys(self.heads, Down(""))
         relays: dict[str, RelayStatus | Down] = dict.fromkeys(self.relays, Down(""))
@@ -110,7 +110,7 @@ class Sources:
             tasks.start_soon(_read_all, self.relays, relays)
             tasks.start_soon(_read_all, self.topics, topics)
             tasks.start_soon(_read_all, self.views, views)
-        return Standing(at=at, heads=heads, relays=relays, topics=topics, views=views)
+        return Overview(at=at, heads=heads, relays=relays, topics=topics, views=views)
 
     def close(self) -> None:
         """Close the write models."""
@@ -127,7 +127,7 @@ async def _read_all(reads: Reads[T], found: dict[str, T | Down]) -> None:
             tasks.start_soon(keep, name, read)
 
 
-class _WriteModel:
+class _LazyApplication:
     """A write model, opened when its database first answers: the library waits long for one."""
 
     def __init__(self, leader: type[Application[Any]], environment: Mapping[str, str]) -> None:
@@ -138,11 +138,11 @@ class _WriteModel:
 
     async def head(self) -> int:
         """Read how far it is itself."""
-        return await outbox_of(await self._opened(), limit=1).head()
+        return await outbox_of(await self._open(), limit=1).head()
 
     async def status(self, settings: KafkaSettings) -> RelayStatus:
         """Read up to where it is published."""
-        app = await self._opened()
+        app = await self._open()
         wire = WireFormat.of(app, decrypt=True)
         return await read_relay_status(outbox_of(app, limit=1), wire, settings)
 
@@ -151,7 +151,7 @@ class _WriteModel:
         if self._app:
             self._app.close()
 
-    async def _opened(self) -> Application[Any]:
+    async def _open(self) -> Application[Any]:
         async with self._opening:
             self._app = self._app or await open_reached(self._leader, self._environment)
         return self._app
@@ -159,7 +159,7 @@ class _WriteModel:
 
 @contextmanager
 def opened_sources(environment: Mapping[str, str], system: str | None) -> Iterator[Sources]:
-    """Open where the standing is read from: the wiki and its views, or a system's applications."""
+    """Open where the overview is read from: the wiki and its views, or a system's applications."""
     leaders = {edge.leader for edge in edges_named(system).values()} if system else ()
     with opened_stores((), system, environment) as stores:
         sources = Sources(leaders or [ContentManagement], stores, environment)

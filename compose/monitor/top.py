@@ -11,27 +11,27 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from eventsourcing_kafka.compose.monitor.overview import RATED_OVER, Standing, rate
+from eventsourcing_kafka.compose.monitor.overview import RATED_OVER, Overview, rate
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
 from eventsourcing_kafka.producer.runtime.health import Down
 
-WORDS = ("owner", "rebuild", "stopped")
+TEXT_COLUMNS = ("owner", "rebuild", "stopped")
 """Columns that are not figures."""
 
-FIXED_LINES = 4
+LINES_BESIDE_PARTITIONS = 4
 """What a view needs besides its partitions: its name, a heading, what is left out, a space."""
 
 
 class Top:
-    """Renders one standing after the other, with the rates between them."""
+    """Renders one overview after the other, with the rates between them."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._readings: deque[Standing] = deque(maxlen=RATED_OVER)
+        self._readings: deque[Overview] = deque(maxlen=RATED_OVER)
 
-    def render(self, now: Standing) -> RenderableType:
-        """Render a standing."""
+    def render(self, now: Overview) -> RenderableType:
+        """Render an overview."""
         self._readings.append(now)
         height = self._console.height if self._console.is_terminal else sys.maxsize
         room = (height - 2 - 4 * len(now.relays)) // max(1, len(now.views))
@@ -40,7 +40,10 @@ class Top:
             *(self._outbox(name, found) for name, found in now.heads.items()),
             *(self._relay(name, found) for name, found in now.relays.items()),
             *(self._topic(name, found) for name, found in now.topics.items()),
-            *(self._view(name, found, room - FIXED_LINES) for name, found in now.views.items()),
+            *(
+                self._view(name, found, room - LINES_BESIDE_PARTITIONS)
+                for name, found in now.views.items()
+            ),
         )
 
     def _outbox(self, name: str, found: int | Down) -> RenderableType:
@@ -91,7 +94,7 @@ class Top:
             _parked(parked, " parked"),
             f"{len(owners)} consuming" if owners else Text("nobody consumes", "red"),
         )
-        shown = those_that_fit(found, max(1, room))
+        shown = most_urgent(found, max(1, room))
         left_out = len(found) - len(shown)
         more = [Text(f"  and {left_out} more, with no larger gap", "dim")] if left_out else []
         return Group(summary, self._partitions(name, shown), *more, "")
@@ -109,14 +112,16 @@ class Top:
             "stopped": [Text(row.stopped or "", "red") for row in rows],
         }
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        said = {name: cells for name, cells in columns.items() if any(map(str, cells))}
-        for name in said:
-            table.add_column(name, justify="left" if name in WORDS else "right", no_wrap=True)
-        for cells in zip(*said.values(), strict=True):
+        filled = {name: cells for name, cells in columns.items() if any(map(str, cells))}
+        for name in filled:
+            table.add_column(
+                name, justify="left" if name in TEXT_COLUMNS else "right", no_wrap=True
+            )
+        for cells in zip(*filled.values(), strict=True):
             table.add_row(*cells)
         return table
 
-    def _rate(self, of: Callable[[Standing], int | None]) -> str:
+    def _rate(self, of: Callable[[Overview], int | None]) -> str:
         """Return how fast a figure grows; nothing while that is not known."""
         first, last = self._readings[0], self._readings[-1]
         grown = rate(of(first), of(last), (last.at - first.at).total_seconds())
@@ -124,8 +129,8 @@ class Top:
 
 
 def _line(name: str, *cells: str | Text) -> Text:
-    said = [Text(cell) if isinstance(cell, str) else cell for cell in cells]
-    return Text("  ").join([Text(f"{name:30}", "bold"), *(cell for cell in said if cell.plain)])
+    texts = [Text(cell) if isinstance(cell, str) else cell for cell in cells]
+    return Text("  ").join([Text(f"{name:30}", "bold"), *(cell for cell in texts if cell.plain)])
 
 
 def _down(name: str, found: Down) -> Text:
@@ -154,18 +159,18 @@ def _field(found: Mapping[str, object], name: str, field: str) -> int | None:
     return getattr(found.get(name), field, None)
 
 
-def _records(view: str, partition: int | None, standing: Standing) -> int | None:
+def _records(view: str, partition: int | None, overview: Overview) -> int | None:
     """Return how many records a view has taken in, of one partition or of all."""
-    found = standing.views.get(view)
+    found = overview.views.get(view)
     if found is None or isinstance(found, Down):
         return None
     return sum(row.records for row in found if partition in (None, row.partition))
 
 
-def those_that_fit(rows: Sequence[PartitionStatus], room: int) -> Sequence[PartitionStatus]:
+def most_urgent(rows: Sequence[PartitionStatus], room: int) -> Sequence[PartitionStatus]:
     """Return so many partitions, in order: those that somebody should look at first."""
 
-    def calm(row: PartitionStatus) -> tuple[bool, int, int]:
+    def urgency(row: PartitionStatus) -> tuple[bool, int, int]:
         return not row.stopped, -row.gap, -row.parked
 
-    return sorted(sorted(rows, key=calm)[:room], key=lambda row: row.partition)
+    return sorted(sorted(rows, key=urgency)[:room], key=lambda row: row.partition)

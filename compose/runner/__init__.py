@@ -3,7 +3,8 @@
 `KafkaRunner` runs a System; `KafkaProjectionRunner` and `KafkaEventSourcedProjectionRunner` run a
 projection. Each has the interface of its counterpart in the library.
 
-This is the one place of `consumer` that knows the relay: a runner is both ends in one process.
+A runner is both ends, relay and consumers, in one process: so it is neither `producer` nor
+`consumer`.
 """
 
 from eventsourcing_kafka.compose.runner.projections import (

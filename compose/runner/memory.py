@@ -20,12 +20,12 @@ class TopicsOfApplications:
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
-        self._lasting = settings
-        self._passing = msgspec.structs.replace(
+        self._settings = settings
+        self._settings_in_memory = msgspec.structs.replace(
             settings, topic_prefix=f"{settings.topic_prefix}{uuid.uuid4().hex}."
         )
 
     def settings_of(self, app: Application[Any] | None) -> KafkaSettings:
         """Return the settings for an application; for one that runs elsewhere, the lasting ones."""
         in_memory = app is not None and isinstance(app.recorder, POPOApplicationRecorder)
-        return self._passing if in_memory else self._lasting
+        return self._settings_in_memory if in_memory else self._settings

@@ -108,7 +108,7 @@ class Parts:
         `timeout` seconds, or the error that ended a part.
         """
         try:
-            self._portal.call(self._settled, timeout, position)
+            self._portal.call(self._wait_until_applied, timeout, position)
         finally:
             self.raise_error()
 
@@ -144,9 +144,12 @@ class Parts:
     async def _cancel(self) -> None:
         self._scope.cancel()
 
-    async def _settled(self, seconds: float, position: int) -> None:
+    async def _wait_until_applied(self, seconds: float, position: int) -> None:
         with anyio.fail_after(seconds):
-            async with groupless_consumer(self._settings) as kafka, self._asking(kafka) as applied:
+            async with (
+                groupless_consumer(self._settings) as kafka,
+                self._questions(kafka) as applied,
+            ):
                 before: Mapping[str, int] | None = None
                 # What a follower records is a new head, and has further to go.
                 while (heads := await self._heads(position)) != before and not self._error:
@@ -156,7 +159,7 @@ class Parts:
                     before = heads
 
     @asynccontextmanager
-    async def _asking(self, kafka: AIOKafkaConsumer) -> AsyncIterator[Sequence[Question]]:
+    async def _questions(self, kafka: AIOKafkaConsumer) -> AsyncIterator[Sequence[Question]]:
         """Connect to where each follower is; yield what asks whether it has applied all."""
         async with AsyncExitStack() as exits:
             connections = [

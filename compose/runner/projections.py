@@ -37,7 +37,7 @@ class _KafkaProjectionRunner(Generic[TApplication]):
     def __init__(
         self, application_class: type[TApplication], env: EnvType | None, hosted: Hosted
     ) -> None:
-        environment = _whole(env)
+        environment = _full_environment(env)
         self.app = application_class(environment)
         settings = KafkaSettings.from_env(environment)
         name, follower, recorder = hosted
@@ -90,14 +90,14 @@ class KafkaProjectionRunner(_KafkaProjectionRunner[TApplication], Generic[TAppli
         env: EnvType | None = None,
     ) -> None:
         def construct() -> TView:
-            named = Environment(projection_class.name, _whole(env))
+            named = Environment(projection_class.name, _full_environment(env))
             factory = InfrastructureFactory[Any].construct(named)
             view: TView = factory.tracking_recorder(view_class)
             return view
 
         self.view = construct()
         self.projection = projection_class(view=self.view)
-        view = _own(self.view, construct)
+        view = _separate_view(self.view, construct)
         hosted = projection_class(view=view)
         super().__init__(application_class, env, (projection_class.name, hosted, view))
 
@@ -114,18 +114,18 @@ class KafkaEventSourcedProjectionRunner(
         projection_class: type[TProjection],
         env: EnvType | None = None,
     ) -> None:
-        self.projection: TProjection = projection_class(_whole(env))
+        self.projection: TProjection = projection_class(_full_environment(env))
         hosted = self.projection
         if isinstance(hosted.recorder, PostgresRecorder):
-            hosted = projection_class(_whole(env))
+            hosted = projection_class(_full_environment(env))
         super().__init__(application_class, env, (projection_class.name, hosted, hosted.recorder))
 
 
-def _whole(env: EnvType | None) -> dict[str, str]:
+def _full_environment(env: EnvType | None) -> dict[str, str]:
     """Return `env` over the process's own environment, as the library takes it."""
     return with_password_files({**os.environ, **(env or {})})
 
 
-def _own(view: TView, construct: Callable[[], TView]) -> TView:
+def _separate_view(view: TView, construct: Callable[[], TView]) -> TView:
     """Return a view for the host alone, if it is in Postgres: a batch's work is not committed."""
     return construct() if isinstance(view, PostgresRecorder) else view

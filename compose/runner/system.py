@@ -37,7 +37,7 @@ class KafkaRunner(Runner[Any]):
         """
         settings = with_password_files({**os.environ, **(env or {})})
         super().__init__(system, settings)
-        self._names = _chosen(system, only)
+        self._names = _selected(system, only)
         self._settings = KafkaSettings.from_env(settings)
         self._topics = TopicsOfApplications(self._settings)
         self._parts = Parts(self._settings, settings)
@@ -110,7 +110,7 @@ class KafkaRunner(Runner[Any]):
         self._parts.add_consumer(consumer, leader, settings)
 
 
-def _chosen(system: System, only: Collection[str] | None) -> list[str]:
+def _selected(system: System, only: Collection[str] | None) -> list[str]:
     unknown = set(only or ()) - set(system.nodes)
     if unknown:
         raise SettingsError(

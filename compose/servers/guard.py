@@ -14,9 +14,9 @@ import time
 _GRACE = 5.0  # seconds from the signal to SIGKILL
 
 
-def end(group: int, farewell: int) -> None:
+def end(group: int, stop_signal: int) -> None:
     """Send the signal, and SIGKILL to what is still there after the grace."""
-    os.killpg(group, farewell)
+    os.killpg(group, stop_signal)
     os.killpg(group, signal.SIGCONT)  # a stopped process hears nothing
     deadline = time.monotonic() + _GRACE
     while time.monotonic() < deadline:

@@ -35,7 +35,7 @@ _COORDINATES = (
     "org.apache.logging.log4j:log4j-core:2.25.1",
 )
 
-_LOCK = Path(__file__).with_name("kafka.lock")
+LOCK = Path(__file__).with_name("kafka.lock")
 
 _CONNECTIONS = 8  # jars fetched at a time
 
@@ -49,7 +49,7 @@ def cache() -> Path:
     return Path(chosen) if chosen else platformdirs.user_cache_path("eventsourcing-kafka")
 
 
-def classpath() -> str:
+def classpath(lock: Path = LOCK) -> str:
     """Return the Java class path of Kafka, after fetching the jars if they are not there yet.
 
     Blocks while it fetches, and while another process does. Raises StackError when the
@@ -61,7 +61,7 @@ def classpath() -> str:
         if jars is None:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder / "lock"):
-                jars = _kept(folder) or _fetch(folder)
+                jars = _kept(folder) or _fetch(folder, lock)
     except (OSError, RuntimeError) as error:
         raise StackError(
             f"Kafka {VERSION} could not be fetched into {folder}: {error}\n"
@@ -85,18 +85,18 @@ def _kept(folder: Path) -> list[Path] | None:
     return jars if all(jar.exists() for jar in jars) else None
 
 
-def _fetch(folder: Path) -> list[Path]:
-    locked = _read_lock()
+def _fetch(folder: Path, lock: Path) -> list[Path]:
+    jars_of_lock = _read_lock(lock)
     context = _context(folder / "repository")
     jars: list[Path] = []
     received = 0
     with _progress() as report, ThreadPoolExecutor(_CONNECTIONS) as pool:
         try:
-            futures = [pool.submit(_fetch_jar, context, *jar) for jar in locked]
+            futures = [pool.submit(_fetch_jar, context, *jar) for jar in jars_of_lock]
             for future in as_completed(futures):
                 jars.append(future.result())
                 received += jars[-1].stat().st_size
-                report(len(jars), len(locked), received)
+                report(len(jars), len(jars_of_lock), received)
         except BaseException:  # an interrupt too: do not fetch the rest first
             pool.shutdown(cancel_futures=True)
             raise
@@ -126,9 +126,9 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _read_lock() -> list[tuple[str, str]]:
+def _read_lock(lock: Path) -> list[tuple[str, str]]:
     """Return the coordinate and the digest of each jar."""
-    lines = _LOCK.read_text().splitlines()
+    lines = lock.read_text().splitlines()
     pairs = (line.split() for line in lines if not line.startswith("#"))
     return [(coordinate, digest) for coordinate, digest in pairs]
 
@@ -148,7 +148,7 @@ def write_lock() -> None:
         f"{jar.groupId}:{jar.artifactId}:{jar.version} {_digest(jar.resolve())}" for jar in needed
     )
     heading = f"# The jars that Kafka needs: written by `python -m {__spec__.name}`."
-    _LOCK.write_text("\n".join([heading, *lines, ""]))
+    LOCK.write_text("\n".join([heading, *lines, ""]))
 
 
 def _context(repository: Path) -> "MavenContext":

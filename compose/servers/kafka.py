@@ -19,7 +19,7 @@ from eventsourcing_kafka.compose.servers import aot
 from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.servers.jars import classpath
 from eventsourcing_kafka.compose.servers.kafka_client import client_properties, properties_file
-from eventsourcing_kafka.compose.servers.processes import HOST, free_port, said
+from eventsourcing_kafka.compose.servers.processes import HOST, free_port, output_of
 from eventsourcing_kafka.compose.servers.server import Launch, Server
 from eventsourcing_kafka.compose.servers.tools import TOOLS
 from eventsourcing_kafka.producer.kafka.security import Protocol
@@ -52,8 +52,8 @@ class Kafka(Server):
     """
 
     name = "Kafka"
-    farewell = signal.SIGTERM
-    last_farewell = signal.SIGKILL
+    stop_signal = signal.SIGTERM
+    orphan_signal = signal.SIGKILL
 
     _default_properties: ClassVar[Mapping[str, str]] = {
         "process.roles": "broker,controller",
@@ -119,7 +119,7 @@ class Kafka(Server):
         """Return what has Java start quickly."""
         return aot.options()
 
-    async def answers(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether it has said that it serves: whatever guards its listeners, it says so."""
         return "Kafka Server started" in self.new_log()
 
@@ -159,7 +159,7 @@ class Kafka(Server):
         result = await anyio.run_process(command, check=False)
         if result.returncode:
             raise StackError(
-                f"kafka {name} failed with exit code {result.returncode}:\n{said(result)}"
+                f"kafka {name} failed with exit code {result.returncode}:\n{output_of(result)}"
             )
         return result.stdout.decode()
 
@@ -197,7 +197,7 @@ class Kafka(Server):
         result = await anyio.run_process(tool_command("storage", arguments), check=False)
         if result.returncode:
             raise StackError(
-                f"Kafka's storage in {self.data} could not be formatted:\n{said(result)}"
+                f"Kafka's storage in {self.data} could not be formatted:\n{output_of(result)}"
             )
 
 
@@ -217,7 +217,7 @@ async def _rehearse(options: Sequence[str]) -> None:
     print("Rehearsing the start of Kafka, this once", file=sys.stderr)  # noqa: T201 - a display
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
         async with _Rehearsal(Path(folder), options) as broker:
-            await broker.stop(within=broker.patience)
+            await broker.stop(within=broker.start_seconds)
 
 
 class _Rehearsal(Kafka):

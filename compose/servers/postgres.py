@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from eventsourcing_kafka.compose.servers.errors import StackError
-from eventsourcing_kafka.compose.servers.processes import HOST, as_user, lives, said
+from eventsourcing_kafka.compose.servers.processes import HOST, as_user, is_alive, output_of
 from eventsourcing_kafka.compose.servers.server import Launch, Server
 from eventsourcing_kafka.producer.runtime.postgres import connected
 
@@ -39,8 +39,8 @@ class Postgres(Server):
     """
 
     name = "Postgres"
-    farewell = signal.SIGINT  # "fast": sessions are ended, the data is written out
-    last_farewell = signal.SIGQUIT  # "immediate": leaves no shared memory behind
+    stop_signal = signal.SIGINT  # "fast": sessions are ended, the data is written out
+    orphan_signal = signal.SIGQUIT  # "immediate": leaves no shared memory behind
     user = "postgres"
 
     _default_settings: ClassVar[Mapping[str, str]] = {
@@ -87,7 +87,7 @@ class Postgres(Server):
 
     async def stop(self, within: float = 10.0, *, immediate: bool = False) -> None:
         """Stop it; at once and with recovery at the next start if `immediate`."""
-        await self._end(signal.SIGQUIT if immediate else self.farewell, within)
+        await self._end(signal.SIGQUIT if immediate else self.stop_signal, within)
 
     async def prepare(self) -> Launch:
         """Make the cluster if it is new, and clear away what would keep it from starting."""
@@ -99,7 +99,7 @@ class Postgres(Server):
         command = [_program("postgres"), "-D", str(self._cluster), "-p", str(self.port), *settings]
         return Launch(command, user)
 
-    async def answers(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether it lets us in."""
         try:
             async with self._connected():
@@ -150,7 +150,9 @@ class Postgres(Server):
         ]
         result = await anyio.run_process(command, check=False, **as_user(user))
         if result.returncode:
-            raise StackError(f"Postgres could not make a cluster in {self.data}:\n{said(result)}")
+            raise StackError(
+                f"Postgres could not make a cluster in {self.data}:\n{output_of(result)}"
+            )
         aside.rename(self._cluster)
 
     def _drop_stale_lock(self) -> None:
@@ -163,7 +165,7 @@ class Postgres(Server):
         try:
             pid = int(lock.read_text().split("\n", 1)[0])
             process = psutil.Process(pid)
-            if process.name() != "postgres" or not lives(process):
+            if process.name() != "postgres" or not is_alive(process):
                 lock.unlink()
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
             return

@@ -2,7 +2,7 @@
 
 Three things keep a machine clean after a crash. A guard beside each process ends it when
 the supervisor dies. A lock on each data folder, dropped by the kernel with its holder,
-tells a living owner from a dead one. A note of each server's process lets the next owner
+tells a living owner from a dead one. A file about each server's process lets the next owner
 end what a dead owner and a dead guard left behind.
 """
 
@@ -36,12 +36,12 @@ HOST = "127.0.0.1"
 _LOG_LIMIT = 20_000_000  # bytes, after which a log is put aside at the next start
 
 
-class Supervised:
+class SupervisedProcess:
     """A process in a group of its own, ended when we end, whichever way that is."""
 
-    def __init__(self, process: anyio.abc.Process, watch: anyio.abc.Process) -> None:
+    def __init__(self, process: anyio.abc.Process, watcher: anyio.abc.Process) -> None:
         self._process = process
-        self._watch = watch
+        self._guard = watcher
 
     @classmethod
     async def start(
@@ -51,11 +51,11 @@ class Supervised:
         log: Path,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
-        farewell: signal.Signals = signal.SIGKILL,
+        stop_signal: signal.Signals = signal.SIGKILL,
     ) -> Self:
         """Start a command that appends its output to `log`.
 
-        `farewell` is the signal that it gets when we are killed.
+        `stop_signal` is the signal that it gets when we are killed.
         """
         with anyio.CancelScope(shield=True), _appended(log) as output:
             process = await anyio.open_process(
@@ -67,15 +67,15 @@ class Supervised:
                 start_new_session=True,  # Ctrl-C is for us: we stop things in order
                 **as_user(user),
             )
-            watch = await anyio.open_process(
-                [sys.executable, "-I", "-S", guard.__file__, f"{process.pid}", f"{farewell:d}"],
+            watcher = await anyio.open_process(
+                [sys.executable, "-I", "-S", guard.__file__, f"{process.pid}", f"{stop_signal:d}"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
                 start_new_session=True,
             )
-        return cls(process, watch)
+        return cls(process, watcher)
 
     @property
     def pid(self) -> int:
@@ -94,12 +94,12 @@ class Supervised:
             await self._dismiss()
         return code
 
-    async def end(self, farewell: signal.Signals, within: float) -> int:
+    async def end(self, stop_signal: signal.Signals, within: float) -> int:
         """Send the signal, and SIGKILL to the whole tree when it is still there after `within`."""
-        tree = family(self.pid) if self.returncode is None else []
+        tree = process_tree(self.pid) if self.returncode is None else []
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(within), contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(farewell)
+                self._process.send_signal(stop_signal)
                 self._process.send_signal(signal.SIGCONT)  # a stopped process hears nothing
                 await self._process.wait()
             with contextlib.suppress(ProcessLookupError):
@@ -110,11 +110,11 @@ class Supervised:
 
     async def _dismiss(self) -> None:
         """Tell the guard that there is nothing left to do."""
-        assert self._watch.stdin is not None  # noqa: S101 - it was asked for
+        assert self._guard.stdin is not None  # noqa: S101 - it was asked for
         with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await self._watch.stdin.send(b".")
-        await self._watch.stdin.aclose()
-        await self._watch.wait()
+            await self._guard.stdin.send(b".")
+        await self._guard.stdin.aclose()
+        await self._guard.wait()
 
 
 def as_user(user: str | None) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _appended(log: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def family(pid: int) -> list[psutil.Process]:
+def process_tree(pid: int) -> list[psutil.Process]:
     """Return a process, first, and its descendants, as far as they live."""
     try:
         head = psutil.Process(pid)
@@ -141,7 +141,7 @@ def family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def kill(processes: Sequence[psutil.Process], *, patience: float = 10) -> None:
+def kill(processes: Sequence[psutil.Process], *, within: float = 10) -> None:
     """Kill processes that are no children of ours, and wait until they are gone.
 
     A number that has been given to a new process since is left alone.
@@ -149,12 +149,12 @@ def kill(processes: Sequence[psutil.Process], *, patience: float = 10) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    deadline = time.monotonic() + patience
-    while any(map(lives, processes)) and time.monotonic() < deadline:
+    deadline = time.monotonic() + within
+    while any(map(is_alive, processes)) and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
-def lives(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
     """Whether a process runs; one that only waits for its parent to take note does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -169,11 +169,11 @@ def same_process(pid: int, created: float) -> psutil.Process | None:
         same = abs(process.create_time() - created) < 1
     except psutil.NoSuchProcess:
         return None
-    return process if same and lives(process) else None
+    return process if same and is_alive(process) else None
 
 
-def note(path: Path, pid: int, **more: object) -> None:
-    """Write down a process so that `noted` finds it again, and no later one of its number."""
+def write_process_file(path: Path, pid: int, **more: object) -> None:
+    """Write down a process so that `process_in` finds it again, and no later one of its number."""
     new = path.with_suffix(".new")
     new.touch(mode=0o600)
     new.write_text(
@@ -182,8 +182,8 @@ def note(path: Path, pid: int, **more: object) -> None:
     new.replace(path)
 
 
-def noted(path: Path) -> psutil.Process | None:
-    """Return the process written down in a file, if it lives."""
+def process_in(path: Path) -> psutil.Process | None:
+    """Return the process written down in a file, if it is alive."""
     try:
         written = json.loads(path.read_text())
         return same_process(written["pid"], written["created"])
@@ -192,7 +192,7 @@ def noted(path: Path) -> psutil.Process | None:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Own a data folder, making it if it is not there.
 
     Raises StackError when another living process owns it, when it holds something else,
@@ -266,12 +266,12 @@ def _listener(port: int) -> str:
     return ""
 
 
-def ending(code: int) -> str:
+def describe_exit(code: int) -> str:
     """Say how a process has ended."""
     return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-def said(result: subprocess.CompletedProcess[bytes]) -> str:
+def output_of(result: subprocess.CompletedProcess[bytes]) -> str:
     """Return what a command has printed, but for the frames of Java's stack traces."""
     return "\n".join(_frameless(result.stdout + result.stderr))
 
@@ -282,7 +282,7 @@ def _frameless(output: bytes) -> list[str]:
 
 
 def tail(log: Path, *, since: int = 0, lines: int = 12) -> str:
-    """Return the last lines that a log has got after the byte `since`, as `said` does."""
+    """Return the last lines that a log has got after the byte `since`, as `output_of` does."""
     try:
         with log.open("rb") as file:
             file.seek(max(since, log.stat().st_size - 16_384))

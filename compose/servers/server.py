@@ -15,16 +15,16 @@ import psutil
 
 from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.servers.processes import (
-    Supervised,
-    claimed,
-    ending,
-    family,
+    SupervisedProcess,
+    describe_exit,
     free_port,
     kill,
-    note,
-    noted,
+    lock_folder,
+    process_in,
+    process_tree,
     require_free,
     tail,
+    write_process_file,
 )
 
 
@@ -45,21 +45,21 @@ class Server(anyio.AsyncContextManagerMixin, ABC):
     """
 
     name: ClassVar[str]
-    farewell: ClassVar[signal.Signals]  # asks for a clean stop
-    last_farewell: ClassVar[signal.Signals]  # what it gets when we are killed
-    patience: ClassVar[float] = 90.0  # seconds until it must answer
+    stop_signal: ClassVar[signal.Signals]  # asks for a clean stop
+    orphan_signal: ClassVar[signal.Signals]  # what it gets when we are killed
+    start_seconds: ClassVar[float] = 90.0  # seconds until it must answer
 
     def __init__(self, data: Path, *, port: int | None = None) -> None:
         self.data = data.absolute()
         self.log = self.data / f"{self.name.lower()}.log"
         self.port = port or free_port()
-        self.wanted = False  # between start and stop: an end in between is not ours
-        self._process: Supervised | None = None
+        self.should_run = False  # between start and stop: an end in between is not ours
+        self._process: SupervisedProcess | None = None
         self._log_start = 0
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
-        with claimed(self.data):
+        with lock_folder(self.data):
             try:
                 await self.start()
                 yield self
@@ -72,7 +72,7 @@ class Server(anyio.AsyncContextManagerMixin, ABC):
         """Make the data folder ready, as far as it is not, and say how to start."""
 
     @abstractmethod
-    async def answers(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether it serves clients."""
 
     @property
@@ -86,30 +86,30 @@ class Server(anyio.AsyncContextManagerMixin, ABC):
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Start it and wait until it answers.
+        """Start it and wait until it is ready.
 
         Raises StackError, with the end of its log, when it does not come up.
         """
         if self.running:
             return
-        await self._sweep()
+        await self._end_leftover()
         require_free(self.port, f"--{self.name.lower()}-port")
         launch = await self.prepare()
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        self._process = await Supervised.start(
-            launch.command, log=self.log, user=launch.user, farewell=self.last_farewell
+        self._process = await SupervisedProcess.start(
+            launch.command, log=self.log, user=launch.user, stop_signal=self.orphan_signal
         )
-        self.wanted = True
-        note(self._note, self._process.pid)
-        with anyio.move_on_after(self.patience):
-            await self._until_it_answers(self._process)
+        self.should_run = True
+        write_process_file(self._process_file, self._process.pid)
+        with anyio.move_on_after(self.start_seconds):
+            await self._wait_until_ready(self._process)
             return
         await self._process.end(signal.SIGKILL, 0)
-        raise self._failure(f"{self.name} did not answer within {self.patience:.0f} seconds")
+        raise self._failure(f"{self.name} did not answer within {self.start_seconds:.0f} seconds")
 
     async def stop(self, within: float = 10.0) -> None:
         """Ask it to stop cleanly, and kill it when it has not after `within` seconds."""
-        await self._end(self.farewell, within)
+        await self._end(self.stop_signal, within)
 
     async def kill(self) -> None:
         """End it without a warning, as a crash does (SIGKILL)."""
@@ -117,42 +117,42 @@ class Server(anyio.AsyncContextManagerMixin, ABC):
 
     def pause(self) -> None:
         """Let it hang: its connections stay open and nothing moves (SIGSTOP)."""
-        self._each(psutil.Process.suspend)
+        self._for_each_process(psutil.Process.suspend)
 
     def resume(self) -> None:
         """Let it go on after `pause` (SIGCONT)."""
-        self._each(psutil.Process.resume)
+        self._for_each_process(psutil.Process.resume)
 
     def new_log(self) -> str:
         """Return the last lines that this start has logged."""
         return tail(self.log, since=self._log_start)
 
-    def _each(self, act: Callable[[psutil.Process], None]) -> None:
-        for process in family(self.pid) if self.pid else ():
+    def _for_each_process(self, act: Callable[[psutil.Process], None]) -> None:
+        for process in process_tree(self.pid) if self.pid else ():
             with contextlib.suppress(psutil.NoSuchProcess):  # a session that has just ended
                 act(process)
 
-    async def _until_it_answers(self, process: Supervised) -> None:
-        while not await self.answers():
+    async def _wait_until_ready(self, process: SupervisedProcess) -> None:
+        while not await self.is_ready():
             if process.returncode is not None:
-                how = ending(await process.wait())
+                how = describe_exit(await process.wait())
                 raise self._failure(f"{self.name} {how} while starting")
             await anyio.sleep(0.02)
 
-    async def _end(self, farewell: signal.Signals, within: float) -> None:
-        self.wanted = False
+    async def _end(self, stop_signal: signal.Signals, within: float) -> None:
+        self.should_run = False
         if self._process:
-            await self._process.end(farewell, within)
-            self._note.unlink(missing_ok=True)
+            await self._process.end(stop_signal, within)
+            self._process_file.unlink(missing_ok=True)
 
-    async def _sweep(self) -> None:
+    async def _end_leftover(self) -> None:
         """End the server that a killed run left behind, should its guard be dead as well."""
-        left: psutil.Process | None = noted(self._note)
+        left: psutil.Process | None = process_in(self._process_file)
         if left:
-            await anyio.to_thread.run_sync(kill, family(left.pid))
+            await anyio.to_thread.run_sync(kill, process_tree(left.pid))
 
     @property
-    def _note(self) -> Path:
+    def _process_file(self) -> Path:
         return self.data / "server.json"
 
     def _failure(self, what: str) -> StackError:

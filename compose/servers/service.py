@@ -1,13 +1,12 @@
 """Our own processes, kept running on top of Kafka and Postgres."""
 
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anyio
 
-from eventsourcing_kafka.compose.servers.processes import Supervised, ending, tail
+from eventsourcing_kafka.compose.servers.processes import SupervisedProcess, describe_exit, tail
 
 _STOP_WITHIN = 10.0  # seconds until SIGKILL
 _LONGEST_PAUSE = 30.0
@@ -23,8 +22,8 @@ class Service:
         self.name = name
         self.log = log
         self.state = "waiting"
-        self.last_words = ""  # the end of its log, when it has ended
-        self._command = [sys.executable, "-m", "eventsourcing_kafka", *command]
+        self.log_tail = ""  # the end of its log, when it has ended
+        self._command = command
         self._environment = environment
 
     async def keep(self) -> None:
@@ -34,19 +33,19 @@ class Service:
             started = anyio.current_time()
             code = await self._run()
             pause = 1.0 if anyio.current_time() - started > _STEADY else pause
-            self.state = f"{ending(code)}, starts again in {pause:.0f} s"
+            self.state = f"{describe_exit(code)}, starts again in {pause:.0f} s"
             await anyio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _run(self) -> int:
         start = self.log.stat().st_size if self.log.exists() else 0
-        process = await Supervised.start(
-            self._command, log=self.log, env=self._environment, farewell=signal.SIGTERM
+        process = await SupervisedProcess.start(
+            self._command, log=self.log, env=self._environment, stop_signal=signal.SIGTERM
         )
         self.state = f"running, process {process.pid}"
         try:
             code = await process.wait()
         finally:
             await process.end(signal.SIGTERM, _STOP_WITHIN)
-        self.last_words = tail(self.log, since=start)
+        self.log_tail = tail(self.log, since=start)
         return code

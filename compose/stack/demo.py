@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from eventsourcing_kafka.compose.audit.audit import audit
-from eventsourcing_kafka.compose.audit.command import show
+from eventsourcing_kafka.compose.audit.display import show
 from eventsourcing_kafka.compose.servers.kafka import tool_command
 from eventsourcing_kafka.compose.stack.parts import WEB, parts
 from eventsourcing_kafka.compose.stack.stack import Stack

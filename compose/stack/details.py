@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from eventsourcing_kafka.compose.stack.display import Detail
-from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.operations.status import read_status as read_view_status
-from eventsourcing_kafka.consumer.views.registry import view_named
+from eventsourcing_kafka.compose.monitor.overview import opened_sources
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
-from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.outbox import outbox_of
-from eventsourcing_kafka.producer.relay import read_status as read_relay_status
-from eventsourcing_kafka.producer.runtime.applications import open_reached
-from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.relay import RelayStatus
+
+Detail = Callable[[], Awaitable[str]]
+"""Says in a line how a part is doing."""
 
 
-async def relay_detail(environment: Mapping[str, str]) -> str:
-    """Tell up to where the write model is published."""
-    stack = tuple(environment.items())
-    if stack not in _wikis:
-        _wikis[stack] = await open_reached(ContentManagement, environment)
-    wiki = _wikis[stack]
-    wire = WireFormat.of(wiki)
-    status = await read_relay_status(
-        outbox_of(wiki, limit=1), wire, KafkaSettings.from_env(environment)
-    )
-    return (
-        f"published up to position {status.position} of {status.head}, "
-        f"gap {status.gap}, lag {status.lag_seconds:.1f} s"
-    )
+@contextmanager
+def opened_details(environment: Mapping[str, str]) -> Iterator[Mapping[str, Detail]]:
+    """Yield what `up` shows about a part besides its process, by the name of the part.
+
+    `environment` points at the stack. Its databases are connected to when a detail is first asked
+    for, and left at the end.
+    """
+    with opened_sources(environment, None) as sources:
+        views = {f"consumer {name}": _of_view(read) for name, read in sources.views.items()}
+        yield {"relay": _of_relay(sources.relays[ContentManagement.name]), **views}
 
 
-def view_detail(name: str) -> Detail:
-    """Return what tells how far a view is."""
+def _of_relay(read: Callable[[], Awaitable[RelayStatus]]) -> Detail:
+    async def detail() -> str:
+        status = await read()
+        return (
+            f"published up to position {status.position} of {status.head}, "
+            f"gap {status.gap}, lag {status.lag_seconds:.1f} s"
+        )
 
-    async def detail(environment: Mapping[str, str]) -> str:
-        store = ViewStore.of(view_named(name), environment)
-        rows = await read_view_status(store, KafkaSettings.from_env(environment))
+    return detail
+
+
+def _of_view(read: Callable[[], Awaitable[Sequence[PartitionStatus]]]) -> Detail:
+    async def detail() -> str:
+        rows = await read()
         stopped = [str(row.partition) for row in rows if row.stopped]
         return (
             f"{sum(row.records for row in rows)} records applied, "
@@ -48,13 +50,3 @@ def view_detail(name: str) -> Detail:
         )
 
     return detail
-
-
-_wikis: dict[tuple[tuple[str, str], ...], ContentManagement] = {}
-
-DETAILS: dict[str, Detail] = {
-    "relay": relay_detail,
-    "consumer fts": view_detail("fts"),
-    "consumer activity": view_detail("activity"),
-}
-"""What `up` shows about a part besides its process, by the name of the part."""

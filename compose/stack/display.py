@@ -1,6 +1,6 @@
 """Shows the state of a running stack: a live table on a terminal, lines where there is none."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 import anyio
 from rich.console import Console
@@ -8,75 +8,82 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from eventsourcing_kafka.compose.stack.stack import Row, Stack
+from eventsourcing_kafka.compose.stack.details import Detail, opened_details
+from eventsourcing_kafka.compose.stack.parts import SERVICES
+from eventsourcing_kafka.compose.stack.stack import PartState, Stack
 
-Detail = Callable[[Mapping[str, str]], Awaitable[str]]
-"""Says in a line how a part is doing, given the environment that points at its stack."""
-
+_ASK_EVERY = 1.0  # seconds
 _REFRESH = 0.5  # seconds
 _QUIET = 10.0  # seconds between lines about the same part, where lines add up
 _SLOW = 5.0  # seconds after which a detail is given up
 
 
-async def show(stack: Stack, details: Mapping[str, Detail], console: Console) -> None:
+async def show(stack: Stack, console: Console) -> None:
     """Show the stack until cancelled."""
-    told: dict[str, str] = {}
+    details: dict[str, str] = {}
     async with anyio.create_task_group() as tasks:
-        for name, detail in details.items():
-            tasks.start_soon(_ask, stack, name, detail, told)
-        await (_table if console.is_terminal else _lines)(stack, told, console)
+        tasks.start_soon(_ask_for_details, stack, details)
+        await (_table if console.is_terminal else _lines)(stack, details, console)
 
 
-async def _ask(stack: Stack, name: str, detail: Detail, told: dict[str, str]) -> None:
-    """Keep asking for a detail of a part that the stack has, once its servers are up."""
+async def _ask_for_details(stack: Stack, answers: dict[str, str]) -> None:
+    """Keep asking for the details of the services that the stack runs, once there are any."""
+    while not (services := SERVICES.keys() & {row.name for row in stack.rows()}):  # noqa: ASYNC110 - a stack does not tell
+        await anyio.sleep(_ASK_EVERY)
+    with opened_details(stack.environment()) as details:
+        async with anyio.create_task_group() as tasks:
+            for name in services & details.keys():
+                tasks.start_soon(_keep_asking, name, details[name], answers)
+
+
+async def _keep_asking(name: str, detail: Detail, answers: dict[str, str]) -> None:
     while True:
-        if any(row.name == name for row in stack.rows()):
-            told[name] = await _answer(stack, detail)
-        await anyio.sleep(1)
+        answers[name] = await _answer(detail)
+        await anyio.sleep(_ASK_EVERY)
 
 
-async def _answer(stack: Stack, detail: Detail) -> str:
+async def _answer(detail: Detail) -> str:
     try:
         with anyio.fail_after(_SLOW):
-            return await detail(stack.environment())
+            return await detail()
     except Exception as error:  # noqa: BLE001 - whatever it is, the display goes on
         return f"unknown ({type(error).__name__})"
 
 
-async def _table(stack: Stack, told: Mapping[str, str], console: Console) -> None:
+async def _table(stack: Stack, details: Mapping[str, str], console: Console) -> None:
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(_render(stack.rows(), told), refresh=True)
+            live.update(_render(stack.rows(), details), refresh=True)
             await anyio.sleep(_REFRESH)
 
 
-def _render(rows: list[Row], told: Mapping[str, str]) -> Table:
+def _render(rows: list[PartState], details: Mapping[str, str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("part", "state", "where"):
         table.add_column(heading)
     for row in rows:
         running = row.state.startswith("running")
         table.add_row(row.name, Text(row.state, "green" if running else "yellow"), row.where)
-        if row.name in told:
-            table.add_row("", told[row.name])
+        if row.name in details:
+            table.add_row("", details[row.name])
         if row.trouble and not running:
             table.add_row("", Text(row.trouble, "dim"))
     return table
 
 
-async def _lines(stack: Stack, told: Mapping[str, str], console: Console) -> None:
-    said: dict[object, tuple[str, float]] = {}
+async def _lines(stack: Stack, details: Mapping[str, str], console: Console) -> None:
+    printed: dict[object, tuple[str, float]] = {}
 
-    def say(subject: object, line: str, quiet: float = 0) -> None:
-        before, when = said.get(subject, ("", -quiet))
+    def print_changed(subject: object, line: str, quiet: float = 0) -> None:
+        before, when = printed.get(subject, ("", -quiet))
         if line != before and anyio.current_time() - when >= quiet:
-            said[subject] = (line, anyio.current_time())
+            printed[subject] = (line, anyio.current_time())
             console.print(line, soft_wrap=True)
 
     while True:
         for row in stack.rows():
             trouble = "" if row.state.startswith("running") else f"\n{row.trouble}".rstrip()
-            say(row.name, f"{row.name}: {row.state} ({row.where}){trouble}")
-        for name, text in told.items():
-            say((name, "detail"), f"{name}: {text}", _QUIET)
+            print_changed(row.name, f"{row.name}: {row.state} ({row.where}){trouble}")
+        for name, text in details.items():
+            print_changed((name, "detail"), f"{name}: {text}", _QUIET)
         await anyio.sleep(_REFRESH)

@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
@@ -22,14 +23,14 @@ from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.servers.processes import (
     HOST,
-    claimed,
-    family,
     free_port,
     is_free,
     kill,
-    note,
-    noted,
+    lock_folder,
+    process_in,
+    process_tree,
     require_free,
+    write_process_file,
 )
 from eventsourcing_kafka.compose.servers.server import Server
 from eventsourcing_kafka.compose.servers.service import Service
@@ -46,7 +47,7 @@ _RESTART_PAUSE = 1.0
 
 
 @dataclass(frozen=True)
-class Row:
+class PartState:
     """The state of one part of the stack, for people."""
 
     name: str
@@ -97,13 +98,13 @@ class Stack(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
-        forget_the_dead()
-        with self._owned(), claimed(self.data):
+        remove_dead_stacks()
+        with self._temporary_data(), lock_folder(self.data):
             self._choose_web_port()
             async with AsyncExitStack() as postgres, AsyncExitStack() as kafka:
                 await self._start({"postgres": postgres, "kafka": kafka})
                 self._services = [self._service(name) for name in self._chosen_services]
-                with self._announced():
+                with self._registered():
                     async with anyio.create_task_group() as keepers:
                         for name in self._servers:
                             keepers.start_soon(self._keep, name)
@@ -128,15 +129,15 @@ class Stack(anyio.AsyncContextManagerMixin):
             return f"http://{HOST}:{self._web_port}"
         return None
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[PartState]:
         """Return the state of each part."""
         servers = [
-            Row(server.name, self._states[name], f"{HOST}:{server.port}")
+            PartState(server.name, self._states[name], f"{HOST}:{server.port}")
             for name, server in self._servers.items()
             if name in self._states
         ]
         services = [
-            Row(service.name, service.state, self._where(service), service.last_words)
+            PartState(service.name, service.state, self._where(service), service.log_tail)
             for service in self._services
         ]
         return servers + services
@@ -150,14 +151,14 @@ class Stack(anyio.AsyncContextManagerMixin):
                     await self.postgres.create_database(dbname)
             self._states[name] = self._running(name)
 
-        await _together([partial(enter, name) for name in self._servers])
+        await _run_together([partial(enter, name) for name in self._servers])
 
     async def _keep(self, name: str) -> None:
         """Start a server again that has ended without being told to."""
         server = self._servers[name]
         while True:
             await anyio.sleep(_RESTART_PAUSE)
-            if server.running or not server.wanted:
+            if server.running or not server.should_run:
                 self._states[name] = self._running(name) if server.running else "stopped"
                 continue
             self._states[name] = "has ended unasked, starts again"
@@ -190,11 +191,11 @@ class Stack(anyio.AsyncContextManagerMixin):
             **self.environment(),
             **metrics_environment(port, HOST),
         }
-        module = SERVICES[name]
+        command = [sys.executable, "-m", "eventsourcing_kafka", *SERVICES[name]]
         if name == WEB:
-            module = (*module, "--port", str(self._web_port))
+            command += ["--port", str(self._web_port)]
             environment |= self._web_secret()
-        return Service(name, module, log, environment)
+        return Service(name, command, log, environment)
 
     def _web_secret(self) -> Mapping[str, str]:
         """Return the variable that has sessions outlast the web, and this stack."""
@@ -211,7 +212,7 @@ class Stack(anyio.AsyncContextManagerMixin):
         return {"WEB_SECRET_FILE": str(file)}
 
     @contextmanager
-    def _owned(self) -> Iterator[None]:
+    def _temporary_data(self) -> Iterator[None]:
         try:
             yield
         finally:
@@ -219,11 +220,11 @@ class Stack(anyio.AsyncContextManagerMixin):
                 shutil.rmtree(self.data, ignore_errors=True)
 
     @contextmanager
-    def _announced(self) -> Iterator[None]:
+    def _registered(self) -> Iterator[None]:
         """Let `running_stacks` find this one."""
-        _announcements().mkdir(parents=True, exist_ok=True)
-        file = _announcements() / f"{uuid.uuid4().hex}.json"
-        note(
+        _registry().mkdir(parents=True, exist_ok=True)
+        file = _registry() / f"{uuid.uuid4().hex}.json"
+        write_process_file(
             file,
             os.getpid(),
             data=str(self.data),
@@ -249,7 +250,7 @@ def postgres_environment(postgres: Postgres, databases: Mapping[str, str]) -> di
     }
 
 
-async def _together(functions: Collection[Callable[[], Awaitable[None]]]) -> None:
+async def _run_together(functions: Collection[Callable[[], Awaitable[None]]]) -> None:
     """Await all at once; the first failure, which cancels the others, is raised as it is."""
     failures: list[StackError] = []
 
@@ -280,8 +281,8 @@ def running_stacks() -> list[RunningStack]:
     """Return the stacks that this user runs."""
     return [
         RunningStack(written["pid"], Path(written["data"]), written["environment"])
-        for file, written in _announced_stacks()
-        if noted(file)
+        for file, written in _registered_stacks()
+        if process_in(file)
     ]
 
 
@@ -303,26 +304,26 @@ def running_stack(data: Path | None = None) -> RunningStack:
     return stacks[0]
 
 
-def forget_the_dead() -> None:
+def remove_dead_stacks() -> None:
     """Remove what killed stacks have left: announcements and temporary data."""
-    for file, written in _announced_stacks():
-        if noted(file):
+    for file, written in _registered_stacks():
+        if process_in(file):
             continue
         data = Path(written["data"])
         if written["temporary"] and data.exists():
-            with contextlib.suppress(StackError), claimed(data):
+            with contextlib.suppress(StackError), lock_folder(data):
                 for server in data.glob("*/server.json"):
-                    left = noted(server)
-                    kill(family(left.pid) if left else [])
+                    left = process_in(server)
+                    kill(process_tree(left.pid) if left else [])
                 shutil.rmtree(data, ignore_errors=True)
         file.unlink(missing_ok=True)
 
 
-def _announced_stacks() -> Iterator[tuple[Path, dict[str, Any]]]:
-    for file in _announcements().glob("*.json"):
+def _registered_stacks() -> Iterator[tuple[Path, dict[str, Any]]]:
+    for file in _registry().glob("*.json"):
         with contextlib.suppress(FileNotFoundError):  # it has just been stopped
             yield file, json.loads(file.read_text())
 
 
-def _announcements() -> Path:
+def _registry() -> Path:
     return platformdirs.user_state_path("eventsourcing-kafka") / "stacks"

@@ -24,19 +24,19 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Lifespan, Scope
 
 from eventsourcing_kafka.compose.web.api.app import api_app, api_routes
-from eventsourcing_kafka.compose.web.api.positions import Positions
-from eventsourcing_kafka.compose.web.api.problems import REFUSALS, answer
-from eventsourcing_kafka.compose.web.auth import leaving, tokens
+from eventsourcing_kafka.compose.web.api.position_tokens import PositionTokens
+from eventsourcing_kafka.compose.web.api.problems import PROBLEM_OF_ERROR, problem_response
+from eventsourcing_kafka.compose.web.auth import sign_out, tokens
 from eventsourcing_kafka.compose.web.auth.development import NameOnly
 from eventsourcing_kafka.compose.web.auth.session import SESSION_SECONDS, SignIn
 from eventsourcing_kafka.compose.web.pipeline import pages as pipeline
+from eventsourcing_kafka.compose.web.pipeline.polling import DEFAULT_PACE, Pace
 from eventsourcing_kafka.compose.web.pipeline.window import opened_window
-from eventsourcing_kafka.compose.web.rates import Rated
-from eventsourcing_kafka.compose.web.rendering import HERE
-from eventsourcing_kafka.compose.web.rendering import page as shown
-from eventsourcing_kafka.compose.web.safety import Guarded, plain_page
+from eventsourcing_kafka.compose.web.rates import RateLimitMiddleware
+from eventsourcing_kafka.compose.web.rendering import HERE, render
+from eventsourcing_kafka.compose.web.safety import SafetyMiddleware, plain_page
 from eventsourcing_kafka.compose.web.settings import WebSettings
-from eventsourcing_kafka.compose.web.wiki import changing, contributors, pages, searching
+from eventsourcing_kafka.compose.web.wiki import contributors, editing, pages, search
 from eventsourcing_kafka.compose.web.wiki.model import opened_wiki
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.limits import Limits
@@ -63,12 +63,14 @@ def web_app(
     settings: WebSettings | None = None,
     sign_in: SignIn | None = None,
     secure: bool = False,
+    pace: Pace = DEFAULT_PACE,
 ) -> Starlette:
     """Return the wiki of a pipeline's settings.
 
     `secret` signs the sessions: whoever has it may be anybody. The `settings` of the web are taken
     from the environment, too, unless they are given; they decide how one signs in, unless
-    `sign_in` does. With `secure`, browsers send sessions over HTTPS only.
+    `sign_in` does. With `secure`, browsers send sessions over HTTPS only. The `pace` is that of
+    the window on the pipeline.
     """
     limits = Limits.from_env(Environment(ContentManagement.name, dict(environment)))
     settings = settings or WebSettings.from_env(environment)
@@ -77,19 +79,19 @@ def web_app(
     app = Starlette(
         routes=[
             *pages.ROUTES,
-            *changing.ROUTES,
+            *editing.ROUTES,
             *contributors.ROUTES,
-            *searching.ROUTES,
+            *search.ROUTES,
             *api_routes(api),
             *(sign_in or _sign_in(settings)).routes,
-            *leaving.ROUTES,
+            *sign_out.ROUTES,
             *pipeline.ROUTES,
             *tokens.ROUTES,
             Mount("/static", StaticFiles(directory=HERE / "static"), name="static"),
         ],
         middleware=[
             Middleware(
-                Guarded,
+                SafetyMiddleware,
                 most_bytes=3 * limits.body_bytes + FORM_BYTES,
                 answers_as=settings.answers_as,
                 refuse=_refuse,
@@ -103,17 +105,17 @@ def web_app(
                 https_only=secure,
             ),
             # It knows who is signed in.
-            Middleware(Rated, rates=settings.rates, tokens=known, refuse=_refuse),
+            Middleware(RateLimitMiddleware, rates=settings.rates, tokens=known, refuse=_refuse),
         ],
         exception_handlers={
             HTTPException: _refused,
             **dict.fromkeys(UNAVAILABLE, _unavailable),
             500: _failed,
         },
-        lifespan=_opened(environment),
+        lifespan=_opened(environment, pace),
     )
     app.state.operators = settings.operators
-    app.state.positions = Positions(secret)
+    app.state.position_tokens = PositionTokens(secret)
     app.state.tokens = known
     app.state.wiki = None
     api.state = app.state
@@ -128,7 +130,7 @@ def _sign_in(settings: WebSettings) -> SignIn:
     return OpenIDConnect(settings.provider)
 
 
-def _opened(environment: Mapping[str, str]) -> Lifespan[Starlette]:
+def _opened(environment: Mapping[str, str], pace: Pace) -> Lifespan[Starlette]:
     """Return what opens the wiki, or waits until it can be opened, while requests are answered."""
 
     @asynccontextmanager
@@ -146,7 +148,7 @@ def _opened(environment: Mapping[str, str]) -> Lifespan[Starlette]:
                 tried.set()
 
         async with (
-            opened_window(environment) as app.state.pipeline,
+            opened_window(environment, pace) as app.state.pipeline,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(retrying, "the wiki", session)
@@ -163,7 +165,7 @@ async def _wiki(app: Starlette, environment: Mapping[str, str]) -> AsyncIterator
     wiki = opened_wiki(environment)
     app.state.wiki = await to_thread.run_sync(wiki.__enter__)
     try:
-        async with app.state.wiki.reading():
+        async with app.state.wiki.connected_to_views():
             yield
     finally:
         app.state.wiki = None
@@ -174,13 +176,13 @@ async def _wiki(app: Starlette, environment: Mapping[str, str]) -> AsyncIterator
 def _refuse(scope: Scope, error: HTTPException) -> Response:
     """Say to a browser, or to a program, what is wrong before a request comes to its route."""
     if scope["path"].startswith("/api/"):
-        return answer(REFUSALS[HTTPException](error))
+        return problem_response(PROBLEM_OF_ERROR[HTTPException](error))
     return plain_page(error)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this one
-    response = shown(request, "error", status=error.status_code, message=error.detail)
+    response = render(request, "error", status=error.status_code, message=error.detail)
     response.headers.update(error.headers or {})
     return response
 
@@ -188,7 +190,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _unavailable(request: Request, error: Exception) -> Response:
     logger.warning("not available: %s", type(error).__name__)
     message = "The database, or the view, is not there at the moment. Try again shortly."
-    return shown(request, "error", status=503, message=message)
+    return render(request, "error", status=503, message=message)
 
 
 async def _failed(_request: Request, _error: Exception) -> Response:

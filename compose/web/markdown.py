@@ -27,16 +27,16 @@ SOURCE = re.compile(
 
 LOWEST_HEADING = 6
 
-KEPT, LONGEST_KEPT = 500, 20_000
+CACHED, MAX_CACHED_CHARS = 500, 20_000
 """What so many texts have become is kept, of those that have so many characters at most."""
 
 
-def rendered(body: str, path: str = "/wiki/") -> Markup:
+def render_markdown(body: str, path: str = "/wiki/") -> Markup:
     """Return the Markdown of the page at a path as HTML without anything that acts."""
-    return (_kept if len(body) <= LONGEST_KEPT else _rendered)(body, path)
+    return (_cached if len(body) <= MAX_CACHED_CHARS else _render)(body, path)
 
 
-def _rendered(body: str, path: str) -> Markup:
+def _render(body: str, path: str) -> Markup:
     html = _markdown.render(body, {"path": path, "in_link": False})
     # Sanitised though no HTML of the body comes through: two doors, each locked.
     return Markup(  # noqa: S704 - nh3 has cleaned it
@@ -51,7 +51,7 @@ def _rendered(body: str, path: str) -> Markup:
     )
 
 
-_kept = lru_cache(KEPT)(_rendered)
+_cached = lru_cache(CACHED)(_render)
 
 
 def is_source(slug: str) -> bool:

@@ -85,7 +85,7 @@ def _rate(env: Mapping[str, str], variable: str, default: str) -> RateLimitItem 
     return rate
 
 
-class Rated:
+class RateLimitMiddleware:
     """Refuses who asks too often: each user by the rate, and each address by several of it."""
 
     def __init__(self, app: ASGIApp, rates: Rates, tokens: Tokens, refuse: Refuse) -> None:

@@ -18,8 +18,9 @@ from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
 from eventsourcing_kafka.compose.web.auth.session import token_of, user_of
-from eventsourcing_kafka.compose.web.markdown import is_source, rendered
+from eventsourcing_kafka.compose.web.markdown import is_source, render_markdown
 from eventsourcing_kafka.consumer.views.fts.search import START, STOP
+from eventsourcing_kafka.producer.runtime.printable import printable
 
 HERE = Path(__file__).parent
 
@@ -28,7 +29,7 @@ UNSEEN = re.compile(
 )
 """What makes text look like another one: controls, reversed directions, spaces without width."""
 
-SAID = {
+CHANGE_VERBS = {
     "Created": "made the page",
     "BodyUpdated": "changed the text",
     "TitleUpdated": "changed the title",
@@ -41,18 +42,18 @@ def harmless(text: str) -> str:
     return UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-LONG = 20_000
+LONG_BODY = 20_000
 """Characters of a text that take more than some milliseconds to be laid out."""
 
 
-async def laid_out(body: str, slug: str) -> Markup:
+async def body_as_html(body: str, slug: str) -> Markup:
     """Return the text of a page as HTML."""
     if is_source(slug):
         return Markup('<pre class="source" tabindex="0">\n{}</pre>').format(harmless(body))
-    if len(body) < LONG:
-        return rendered(body, path_of(slug))
+    if len(body) < LONG_BODY:
+        return render_markdown(body, path_of(slug))
     # Meanwhile others are answered.
-    return await to_thread.run_sync(rendered, body, path_of(slug))
+    return await to_thread.run_sync(render_markdown, body, path_of(slug))
 
 
 def marked(found: str) -> Markup:
@@ -126,7 +127,7 @@ def ago(moment: datetime, now: datetime | None = None) -> str:
 
 def bounded(text: str, most: int = 300) -> str:
     """Return text that anybody may have written on one line, of so many characters at most."""
-    line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text[: most + 1].split()))
+    line = printable(" ".join(text[: most + 1].split()))
     return line if len(text) <= most else f"{line[:most]}…"
 
 
@@ -138,7 +139,7 @@ _environment = jinja2.Environment(
     lstrip_blocks=True,
 )
 _environment.filters |= {
-    "rendered": rendered,
+    "rendered": render_markdown,
     "harmless": harmless,
     "marked": marked,
     "diff_lines": diff_lines,
@@ -146,18 +147,18 @@ _environment.filters |= {
     "short": short,
     "exact": exact,
     "ago": ago,
-    "said": lambda change: SAID.get(change, change),
+    "verb": lambda change: CHANGE_VERBS.get(change, change),
     "bounded": bounded,
 }
 _templates = Jinja2Templates(env=_environment)
 
 
-def page(request: Request, template: str, *, status: int = 200, **shown: Any) -> Response:
+def render(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
     """Return a page made of a template."""
-    context = {"user": user_of(request), "token": token_of(request), **shown}
+    context = {"user": user_of(request), "token": token_of(request), **values}
     return _templates.TemplateResponse(request, f"{template}.html", context, status_code=status)
 
 
-def part(template: str, **shown: Any) -> str:
+def render_fragment(template: str, **values: Any) -> str:
     """Return a part of a page made of a template; it is the same for everybody."""
-    return _environment.get_template(f"{template}.html").render(**shown)
+    return _environment.get_template(f"{template}.html").render(**values)

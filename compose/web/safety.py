@@ -59,7 +59,7 @@ def plain_page(error: HTTPException) -> Response:
     return HTMLResponse(PLAIN.format(escape(error.detail)), error.status_code, headers)
 
 
-class Guarded:
+class SafetyMiddleware:
     """Puts headers on every answer; refuses names not our own, and what is too long or too slow."""
 
     def __init__(

@@ -5,17 +5,16 @@ from __future__ import annotations
 import ipaddress
 import logging
 import secrets
-import signal
 import socket
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 
-import anyio
 import uvicorn
+from sse_starlette.sse import AppStatus
 
 from eventsourcing_kafka.compose.servers.processes import require_free
 from eventsourcing_kafka.compose.web.app import web_app
 from eventsourcing_kafka.compose.web.settings import WebSettings
+from eventsourcing_kafka.producer.runtime import http_server
 from eventsourcing_kafka.producer.runtime.cli import progress_console
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
@@ -27,15 +26,6 @@ MOST_CONNECTIONS = 500
 
 LONGEST_HEADERS = 32_000
 """Bytes of all headers of a request."""
-
-
-class Server(uvicorn.Server):
-    """Ends as it is told to, and leaves the signals to us."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
 
 
 def checked_settings(
@@ -115,19 +105,13 @@ async def serve(
     # The lifespan is not left to the server: what goes wrong in it would be a traceback.
     async with app.router.lifespan_context(app):
         progress_console().print(f"The wiki is at {address_of(listener)}. Ctrl-C ends it.")
-        await _until_cancelled(Server(config), listener)
+        await http_server.serve(config, listener, before_shutdown=_end_live_pages)
 
 
-async def _until_cancelled(server: Server, listener: socket.socket) -> None:
-    with listener:
-        try:
-            await server.serve(sockets=[listener])
-        finally:
-            # What is cut off now is no error: so ends a live page.
-            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-            server.handle_exit(signal.SIGTERM, None)
-            with anyio.CancelScope(shield=True):
-                await server.shutdown(sockets=[listener])
+def _end_live_pages() -> None:
+    AppStatus.should_exit = True
+    # What is cut off from now on is no error.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
 
 def _is_loopback(host: str) -> bool:

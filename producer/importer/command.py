@@ -14,14 +14,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from eventsourcing.persistence import PersistenceError
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -29,6 +21,8 @@ from eventsourcing_kafka.producer.contentmanagement.application import ContentMa
 from eventsourcing_kafka.producer.runtime.applications import open_reached
 from eventsourcing_kafka.producer.runtime.cli import INTERRUPTED, finished, progress_console
 from eventsourcing_kafka.producer.runtime.logs import complain, message_of
+from eventsourcing_kafka.producer.runtime.printable import printable
+from eventsourcing_kafka.producer.runtime.progress_bar import progress_bar
 
 # What reads git is imported where it is used: the relay starts without it.
 if TYPE_CHECKING:
@@ -83,21 +77,13 @@ def import_git(
     show(report, history.tip, left, time.monotonic() - started)
 
 
-class _RateColumn(ProgressColumn):
-    """Commits per second, of late."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} commits/s" if task.speed else "")
-
-
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[], None]]:
     """Show the commits as they are imported: a bar on a terminal, else a line at times."""
     console = progress_console()
     if console.is_terminal:
-        columns = [BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn()]
-        with Progress("importing", *columns, console=console) as bar:
-            task = bar.add_task("", total=total)
+        with progress_bar(console) as bar:
+            task = bar.add_task("importing commits", total=total)
             yield lambda: bar.advance(task)
     else:
         yield _lines(total, console)
@@ -140,7 +126,7 @@ def _show_table(report: Report, tip: str, left: int, seconds: float) -> None:
         return
     table = Table("left out because", "files", "such as", title="Versions not imported")
     for reason, paths in _by_reason(report).items():
-        examples = [_shown(path) for path in paths[:PATHS_SHOWN]]
+        examples = [printable(path) for path in paths[:PATHS_SHOWN]]
         more = ["…"] if len(paths) > PATHS_SHOWN else []
         table.add_row(Text(reason), f"{len(paths):,}", Text("\n".join(examples + more)))
     Console().print(table)
@@ -151,8 +137,3 @@ def _by_reason(report: Report) -> dict[str, list[str]]:
     for path, reason in sorted(report.skipped.items()):
         reasons[reason].append(path)
     return dict(reasons)
-
-
-def _shown(path: str) -> str:
-    """Escape what a path may do to a terminal."""
-    return path if path.isprintable() else ascii(path)

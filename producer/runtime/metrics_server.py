@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
@@ -94,30 +94,20 @@ async def serving_metrics(
 async def _serve(parts: Sequence[HealthCheck[Any]], listener: socket.socket) -> None:
     import uvicorn
 
-    class Server(uvicorn.Server):
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield  # The process that the server is a part of handles them.
+    from eventsourcing_kafka.producer.runtime.http_server import serve
 
-    server = Server(
-        uvicorn.Config(
-            application(parts),
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            server_header=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=1,
-        )
+    config = uvicorn.Config(
+        application(parts),
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=1,
     )
-    with listener:
-        try:
-            await server.serve(sockets=[listener])
-        finally:
-            with anyio.CancelScope(shield=True):
-                await server.shutdown(sockets=[listener])
+    await serve(config, listener)
 
 
 def application(parts: Sequence[HealthCheck[Any]]) -> Starlette:

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from eventsourcing_kafka.producer.runtime.printable import printable
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="Rows to show.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -59,5 +61,4 @@ def _cell(value: Any) -> Text:
         case float():
             return Text(f"{value:.1f}")
         case _:
-            # What a user wrote must not steer the terminal.
-            return Text("".join(c if c.isprintable() else "\ufffd" for c in str(value)))
+            return Text(printable(str(value)))  # Anybody may have written it.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from eventsourcing_kafka.compose.servers.processes import Supervised, ending, tail
+from eventsourcing_kafka.compose.servers.processes import SupervisedProcess, describe_exit, tail
 from tests.chaos.logs import STARTS
 
 RESTART_SECONDS = 0.3
@@ -40,7 +40,7 @@ class Actor:
         self._environment = {**os.environ, "COLUMNS": "500", **environment}
         self._say = say
         self._complain = complain
-        self._process: Supervised | None = None
+        self._process: SupervisedProcess | None = None
         self._asked_at: float | None = None
         self._asked: signal.Signals | None = None
         self._steps = anyio.Lock()
@@ -68,7 +68,7 @@ class Actor:
             log.write(f"{STARTS}\n")
             start = log.tell()
         self._asked = self._asked_at = None
-        self._process = process = await Supervised.start(
+        self._process = process = await SupervisedProcess.start(
             self._command, log=self.log, env=self._environment
         )
         try:
@@ -78,11 +78,11 @@ class Actor:
         self._judge(code, tail(self.log, since=start))
         return code
 
-    async def end(self, farewell: signal.Signals) -> None:
+    async def end(self, stop_signal: signal.Signals) -> None:
         """Send a signal that ends it."""
         async with self._steps:
-            self._asked, self._asked_at = farewell, anyio.current_time()
-            self._signal(farewell)
+            self._asked, self._asked_at = stop_signal, anyio.current_time()
+            self._signal(stop_signal)
 
     async def freeze(self, seconds: float) -> None:
         """Let it stand still: for long enough, and it wakes up as a zombie."""
@@ -106,7 +106,7 @@ class Actor:
             case _ if FENCED in last_words:
                 self._say(f"{self.name} was fenced off")
             case _:
-                self._complain(f"{self.name} {ending(code)}:\n{last_words}")
+                self._complain(f"{self.name} {describe_exit(code)}:\n{last_words}")
 
 
 class Errand(Actor):
@@ -120,4 +120,4 @@ class Errand(Actor):
 
     def _judge(self, code: int, last_words: str) -> None:
         if code:
-            self._say(f"{self.name} {ending(code)}: {last_words[-200:]}")
+            self._say(f"{self.name} {describe_exit(code)}: {last_words[-200:]}")

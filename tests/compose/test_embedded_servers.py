@@ -17,9 +17,9 @@ from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.servers.kafka import Kafka, cluster, new_cluster_id, tool_command
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.servers.processes import (
-    claimed,
     free_port,
-    lives,
+    is_alive,
+    lock_folder,
     require_free,
     same_process,
 )
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def gone(process: psutil.Process) -> None:
     with anyio.fail_after(15):
-        while lives(process):  # noqa: ASYNC110 - nothing tells us
+        while is_alive(process):  # noqa: ASYNC110 - nothing tells us
             await anyio.sleep(0.02)
 
 
@@ -86,7 +86,7 @@ async def test_a_stale_lock_with_a_number_in_use_does_not_keep_postgres_down(fol
 
 
 async def test_a_cluster_that_was_half_made_is_made_again(folder: Path) -> None:
-    with claimed(folder):
+    with lock_folder(folder):
         (folder / "cluster.new").mkdir()
         (folder / "cluster.new" / "PG_VERSION").write_text("18\n")
     async with Postgres(folder) as postgres:
@@ -166,21 +166,24 @@ def test_the_server_is_filled_in_where_it_is_needed_and_not_given() -> None:
 
 async def test_a_folder_in_use_is_refused_naming_the_owner(folder: Path) -> None:
     with (
-        claimed(folder),
+        lock_folder(folder),
         pytest.raises(StackError, match=f"is in use by process {os.getpid()}"),
-        claimed(folder),
+        lock_folder(folder),
     ):
         pass
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(StackError, match=r"holds other files"), claimed(tmp_path):
+    with pytest.raises(StackError, match=r"holds other files"), lock_folder(tmp_path):
         pass
 
 
 def test_a_folder_that_can_not_be_made_is_refused() -> None:
-    with pytest.raises(StackError, match=r"can't be used for data"), claimed(Path("/dev/null/x")):
+    with (
+        pytest.raises(StackError, match=r"can't be used for data"),
+        lock_folder(Path("/dev/null/x")),
+    ):
         pass
 
 
@@ -241,7 +244,7 @@ async def test_a_server_left_by_a_dead_supervisor_and_a_dead_guard_is_ended_firs
         ]
         guard.kill()
         process.kill()
-    assert lives(server)
+    assert is_alive(server)
     async with Postgres(folder) as postgres:
         assert postgres.pid != server.pid
         await gone(server)
@@ -257,7 +260,6 @@ def cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EVENTSOURCING_KAFKA_CACHE", str(tmp_path))
     monkeypatch.setattr(requests, "request", no_network)
     digest = hashlib.sha256(b"whole").hexdigest()
-    monkeypatch.setattr(jars, "_LOCK", tmp_path / "kafka.lock")
     (tmp_path / "kafka.lock").write_text(f"# Of one.\ng:a:1 {digest}\n")
     (tmp_path / "repository/g/a/1").mkdir(parents=True)
     return tmp_path
@@ -267,16 +269,16 @@ def test_a_cut_download_is_not_taken_for_a_whole_one(cold: Path) -> None:
     jar = cold / "repository/g/a/1/a-1.jar"
     jar.write_bytes(b"who")
     with pytest.raises(StackError, match=r"(?s)could not be fetched.*needs the network"):
-        jars.classpath()
+        jars.classpath(cold / "kafka.lock")
     assert not jar.exists()
 
 
 def test_a_whole_jar_is_not_fetched_again_and_the_manifest_is_enough_later(cold: Path) -> None:
     jar = cold / "repository/g/a/1/a-1.jar"
     jar.write_bytes(b"whole")
-    assert jars.classpath() == str(jar)
+    assert jars.classpath(cold / "kafka.lock") == str(jar)
     jar.write_bytes(b"not looked at again")
-    assert jars.classpath() == str(jar)
+    assert jars.classpath(cold / "kafka.lock") == str(jar)
 
 
 async def test_the_first_start_is_rehearsed_and_what_does_not_fit_is_passed_over(
@@ -294,7 +296,7 @@ async def test_the_first_start_is_rehearsed_and_what_does_not_fit_is_passed_over
 def test_another_process_that_rehearses_is_not_waited_for(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aot, "cache", lambda: folder.parent)
+    monkeypatch.setenv("EVENTSOURCING_KAFKA_CACHE", str(folder.parent))
     with aot.keeping():
         with pytest.raises(BlockingIOError), aot.keeping():
             raise AssertionError

@@ -14,9 +14,8 @@ import psycopg
 import pytest
 
 from eventsourcing_kafka.compose.servers.errors import StackError
-from eventsourcing_kafka.compose.servers.processes import lives, note
+from eventsourcing_kafka.compose.servers.processes import is_alive, write_process_file
 from eventsourcing_kafka.compose.servers.service import Service
-from eventsourcing_kafka.compose.stack import stack as stack_module
 from eventsourcing_kafka.compose.stack.parts import checked_parts
 from eventsourcing_kafka.compose.stack.stack import Stack, running_stack, running_stacks
 
@@ -27,7 +26,6 @@ COMPOSE = [sys.executable, "-m", "eventsourcing_kafka", "compose"]
 def no_other_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the stacks of the user who runs the tests out of them."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(stack_module, "_announcements", lambda: tmp_path / "stacks")
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
 
 
@@ -69,7 +67,7 @@ def running_on(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         named = any(str(folder) in argument for argument in process.info["cmdline"] or ())
-        if named and lives(process):
+        if named and is_alive(process):
             found.append(process)
     return found
 
@@ -99,7 +97,7 @@ def test_up_and_env_and_a_tool_and_ctrl_c(tmp_path: Path, up: list[Up]) -> None:
     assert httpx2.get(address).status_code == 200
 
     names = "$POSTGRES_HOST $FTS_POSTGRES_DBNAME $PERSISTENCE_MODULE"
-    script = f'eval "$({sys.executable} -m compose env)"; echo {names}'
+    script = f'eval "$({sys.executable} -m eventsourcing_kafka compose env)"; echo {names}'
     shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     assert shell.stdout.split() == ["127.0.0.1", "fts", "eventsourcing.postgres"]
 
@@ -177,7 +175,7 @@ async def test_a_stack_is_a_context_whose_servers_come_back_by_themselves(tmp_pa
         with anyio.fail_after(20):
             while stack.postgres.pid in {killed, None}:  # noqa: ASYNC110 - nothing tells us
                 await anyio.sleep(0.05)
-            while not await stack.postgres.answers():  # noqa: ASYNC110
+            while not await stack.postgres.is_ready():  # noqa: ASYNC110
                 await anyio.sleep(0.05)
         async with await psycopg.AsyncConnection.connect(stack.postgres.dsn("fts")) as session:
             await session.execute("SELECT 1")
@@ -187,11 +185,11 @@ async def test_a_stack_is_a_context_whose_servers_come_back_by_themselves(tmp_pa
 
 
 def test_several_stacks_are_told_apart_by_their_folders(tmp_path: Path) -> None:
-    stacks = tmp_path / "stacks"
-    stacks.mkdir()
+    stacks = tmp_path / "eventsourcing-kafka" / "stacks"
+    stacks.mkdir(parents=True)
     for name in ("a", "b"):
         environment = {"KAFKA_BOOTSTRAP_SERVERS": name}
-        note(
+        write_process_file(
             stacks / f"{name}.json",
             os.getpid(),
             data=f"/data/{name}",
@@ -216,7 +214,9 @@ def test_parts_that_are_not_there_or_lack_their_servers_are_refused() -> None:
 def service(tmp_path: Path, program: str, environment: Mapping[str, str]) -> Service:
     (tmp_path / "program.py").write_text(program)
     variables = {**environment, "PYTHONPATH": str(tmp_path)}
-    return Service("program", ["program"], tmp_path / "program.log", variables)
+    return Service(
+        "program", [sys.executable, "-m", "program"], tmp_path / "program.log", variables
+    )
 
 
 def said(program: Service) -> str:
@@ -230,7 +230,7 @@ async def test_a_service_that_ends_is_shown_and_started_again(tmp_path: Path) ->
         with anyio.fail_after(20):
             while said(program).count("out of luck") < 2:  # noqa: ASYNC110 - nothing tells us
                 await anyio.sleep(0.05)
-        assert program.last_words == "out of luck"
+        assert program.log_tail == "out of luck"
         tasks.cancel_scope.cancel()
 
 

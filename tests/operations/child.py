@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from eventsourcing_kafka.compose.servers.processes import Supervised
+from eventsourcing_kafka.compose.servers.processes import SupervisedProcess
 from eventsourcing_kafka.consumer.engine.applying import Applying
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.parking import Parking
@@ -34,7 +34,7 @@ BATCHES_BEFORE = 3
 class Child:
     """The process, and what it says."""
 
-    def __init__(self, process: Supervised, log: Path) -> None:
+    def __init__(self, process: SupervisedProcess, log: Path) -> None:
         self._process = process
         self._log = log
 
@@ -73,7 +73,7 @@ async def child(
     """Run this module, or a command of ours, in a process that does not outlive the test."""
     environment = {**os.environ, "COLUMNS": "300", "PYTHONPATH": str(ROOT), **environment}
     command = [sys.executable, "-m", module, *arguments]
-    process = await Supervised.start(command, log=log, env=environment)
+    process = await SupervisedProcess.start(command, log=log, env=environment)
     try:
         yield Child(process, log)
     finally:

@@ -14,7 +14,7 @@ from anyio import to_thread
 from cryptography.hazmat.primitives import serialization
 from psycopg import sql
 
-from eventsourcing_kafka.compose.grants import acls, grants
+from eventsourcing_kafka.compose.security.grants import acls, grants
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.kafka_client import client_properties
 from eventsourcing_kafka.compose.servers.postgres import Postgres

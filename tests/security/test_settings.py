@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from eventsourcing_kafka.compose.grants import acls, as_commands, as_script, grants
+from eventsourcing_kafka.compose.security.grants import acls, as_commands, as_script, grants
 from eventsourcing_kafka.compose.servers.kafka import tool_command
 from eventsourcing_kafka.compose.servers.kafka_client import client_properties
 from eventsourcing_kafka.consumer.engine.store import ViewStore

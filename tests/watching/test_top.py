@@ -8,12 +8,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import anyio
-import pytest
 from rich.console import Console
 
-from eventsourcing_kafka.compose.monitor.overview import Standing
+from eventsourcing_kafka.compose.monitor.overview import Overview
 from eventsourcing_kafka.compose.monitor.top import Top
-from eventsourcing_kafka.consumer.operations.commands import watch as watch_module
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
@@ -41,8 +39,8 @@ def partition(
     )
 
 
-def standing(seconds: int, position: int, view: Sequence[PartitionStatus] | Down) -> Standing:
-    return Standing(
+def overview(seconds: int, position: int, view: Sequence[PartitionStatus] | Down) -> Overview:
+    return Overview(
         at=NOON + timedelta(seconds=seconds),
         heads={"Wiki": position + 3},
         relays={
@@ -61,18 +59,18 @@ def screen(height: int = 40) -> Console:
     )
 
 
-def lines(console: Console, *standings: Standing) -> list[str]:
-    """Return the screen after the last of some standings."""
+def lines(console: Console, *overviews: Overview) -> list[str]:
+    """Return the screen after the last of some overviews."""
     top = Top(console)
-    rendered = [top.render(each) for each in standings][-1]
+    rendered = [top.render(each) for each in overviews][-1]
     with console.capture() as shown:
         console.print(rendered)
     return [" ".join(line.split()) for line in shown.get().splitlines() if line.strip()]
 
 
 def test_gaps_owners_and_the_rates_since_an_earlier_reading_are_shown() -> None:
-    before = standing(0, 100, [partition(0, 50), partition(1, 50)])
-    now = standing(2, 300, [partition(0, 250, gap=7), partition(1, 50, owner=None)])
+    before = overview(0, 100, [partition(0, 50), partition(1, 50)])
+    now = overview(2, 300, [partition(0, 250, gap=7), partition(1, 50, owner=None)])
 
     shown = lines(screen(), before, now)
 
@@ -85,8 +83,8 @@ def test_gaps_owners_and_the_rates_since_an_earlier_reading_are_shown() -> None:
 
 
 def test_what_is_down_is_shown_as_down_with_no_figure_of_before() -> None:
-    before = standing(0, 100, [partition(0, 50)])
-    shown = lines(screen(), before, standing(1, 100, Down("no answer within 3 s")))
+    before = overview(0, 100, [partition(0, 50)])
+    shown = lines(screen(), before, overview(1, 100, Down("no answer within 3 s")))
 
     assert [line for line in shown if "fts" in line or "50" in line] == [
         "view fts down: no answer within 3 s"
@@ -94,8 +92,8 @@ def test_what_is_down_is_shown_as_down_with_no_figure_of_before() -> None:
 
 
 def test_a_rate_is_not_told_over_an_outage_or_a_replay() -> None:
-    down = standing(0, 100, Down("gone"))
-    prefetching, back = standing(1, 100, [partition(0, 50)]), standing(2, 100, [partition(0, 10)])
+    down = overview(0, 100, Down("gone"))
+    prefetching, back = overview(1, 100, [partition(0, 50)]), overview(2, 100, [partition(0, 10)])
 
     assert "view fts gap 0 lag 0.0 s 0 parked 1 consuming" in lines(screen(), down, prefetching)
     assert "view fts gap 0 lag 0.0 s 0 parked 1 consuming" in lines(screen(), prefetching, back)
@@ -104,7 +102,7 @@ def test_a_rate_is_not_told_over_an_outage_or_a_replay() -> None:
 def test_of_more_partitions_than_fit_those_with_the_largest_gaps_are_shown() -> None:
     many = [partition(number, 10, gap=number % 10) for number in range(50)]
 
-    shown = lines(screen(height=16), standing(0, 100, many))
+    shown = lines(screen(height=16), overview(0, 100, many))
 
     numbers = [int(line.split()[0]) for line in shown if "ada-7" in line]
     assert numbers == sorted(numbers)
@@ -113,11 +111,7 @@ def test_of_more_partitions_than_fit_those_with_the_largest_gaps_are_shown() -> 
     assert len(shown) <= 16
 
 
-async def test_a_reading_that_does_not_come_leaves_no_old_page(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name, seconds in (("READ_EVERY", 0.0), ("SHOW_EVERY", 0.01), ("STALE_SECONDS", 0.3)):
-        monkeypatch.setattr(watch_module, name, seconds)
+async def test_a_reading_that_does_not_come_leaves_no_old_page() -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=80, height=10)
     readings = iter(["all is well"])
@@ -132,7 +126,9 @@ async def test_a_reading_that_does_not_come_leaves_no_old_page(
         return text in file.getvalue().rpartition("\x1b[H")[2]
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch, read, str, console)
+        tasks.start_soon(
+            partial(watch, read, str, console, read_every=0.0, show_every=0.01, stale_seconds=0.3)
+        )
         await until(partial(shows, "all is well"))
         await until(partial(shows, "no answer for"))
         assert not await shows("all is well")

@@ -20,8 +20,8 @@ from tests.serving import serving
 from .browser import piped
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PATIENCE_MS = 15_000
-"""What a page is waited for longer will not come."""
+PATIENCE_MS = 60_000
+"""What a page is waited for longer will not come, nor on a busy machine."""
 
 # Chromium says on its console what its policy has refused; this says it of any document.
 TELL_VIOLATIONS = """

@@ -19,11 +19,17 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from eventsourcing_kafka.compose.web.app import web_app
-from eventsourcing_kafka.compose.web.auth.forms import for_operators
-from eventsourcing_kafka.compose.web.auth.session import SESSION_SECONDS, User, way_back
+from eventsourcing_kafka.compose.web.auth.forms import operators_only
+from eventsourcing_kafka.compose.web.auth.session import SESSION_SECONDS, User, safe_path
 from eventsourcing_kafka.compose.web.auth.tokens import DAYS, Tokens
-from eventsourcing_kafka.compose.web.rates import BUCKETS, SHARING, Rated, Rates, network_of
-from eventsourcing_kafka.compose.web.safety import Guarded, plain_page
+from eventsourcing_kafka.compose.web.rates import (
+    BUCKETS,
+    SHARING,
+    RateLimitMiddleware,
+    Rates,
+    network_of,
+)
+from eventsourcing_kafka.compose.web.safety import SafetyMiddleware, plain_page
 from eventsourcing_kafka.compose.web.serving import checked_settings
 from eventsourcing_kafka.compose.web.settings import SHORTEST_SECRET, session_secret
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
@@ -33,7 +39,7 @@ from .browser import TOKEN, text_of
 SECRET = "a secret that is only of the tests"
 
 
-@for_operators
+@operators_only
 async def the_window(_request: Request) -> Response:
     return PlainTextResponse("the window")
 
@@ -133,13 +139,13 @@ async def test_a_program_acts_as_the_user_who_made_its_token(
     ],
 )
 def test_one_comes_back_to_addresses_of_our_own_only(elsewhere: str) -> None:
-    assert way_back(elsewhere) == "/"
+    assert safe_path(elsewhere) == "/"
 
 
 def test_one_comes_back_to_where_one_was() -> None:
     for here in ("/search?q=a//b&page=2", "/wiki/a%3Fb%2Fc#d", "/" + "x" * 999):
-        assert way_back(here) == here
-    assert way_back("/wiki/ü b") == "/wiki/%C3%BC%20b"
+        assert safe_path(here) == here
+    assert safe_path("/wiki/ü b") == "/wiki/%C3%BC%20b"
 
 
 @pytest.mark.parametrize(
@@ -248,7 +254,7 @@ async def test_many_users_behind_one_address_have_several_times_as_much_together
 
 async def test_who_comes_from_everywhere_does_not_fill_the_memory() -> None:
     rates = Rates.from_env({})
-    rated = Rated(_answers_nothing, rates, Tokens(SECRET, ()), refuse)
+    rated = RateLimitMiddleware(_answers_nothing, rates, Tokens(SECRET, ()), refuse)
     rate = rates.writes
     assert rate
     for number in range(3 * BUCKETS):
@@ -293,10 +299,10 @@ async def _answers_for_long(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def test_what_takes_too_long_is_ended() -> None:
-    live = Guarded(_answers_for_long, 10, lambda _: True, refuse, answer_seconds=0.01)
+    live = SafetyMiddleware(_answers_for_long, 10, lambda _: True, refuse, answer_seconds=0.01)
     async with AsyncClient(transport=ASGITransport(live), base_url="http://localhost") as browser:
         assert (await browser.get("/")).text == "live page"
-    guarded = Guarded(
+    guarded = SafetyMiddleware(
         _answers_nothing, 10, lambda _: True, refuse, body_seconds=0.01, answer_seconds=0.02
     )
     transport = ASGITransport(guarded)
@@ -304,7 +310,7 @@ async def test_what_takes_too_long_is_ended() -> None:
         late = await browser.get("/new")
     assert late.status_code == 503
     assert "took too long" in text_of(late)
-    app = Guarded(
+    app = SafetyMiddleware(
         web_app({}, SECRET), 10, lambda _: True, refuse, body_seconds=0.01, answer_seconds=9
     )
     async with AsyncClient(transport=ASGITransport(app), base_url="http://localhost") as browser:

@@ -8,17 +8,15 @@ from typing import Any, LiteralString
 from uuid import UUID, uuid4
 
 import anyio
-import pytest
 from httpx2 import ASGITransport, AsyncClient, Response
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsourcing_kafka.compose.web.api.answers import Matched
 from eventsourcing_kafka.compose.web.api.app import api_app
-from eventsourcing_kafka.compose.web.api.positions import Positions
+from eventsourcing_kafka.compose.web.api.position_tokens import PositionTokens
+from eventsourcing_kafka.compose.web.api.schemas import Matched
 from eventsourcing_kafka.compose.web.auth.session import User
 from eventsourcing_kafka.compose.web.auth.tokens import Tokens
-from eventsourcing_kafka.compose.web.wiki import reading
 from eventsourcing_kafka.consumer.views.fts.search import START, STOP
 from tests.pipeline import Pipeline
 
@@ -87,9 +85,7 @@ def problem(answer: Response, code: str, status: int) -> Mapping[str, Any]:
     return told
 
 
-async def test_the_whole_story_as_json(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_whole_story_as_json(environment: dict[str, str]) -> None:
     async with programs(environment) as (pipeline, ann, bob):
         await a_page_is_made_and_read_at_once(ann)
         await it_is_found(ann)
@@ -105,7 +101,6 @@ async def test_the_whole_story_as_json(
         await what_is_no_json_is_refused(ann)
         await what_a_page_can_not_hold_is_refused(ann)
         await what_is_not_there_is_said(ann)
-        monkeypatch.setattr(reading, "WAIT_SECONDS", 0.1)
         await what_a_view_does_not_reach_is_said(ann)
 
 
@@ -352,14 +347,14 @@ async def what_is_not_there_is_said(ann: Program) -> None:
 async def what_a_view_does_not_reach_is_said(ann: Program) -> None:
     page = (await ann.get("/api/pages/other")).json()
     page_id = UUID(page["id"])
-    future = Positions(SECRET).token(2**40, page_id)
+    future = PositionTokens(SECRET).token(2**40, page_id)
     for path in ("/api/pages/other", "/api/search?q=rose", "/api/changes", "/api/contributors"):
         begun = time.monotonic()
         late = await ann.get(path, **{"wiki-position": future})
         problem(late, "position-not-reached", 503)
         assert late.headers["retry-after"] == "1"
         assert time.monotonic() - begun < 5
-    forged = Positions("another secret").token(2**40, page_id)
+    forged = PositionTokens("another secret").token(2**40, page_id)
     for token in ("", "x", forged, f"{future}x", "x" * 201, "ü", "\0"):
         told = problem(
             await ann.client.get("/api/changes", params={"position": token}), "invalid", 422

@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from eventsourcing_kafka.compose.web.api.app import api_app, document
-from eventsourcing_kafka.compose.web.api.positions import Positions
+from eventsourcing_kafka.compose.web.api.position_tokens import PositionTokens
 from eventsourcing_kafka.compose.web.api.problems import PROBLEMS
 from tests.serving import serving
 
@@ -39,7 +39,7 @@ EXAMPLE = re.compile(r'<pre class="example">(.*?)</pre>', re.DOTALL)
 TEXT = st.text() | st.sampled_from(["%", "a/b", "\0", "\n", "🌹", "-x", '"a rose" OR -b', "rose:*"])
 NUMBERS = st.integers(1, 9) | st.sampled_from([0, -1, 2**31, 10**30, "", "x", "1.5", "true"])
 ETAGS = st.sampled_from(['"1"', '"2"', 'W/"3"', "*", "1", '"99999999999"', "é"])
-REACHED = Positions(SECRET).token(0, UUID(int=0))
+REACHED = PositionTokens(SECRET).token(0, UUID(int=0))
 POSITIONS = st.just(REACHED) | st.just(REACHED) | TEXT
 KNOWN = st.sampled_from(["flowers/wild roses", "first"])
 # Clients go up by dots, as by a path in a shell: nobody reaches such a slug.

@@ -124,11 +124,10 @@ async def the_stream_moves(olga: Visitor, wiki: Served) -> None:
     page = olga.page
     await page.goto("/pipeline")
     await expect(page.get_by_text("All is well")).to_be_visible()
-    before = await page.locator("#flow").inner_text()
     await to_thread.run_sync(write_page, wiki.pipeline.wiki, "thorny", "one\ntwo\n")
-    await expect(page.locator("#flow")).not_to_have_text(before)
     head = await to_thread.run_sync(wiki.pipeline.wiki.recorder.max_notification_id)
-    await expect(page.locator(".stage", has_text="Outbox")).to_contain_text(f"{head:,}")
+    outbox = page.locator(".stage", has_text="Outbox")
+    await expect(outbox.locator("dd").first).to_have_text(f"{head:,}")
     await expect(page.get_by_text("All is well")).to_be_visible()
 
 
@@ -136,6 +135,8 @@ async def a_change_that_does_not_fit_is_parked(olga: Visitor, wiki: Served, body
     page = olga.page
     await in_the_view(wiki, "UPDATE {schema}.pages SET body = 'lost' WHERE slug = 'thorny'")
     await page.goto("/pipeline")
+    # What it shows at first may be a moment old, from before the last one was retried.
+    await expect(page.get_by_role("link", name="Parked (1)")).to_be_hidden()
     await to_thread.run_sync(wiki.pipeline.wiki.update_body, "thorny", body)
     await page.get_by_role("link", name="Parked (1)").click()
     await expect(page.get_by_role("main")).to_contain_text("Page.BodyUpdated")
@@ -181,6 +182,7 @@ async def it_is_dropped_with_a_reason(olga: Visitor) -> None:
 async def all_is_replayed(olga: Visitor, wiki: Served) -> None:
     page = olga.page
     await page.goto("/pipeline")
+    await expect(page.get_by_role("link", name="Parked (1)")).to_be_hidden()
     view = page.get_by_role("article", name="fts")
     await view.get_by_role("link", name="Replay").click()
     await page.get_by_role("button", name="Replay").click()
@@ -220,6 +222,22 @@ async def test_a_live_page_says_so_when_its_server_is_gone_or_frozen(
                     await expect(visitor.page.get_by_text("Not live since")).to_be_visible()
             for visitor in (one, other):
                 await expect(visitor.page.get_by_text("Not live since")).to_be_hidden()
+
+
+async def test_a_link_is_followed_though_the_page_is_drawn_anew_while_it_is_pressed(
+    browser: Browser, wiki: Served
+) -> None:
+    async with visiting(browser, wiki.address) as olga:
+        await olga.sign_in("Operator")
+        page = olga.page
+        await page.goto("/pipeline")
+        link = page.get_by_role("article", name="fts").get_by_role("link", name="Replay")
+        await page.evaluate("source.close()")
+        await link.hover()
+        await page.mouse.down()
+        await page.evaluate("source.onmessage({ data: '<p>drawn anew</p>' })")
+        await page.mouse.up()
+        await page.wait_for_url("**/views/fts/replay")
 
 
 async def test_every_page_is_harmless_fits_a_phone_and_is_open_to_all(

@@ -15,7 +15,7 @@ from eventsourcing_kafka.compose.audit.views import HOLD_GENERATION
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.web.auth.session import User
-from eventsourcing_kafka.compose.web.pipeline import pages, polling, window
+from eventsourcing_kafka.compose.web.pipeline import polling
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job
 from eventsourcing_kafka.consumer.operations import rebuild
 from eventsourcing_kafka.consumer.operations.redrive import dropped_events, parked_events
@@ -35,9 +35,6 @@ LAST = "/pipeline/views/fts/parked"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (polling, window, pages):
-        monkeypatch.setattr(module, "EVERY_SECONDS", 0.1)
-    monkeypatch.setattr(polling, "READ_SECONDS", 1.0)
     monkeypatch.setattr(rebuild, "PROGRESS_SECONDS", 0.02)
 
 
@@ -63,7 +60,7 @@ async def only_operators_see_it(served: Served) -> None:
         assert "/sign-in" in (await nobody.get(path)).headers["location"]
         assert (await bob.get(path)).status_code == 403
         assert (await bob.client.post("/pipeline/audit")).status_code == 403
-    assert next(iter(served.window.watch.courses)).age is None
+    assert next(iter(served.window.poller.parts)).age is None
 
 
 async def all_parts_are_shown(feed: Feed, olga: Browser) -> None:
@@ -115,19 +112,19 @@ async def a_killed_database_is_told(feed: Feed, portal: BlockingPortal, postgres
 
 
 async def nothing_is_read_any_more(served: Served) -> None:
-    watch = served.window.watch
+    watch = served.window.poller
     await comes_true(lambda: watch.watchers == 0)
     await anyio.sleep(1.0 + 0.1)  # What is being read at the moment is read to its end.
-    before = [len(course.points) for course in watch.courses]
+    before = [len(history.points) for history in watch.parts]
     await anyio.sleep(0.5)
-    assert [len(course.points) for course in watch.courses] == before
+    assert [len(history.points) for history in watch.parts] == before
 
 
 async def there_is_room_for_so_many(served: Served, olga: Browser) -> None:
-    served.window.watch.watchers += polling.MOST_WATCHERS
+    served.window.poller.watchers += polling.MOST_WATCHERS
     for path in ("/pipeline", "/pipeline/live"):
         assert (await olga.get(path)).status_code == 503
-    served.window.watch.watchers -= polling.MOST_WATCHERS
+    served.window.poller.watchers -= polling.MOST_WATCHERS
 
 
 async def test_operators_mend_replay_rebuild_and_audit(
@@ -144,7 +141,7 @@ async def test_operators_mend_replay_rebuild_and_audit(
             await a_view_is_rebuilt(olga, feed, pipeline, served)
             await all_is_audited(olga, feed, pipeline)
         jobs, ann = served.window.jobs, User(UUID(int=1), "Ann")
-        jobs.begin("rebuild", "activity", ann, for_ever)
+        jobs.start("rebuild", "activity", ann, for_ever)
     job = jobs.latest("rebuild", "activity")
     assert job
     assert (job.failed, job.outcome) == (True, "The server was stopped meanwhile.")

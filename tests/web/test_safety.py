@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsourcing_kafka.compose.web.markdown import rendered
+from eventsourcing_kafka.compose.web.markdown import render_markdown
 from eventsourcing_kafka.compose.web.rendering import (
-    LONG,
+    LONG_BODY,
     UNSEEN,
+    body_as_html,
     diff_lines,
     harmless,
-    laid_out,
     marked,
     path_of,
 )
@@ -63,11 +63,11 @@ class Acting(HTMLParser):
 
 @pytest.mark.parametrize("body", HOSTILE)
 def test_what_is_rendered_does_not_act(body: str) -> None:
-    assert Acting(rendered(body)).found == []
+    assert Acting(render_markdown(body)).found == []
 
 
 def test_markdown_is_rendered() -> None:
-    html = rendered("[a](https://example.org) *b* | c\n\n|d|\n|-|\n|e|\n")
+    html = render_markdown("[a](https://example.org) *b* | c\n\n|d|\n|-|\n|e|\n")
     assert Acting(html).found == ["a href=https://example.org"]
     assert 'rel="nofollow noopener"' in html
     assert "<em>b</em>" in html
@@ -75,7 +75,7 @@ def test_markdown_is_rendered() -> None:
 
 
 def test_a_picture_is_a_link_to_it_and_links_are_beside_the_page() -> None:
-    html = rendered(
+    html = render_markdown(
         "![A <rose>](https://example.org/a.png) [![badge](b.png)](../c.md) [d](#e)",
         path_of("docs/in/page.md"),
     )
@@ -89,8 +89,8 @@ def test_a_picture_is_a_link_to_it_and_links_are_beside_the_page() -> None:
 
 async def test_a_long_text_and_source_are_laid_out_as_harmlessly() -> None:
     hostile = "\n\n".join(HOSTILE)
-    long = await laid_out("x" * LONG + hostile, "x.md")
-    source = await laid_out(hostile, "x.py")
+    long = await body_as_html("x" * LONG_BODY + hostile, "x.md")
+    source = await body_as_html(hostile, "x.py")
     assert Acting(long).found == Acting(source).found == []
     assert "<h2>" in long
     assert "<h2>" not in source
@@ -98,7 +98,7 @@ async def test_a_long_text_and_source_are_laid_out_as_harmlessly() -> None:
 
 
 def test_headings_are_below_the_page_s_own() -> None:
-    html = rendered("# a\n\n## b\n\nc\n===\n\n###### d\n")
+    html = render_markdown("# a\n\n## b\n\nc\n===\n\n###### d\n")
     assert re.findall(r"<(h\d)>", html) == ["h2", "h3", "h2", "h6"]
     assert re.findall(r"</(h\d)>", html) == ["h2", "h3", "h2", "h6"]
 

@@ -14,8 +14,10 @@ from httpx2 import AsyncClient, Response
 from starlette.applications import Starlette
 
 from eventsourcing_kafka.compose.web.app import web_app
+from eventsourcing_kafka.compose.web.pipeline.polling import Pace
 from eventsourcing_kafka.compose.web.pipeline.window import Window
-from eventsourcing_kafka.compose.web.serving import Server, address_of
+from eventsourcing_kafka.compose.web.serving import address_of
+from eventsourcing_kafka.producer.runtime.http_server import serve
 from tests.pipeline import Pipeline, until
 
 from .browser import TOKEN, Browser, text_of
@@ -105,16 +107,17 @@ async def looked_at(environment: Mapping[str, str]) -> AsyncIterator[tuple[Pipel
     """Run a pipeline, and the window on it."""
     async with AsyncExitStack() as exits:
         pipeline = await exits.enter_async_context(Pipeline({**environment, **TWO}))
-        app = web_app(pipeline.environment, "a secret of the tests")
+        app = web_app(pipeline.environment, "a secret of the tests", pace=Pace(0.1, 1.0))
         await exits.enter_async_context(app.router.lifespan_context(app))
         listener = exits.enter_context(socket.create_server(("127.0.0.1", 0)))
-        server = Server(uvicorn.Config(app, lifespan="off", log_config=None, log_level="error"))
+        config = uvicorn.Config(
+            app, lifespan="off", log_config=None, log_level="error", timeout_graceful_shutdown=1
+        )
         tasks = await exits.enter_async_context(anyio.create_task_group())
-        tasks.start_soon(server.serve, [listener])
-        await comes_true(lambda: server.started)
+        tasks.start_soon(serve, config, listener)
         async with AsyncExitStack() as browsers:
             yield pipeline, Served(app, address_of(listener), browsers)
-        server.should_exit = True
+        tasks.cancel_scope.cancel()
 
 
 async def act(browser: Browser, path: str, **fields: str) -> Response:

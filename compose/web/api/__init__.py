@@ -1,6 +1,6 @@
 """What the pages do, for programs: JSON under /api, described by /api/openapi.json.
 
-`app` puts it together. `commands` and `reading` have the routes, `answers` the shapes of what
-comes and goes, `problems` all that may be wrong. A token at a command says who acts (`acting`),
-a token of a `positions` says what is to be read at least. `about` explains it to people.
+`app` puts it together. `commands` and `queries` have the routes, `schemas` the shapes of what
+comes and goes, `problems` all that may be wrong. The token of a command says who gives it; a token
+of a position (`position_tokens`) says how new what is read has to be. `explanation` is for people.
 """

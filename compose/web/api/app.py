@@ -12,14 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
-from eventsourcing_kafka.compose.web.api import commands, reading
-from eventsourcing_kafka.compose.web.api.about import explaining
-from eventsourcing_kafka.compose.web.api.answers import (
+from eventsourcing_kafka.compose.web.api import commands, queries
+from eventsourcing_kafka.compose.web.api.explanation import explanation_route
+from eventsourcing_kafka.compose.web.api.problems import add_error_handlers
+from eventsourcing_kafka.compose.web.api.schemas import (
     ConflictDetails,
     InvalidDetails,
     ProblemDetails,
 )
-from eventsourcing_kafka.compose.web.api.problems import answer_problems
 
 VERSION = "1.0.0"
 
@@ -49,9 +49,9 @@ def api_app() -> FastAPI:
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
-    api.include_router(reading.routes)
+    api.include_router(queries.routes)
     api.include_router(commands.routes)
-    answer_problems(api)
+    add_error_handlers(api)
     encoded = msgspec.json.encode(document(api))
 
     async def describe(_request: Request) -> Response:
@@ -63,7 +63,7 @@ def api_app() -> FastAPI:
 
 def api_routes(api: FastAPI) -> list[BaseRoute]:
     """Return the routes to the API, and to the page that explains it."""
-    return [explaining(document(api)), Mount("/api", api, name="api")]
+    return [explanation_route(document(api)), Mount("/api", api, name="api")]
 
 
 def document(api: FastAPI) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from eventsourcing_kafka.compose.web.api.answers import Change, CurrentPage, NewPage, Written
 from eventsourcing_kafka.compose.web.api.openapi import ETAG, PLACE, POSITION, problems, tagged
-from eventsourcing_kafka.compose.web.api.positions import HEADER
+from eventsourcing_kafka.compose.web.api.position_tokens import HEADER
 from eventsourcing_kafka.compose.web.api.problems import (
     BUSY,
     INVALID,
@@ -28,10 +27,11 @@ from eventsourcing_kafka.compose.web.api.problems import (
     SLUG_TAKEN,
     TOO_LARGE,
     Fault,
-    Refused,
-    refused_as_invalid,
+    ProblemError,
+    invalid_request,
 )
-from eventsourcing_kafka.compose.web.auth.session import User, acting
+from eventsourcing_kafka.compose.web.api.schemas import Change, CurrentPage, NewPage, Written
+from eventsourcing_kafka.compose.web.auth.session import User, on_behalf_of
 from eventsourcing_kafka.compose.web.auth.tokens import Tokens
 from eventsourcing_kafka.compose.web.wiki.model import wiki_of
 from eventsourcing_kafka.producer.contentmanagement.application import PageChangedError
@@ -50,13 +50,13 @@ class JsonRequest(Request):
         """Read the body. Refuses what is not JSON."""
         media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != JSON_TYPE:
-            raise Refused(NOT_JSON_TYPE, f"This takes {JSON_TYPE}, not {media_type[:50]!r}.")
+            raise ProblemError(NOT_JSON_TYPE, f"This takes {JSON_TYPE}, not {media_type[:50]!r}.")
         try:
             self._read = msgspec.json.decode(await self.body())
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Refused(NOT_JSON, str(error)) from None
+            raise ProblemError(NOT_JSON, str(error)) from None
         except RecursionError:
-            raise Refused(NOT_JSON, "It is nested too deeply.") from None
+            raise ProblemError(NOT_JSON, "It is nested too deeply.") from None
 
     async def json(self) -> Any:
         """Return what was read."""
@@ -73,7 +73,7 @@ class Command(APIRoute):
         async def handle_of_user(request: Request) -> Response:
             user = _user_of(request)
             await wiki_of(request).remember(user.id, user.name)
-            with acting(user):
+            with on_behalf_of(user):
                 read = JsonRequest(request.scope, request.receive)
                 await read.read()
                 return await handle(read)
@@ -86,7 +86,7 @@ def _user_of(request: Request) -> User:
     tokens: Tokens = request.app.state.tokens
     user = tokens.user_of_token(token.strip()) if scheme.lower() == "bearer" else None
     if user is None:
-        raise Refused(
+        raise ProblemError(
             NO_TOKEN,
             "There is no token from here, or it is too old.",
             headers={"www-authenticate": "Bearer"},
@@ -155,18 +155,18 @@ async def change_page(
 
 def _version_in(if_match: str | None) -> int:
     if if_match is None:
-        raise Refused(NO_VERSION_GIVEN, "There is no If-Match.")
+        raise ProblemError(NO_VERSION_GIVEN, "There is no If-Match.")
     tag = ETAG_FORM.fullmatch(if_match.strip())
     if tag is None:
-        raise refused_as_invalid(Fault("If-Match", "this takes the ETag of one version"))
+        raise invalid_request(Fault("If-Match", "this takes the ETag of one version"))
     return int(tag[1])
 
 
-async def _changed(request: Request, slug: str, given: Change, said: str) -> Refused:
+async def _changed(request: Request, slug: str, given: Change, said: str) -> ProblemError:
     wiki = wiki_of(request)
     page = await wiki.page(await wiki.page_id(slug))
     name, new = given.only
-    return Refused(
+    return ProblemError(
         PAGE_CHANGED,
         said,
         headers={"etag": tagged(page.version)},
@@ -180,7 +180,7 @@ async def _written(
     request: Request, response: Response, position: int, *, slug: str, version: int
 ) -> Written:
     page_id = await wiki_of(request).written(position)
-    token = request.app.state.positions.token(position, page_id)
+    token = request.app.state.position_tokens.token(position, page_id)
     response.headers["etag"] = tagged(version)
     response.headers[HEADER] = token
     return Written(id=page_id, slug=slug, version=version, position=token)

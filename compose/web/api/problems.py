@@ -162,7 +162,7 @@ class Fault(NamedTuple):
     message: str
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer
+class ProblemError(Exception):
     """A request is answered with a problem."""
 
     def __init__(
@@ -181,13 +181,13 @@ class Refused(Exception):  # noqa: N818 - it is an answer
         """More that the answer has, for this kind of problem."""
 
 
-def refused_as_invalid(*faults: Fault) -> Refused:
+def invalid_request(*faults: Fault) -> ProblemError:
     """Return the refusal of what is wrong with what was sent."""
     detail = "; ".join(f"{fault.at}: {fault.message}" for fault in faults)
-    return Refused(INVALID, detail, errors=[fault._asdict() for fault in faults])
+    return ProblemError(INVALID, detail, errors=[fault._asdict() for fault in faults])
 
 
-def answer(refused: Refused) -> Response:
+def problem_response(refused: ProblemError) -> Response:
     """Return the answer that says what is wrong."""
     problem = refused.problem
     told = {
@@ -205,30 +205,30 @@ def answer(refused: Refused) -> Response:
     return response
 
 
-def answer_problems(api: FastAPI) -> None:
+def add_error_handlers(api: FastAPI) -> None:
     """Have every error answered as a problem."""
-    for kind, refusal in REFUSALS.items():
-        api.add_exception_handler(kind, _refusing(refusal))
+    for kind, refusal in PROBLEM_OF_ERROR.items():
+        api.add_exception_handler(kind, _handler_of(refusal))
 
 
-def _refusing(
-    refusal: Callable[[Any], Refused],
+def _handler_of(
+    refusal: Callable[[Any], ProblemError],
 ) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def refuse(_request: Request, error: Exception) -> Response:
-        return answer(refusal(error))
+        return problem_response(refusal(error))
 
     return refuse
 
 
-def _by_status(error: HTTPException) -> Refused:
+def _by_status(error: HTTPException) -> ProblemError:
     status = error.status_code
     # One that has no more to say than its status does is of no type.
     problem = BY_STATUS.get(status) or Problem("", status, HTTPStatus(status).phrase, "")
-    return Refused(problem, error.detail, headers=error.headers)
+    return ProblemError(problem, error.detail, headers=error.headers)
 
 
-def _not_valid(error: RequestValidationError) -> Refused:
-    return refused_as_invalid(*(_fault(wrong) for wrong in error.errors()))
+def _not_valid(error: RequestValidationError) -> ProblemError:
+    return invalid_request(*(_fault(wrong) for wrong in error.errors()))
 
 
 def _fault(wrong: Mapping[str, Any]) -> Fault:
@@ -237,26 +237,26 @@ def _fault(wrong: Mapping[str, Any]) -> Fault:
     return Fault(at, wrong["msg"])
 
 
-def _not_available(error: Exception) -> Refused:
+def _not_available(error: Exception) -> ProblemError:
     logger.warning("not available: %s", type(error).__name__)
-    return Refused(UNAVAILABLE, "Try again shortly.")
+    return ProblemError(UNAVAILABLE, "Try again shortly.")
 
 
-REFUSALS: Mapping[type[Exception], Callable[[Any], Refused]] = {
-    Refused: lambda refused: refused,
+PROBLEM_OF_ERROR: Mapping[type[Exception], Callable[[Any], ProblemError]] = {
+    ProblemError: lambda refused: refused,
     HTTPException: _by_status,
     RequestValidationError: _not_valid,
-    InvalidPageError: lambda error: refused_as_invalid(Fault(f"/{error.field}", str(error))),
-    PageNotFoundError: lambda error: Refused(NO_PAGE, f"There is no page {str(error)!r}."),
-    SlugConflictError: lambda error: Refused(
+    InvalidPageError: lambda error: invalid_request(Fault(f"/{error.field}", str(error))),
+    PageNotFoundError: lambda error: ProblemError(NO_PAGE, f"There is no page {str(error)!r}."),
+    SlugConflictError: lambda error: ProblemError(
         SLUG_TAKEN, f"Another page has the slug {str(error)!r}."
     ),
-    SearchTooLongError: lambda error: Refused(SEARCH_TOO_LONG, str(error)),
-    IntegrityError: lambda _error: Refused(BUSY, "It was tried, and tried again."),
+    SearchTooLongError: lambda error: ProblemError(SEARCH_TOO_LONG, str(error)),
+    IntegrityError: lambda _error: ProblemError(BUSY, "It was tried, and tried again."),
     **dict.fromkeys(
         [OperatorError, OperationalError, InterfaceError, PersistenceError], _not_available
     ),
     # The server logs it.
-    Exception: lambda _error: Refused(FAILED, "The request could not be answered."),
+    Exception: lambda _error: ProblemError(FAILED, "The request could not be answered."),
 }
 """How what a route raises is refused; the nearest class counts."""

@@ -1,1 +1,1 @@
-"""Who is acting: sessions of browsers, the ways to sign in, and what operators alone may do."""
+"""Who is it: sessions of browsers, the ways to sign in, and what operators alone may do."""

@@ -7,8 +7,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from eventsourcing_kafka.compose.web.auth.forms import Form, form_of
-from eventsourcing_kafka.compose.web.auth.session import is_from_our_form, let_in, way_back
-from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.auth.session import (
+    has_token_of_session,
+    safe_path,
+    start_session,
+)
+from eventsourcing_kafka.compose.web.rendering import render
 
 LONGEST_NAME = 60
 
@@ -24,18 +28,18 @@ class NameOnly:
 
 
 async def _ask(request: Request) -> Response:
-    return _form(request, way_back(request.query_params.get("next", "/")))
+    return _form(request, safe_path(request.query_params.get("next", "/")))
 
 
 async def _enter(request: Request) -> Response:
     form = await form_of(request)
-    name, onward = _name(form), way_back(form.get("next", "/"))
-    if not is_from_our_form(request, form.get("token", "")):
+    name, onward = _name(form), safe_path(form.get("next", "/"))
+    if not has_token_of_session(request, form.get("token", "")):
         return _form(request, onward, status=403, fault="The form was too old: try again.")
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         fault = f"A name has 1 to {LONGEST_NAME} characters that can be seen."
         return _form(request, onward, status=422, fault=fault)
-    let_in(request, name.casefold(), name, known_as=[name.casefold()])
+    start_session(request, name.casefold(), name, known_as=[name.casefold()])
     return RedirectResponse(onward, 303)
 
 
@@ -44,7 +48,7 @@ def _name(form: Form) -> str:
 
 
 def _form(request: Request, onward: str, *, status: int = 200, fault: str = "") -> Response:
-    return shown(
+    return render(
         request,
         "auth/sign_in",
         status=status,

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from eventsourcing_kafka.compose.web.auth.session import (
-    acting,
-    is_from_our_form,
-    to_sign_in,
+    has_token_of_session,
+    on_behalf_of,
+    redirect_to_sign_in,
     user_of,
 )
 from eventsourcing_kafka.compose.web.wiki.model import wiki_of
@@ -24,8 +24,8 @@ Faults = Mapping[str, str]
 """What is wrong, by the field that it is to be said beside; `form` is the whole."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Submitted = Callable[[Request, Form], Awaitable[Response]]
-Asking = Callable[[Request, Form, Faults, int], Response]
+HandleForm = Callable[[Request, Form], Awaitable[Response]]
+ShowForm = Callable[[Request, Form, Faults, int], Response]
 """Shows a form with what was typed, what is wrong with it, and a status."""
 
 SIGNED_OUT = "You are not signed in, or no longer. Nothing is saved yet."
@@ -45,60 +45,60 @@ async def form_of(request: Request) -> Form:
     return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
-def submitting(endpoint: Submitted) -> Endpoint:
+def signed_in_form(endpoint: HandleForm) -> Endpoint:
     """Have a form of ours, of somebody who is signed in, handled on behalf of that user."""
 
     @wraps(endpoint)
     async def handle(request: Request) -> Response:
         form = await form_of(request)
-        if not is_from_our_form(request, form.get("token", "")):
+        if not has_token_of_session(request, form.get("token", "")):
             raise HTTPException(403, "The form is not from here, or too old: load it again.")
         user = user_of(request)
         if user is None:
-            return to_sign_in(request)
-        with acting(user):
+            return redirect_to_sign_in(request)
+        with on_behalf_of(user):
             return await endpoint(request, form)
 
     return handle
 
 
-def submitting_from(asking: Asking) -> Callable[[Submitted], Endpoint]:
+def form_shown_by(show: ShowForm) -> Callable[[HandleForm], Endpoint]:
     """Have what was typed into a form handled; what can't be is shown in it again.
 
     So nothing typed is lost, also when the session has ended meanwhile.
     """
 
-    def decorate(endpoint: Submitted) -> Endpoint:
+    def decorate(endpoint: HandleForm) -> Endpoint:
         @wraps(endpoint)
         async def handle(request: Request) -> Response:
             form = await form_of(request)
             user = user_of(request)
             if user is None:
-                return asking(request, form, {"form": SIGNED_OUT}, 403)
-            if not is_from_our_form(request, form.get("token", "")):
-                return asking(request, form, {"form": TOO_OLD}, 403)
+                return show(request, form, {"form": SIGNED_OUT}, 403)
+            if not has_token_of_session(request, form.get("token", "")):
+                return show(request, form, {"form": TOO_OLD}, 403)
             try:
                 await wiki_of(request).remember(user.id, user.name)
-                with acting(user):
+                with on_behalf_of(user):
                     return await endpoint(request, form)
             except HTTPException as error:
-                return asking(request, form, {"form": error.detail}, error.status_code)
+                return show(request, form, {"form": error.detail}, error.status_code)
             except (OperationalError, PersistenceError):
-                return asking(request, form, {"form": NO_DATABASE}, 503)
+                return show(request, form, {"form": NO_DATABASE}, 503)
 
         return handle
 
     return decorate
 
 
-def for_operators(endpoint: Endpoint) -> Endpoint:
+def operators_only(endpoint: Endpoint) -> Endpoint:
     """Let nobody but operators come to an endpoint: others are told that they may not."""
 
     @wraps(endpoint)
     async def handle(request: Request) -> Response:
         user = user_of(request)
         if user is None:
-            return to_sign_in(request)
+            return redirect_to_sign_in(request)
         if not user.operator:
             raise HTTPException(403, f"{user.name} is no operator of this pipeline.")
         return await endpoint(request)

@@ -22,8 +22,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from eventsourcing_kafka.compose.web.auth.provider import Provider
-from eventsourcing_kafka.compose.web.auth.session import let_in, way_back
-from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.auth.session import safe_path, start_session
+from eventsourcing_kafka.compose.web.rendering import render
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +82,8 @@ class OpenIDConnect:
     async def _ask(self, request: Request) -> Response:
         # A page in between: a form that is sent may lead nowhere else, and so may not lead
         # straight on to the provider.
-        onward = quote(way_back(request.query_params.get("next", "/")), safe="/")
-        return shown(request, "auth/provider", host=self._provider.host, onward=onward)
+        onward = quote(safe_path(request.query_params.get("next", "/")), safe="/")
+        return render(request, "auth/provider", host=self._provider.host, onward=onward)
 
     async def _begin(self, request: Request) -> Response:
         try:
@@ -93,7 +93,7 @@ class OpenIDConnect:
             )
         except (HTTPError, ValueError, RuntimeError, UnlikeProviderError) as error:
             return _refused(request, SILENT, error)
-        request.session["next"] = way_back(request.query_params.get("next", "/"))
+        request.session["next"] = safe_path(request.query_params.get("next", "/"))
         return answer
 
     async def _come_back(self, request: Request) -> Response:
@@ -162,7 +162,7 @@ class OpenIDConnect:
         if claims.get("email_verified") is True and isinstance(claims.get("email"), str):
             known_as.append(claims["email"].casefold())
         until = time.time() + self._provider.operator_hours * 3600
-        let_in(
+        start_session(
             request,
             f"{self._provider.issuer} {subject}",
             self._name(claims),
@@ -188,6 +188,6 @@ class OpenIDConnect:
 def _refused(request: Request, refusal: Refusal, error: Exception) -> Response:
     logger.warning("sign-in: %s: %.200r", type(error).__name__, str(error))
     onward = quote(request.session.get("next", "/"), safe="/")
-    return shown(
+    return render(
         request, "auth/refused", status=refusal.status, message=refusal.message, onward=onward
     )

@@ -1,4 +1,4 @@
-"""Who is acting: the session of a browser, and the user on whose behalf its commands run."""
+"""Who is signed in: the session of a browser, and the user on whose behalf its commands run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_c
 SESSION_SECONDS = 14 * 24 * 3600
 """From one sign-in to the next, whatever is done in between."""
 
-LONGEST_WAY_BACK = 1_000
+MAX_PATH_CHARS = 1_000
 """Characters of an address to come back to, as it is carried along: a cookie has 4,096."""
 
 
@@ -41,13 +41,13 @@ class User(NamedTuple):
 class SignIn(Protocol):
     """A way to sign in: the routes of it, of which one is named `sign_in`.
 
-    When somebody has signed in there, a route calls `let_in`.
+    When somebody has signed in there, a route calls `start_session`.
     """
 
     routes: list[BaseRoute]
 
 
-def let_in(
+def start_session(
     request: Request,
     subject: str,
     name: str,
@@ -65,7 +65,7 @@ def let_in(
     user_id = uuid5(NAMESPACE_URL, f"/users/{subject}")
     # A new session: what somebody put into the old one, a token for one, is worth nothing here.
     request.session.clear()
-    request.session["user"] = as_carried(
+    request.session["user"] = session_value_of(
         User(user_id, name, known_as=tuple(known_as), operator_until=operator_until)
     )
     request.session["until"] = time.time() + SESSION_SECONDS
@@ -75,15 +75,15 @@ def user_of(request: Request) -> User | None:
     """Return who is signed in, None if nobody is."""
     if time.time() > request.session.get("until", 0.0):
         return None
-    return user_carried(request.session.get("user"), request.app.state.operators)
+    return user_from(request.session.get("user"), request.app.state.operators)
 
 
-def as_carried(user: User) -> list[Any]:
+def session_value_of(user: User) -> list[Any]:
     """Return what a session, or a token, carries of a user: all but what is decided each time."""
     return [str(user.id), user.name, list(user.known_as), user.operator_until]
 
 
-def user_carried(carried: object, operators: Collection[str]) -> User | None:
+def user_from(carried: object, operators: Collection[str]) -> User | None:
     """Return the user that a session or a token carries, None if it is of none, or too old."""
     match carried:
         case [str(user_id), str(name), [*known_as], float(operator_until)]:
@@ -94,25 +94,25 @@ def user_carried(carried: object, operators: Collection[str]) -> User | None:
     return None
 
 
-def to_sign_in(request: Request) -> RedirectResponse:
+def redirect_to_sign_in(request: Request) -> RedirectResponse:
     """Send somebody to sign in, and to come back here then."""
     path: bytes = request.scope["raw_path"]  # A `?` in a slug is no beginning of a query.
     here = path.decode("latin-1") + (f"?{request.url.query}" if request.url.query else "")
     return RedirectResponse(f"/sign-in?next={quote(here, safe='/')}", 303)
 
 
-def way_back(wanted: str) -> str:
+def safe_path(wanted: str) -> str:
     """Return an address of our own to go on to: the one that is wanted, if it is one."""
     # Browsers take a backslash for a slash, and leave out what can't be printed.
     plain = wanted.isprintable() and "\\" not in wanted
     if not (plain and wanted.startswith("/") and not wanted.startswith("//")):
         return "/"
     encoded = quote(wanted, safe=punctuation)
-    return encoded if len(encoded) <= LONGEST_WAY_BACK else "/"
+    return encoded if len(encoded) <= MAX_PATH_CHARS else "/"
 
 
 @contextmanager
-def acting(user: User) -> Iterator[None]:
+def on_behalf_of(user: User) -> Iterator[None]:
     """Run commands on behalf of a user, in the body, and in the threads that it waits for."""
     token = user_id_cvar.set(user.id)
     try:
@@ -127,7 +127,7 @@ def token_of(request: Request) -> str:
     return token
 
 
-def is_from_our_form(request: Request, token: str) -> bool:
+def has_token_of_session(request: Request, token: str) -> bool:
     """Tell whether a form carries the token of its session."""
     expected = request.session.get("token", "")
     return bool(expected) and hmac.compare_digest(expected.encode(), token.encode())

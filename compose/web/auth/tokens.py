@@ -10,15 +10,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from eventsourcing_kafka.compose.web.auth.forms import Form, submitting
+from eventsourcing_kafka.compose.web.auth.forms import Form, signed_in_form
 from eventsourcing_kafka.compose.web.auth.session import (
     User,
-    as_carried,
-    to_sign_in,
-    user_carried,
+    redirect_to_sign_in,
+    session_value_of,
+    user_from,
     user_of,
 )
-from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.rendering import render
 
 DAYS = 30
 LONGEST = 4_000
@@ -39,7 +39,7 @@ class Tokens:
 
     def token_for(self, user: User) -> str:
         """Return a token with which a program acts as a user, for so many `DAYS`."""
-        token = self._signer.dumps(as_carried(user))
+        token = self._signer.dumps(session_value_of(user))
         return token if isinstance(token, str) else token.decode()
 
     def user_of_token(self, text: str) -> User | None:
@@ -53,23 +53,23 @@ class Tokens:
             carried = self._signer.loads(text, max_age=DAYS * 24 * 3600)
         except BadData:
             return None
-        return user_carried(carried, self._operators)
+        return user_from(carried, self._operators)
 
 
 async def ask(request: Request) -> Response:
     """Ask whether a token is wanted."""
     if user_of(request) is None:
-        return to_sign_in(request)
-    return shown(request, "auth/token", made="", days=DAYS)
+        return redirect_to_sign_in(request)
+    return render(request, "auth/token", made="", days=DAYS)
 
 
-@submitting
+@signed_in_form
 async def make(request: Request, _form: Form) -> Response:
     """Show a new token, once."""
     user = user_of(request)
     assert user is not None  # noqa: S101 - nobody else's form is handled
     tokens: Tokens = request.app.state.tokens
-    answer = shown(request, "auth/token", made=tokens.token_for(user), days=DAYS)
+    answer = render(request, "auth/token", made=tokens.token_for(user), days=DAYS)
     answer.headers["cache-control"] = "no-store"
     return answer
 

@@ -1,6 +1,6 @@
 """The window on the pipeline: how far everything is, live, and what operators do about it.
 
-`watching` reads while anybody watches, `flow` makes of that what is shown, `plots` draws the last
+`polling` reads while anybody watches, `flow` makes of that what is shown, `plots` draws the last
 minutes, `jobs` runs what takes long, `pages` and `actions` are the routes. Every number is from
 `compose.monitor.overview`, and every action goes through what the command line goes through.
 """

@@ -18,12 +18,16 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from eventsourcing_kafka.compose.audit import audit
-from eventsourcing_kafka.compose.web.auth.forms import Endpoint, Form, for_operators, submitting
+from eventsourcing_kafka.compose.web.auth.forms import (
+    Endpoint,
+    Form,
+    operators_only,
+    signed_in_form,
+)
 from eventsourcing_kafka.compose.web.auth.session import User, user_of
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job, log
 from eventsourcing_kafka.compose.web.pipeline.window import window_of
-from eventsourcing_kafka.compose.web.rendering import bounded
-from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.rendering import bounded, render
 from eventsourcing_kafka.consumer.engine.store import ViewStore, check_replayable
 from eventsourcing_kafka.consumer.operations.commands import asking
 from eventsourcing_kafka.consumer.operations.rebuild import Progress, Rebuild
@@ -44,35 +48,35 @@ LONGEST_REASON = 500
 
 BEGUN = "It has begun: see below how far it is."
 
-Asked = Callable[[Request, ViewStore], Awaitable[Mapping[str, Any]]]
-Done = Callable[[Request, ViewStore, Form, User], Awaitable[tuple[str, str]]]
+Ask = Callable[[Request, ViewStore], Awaitable[Mapping[str, Any]]]
+Act = Callable[[Request, ViewStore, Form, User], Awaitable[tuple[str, str]]]
 
 
-def _asking(asked: Asked) -> Endpoint:
+def _question(ask: Ask) -> Endpoint:
     """Have a page ask whether something is to be done to a view."""
 
-    @wraps(asked)
+    @wraps(ask)
     async def handle(request: Request) -> Response:
         store = window_of(request).store(request.path_params["view"])
         try:
-            question = await asked(request, store)
+            question = await ask(request, store)
         except OperatorError as error:
             return _refusal(request, error)
-        return shown(request, "pipeline/ask", **{**NOTHING, "view": store.view.name, **question})
+        return render(request, "pipeline/ask", **{**NOTHING, "view": store.view.name, **question})
 
-    return for_operators(handle)
+    return operators_only(handle)
 
 
-def _doing(done: Done) -> Endpoint:
+def _action(act: Act) -> Endpoint:
     """Have it done to a view, and say and log what came of it."""
 
-    @wraps(done)
+    @wraps(act)
     async def handle(request: Request, form: Form) -> Response:
         store = window_of(request).store(request.path_params["view"])
-        what = f"{done.__name__.removeprefix('_do_')} of {store.view.name}"
-        return await _logged(request, what, lambda user: done(request, store, form, user))
+        what = f"{act.__name__.removeprefix('_do_')} of {store.view.name}"
+        return await _logged(request, what, lambda user: act(request, store, form, user))
 
-    return for_operators(submitting(handle))
+    return operators_only(signed_in_form(handle))
 
 
 async def _logged(
@@ -95,7 +99,7 @@ async def _logged(
 
 
 def _refusal(request: Request, error: OperatorError) -> Response:
-    return shown(request, "pipeline/refused", status=409, message=bounded(str(error), 1000))
+    return render(request, "pipeline/refused", status=409, message=bounded(str(error), 1000))
 
 
 NOTHING: Mapping[str, Any] = {
@@ -108,7 +112,7 @@ NOTHING: Mapping[str, Any] = {
 """What a page that asks does without."""
 
 
-@for_operators
+@operators_only
 async def _parked(request: Request) -> Response:
     store = window_of(request).store(request.path_params["view"])
     after = _number(request.query_params.get("after", "0"))
@@ -117,7 +121,7 @@ async def _parked(request: Request) -> Response:
         given_up = (await dropped_events(store))[-LISTED:]
     except OperatorError as error:
         return _refusal(request, error)
-    return shown(
+    return render(
         request,
         "pipeline/parked",
         view=store.view.name,
@@ -245,7 +249,7 @@ async def _do_rebuild(
         await rebuild.run(report, keep="keep" in form, anew="anew" in form)
         return asking.rebuilt(view)
 
-    window.jobs.begin("rebuild", view, user, work)
+    window.jobs.start("rebuild", view, user, work)
     return BEGUN, "/pipeline"
 
 
@@ -265,7 +269,7 @@ async def _do_swap_back(
     return asking.swapped_back(store.view.name), "/pipeline"
 
 
-@for_operators
+@operators_only
 async def _audit(request: Request) -> Response:
     question = {
         "view": "",
@@ -274,7 +278,7 @@ async def _audit(request: Request) -> Response:
         "details": ["It changes nothing, and everything may run meanwhile. It reads all there is."],
         "button": "Audit now",
     }
-    return shown(request, "pipeline/ask", **{**NOTHING, **question})
+    return render(request, "pipeline/ask", **{**NOTHING, **question})
 
 
 async def _do_audit(request: Request, _form: Form) -> Response:
@@ -285,7 +289,7 @@ async def _do_audit(request: Request, _form: Form) -> Response:
         return str(job.report)
 
     async def begin(user: User) -> tuple[str, str]:
-        window.jobs.begin("audit", "pipeline", user, work)
+        window.jobs.start("audit", "pipeline", user, work)
         return BEGUN, "/pipeline"
 
     return await _logged(request, "audit of pipeline", begin)
@@ -307,18 +311,18 @@ def _partitions(given: str) -> Sequence[int] | None:
     return [_number(given)] if given else None
 
 
-def _both(what: str, asked: Asked, done: Done) -> list[Route]:
+def _routes(what: str, ask: Ask, act: Act) -> list[Route]:
     path = f"/pipeline/views/{{view}}/{what}"
-    return [Route(path, _asking(asked)), Route(path, _doing(done), methods=["POST"])]
+    return [Route(path, _question(ask)), Route(path, _action(act), methods=["POST"])]
 
 
 ROUTES = [
     Route("/pipeline/views/{view}/parked", _parked),
-    *_both("retry", _retry, _do_retry),
-    *_both("drop", _drop, _do_drop),
-    *_both("replay", _replay, _do_replay),
-    *_both("rebuild", _rebuild, _do_rebuild),
-    *_both("swap-back", _swap_back, _do_swap_back),
+    *_routes("retry", _retry, _do_retry),
+    *_routes("drop", _drop, _do_drop),
+    *_routes("replay", _replay, _do_replay),
+    *_routes("rebuild", _rebuild, _do_rebuild),
+    *_routes("swap-back", _swap_back, _do_swap_back),
     Route("/pipeline/audit", _audit),
-    Route("/pipeline/audit", for_operators(submitting(_do_audit)), methods=["POST"]),
+    Route("/pipeline/audit", operators_only(signed_in_form(_do_audit)), methods=["POST"]),
 ]

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from anyio import current_time
 
-from eventsourcing_kafka.compose.monitor.top import those_that_fit
+from eventsourcing_kafka.compose.monitor.top import most_urgent
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job, Jobs
 from eventsourcing_kafka.compose.web.pipeline.plots import Plot, gap_plot, rate_plot
-from eventsourcing_kafka.compose.web.pipeline.polling import OLD_SECONDS, Course, Watch
+from eventsourcing_kafka.compose.web.pipeline.polling import OLD_SECONDS, PartHistory, Poller
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
 from eventsourcing_kafka.producer.runtime.health import READY_LAG_SECONDS, Down
@@ -109,43 +109,45 @@ class Flow(NamedTuple):
         return max((card.tone for card in self.urgent), key=URGENCY.index, default=Tone.WELL)
 
 
-def flow_of(watch: Watch, jobs: Jobs) -> Flow:
+def flow_of(poller: Poller, jobs: Jobs) -> Flow:
     """Return what is shown now."""
     return Flow(
         datetime.now(UTC),
-        [_card("outbox", course, _outbox) for course in watch.heads],
-        [_card("relay", course, _relay) for course in watch.relays],
-        [_card("topic", course, _topic) for course in watch.topics],
+        [_card("outbox", history, _outbox) for history in poller.heads],
+        [_card("relay", history, _relay) for history in poller.relays],
+        [_card("topic", history, _topic) for history in poller.topics],
         [
-            _card("view", course, _view)._replace(job=jobs.latest("rebuild", course.name))
-            for course in watch.views
+            _card("view", history, _view)._replace(job=jobs.latest("rebuild", history.name))
+            for history in poller.views
         ],
         jobs.latest("audit", "pipeline"),
     )
 
 
-def _card(kind: str, course: Course[T], made: Callable[[Card, Course[T], T], Card]) -> Card:
+def _card(
+    kind: str, history: PartHistory[T], fill: Callable[[Card, PartHistory[T], T], Card]
+) -> Card:
     """Return the card of a part: of what is known of it."""
-    found = course.found
+    found = history.found
     if found is None:
-        return Card(kind, course.name, [Verdict(Tone.UNKNOWN, "is being read")], "")
+        return Card(kind, history.name, [Verdict(Tone.UNKNOWN, "is being read")], "")
     if isinstance(found, Down):
-        since = course.down_since
+        since = history.down_since
         words = f"down: {found.down}"
         told = f"since {since:%H:%M:%S} UTC" if since else ""
-        plots = [rate_plot(course.points, current_time(), None)]
-        return Card(kind, course.name, [Verdict(Tone.BAD, words)], told, plots=plots)
-    age = course.age or 0.0
-    card = Card(kind, course.name, [], f"read {age:.0f} s ago" if age > OLD_SECONDS else "")
-    card = made(card, course, found)
+        plots = [rate_plot(history.points, current_time(), None)]
+        return Card(kind, history.name, [Verdict(Tone.BAD, words)], told, plots=plots)
+    age = history.age or 0.0
+    card = Card(kind, history.name, [], f"read {age:.0f} s ago" if age > OLD_SECONDS else "")
+    card = fill(card, history, found)
     return card if card.verdicts else card._replace(verdicts=[Verdict(Tone.WELL, "well")])
 
 
-def _outbox(card: Card, course: Course[int], head: int) -> Card:
-    return card._replace(figures=[("head", f"{head:,}")], plots=[_rate_of(course)])
+def _outbox(card: Card, history: PartHistory[int], head: int) -> Card:
+    return card._replace(figures=[("head", f"{head:,}")], plots=[_rate_of(history)])
 
 
-def _relay(card: Card, course: Course[RelayStatus], found: RelayStatus) -> Card:
+def _relay(card: Card, history: PartHistory[RelayStatus], found: RelayStatus) -> Card:
     verdicts = list(_behind(found.gap, found.lag_seconds))
     if not found.owner:
         verdicts.insert(0, Verdict(Tone.BAD, "nobody relays"))
@@ -157,11 +159,11 @@ def _relay(card: Card, course: Course[RelayStatus], found: RelayStatus) -> Card:
             ("lag", _seconds(found.lag_seconds)),
             ("relayed by", found.owner or "nobody"),
         ],
-        plots=[_rate_of(course), _gap_of(course, found.gap)],
+        plots=[_rate_of(history), _gap_of(history, found.gap)],
     )
 
 
-def _topic(card: Card, course: Course[TopicStatus], found: TopicStatus) -> Card:
+def _topic(card: Card, history: PartHistory[TopicStatus], found: TopicStatus) -> Card:
     if not found.partitions:
         return card._replace(verdicts=[Verdict(Tone.CARE, "is not there yet")])
     lacking = Verdict(Tone.BAD, f"{found.under_replicated} partitions lack replicas")
@@ -174,20 +176,20 @@ def _topic(card: Card, course: Course[TopicStatus], found: TopicStatus) -> Card:
             ("offsets", f"{found.offsets:,}"),
             ("partitions", f"{found.partitions:,}"),
         ],
-        plots=[_rate_of(course)],
+        plots=[_rate_of(history)],
         lanes=lanes[:MOST_ROWS],
         left_out=len(lanes) - len(lanes[:MOST_ROWS]),
     )
 
 
 def _view(
-    card: Card, course: Course[Sequence[PartitionStatus]], found: Sequence[PartitionStatus]
+    card: Card, history: PartHistory[Sequence[PartitionStatus]], found: Sequence[PartitionStatus]
 ) -> Card:
     if not found:
         return card._replace(verdicts=[Verdict(Tone.CARE, "there is no topic yet")])
     gap, parked = sum(row.gap for row in found), sum(row.parked for row in found)
     lag = max(row.lag_seconds for row in found)
-    shown = those_that_fit(found, MOST_ROWS)
+    shown = most_urgent(found, MOST_ROWS)
     rebuilt = [row.rebuild_gap for row in found if row.rebuild_gap is not None]
     return card._replace(
         verdicts=[
@@ -204,8 +206,8 @@ def _view(
             ("consumed by", _owners(found)),
             *([("new generation", f"{sum(rebuilt):,} behind")] if rebuilt else []),
         ],
-        plots=[_rate_of(course), _gap_of(course, gap)],
-        rows=[Row(row, _per_second(course.rate(_records_of(row.partition)))) for row in shown],
+        plots=[_rate_of(history), _gap_of(history, gap)],
+        rows=[Row(row, _per_second(history.rate(_records_of(row.partition)))) for row in shown],
         left_out=len(found) - len(shown),
         parked=parked,
     )
@@ -235,16 +237,16 @@ def _behind(gap: int, lag_seconds: float) -> Sequence[Verdict]:
 
 def _owners(rows: Iterable[PartitionStatus]) -> str:
     owners = Counter(row.owner for row in rows if row.owner)
-    said = [f"{owner} ({count})" for owner, count in sorted(owners.items())[:MOST_ROWS]]
-    return ", ".join(said) or "nobody"
+    names = [f"{owner} ({count})" for owner, count in sorted(owners.items())[:MOST_ROWS]]
+    return ", ".join(names) or "nobody"
 
 
-def _rate_of(course: Course[Any]) -> Plot:
-    return rate_plot(course.points, current_time(), course.rate())
+def _rate_of(history: PartHistory[Any]) -> Plot:
+    return rate_plot(history.points, current_time(), history.rate())
 
 
-def _gap_of(course: Course[Any], gap: int) -> Plot:
-    return gap_plot(course.points, current_time(), gap)
+def _gap_of(history: PartHistory[Any], gap: int) -> Plot:
+    return gap_plot(history.points, current_time(), gap)
 
 
 def _records_of(partition: int) -> Callable[[Sequence[PartitionStatus]], int]:

@@ -74,7 +74,7 @@ class Jobs:
         """Return the last one; None if there was none since the server has started."""
         return self._latest.get((kind, of))
 
-    def begin(self, kind: str, of: str, by: User, work: Callable[[Job], Awaitable[str]]) -> None:
+    def start(self, kind: str, of: str, by: User, work: Callable[[Job], Awaitable[str]]) -> None:
         """Begin one. Raises `AlreadyRunningError`."""
         latest = self.latest(kind, of)
         if latest and not latest.ended:
@@ -89,13 +89,13 @@ async def _run(job: Job, work: Callable[[Job], Awaitable[str]]) -> None:
         job.outcome = await work(job)
         job.failed = False
     except Exception as group:  # noqa: BLE001 - whatever it is, the others go on
-        job.outcome = _told(first_error(group))
+        job.outcome = _outcome_of(first_error(group))
     finally:
         job.ended = datetime.now(UTC)
         log(job.by, f"{job.kind} of {job.of}", job.outcome)
 
 
-def _told(error: BaseException) -> str:
+def _outcome_of(error: BaseException) -> str:
     """Return what people are told of an error: of one that is not ours, only that it is there."""
     if isinstance(error, OperatorError):
         return str(error)

@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from eventsourcing_kafka.compose.web.auth.forms import for_operators
+from eventsourcing_kafka.compose.web.auth.forms import operators_only
 from eventsourcing_kafka.compose.web.pipeline.actions import ROUTES as ACTIONS
-from eventsourcing_kafka.compose.web.pipeline.polling import EVERY_SECONDS, MOST_WATCHERS
+from eventsourcing_kafka.compose.web.pipeline.polling import MOST_WATCHERS
 from eventsourcing_kafka.compose.web.pipeline.window import Window, window_of
-from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.rendering import render
 
 STREAM_SECONDS = 60.0
 """Then the browser asks again: whoever is no operator any more is not let in."""
@@ -26,36 +26,36 @@ SEND_SECONDS = 5.0
 """A browser that takes nothing for so long has left."""
 
 
-@for_operators
+@operators_only
 async def _window(request: Request) -> Response:
     window = _with_room(window_of(request))
-    with window.watch.watched():
-        await window.watch.fresh()
+    with window.poller.watching():
+        await window.poller.wait_until_fresh()
     told = request.session.pop("told", "")
-    flow = Markup(window.drawn())  # noqa: S704 - a template of ours has escaped it
-    return shown(request, "pipeline/window", flow=flow, told=told)
+    flow = Markup(window.html())  # noqa: S704 - a template of ours has escaped it
+    return render(request, "pipeline/window", flow=flow, told=told)
 
 
-@for_operators
+@operators_only
 async def _live(request: Request) -> Response:
     window = _with_room(window_of(request))
-    return EventSourceResponse(_drawn(window), send_timeout=SEND_SECONDS, ping=0)
+    return EventSourceResponse(_events(window), send_timeout=SEND_SECONDS, ping=0)
 
 
 def _with_room(window: Window) -> Window:
     """Return the window, unless too many look through it."""
-    if window.watch.is_full:
+    if window.poller.is_full:
         raise HTTPException(503, f"{MOST_WATCHERS} browsers watch already: close one of them.")
     return window
 
 
-async def _drawn(window: Window) -> AsyncIterator[ServerSentEvent]:
+async def _events(window: Window) -> AsyncIterator[ServerSentEvent]:
     """Yield what is so about once a second, for a while."""
     until = current_time() + STREAM_SECONDS
-    with window.watch.watched():
+    with window.poller.watching():
         while current_time() < until:
-            yield ServerSentEvent(window.drawn(), retry=RETRY_MS)
-            await anyio.sleep(EVERY_SECONDS)
+            yield ServerSentEvent(window.html(), retry=RETRY_MS)
+            await anyio.sleep(window.poller.pace.every_seconds)
 
 
 ROUTES = [

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from eventsourcing_kafka.compose.web.pipeline.polling import COURSE_SECONDS, Point
+from eventsourcing_kafka.compose.web.pipeline.polling import HISTORY_SECONDS, Point
 
 STEP_SECONDS = 5
-STEPS = int(COURSE_SECONDS / STEP_SECONDS)
+STEPS = int(HISTORY_SECONDS / STEP_SECONDS)
 WIDTH, HEIGHT = 4 * STEPS, 40
 
 Steps = Mapping[int, Sequence[Point]]

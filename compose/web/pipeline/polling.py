@@ -21,15 +21,24 @@ from eventsourcing_kafka.consumer.operations.status import PartitionStatus
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
 from eventsourcing_kafka.producer.runtime.health import READ_SECONDS, Down, read_or_down
 
-EVERY_SECONDS = 1.0
 OLD_SECONDS = 2.5
 """What was read longer ago than that is shown with its age."""
 FIRST_SECONDS = 2.0
 """So long a page waits for what has not been read yet. Then it is shown without."""
-COURSE_SECONDS = 300.0
+HISTORY_SECONDS = 300.0
 MOST_WATCHERS = 20
 
 T = TypeVar("T")
+
+
+class Pace(NamedTuple):
+    """How often it is read, and how long one reading may take."""
+
+    every_seconds: float = 1.0
+    read_seconds: float = READ_SECONDS
+
+
+DEFAULT_PACE = Pace()
 
 
 class Point(NamedTuple):
@@ -48,7 +57,7 @@ class Reading(NamedTuple, Generic[T]):
     found: T | Down
 
 
-class Course(Generic[T]):
+class PartHistory(Generic[T]):
     """One part, as it is now and as it was during the last minutes."""
 
     def __init__(
@@ -57,9 +66,11 @@ class Course(Generic[T]):
         read: Callable[[], Awaitable[T]],
         done: Callable[[T], int],
         gap: Callable[[T], int],
+        pace: Pace,
     ) -> None:
         self.name = name
-        self.points: deque[Point] = deque(maxlen=int(COURSE_SECONDS / EVERY_SECONDS))
+        self.points: deque[Point] = deque(maxlen=int(HISTORY_SECONDS / pace.every_seconds))
+        self._pace = pace
         self._read, self._done, self._gap = read, done, gap
         self._readings: deque[Reading[T]] = deque(maxlen=RATED_OVER)
         self._asked: float | None = None
@@ -69,7 +80,7 @@ class Course(Generic[T]):
         """Read it once."""
         self._asked, asked_at = current_time(), datetime.now(UTC)
         try:
-            found = await read_or_down(self._read, READ_SECONDS)
+            found = await read_or_down(self._read, self._pace.read_seconds)
         finally:
             self._asked = None
         now = current_time()
@@ -97,9 +108,9 @@ class Course(Generic[T]):
     def found(self) -> T | Down | None:
         """What there is to show; None if that is not known yet."""
         waited = current_time() - self._asked if self._asked else 0.0
-        if waited > READ_SECONDS:
+        if waited > self._pace.read_seconds:
             return Down(f"no answer for {waited:.0f} s")
-        if self.age is None or self.age > READ_SECONDS + OLD_SECONDS:
+        if self.age is None or self.age > self._pace.read_seconds + OLD_SECONDS:
             return None
         return self._readings[-1].found
 
@@ -119,24 +130,25 @@ class Course(Generic[T]):
         return rate(of(first.found), of(last.found), last.at - first.at)
 
 
-class Watch:
+class Poller:
     """Reads all parts about once a second, if there is anybody who watches."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, pace: Pace) -> None:
+        self.pace = pace
         self.heads = [
-            Course(name, read, lambda head: head, lambda _: 0)
+            PartHistory(name, read, lambda head: head, lambda _: 0, pace)
             for name, read in sources.heads.items()
         ]
-        self.relays: Sequence[Course[RelayStatus]] = [
-            Course(name, read, lambda row: row.position, lambda row: row.gap)
+        self.relays: Sequence[PartHistory[RelayStatus]] = [
+            PartHistory(name, read, lambda row: row.position, lambda row: row.gap, pace)
             for name, read in sources.relays.items()
         ]
-        self.topics: Sequence[Course[TopicStatus]] = [
-            Course(name, read, lambda row: row.offsets, lambda _: 0)
+        self.topics: Sequence[PartHistory[TopicStatus]] = [
+            PartHistory(name, read, lambda row: row.offsets, lambda _: 0, pace)
             for name, read in sources.topics.items()
         ]
-        self.views: Sequence[Course[Sequence[PartitionStatus]]] = [
-            Course(name, read, _records, lambda rows: sum(row.gap for row in rows))
+        self.views: Sequence[PartHistory[Sequence[PartitionStatus]]] = [
+            PartHistory(name, read, _records, lambda rows: sum(row.gap for row in rows), pace)
             for name, read in sources.views.items()
         ]
         self.watchers = 0
@@ -144,7 +156,7 @@ class Watch:
         self._news = anyio.Event()
 
     @property
-    def courses(self) -> Iterator[Course[Any]]:
+    def parts(self) -> Iterator[PartHistory[Any]]:
         """All parts."""
         return chain(self.heads, self.relays, self.topics, self.views)
 
@@ -156,19 +168,19 @@ class Watch:
     async def run(self) -> None:
         """Read for ever, while anybody watches."""
         async with anyio.create_task_group() as tasks:
-            for course in self.courses:
-                tasks.start_soon(self._follow, course)
+            for history in self.parts:
+                tasks.start_soon(self._follow, history)
 
-    async def _follow(self, course: Course[Any]) -> None:
+    async def _follow(self, history: PartHistory[Any]) -> None:
         while True:
             await self._somebody.wait()
-            await course.read()
+            await history.read()
             self._news.set()
             self._news = anyio.Event()
-            await anyio.sleep(EVERY_SECONDS)
+            await anyio.sleep(self.pace.every_seconds)
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watching(self) -> Iterator[None]:
         """Have it read during the body."""
         self.watchers += 1
         self._somebody.set()
@@ -179,10 +191,10 @@ class Watch:
             if not self.watchers:
                 self._somebody = anyio.Event()
 
-    async def fresh(self) -> None:
+    async def wait_until_fresh(self) -> None:
         """Wait until all parts have been read lately, within a bound of time."""
         with anyio.move_on_after(FIRST_SECONDS):
-            while any(course.is_old for course in self.courses):
+            while any(history.is_old for history in self.parts):
                 await self._news.wait()
 
 

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from eventsourcing_kafka.compose.monitor.overview import Sources, opened_sources
 from eventsourcing_kafka.compose.web.pipeline.flow import flow_of
 from eventsourcing_kafka.compose.web.pipeline.jobs import Jobs
-from eventsourcing_kafka.compose.web.pipeline.polling import EVERY_SECONDS, Watch
-from eventsourcing_kafka.compose.web.rendering import part
+from eventsourcing_kafka.compose.web.pipeline.polling import Pace, Poller
+from eventsourcing_kafka.compose.web.rendering import render_fragment
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 
@@ -22,14 +22,14 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 class Window:
     """One for all who look through it."""
 
-    def __init__(self, environment: Mapping[str, str], sources: Sources) -> None:
+    def __init__(self, environment: Mapping[str, str], sources: Sources, pace: Pace) -> None:
         self.environment = environment
         self.settings = KafkaSettings.from_env(environment)
         self.stores = sources.stores
-        self.watch = Watch(sources)
+        self.poller = Poller(sources, pace)
         self.jobs = Jobs()
-        self._drawn = ""
-        self._drawn_at: float | None = None
+        self._html = ""
+        self._html_at: float | None = None
 
     def store(self, view: str) -> ViewStore:
         """Return a view by its name, as it comes with a request."""
@@ -38,22 +38,22 @@ class Window:
         except KeyError:
             raise HTTPException(404, "There is no such view.") from None
 
-    def drawn(self) -> str:
+    def html(self) -> str:
         """Return what is so now, as HTML; for all who ask at about the same time, the same."""
         now = current_time()
-        if self._drawn_at is None or now - self._drawn_at > EVERY_SECONDS / 2:
-            self._drawn_at = now
-            self._drawn = part("pipeline/flow", flow=flow_of(self.watch, self.jobs))
-        return self._drawn
+        if self._html_at is None or now - self._html_at > self.poller.pace.every_seconds / 2:
+            self._html_at = now
+            self._html = render_fragment("pipeline/flow", flow=flow_of(self.poller, self.jobs))
+        return self._html
 
 
 @asynccontextmanager
-async def opened_window(environment: Mapping[str, str]) -> AsyncIterator[Window]:
+async def opened_window(environment: Mapping[str, str], pace: Pace) -> AsyncIterator[Window]:
     """Open the window; at the end all that was begun through it is cancelled."""
     with opened_sources(environment, None) as sources:
-        window = Window(environment, sources)
+        window = Window(environment, sources, pace)
         async with anyio.create_task_group() as tasks, window.jobs.running():
-            tasks.start_soon(window.watch.run)
+            tasks.start_soon(window.poller.run)
             yield window
             tasks.cancel_scope.cancel()
 

@@ -7,6 +7,7 @@ const SILENT_MS = 5000;
 
 let heard = Date.now();
 let paused = false;
+let pressed = false;
 let source = null;
 
 // Changes only what differs, so that focus, open details and what is being read stay.
@@ -48,7 +49,7 @@ function listen() {
   source = new EventSource(flow.dataset.live);
   source.onmessage = ({ data }) => {
     heard = Date.now();
-    if (!paused) draw(data);
+    if (!paused && !pressed) draw(data);
     judge();
   };
 }
@@ -69,6 +70,12 @@ pause.addEventListener("click", () => {
   paused = !paused;
   pause.textContent = paused ? `Paused at ${new Date().toLocaleTimeString()}: go on` : "Pause";
 });
+
+// A link that is replaced, or moves, between press and release is not followed.
+flow.addEventListener("pointerdown", () => (pressed = true));
+for (const end of ["pointerup", "pointercancel"]) {
+  window.addEventListener(end, () => (pressed = false));
+}
 
 listen();
 setInterval(judge, 1000);

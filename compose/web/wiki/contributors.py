@@ -9,19 +9,18 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from eventsourcing_kafka.compose.web.auth.forms import Form, submitting
+from eventsourcing_kafka.compose.web.auth.forms import Form, signed_in_form
 from eventsourcing_kafka.compose.web.auth.session import user_of
-from eventsourcing_kafka.compose.web.rendering import page as shown
-from eventsourcing_kafka.compose.web.rendering import short
+from eventsourcing_kafka.compose.web.rendering import render, short
 from eventsourcing_kafka.compose.web.wiki.model import wiki_of
-from eventsourcing_kafka.compose.web.wiki.pages import told
-from eventsourcing_kafka.compose.web.wiki.reading import has_own_writes
+from eventsourcing_kafka.compose.web.wiki.own_writes import has_own_writes
+from eventsourcing_kafka.compose.web.wiki.pages import grouped
 from eventsourcing_kafka.consumer.views.activity.queries import changes_by, contributor
 from eventsourcing_kafka.consumer.views.activity.queries import contributors as most_active
 
 MOST = 100
 LATEST = 100
-"""Changes that are told of one contributor."""
+"""Changes that are shown of one contributor."""
 
 
 async def contributors(request: Request) -> Response:
@@ -30,7 +29,7 @@ async def contributors(request: Request) -> Response:
     fresh = await has_own_writes(request, wiki.activity)
     active = await most_active(wiki.activity, MOST)
     names = await wiki.names([one.user_id for one in active])
-    return shown(request, "wiki/contributors", contributors=active, names=names, fresh=fresh)
+    return render(request, "wiki/contributors", contributors=active, names=names, fresh=fresh)
 
 
 async def one(request: Request) -> Response:
@@ -44,20 +43,20 @@ async def one(request: Request) -> Response:
     if known is None and not itself:
         raise HTTPException(404, "There is no such contributor.")
     names = await wiki.names([user_id])
-    return shown(
+    return render(
         request,
         "wiki/contributor",
         user_id=user_id,
         itself=itself,
         known=known,
-        changes=[*told(await changes_by(wiki.activity, user_id, LATEST))],
+        changes=[*grouped(await changes_by(wiki.activity, user_id, LATEST))],
         names=names,
         name=names.get(user_id) or (user.name if user and itself else short(user_id)),
         fresh=fresh,
     )
 
 
-@submitting
+@signed_in_form
 async def be_forgotten(request: Request, _form: Form) -> Response:
     """Delete the name of whoever asks for it, who is signed out: signing in gives one again."""
     user = user_of(request)

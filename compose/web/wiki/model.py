@@ -52,13 +52,13 @@ class Wiki:
     def __init__(self, app: ContentManagement, environment: Mapping[str, str]) -> None:
         self._app = app
         self._people = People(app)
-        self._told: dict[UUID, str] = {}
+        self._remembered: dict[UUID, str] = {}
         self.search = ViewStore.of(view_named("fts"), environment)
         self.searcher = Searcher(self.search)
         self.activity = ViewStore.of(view_named("activity"), environment)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[None]:
+    async def connected_to_views(self) -> AsyncIterator[None]:
         """Keep the connections to the views open meanwhile."""
         async with (
             self.search.kept_open(CONNECTIONS),
@@ -161,13 +161,13 @@ class Wiki:
 
     async def remember(self, user_id: UUID, name: str) -> None:
         """Take note of what a user, who changes the wiki, is called now."""
-        if self._told.get(user_id) != name:
+        if self._remembered.get(user_id) != name:
             await self._in_thread(self._people.remember, {user_id: name})
-            self._told[user_id] = name
+            self._remembered[user_id] = name
 
     async def forget(self, user_id: UUID) -> None:
         """Delete what a user is called."""
-        self._told.pop(user_id, None)
+        self._remembered.pop(user_id, None)
         await self._in_thread(self._people.forget, user_id)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:

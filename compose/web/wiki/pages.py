@@ -14,15 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from eventsourcing_kafka.compose.web.rendering import laid_out
-from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.rendering import body_as_html, render
 from eventsourcing_kafka.compose.web.wiki.model import Listed, NoSuchVersionError, Wiki, wiki_of
-from eventsourcing_kafka.compose.web.wiki.reading import (
+from eventsourcing_kafka.compose.web.wiki.own_writes import has_own_writes
+from eventsourcing_kafka.compose.web.wiki.parameters import (
     LARGEST_NUMBER,
-    found,
-    has_own_writes,
     natural,
     number,
+    page_id_of,
     slug_of,
 )
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError
@@ -42,7 +41,7 @@ LINES_IN_HISTORY = 40
 MOST_LINES = 10_000
 
 
-class Told(NamedTuple):
+class Edits(NamedTuple):
     """What one user did to one page, in one go."""
 
     slug: str | None
@@ -55,24 +54,24 @@ class Told(NamedTuple):
     at: datetime
 
 
-def told(changes: Iterable[RecentChange]) -> Iterator[Told]:
+def grouped(changes: Iterable[RecentChange]) -> Iterator[Edits]:
     """Yield changes, the newest first, of which those in one go are put together."""
     for _, group in groupby(changes, key=lambda change: (change.page_id, change.user_id)):
         first, *rest = group
         did = dict.fromkeys(change.change for change in (*reversed(rest), first))
-        yield Told(first.slug, first.title, first.user_id, [*did], first.version, first.changed_at)
+        yield Edits(first.slug, first.title, first.user_id, [*did], first.version, first.changed_at)
 
 
 async def home(request: Request) -> Response:
     """Show where to search, and what changed last."""
     wiki = wiki_of(request)
     fresh = await has_own_writes(request, wiki.activity)
-    changes: Sequence[Told] | None = None
+    changes: Sequence[Edits] | None = None
     with suppress(ViewMissingError):
-        changes = [*told(await recent_changes(wiki.activity, LATEST))]
+        changes = [*grouped(await recent_changes(wiki.activity, LATEST))]
     names = await wiki.names([change.user_id for change in changes or ()])
     empty = not changes and not await wiki.count()
-    return shown(
+    return render(
         request,
         "wiki/home",
         changes=changes or (),
@@ -89,18 +88,18 @@ async def read(request: Request) -> Response:
     try:
         page_id = await wiki.page_id(slug)
     except PageNotFoundError:
-        return shown(request, "wiki/missing", status=404, slug=slug)
+        return render(request, "wiki/missing", status=404, slug=slug)
     page = await read_page(wiki.search, page_id)
     if page is None:
-        return shown(request, "wiki/coming", status=503, slug=slug)
+        return render(request, "wiki/coming", status=503, slug=slug)
     changes = await wiki.changes(page_id, before=page.version, limit=1)
     names = await _names(wiki, changes)
     last = changes[0] if changes else None
-    return shown(
+    return render(
         request,
         "wiki/page",
         page=page,
-        text=await laid_out(page.body, slug),
+        text=await body_as_html(page.body, slug),
         slug=slug,
         last=last,
         names=names,
@@ -111,10 +110,10 @@ async def read(request: Request) -> Response:
 async def history(request: Request) -> Response:
     """Show who changed a page when, and how."""
     wiki = wiki_of(request)
-    page_id = await found(request)
+    page_id = await page_id_of(request)
     before = number(request, "before", LARGEST_NUMBER)
     changes = await wiki.changes(page_id, before=before, limit=CHANGES_PER_PAGE)
-    return shown(
+    return render(
         request,
         "wiki/history",
         slug=slug_of(request),
@@ -129,11 +128,11 @@ async def history(request: Request) -> Response:
 async def one_change(request: Request) -> Response:
     """Show one change of a page, whole."""
     wiki, version = wiki_of(request), _version(request)
-    page_id = await found(request)
+    page_id = await page_id_of(request)
     changes = await wiki.changes(page_id, before=version, limit=1)
     if not changes or changes[0].originator_version != version:
         raise HTTPException(404, str(NoSuchVersionError(version)))
-    return shown(
+    return render(
         request,
         "wiki/change",
         slug=slug_of(request),
@@ -146,15 +145,15 @@ async def one_change(request: Request) -> Response:
 async def earlier(request: Request) -> Response:
     """Show a page as it was."""
     wiki, version = wiki_of(request), _version(request)
-    page_id = await found(request)
+    page_id = await page_id_of(request)
     try:
         page = await wiki.earlier(page_id, version)
     except NoSuchVersionError as error:
         raise HTTPException(404, str(error)) from None
     names = await wiki.names([page.modified_by])
     slug = slug_of(request)
-    text = await laid_out(page.body, slug)
-    return shown(request, "wiki/earlier", page=page, text=text, slug=slug, names=names)
+    text = await body_as_html(page.body, slug)
+    return render(request, "wiki/earlier", page=page, text=text, slug=slug, names=names)
 
 
 async def all_pages(request: Request) -> Response:
@@ -170,7 +169,7 @@ async def all_pages(request: Request) -> Response:
     kept = {"limit": limit, **{name: bound for name, bound in kept.items() if bound}}
     last = min(lte or count, count)
     back, on = _neighbours(pages, gt, count if desc else last, limit, desc=desc)
-    return shown(
+    return render(
         request,
         "wiki/pages",
         pages=pages,

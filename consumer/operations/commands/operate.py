@@ -12,15 +12,6 @@ import msgspec
 import typer
 from rich.box import SIMPLE
 from rich.console import Console, Group, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -59,6 +50,7 @@ from eventsourcing_kafka.producer.runtime.metrics_server import (
 )
 from eventsourcing_kafka.producer.runtime.output import AsJson, Yes, confirm, table_of, tell
 from eventsourcing_kafka.producer.runtime.process import run as run_async
+from eventsourcing_kafka.producer.runtime.progress_bar import progress_bar
 from eventsourcing_kafka.producer.runtime.retry import first_error
 
 COMMANDS = typer.Typer()
@@ -305,14 +297,7 @@ def rebuild(
 
 
 def _rebuild(job: Rebuild, view: str, *, keep: bool, anew: bool) -> None:
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(),
-        console=progress_console(),
-    ) as bar:
+    with progress_bar(progress_console()) as bar:
         task = bar.add_task(f"rebuilding {view}", total=None)
 
         def report(progress: RebuildProgress) -> None:
@@ -324,14 +309,6 @@ def _rebuild(job: Rebuild, view: str, *, keep: bool, anew: bool) -> None:
         except typer.Exit:
             typer.echo("interrupted: the next rebuild goes on from here", err=True)
             raise
-
-
-class _RateColumn(ProgressColumn):
-    """How fast it goes; nothing is known of that before the second report."""
-
-    def render(self, task: Task) -> Text:
-        """Return the rate."""
-        return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
 
 
 def _store(name: str) -> ViewStore:

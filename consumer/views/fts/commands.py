@@ -17,6 +17,7 @@ from eventsourcing_kafka.consumer.views.fts.search import search as search_pages
 from eventsourcing_kafka.consumer.views.fts.view import VIEW
 from eventsourcing_kafka.producer.runtime.cli import finished
 from eventsourcing_kafka.producer.runtime.output import AsJson
+from eventsourcing_kafka.producer.runtime.printable import printable
 
 COMMANDS = typer.Typer()
 
@@ -61,10 +62,5 @@ def _marked(text: str) -> Text:
     marked = Text()
     for part in text.split(START):
         found, stop, rest = part.partition(STOP)
-        marked.append(_printable(found), "bold yellow" if stop else "").append(_printable(rest))
+        marked.append(printable(found), "bold yellow" if stop else "").append(printable(rest))
     return marked
-
-
-def _printable(text: str) -> str:
-    # What a user wrote must not steer the terminal.
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)

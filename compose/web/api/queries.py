@@ -10,20 +10,8 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from eventsourcing_kafka.compose.web.api.answers import (
-    Contributors,
-    EarlierPage,
-    Found,
-    HistoricChange,
-    History,
-    Matched,
-    PageRead,
-    Pages,
-    RecentChanges,
-    Results,
-)
 from eventsourcing_kafka.compose.web.api.openapi import ETAG, POSITION, problems, tagged
-from eventsourcing_kafka.compose.web.api.positions import HEADER, Awaited, reach
+from eventsourcing_kafka.compose.web.api.position_tokens import HEADER, Awaited, wait_for_position
 from eventsourcing_kafka.compose.web.api.problems import (
     INVALID,
     NO_PAGE,
@@ -32,12 +20,24 @@ from eventsourcing_kafka.compose.web.api.problems import (
     NOT_REACHED,
     SEARCH_TOO_LONG,
     Fault,
-    Refused,
-    refused_as_invalid,
+    ProblemError,
+    invalid_request,
+)
+from eventsourcing_kafka.compose.web.api.schemas import (
+    Contributors,
+    EarlierPage,
+    Found,
+    HistoricChange,
+    Matched,
+    PageHistory,
+    PageRead,
+    Pages,
+    RecentChanges,
+    Results,
 )
 from eventsourcing_kafka.compose.web.wiki.model import NoSuchVersionError, wiki_of
-from eventsourcing_kafka.compose.web.wiki.reading import LARGEST_NUMBER
-from eventsourcing_kafka.compose.web.wiki.searching import LONGEST_QUERY
+from eventsourcing_kafka.compose.web.wiki.parameters import LARGEST_NUMBER
+from eventsourcing_kafka.compose.web.wiki.search import LONGEST_QUERY
 from eventsourcing_kafka.consumer.views.activity.queries import changes as recent_changes
 from eventsourcing_kafka.consumer.views.activity.queries import contributors as most_active
 from eventsourcing_kafka.consumer.views.fts.reading import read_page as page_in_view
@@ -70,11 +70,11 @@ async def read_page(
 ) -> PageRead | Response:
     """Read a page, as the search view has it."""
     wiki = wiki_of(request)
-    await reach(wiki.search, awaited)
+    await wait_for_position(wiki.search, awaited)
     page = await page_in_view(wiki.search, await wiki.page_id(slug))
     if page is None:
-        raise Refused(NOT_IN_VIEW, "The view is behind.")
-    token = request.app.state.positions.token(page.position, page.id)
+        raise ProblemError(NOT_IN_VIEW, "The view is behind.")
+    token = request.app.state.position_tokens.token(page.position, page.id)
     tag = tagged(page.version, stale=page.stale)
     headers = {"etag": tag, HEADER: token}
     if if_none_match and tag in if_none_match:
@@ -102,7 +102,7 @@ async def list_pages(
 ) -> Pages:
     """List all pages in the order of their creation."""
     wiki = wiki_of(request)
-    await reach(wiki.search, awaited)
+    await wait_for_position(wiki.search, awaited)
     pages = await wiki.pages(gt=gt, lte=lte, desc=desc, limit=limit)
     following = None
     if len(pages) == limit:
@@ -118,14 +118,14 @@ async def read_history(
     slug: str,
     before: Annotated[Number, Query(description="Changes up to this version.")] = LARGEST_NUMBER,
     limit: Limit = 50,
-) -> History:
+) -> PageHistory:
     """Tell who changed a page when, and how; the latest change first."""
     wiki = wiki_of(request)
     changes = await wiki.changes(await wiki.page_id(slug), before=before, limit=limit)
     following = None
     if changes and (more := changes[-1].originator_version - 1):
         following = _path(f"history/{quote(slug, safe='')}", before=more, limit=limit)
-    return History(changes=[HistoricChange.of(change) for change in changes], next=following)
+    return PageHistory(changes=[HistoricChange.of(change) for change in changes], next=following)
 
 
 @routes.get("/versions/{version}/{slug:path}", responses=problems(NO_PAGE, NO_VERSION, INVALID))
@@ -139,7 +139,7 @@ async def read_earlier_page(
     try:
         page = await wiki.earlier(await wiki.page_id(slug), version)
     except NoSuchVersionError as error:
-        raise Refused(NO_VERSION, str(error)) from None
+        raise ProblemError(NO_VERSION, str(error)) from None
     return EarlierPage.of(page)
 
 
@@ -149,7 +149,7 @@ async def list_recent_changes(
 ) -> RecentChanges:
     """List the latest changes, the latest first."""
     activity = wiki_of(request).activity
-    await reach(activity, awaited)
+    await wait_for_position(activity, awaited)
     return RecentChanges.model_validate({"changes": await recent_changes(activity, limit)})
 
 
@@ -157,7 +157,7 @@ async def list_recent_changes(
 async def list_contributors(request: Request, awaited: Awaited, limit: Limit = 50) -> Contributors:
     """List those who changed most, first."""
     activity = wiki_of(request).activity
-    await reach(activity, awaited)
+    await wait_for_position(activity, awaited)
     return Contributors.model_validate({"contributors": await most_active(activity, limit)})
 
 
@@ -178,12 +178,12 @@ async def search(
 ) -> Results:
     """Find the pages that match, the best first."""
     wiki = wiki_of(request)
-    await reach(wiki.search, awaited)
+    await wait_for_position(wiki.search, awaited)
     try:
         # One more than is shown tells whether there is another part.
         found = await wiki.searcher.search(q, limit=limit + 1, offset=offset)
     except SettingsError as error:
-        raise refused_as_invalid(Fault("q", str(error))) from None
+        raise invalid_request(Fault("q", str(error))) from None
     following = None
     if len(found) > limit:
         following = _path("search", q=q, limit=limit, offset=offset + limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 
-class Positions:
+class PositionSet:
     """A set of positions, a bit each: a million of them take 125 kB."""
 
     def __init__(self) -> None:
@@ -25,9 +25,9 @@ class Positions:
 
     def __iter__(self) -> Iterator[int]:
         """Iterate over the positions, in order."""
-        return self - Positions()
+        return self - PositionSet()
 
-    def __sub__(self, others: Positions) -> Iterator[int]:
+    def __sub__(self, others: PositionSet) -> Iterator[int]:
         """Yield the positions that are not among others, in order."""
         for byte, bits in enumerate(self._bits):
             if bits & ~(others._bits[byte] if byte < len(others._bits) else 0):

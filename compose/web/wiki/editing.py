@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from eventsourcing_kafka.compose.web.auth.forms import Faults, Form, submitting_from
-from eventsourcing_kafka.compose.web.rendering import laid_out, path_of
-from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.auth.forms import Faults, Form, form_shown_by
+from eventsourcing_kafka.compose.web.rendering import body_as_html, path_of, render
 from eventsourcing_kafka.compose.web.wiki.model import wiki_of
-from eventsourcing_kafka.compose.web.wiki.reading import found, natural, slug_of, wrote
+from eventsourcing_kafka.compose.web.wiki.own_writes import remember_write
+from eventsourcing_kafka.compose.web.wiki.parameters import natural, page_id_of, slug_of
 from eventsourcing_kafka.producer.contentmanagement.application import (
     InvalidPageError,
     PageChangedError,
@@ -32,20 +32,20 @@ MOVED = "This page has another slug since. Nothing is saved yet: save it once mo
 NO_FAULTS: Faults = {}
 
 
-def ask_for_page(
+def show_new_page(
     request: Request, form: Form, faults: Faults = NO_FAULTS, status: int = 200
 ) -> Response:
     """Ask for the title and the slug of a new page."""
-    return shown(request, "wiki/new", status=status, given=form, faults=faults)
+    return render(request, "wiki/new", status=status, given=form, faults=faults)
 
 
 async def new(request: Request) -> Response:
     """Ask for a new page, whose names may be known."""
     given = {name: request.query_params.get(name, "") for name in ("title", "slug")}
-    return ask_for_page(request, given)
+    return show_new_page(request, given)
 
 
-@submitting_from(ask_for_page)
+@form_shown_by(show_new_page)
 async def create(request: Request, form: Form) -> Response:
     """Make a page, and go on to its text."""
     wiki = wiki_of(request)
@@ -54,8 +54,8 @@ async def create(request: Request, form: Form) -> Response:
     try:
         position = await wiki.do(wiki.commands.create_page, title, slug)
     except (InvalidPageError, SlugConflictError) as error:
-        return ask_for_page(request, {**form, "slug": slug}, _faults(error), 422)
-    wrote(request, position, await wiki.page_id(slug))
+        return show_new_page(request, {**form, "slug": slug}, _faults(error), 422)
+    remember_write(request, position, await wiki.page_id(slug))
     return RedirectResponse(path_of(slug, "edit"), 303)
 
 
@@ -68,7 +68,7 @@ def slug_from(title: str) -> str:
     return "-".join(re.findall(r"[\w.]+", title.casefold())).strip(".")
 
 
-def ask_for_text(
+def show_text(
     request: Request,
     form: Form,
     faults: Faults = NO_FAULTS,
@@ -79,7 +79,7 @@ def ask_for_text(
     slug: str | None = None,
 ) -> Response:
     """Ask for the text of a page; with `theirs`, which somebody else has saved meanwhile."""
-    return shown(
+    return render(
         request,
         "wiki/edit",
         status=status,
@@ -94,10 +94,10 @@ def ask_for_text(
 
 async def edit(request: Request) -> Response:
     """Ask for the text of a page, as the write model has it."""
-    return ask_for_text(request, _form_of(await wiki_of(request).page(await found(request))))
+    return show_text(request, _form_of(await wiki_of(request).page(await page_id_of(request))))
 
 
-@submitting_from(ask_for_text)
+@form_shown_by(show_text)
 async def save(request: Request, form: Form) -> Response:
     """Replace the text of a page, unless somebody else has changed it since."""
     wiki, slug = wiki_of(request), slug_of(request)
@@ -105,10 +105,10 @@ async def save(request: Request, form: Form) -> Response:
     body = form.get("body", "").replace("\r\n", "\n")
     form = {**form, "body": body}
     if "preview" in form:
-        return ask_for_text(request, form, preview=await laid_out(body, slug))
+        return show_text(request, form, preview=await body_as_html(body, slug))
     if moved := await _moved(request, form):
-        return ask_for_text(request, form, {"form": MOVED}, 409, slug=moved.slug)
-    page_id = await found(request)
+        return show_text(request, form, {"form": MOVED}, 409, slug=moved.slug)
+    page_id = await page_id_of(request)
     try:
         position = await wiki.do(
             wiki.commands.update_body, slug, body, version=natural(form.get("version", ""))
@@ -117,16 +117,16 @@ async def save(request: Request, form: Form) -> Response:
         theirs = await wiki.page(page_id)
         if theirs.body != body:
             form = {**form, "version": str(theirs.version)}
-            return ask_for_text(request, form, status=409, theirs=theirs)
+            return show_text(request, form, status=409, theirs=theirs)
         # It was sent twice, or both have written the same.
     except InvalidPageError as error:
-        return ask_for_text(request, form, _faults(error), 422)
+        return show_text(request, form, _faults(error), 422)
     else:
-        wrote(request, position, page_id)
+        remember_write(request, position, page_id)
     return RedirectResponse(path_of(slug), 303)
 
 
-def ask_for_names(
+def show_names(
     request: Request,
     form: Form,
     faults: Faults = NO_FAULTS,
@@ -136,35 +136,35 @@ def ask_for_names(
 ) -> Response:
     """Ask for another title or slug of a page."""
     slug = slug or slug_of(request)
-    return shown(request, "wiki/names", status=status, slug=slug, given=form, faults=faults)
+    return render(request, "wiki/names", status=status, slug=slug, given=form, faults=faults)
 
 
 async def names(request: Request) -> Response:
     """Ask for another title or slug of a page, as the write model has it."""
-    return ask_for_names(request, _form_of(await wiki_of(request).page(await found(request))))
+    return show_names(request, _form_of(await wiki_of(request).page(await page_id_of(request))))
 
 
-@submitting_from(ask_for_names)
+@form_shown_by(show_names)
 async def rename(request: Request, form: Form) -> Response:
     """Give a page another title, another slug, or both, unless somebody else has since."""
     wiki, slug = wiki_of(request), slug_of(request)
     if moved := await _moved(request, form):
-        return ask_for_names(request, form, {"form": MOVED}, 409, slug=moved.slug)
-    page = await wiki.page(await found(request))
+        return show_names(request, form, {"form": MOVED}, 409, slug=moved.slug)
+    page = await wiki.page(await page_id_of(request))
     title, other = form.get("title", ""), form.get("slug", "").strip()
     if page.title not in (form.get("was", page.title), title):
         faults = {"title": f"somebody has called it “{page.title}” since: save again to change it"}
-        return ask_for_names(request, {**form, "was": page.title}, faults, 409)
+        return show_names(request, {**form, "was": page.title}, faults, 409)
     try:
         wiki.commands.limits.check_title(title)
         if other != slug:
             position = await wiki.do(wiki.commands.update_slug, slug, other)
-            wrote(request, position, page.id)
+            remember_write(request, position, page.id)
         if title != page.title:
             position = await wiki.do(wiki.commands.update_title, other, title)
-            wrote(request, position, page.id)
+            remember_write(request, position, page.id)
     except (InvalidPageError, SlugConflictError) as error:
-        return ask_for_names(request, form, _faults(error), 422)
+        return show_names(request, form, _faults(error), 422)
     return RedirectResponse(path_of(other), 303)
 
 

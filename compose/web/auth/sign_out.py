@@ -7,14 +7,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from eventsourcing_kafka.compose.web.auth.forms import form_of
-from eventsourcing_kafka.compose.web.auth.session import is_from_our_form
+from eventsourcing_kafka.compose.web.auth.session import has_token_of_session
 
 
-async def leave(request: Request) -> Response:
+async def sign_out(request: Request) -> Response:
     """End the session of this browser."""
-    if is_from_our_form(request, (await form_of(request)).get("token", "")):
+    if has_token_of_session(request, (await form_of(request)).get("token", "")):
         request.session.clear()
     return RedirectResponse("/", 303)
 
 
-ROUTES = [Route("/sign-out", leave, methods=["POST"])]
+ROUTES = [Route("/sign-out", sign_out, methods=["POST"])]

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.rendering import render
 from eventsourcing_kafka.compose.web.wiki.model import wiki_of
-from eventsourcing_kafka.compose.web.wiki.reading import has_own_writes
+from eventsourcing_kafka.compose.web.wiki.own_writes import has_own_writes
 from eventsourcing_kafka.consumer.views.fts.search import (
     MOST_RANKED,
     SearchResult,
@@ -38,7 +38,7 @@ async def search(request: Request) -> Response:
             found = await wiki.searcher.search(query, limit=PER_PAGE + 1, offset=first - 1)
         except (SettingsError, SearchTooLongError) as error:
             fault = str(error)
-    return shown(
+    return render(
         request,
         "wiki/results" if "part" in request.query_params else "wiki/search",
         query=query,

@@ -10,10 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from eventsourcing_kafka.compose.web.api.problems import PROBLEMS
-from eventsourcing_kafka.compose.web.rendering import page as shown
+from eventsourcing_kafka.compose.web.rendering import render
 
 
-def explaining(document: Mapping[str, Any]) -> Route:
+def explanation_route(document: Mapping[str, Any]) -> Route:
     """Return the page that explains what a document describes."""
     operations = [
         (method.upper(), path, operation["description"])
@@ -22,6 +22,6 @@ def explaining(document: Mapping[str, Any]) -> Route:
     ]
 
     async def explain(request: Request) -> Response:
-        return shown(request, "api/about", operations=operations, problems=PROBLEMS)
+        return render(request, "api/about", operations=operations, problems=PROBLEMS)
 
     return Route("/api", explain)

@@ -16,10 +16,10 @@ from starlette.requests import Request
 from eventsourcing_kafka.compose.web.api.problems import (
     NOT_REACHED,
     Fault,
-    Refused,
-    refused_as_invalid,
+    ProblemError,
+    invalid_request,
 )
-from eventsourcing_kafka.compose.web.wiki.reading import WAIT_SECONDS, has_applied
+from eventsourcing_kafka.compose.web.wiki.own_writes import WAIT_SECONDS, has_applied
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 
 HEADER = "Wiki-Position"
@@ -32,7 +32,7 @@ _ABOUT = (
 )
 
 
-class Positions:
+class PositionTokens:
     """Makes tokens, and knows its own."""
 
     def __init__(self, secret: str) -> None:
@@ -61,19 +61,19 @@ async def _awaited(
     name, token = ("position", position) if position is not None else (HEADER, wiki_position)
     if token is None:
         return None
-    positions: Positions = request.app.state.positions
+    positions: PositionTokens = request.app.state.position_tokens
     try:
         return positions.of(token)
     except BadSignature:
-        raise refused_as_invalid(Fault(name, "this is no position from here")) from None
+        raise invalid_request(Fault(name, "this is no position from here")) from None
 
 
 Awaited = Annotated[tuple[int, UUID] | None, Depends(_awaited)]
 """The position that a request reads from, if it says one."""
 
 
-async def reach(store: ViewStore, awaited: tuple[int, UUID] | None) -> None:
+async def wait_for_position(store: ViewStore, awaited: tuple[int, UUID] | None) -> None:
     """Wait until a view has what is awaited, or refuse the request."""
     if awaited and not await has_applied(store, *awaited):
         message = f"After {WAIT_SECONDS:g} seconds the view {store.view.name} is still behind."
-        raise Refused(NOT_REACHED, message)
+        raise ProblemError(NOT_REACHED, message)

@@ -196,7 +196,7 @@ class HistoricChange(Answer):
         )
 
 
-class History(Answer):
+class PageHistory(Answer):
     """A part of the history of a page, the latest change first."""
 
     changes: list[HistoricChange]

@@ -1,0 +1,54 @@
+"""The command that audits."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from eventsourcing_kafka.compose.audit.audit import FULL_FINDINGS
+from eventsourcing_kafka.compose.audit.display import audit_and_show
+from eventsourcing_kafka.compose.stack.environment import WhichData, stack_environment
+from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic
+from eventsourcing_kafka.producer.runtime.cli import finished
+
+COMMANDS = typer.Typer()
+
+
+@COMMANDS.command()
+def audit(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[VIEW]…", help="Which views; all without.")
+    ] = None,
+    system: SystemTopic = None,
+    limit: Annotated[int, typer.Option(min=0, help="Findings to show in full.")] = FULL_FINDINGS,
+    decrypt: Annotated[
+        bool, typer.Option(help="The relay publishes encrypted events as plain JSON.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+    data: WhichData = None,
+) -> None:
+    """Compare the write model, the topic and the views, position by position.
+
+    Everything may run meanwhile. The exit code is 1 if anything is found.
+
+    Of a system it compares every leader with its topic, and the tracking of every follower in
+    Postgres with that. What a follower has recorded is not compared: only its policy knows what
+    that must be.
+
+    Example: eventsourcing-kafka compose audit fts
+
+    Example: eventsourcing-kafka compose audit --system examples.counters.system:system
+    """
+    environment = stack_environment(data)
+    report = finished(
+        lambda: audit_and_show(
+            environment,
+            names or (),
+            system=system,
+            limit=limit,
+            decrypt=decrypt,
+            as_json=as_json,
+        )
+    )
+    raise typer.Exit(0 if report.clean else 1)

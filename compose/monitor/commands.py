@@ -1,0 +1,45 @@
+"""The command that shows how far everything is."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from eventsourcing_kafka.compose.monitor.overview import opened_sources
+from eventsourcing_kafka.compose.monitor.top import Top
+from eventsourcing_kafka.compose.stack.environment import WhichData, stack_environment
+from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic
+from eventsourcing_kafka.consumer.operations.commands.watch import watch
+from eventsourcing_kafka.producer.runtime.cli import finished
+
+COMMANDS = typer.Typer()
+
+
+@COMMANDS.command()
+def top(
+    system: SystemTopic = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, once.")] = False,
+    data: WhichData = None,
+) -> None:
+    """Show how far everything is, on one screen, until Ctrl-C.
+
+    Relay, topic, and each view with its partitions: who has them, their gaps, lags and rates, and
+    what is parked. What can't be read is shown as down. Without a terminal it is printed once;
+    then the exit code is 1 if anything is down, or has stopped.
+
+    Example: eventsourcing-kafka compose top
+    """
+    with opened_sources(stack_environment(data), system) as sources:
+        console = Console(highlight=False)
+        if console.is_terminal and not as_json:
+            finished(partial(watch, sources.read, Top(console).render, console))
+        overview = finished(sources.read)
+    if as_json:
+        typer.echo(msgspec.json.encode(overview))
+    else:
+        console.print(Top(console).render(overview))
+    raise typer.Exit(0 if overview.healthy else 1)
