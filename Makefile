@@ -18,7 +18,7 @@ test: .venv/installed ## Run the tests, against a real Kafka and a real Postgres
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: .venv/installed ## Measure everything against its floor, into build/bench.* (QUICK=1, REPO=path)
-	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(filter command environment,$(origin REPO)),--repo $(REPO))
+	@$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick) $(if $(filter command environment,$(origin REPO)),--repo $(REPO))
 
 chaos: .venv/installed ## Break everything for ten minutes, by a seeded schedule (CHAOS_SEED=, CHAOS_SECONDS=)
 	@$(BIN)/python -m tests.chaos
