@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from tests.layers import SERVERS, on
 
 
-@pytest.fixture(params=["popo", "sqlite", "postgres"])
+@pytest.fixture(params=["popo", "sqlite", on("postgres", needs=SERVERS)])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     if request.param == "postgres":
         environment: dict[str, str] = request.getfixturevalue("environment")
