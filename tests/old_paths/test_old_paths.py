@@ -60,7 +60,7 @@ def stored(name: str, folder: Path) -> dict[str, str]:
 
 
 def as_seen(
-    key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], timestamp: int
+    key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], timestamp: int | None
 ) -> Record:
     """Return a record as it is told of in the file."""
     return {
@@ -113,7 +113,7 @@ def test_a_page_is_read_from_its_snapshot(wiki: ContentManagement) -> None:
 def test_an_import_goes_on_where_it_was(wiki: ContentManagement) -> None:
     notifications = wiki.recorder.select_notifications(1, 1_000)
     (import_id,) = {each.originator_id for each in notifications if "GitImport" in each.topic}
-    record: GitImport = wiki.repository.get(import_id)
+    record: GitImport = wiki.repository.get(UUID(str(import_id)))
 
     assert record.version == 4
     ((tip, last),) = record.walks
