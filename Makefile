@@ -5,8 +5,11 @@ REPO ?= .
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
+# Without its cache Python compiles all that it imports each time, in each process of the tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench chaos model check format lock clean
+.PHONY: help demo quick test bench chaos model check format lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -14,11 +17,14 @@ help: ## List the targets
 demo: .venv/installed ## Stream a git history (REPO=path) through Kafka into a search, and verify it
 	@$(BIN)/python -m eventsourcing_kafka compose demo $(REPO)
 
-test: .venv/installed ## Run the tests, against a real Kafka and a real Postgres
+quick: .venv/installed ## Run the tests that need no server
+	@$(BIN)/python -m pytest -m quick --numprocesses 2 --dist worksteal $(ARGS)
+
+test: .venv/installed ## Run all tests, against a real Kafka and a real Postgres
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: .venv/installed ## Measure everything against its floor, into build/bench.* (QUICK=1, REPO=path)
-	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(filter command environment,$(origin REPO)),--repo $(REPO))
+	@$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick) $(if $(filter command environment,$(origin REPO)),--repo $(REPO))
 
 chaos: .venv/installed ## Break everything for ten minutes, by a seeded schedule (CHAOS_SEED=, CHAOS_SECONDS=)
 	@$(BIN)/python -m tests.chaos

@@ -3,7 +3,7 @@
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_cvar
+from tests.layers import QUICK, SERVERS, fixtures_of, layers, watched
 
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -24,6 +25,33 @@ QUICK_TO_GIVE_UP = {
 
 # A broker that lives for a test never earns back what its second compiler takes.
 os.environ["JDK_JAVA_OPTIONS"] = "-XX:TieredStopAtLevel=1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its layers."""
+    for item in items:
+        for layer in layers(fixtures_of(item)):
+            item.add_marker(layer)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Hold a quick test to what it is."""
+    with watched(item):
+        return (yield)
+
+
+@pytest.fixture(autouse=True)
+def no_server_is_hidden(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No quick test asks for a server that is there for others."""
+    yield
+    if request.node.get_closest_marker(QUICK) is not None:
+        assert SERVERS.isdisjoint(request.fixturenames), "it has to say so by `needs`"
+
+
+@pytest.fixture(scope="session")
+def programs() -> None:
+    """Lets a test start programs of its own; it is a slow one then."""
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,7 @@ MODULES = {
 """All modules by their names below the one that is imported."""
 
 
+@cache
 def imports(module: str) -> set[str]:
     """Return the modules that a module imports, wherever in its text; ours without the one name."""
     found: set[str] = set()
@@ -208,6 +210,7 @@ def imported_with(module: str) -> set[str]:
     return {name.removeprefix(f"{NAME}.") for name in python.stdout.decode().split()}
 
 
+@pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize(
     ("module", "without"),
     [
@@ -231,6 +234,7 @@ def test_structure_comes_from_anyio_and_asyncio_only_where_a_client_needs_it() -
     assert needing == NEED_ASYNCIO
 
 
+@pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize("module", ["producer.command_line", "consumer.command_line"])
 def test_a_loop_starts_without_what_only_other_commands_need(module: str) -> None:
     imported = imported_with(module)
@@ -245,6 +249,7 @@ def test_the_imports_of_a_module_are_found_whole() -> None:
     assert "anyio.to_thread" in imports("compose.servers.kafka")
 
 
+@pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_refuses_to_be_imported_as_a_second_copy(package: str) -> None:
     second = subprocess.run(

@@ -133,6 +133,7 @@ except SystemExit:
 """
 
 
+@pytest.mark.usefixtures("programs")
 def test_only_the_program_sets_the_garbage_collector() -> None:
     told = subprocess.run(
         [sys.executable, "-c", TELL_OF_THE_COLLECTOR], capture_output=True, check=True, text=True
@@ -147,6 +148,7 @@ def test_only_the_program_sets_the_garbage_collector() -> None:
 WRONG = ("consumer", "status", "nowhere")
 
 
+@pytest.mark.usefixtures("programs")
 def test_colours_are_for_terminals_that_have_not_said_no() -> None:
     assert COLOUR.search(on_a_terminal(*WRONG))
     assert not COLOUR.search(on_a_terminal(*WRONG, NO_COLOR="1"))
@@ -154,6 +156,7 @@ def test_colours_are_for_terminals_that_have_not_said_no() -> None:
     assert ESCAPE not in piped.stdout + piped.stderr
 
 
+@pytest.mark.usefixtures("programs")
 def test_what_is_wrong_is_one_line_and_exit_code_1() -> None:
     wrong = run(*WRONG)
     assert (wrong.returncode, wrong.stdout) == (1, "")
@@ -204,7 +207,7 @@ def test_quiet_is_results_only(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def mute() -> Iterator[socket.socket]:
+def mute(programs: None) -> Iterator[socket.socket]:
     """A server that takes connections, and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server

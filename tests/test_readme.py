@@ -49,7 +49,7 @@ TYPED = [
 
 
 @pytest.fixture
-def checkout() -> Iterator[Path]:
+def checkout(programs: None) -> Iterator[Path]:
     """A small repository of somebody's, with this tree's commands in it.
 
     Not in pytest's folder, which a second run of the tests takes from Postgres' user.
@@ -92,6 +92,7 @@ def test_every_block_is_run_by_one_of_these_tests() -> None:
     assert {block.language for block in TYPED} == {"sh", "python"}
 
 
+@pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize("command", MADE)
 def test_every_target_is_there_and_calls_what_is_there(command: str) -> None:
     dry = run([*MAKE, "--dry-run", *command.split()[1:]], ROOT, dict(os.environ))

@@ -1,16 +1,25 @@
-"""The wheel, installed into an empty environment, gives working commands."""
+"""The wheel, installed into an empty environment, gives one name and working commands."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tarfile
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
+from eventsourcing_kafka.compose.servers.kafka import Kafka
 from tests.pipeline import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PARTS = ("producer", "consumer", "compose")
 
 SHOW_A_PAGE = """
 import anyio
@@ -27,6 +36,54 @@ anyio.run(show)
 """
 
 COMMAND = "eventsourcing-kafka"
+
+SHOP = """
+from eventsourcing.application import Application, ProcessingEvent
+from eventsourcing.dispatch import singledispatchmethod
+from eventsourcing.domain import Aggregate
+from eventsourcing.system import ProcessApplication, System
+
+class Order(Aggregate):
+    pass
+
+class Shop(Application):
+    pass
+
+class Packing(ProcessApplication):
+    @singledispatchmethod
+    def policy(self, domain_event, processing_event):
+        pass
+
+system = System([[Shop, Packing]])
+"""
+SAVE_AN_ORDER = """
+from shop import Order, Shop
+
+with Shop() as shop:
+    shop.save(Order())
+"""
+
+HELP_OF_ALL = """
+import sys
+from typer import Typer
+from typer.core import TyperGroup
+from typer.main import get_command
+from eventsourcing_kafka.__main__ import app, main
+
+def names(command, *name):
+    yield name
+    if isinstance(command, TyperGroup):
+        context = command.make_context("", [], resilient_parsing=True)
+        for each in command.list_commands(context):
+            yield from names(command.get_command(context, each), *name, each)
+
+for name in list(names(get_command(app))):
+    sys.argv = ["eventsourcing-kafka", *name, "--help"]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 0, name
+"""
 
 START_POSTGRES = """
 import anyio
@@ -57,18 +114,23 @@ class Environment:
         self._uv(*install, "--require-hashes", "-r", str(requirements))
         self._uv(*install, "--no-deps", str(wheel))
 
-    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, folder: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command of it, far from the checkout, with no settings but these."""
-        env = {"PATH": os.pathsep.join([str(self.bin), os.environ["PATH"]]), **variables}
-        env |= {"HOME": str(self._folder), "XDG_CACHE_HOME": str(self._folder / "cache")}
         return subprocess.run(
             [self.bin / command[0], *command[1:]],
             capture_output=True,
             text=True,
             check=False,
-            env=env,
-            cwd=self._folder,
+            env=self.variables(variables),
+            cwd=folder or self._folder,
         )
+
+    def variables(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables of a process of it."""
+        env = {"PATH": os.pathsep.join([str(self.bin), os.environ["PATH"]]), **variables}
+        return env | {"HOME": str(self._folder), "XDG_CACHE_HOME": str(self._folder / "cache")}
 
     def _uv(self, *arguments: str) -> str:
         uv = shutil.which("uv", path=f"{os.environ['PATH']}{os.pathsep}{ROOT / '.venv/bin'}")
@@ -80,22 +142,149 @@ class Environment:
         return done.stdout
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (built,) = folder.glob("*.whl")
+def build(target: str, source: Path, folder: Path) -> Path:
+    """Build a distribution of a source tree, and return its file."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(folder)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (built,) = folder.iterdir()
     return built
 
 
 @pytest.fixture(scope="module")
-def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
-    """The pipeline, without what runs servers on a laptop."""
-    environment = Environment(tmp_path_factory.mktemp("core"))
-    environment.install(wheel)
-    yield environment
-    shutil.rmtree(environment.bin.parent)
+def wheel(programs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("wheel", ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+def contents(wheel: Path) -> dict[str, int]:
+    """Return the check sums of the files that a wheel installs."""
+    with ZipFile(wheel) as files:
+        return {
+            each.filename: each.CRC
+            for each in files.infolist()
+            if not each.filename.endswith(".dist-info/RECORD")
+        }
+
+
+@pytest.fixture(scope="module")
+def core(wheel: Path) -> Iterator[Environment]:
+    """The pipeline, without what runs servers on a laptop.
+
+    Not in pytest's folder, which a second run of the tests takes from Postgres' user.
+    """
+    with tempfile.TemporaryDirectory(prefix="core-") as folder:
+        Path(folder).chmod(0o755)
+        environment = Environment(Path(folder, "environment"))
+        environment.install(wheel)
+        yield environment
+
+
+def test_one_name_is_all_that_is_installed_to_import(wheel: Path) -> None:
+    top = {name.partition("/")[0] for name in contents(wheel)}
+
+    assert top == {"eventsourcing_kafka", f"eventsourcing_kafka-{PROJECT['version']}.dist-info"}
+
+
+def test_everything_that_the_parts_need_is_in_it(wheel: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *PARTS],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split("\n")
+    files = {f"eventsourcing_kafka/{name}" for name in listed if (ROOT / name).is_file()}
+    installed = {name for name in contents(wheel) if ".dist-info/" not in name}
+
+    own = {f"eventsourcing_kafka/{name}" for name in ("__init__.py", "__main__.py", "py.typed")}
+    assert installed == files | own
+    for needed in ("kafka.lock", "log4j2.properties", "layout.html", "style.css", "compose.yaml"):
+        assert any(name.endswith(f"/{needed}") for name in installed), needed
+
+
+def test_the_source_distribution_gives_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    with tarfile.open(build("sdist", ROOT, tmp_path / "sdist")) as source:
+        source.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.glob("eventsourcing_kafka-*")
+    again = build("wheel", unpacked, tmp_path / "wheel")
+
+    assert again.name == wheel.name
+    assert contents(again) == contents(wheel)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project that has modules called like ours, and an application of its own."""
+    for part in PARTS:
+        (tmp_path / f"{part}.py").write_text(f"raise ImportError('this is our own {part}')\n")
+    (tmp_path / "shop.py").write_text(SHOP)
+    return tmp_path
+
+
+def test_a_project_has_a_producer_a_consumer_and_a_compose_of_its_own(
+    core: Environment, project: Path, kafka: Kafka, token: str
+) -> None:
+    variables = {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "KAFKA_TOPIC_PREFIX": f"{token}.",
+        "KAFKA_GROUP_PREFIX": f"{token}.",
+        "PERSISTENCE_MODULE": "eventsourcing.sqlite",
+        "SHOP_SQLITE_DBNAME": str(project / "shop.sqlite"),
+        "PACKING_SQLITE_DBNAME": str(project / "packing.sqlite"),
+    }
+
+    def run(*command: str) -> str:
+        done = core.run(*command, folder=project, **variables)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def status() -> tuple[int, int]:
+        told = json.loads(run(COMMAND, "producer", "status", "-a", "shop:Shop", "--json"))
+        return told["position"], told["head"]
+
+    run("python", "-c", SAVE_AN_ORDER)
+    assert status() == (0, 1)
+    with subprocess.Popen(
+        [core.bin / COMMAND, "producer", "relay", "-a", "shop:Shop", "--quiet"],
+        env=core.variables(variables),
+        cwd=project,
+    ) as relay:
+        try:
+            while status() != (1, 1):
+                assert relay.poll() is None
+        finally:
+            relay.terminate()
+    assert relay.returncode == 0
+    by_module = ("python", "-m", "eventsourcing_kafka")
+    told = run(*by_module, "consumer", "status", "--system", "shop:system", "--json")
+    assert {row["view"] for row in json.loads(told)} == {"packing_shop"}
+    for part in PARTS:
+        own = core.run("python", "-c", f"import {part}", folder=project)
+        assert f"this is our own {part}" in own.stderr
+
+
+def test_every_help_is_shown_beside_a_project_of_its_own(core: Environment, project: Path) -> None:
+    shown = core.run("python", "-c", HELP_OF_ALL, folder=project)
+
+    assert shown.returncode == 0, shown.stderr
+    assert len(re.findall(r"^ Usage: ", shown.stdout, re.MULTILINE)) > len(PARTS)
+
+
+def test_the_version_is_told(core: Environment) -> None:
+    by_name = core.run(COMMAND, "--version")
+    by_module = core.run("python", "-m", "eventsourcing_kafka", "--version")
+
+    assert by_name.stdout == by_module.stdout == f"{COMMAND} {PROJECT['version']}\n"
+
+
+def test_what_is_told_of_the_distribution_is_whole(core: Environment) -> None:
+    told = core.run(
+        "python", "-c", f"from importlib.metadata import *; print(metadata('{COMMAND}'))"
+    )
+
+    for wanted in ("Typing :: Typed", "Framework :: AsyncIO", "License-Expression: BSD-3-Clause"):
+        assert wanted in told.stdout
+    for url in ("Homepage", "Repository", "Documentation", "Changelog"):
+        assert f"Project-URL: {url}, " in told.stdout
 
 
 def test_the_command_is_all_three_command_lines(core: Environment) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import sys
 from importlib import import_module
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from eventsourcing_kafka.producer.runtime.cli import CommandLine, run_commands
 
+DISTRIBUTION = "eventsourcing-kafka"
 PARTS = ("producer", "consumer", "compose")
 
 NEW_OBJECTS = 250_000
@@ -42,9 +44,22 @@ app = CommandLine(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{DISTRIBUTION} {version(DISTRIBUTION)}")
+        raise typer.Exit
+
+
 @app.callback()
-def _all_commands() -> None:
-    """Take no options of its own."""
+def _all_commands(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version, and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take what belongs to no part."""
 
 
 def main() -> None:

@@ -11,6 +11,9 @@ from eventsourcing.utils import EnvType
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, PageLogged, Slug
 from eventsourcing_kafka.producer.contentmanagement.limits import InvalidPageError, Limits
 
+# What imports have stored in a wiki is resolved by its old path as well, whoever opens it.
+from eventsourcing_kafka.producer.importer import record as _record  # noqa: F401
+
 __all__ = [
     "ContentManagement",
     "InvalidPageError",

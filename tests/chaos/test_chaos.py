@@ -15,6 +15,7 @@ SECONDS = float(os.environ.get("CHAOS_SECONDS", "30"))
 PAUSE = 2.0
 
 
+@pytest.mark.usefixtures("programs")
 @pytest.mark.timeout(SECONDS + 300)
 async def test_nothing_is_lost_or_doubled_whatever_breaks(tmp_path: Path) -> None:
     seed = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(1_000_000))

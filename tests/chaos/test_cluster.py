@@ -19,7 +19,7 @@ from tests.pipeline import Pipeline
 
 
 @pytest.fixture
-async def brokers(tmp_path: Path) -> AsyncIterator[list[Kafka]]:
+async def brokers(programs: None, tmp_path: Path) -> AsyncIterator[list[Kafka]]:
     async with cluster(tmp_path, heap="192m") as brokers:
         yield brokers
 

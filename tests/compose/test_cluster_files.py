@@ -170,6 +170,7 @@ def copied() -> Iterable[str]:
             yield from progress.split()[1:-1]
 
 
+@pytest.mark.usefixtures("programs")
 def test_the_image_is_built_of_what_it_copies_and_its_commands_work(tmp_path: Path) -> None:
     source, target = tmp_path / "src", tmp_path / "image"
     source.mkdir()

@@ -26,7 +26,7 @@ from eventsourcing_kafka.compose.servers.processes import (
 
 
 @pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(programs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data") / "new"
 
 

@@ -23,7 +23,7 @@ COMPOSE = [sys.executable, "-m", "eventsourcing_kafka", "compose"]
 
 
 @pytest.fixture(autouse=True)
-def no_other_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_other_stacks(programs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the stacks of the user who runs the tests out of them."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from eventsourcing_kafka.compose.stack.stack import postgres_environment
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from tests.layers import on
 
 
-@pytest.fixture(params=["popo", "sqlite", "postgres"])
+@pytest.fixture(params=["popo", "sqlite", on("postgres", needs={"postgres"})])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     if request.param == "postgres":
-        environment: dict[str, str] = request.getfixturevalue("environment")
-        return environment
+        database, server = map(request.getfixturevalue, ("database", "postgres"))
+        return postgres_environment(server, {"CONTENTMANAGEMENT": database("contentmanagement")})
     return {
         "PERSISTENCE_MODULE": f"eventsourcing.{request.param}",
         "SQLITE_DBNAME": str(tmp_path / "wiki.sqlite"),

@@ -13,6 +13,7 @@ from eventsourcing_kafka.consumer.engine.store import NotReplayableError
 from eventsourcing_kafka.consumer.hosting.local.host import LocalStore
 from eventsourcing_kafka.producer.wire import WireError
 from examples.dogschool.application import DogSchool
+from tests.layers import SERVERS, on
 
 from . import unnameable, unwritable
 from .awkward import (
@@ -44,7 +45,13 @@ def parked(runner: KafkaRunner) -> Sequence[tuple[str | None, str]]:
         return rows.fetchall()
 
 
-@pytest.fixture(params=["Postgres", "SQLite", "POPO"])
+@pytest.fixture(
+    params=[
+        on("Postgres", needs=SERVERS),
+        on("SQLite", needs={"kafka"}),
+        on("POPO", needs={"kafka"}),
+    ]
+)
 def any_env(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     """The settings of a system on each kind of persistence."""
     match request.param:

@@ -39,6 +39,7 @@ from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from examples.dogschool.application import DogSchool
 from examples.dogschool.domainmodel import Dog
 from examples.tricks.sqlite import SQLiteTricksView
+from tests.layers import SERVERS, on
 from tests.pipeline import SECONDS, until
 
 from . import nursing
@@ -73,7 +74,7 @@ def sqlite_env(kafka_env: Env, tmp_path: Path) -> Env:
     return {**kafka_env, **files, "PERSISTENCE_MODULE": "eventsourcing.sqlite"}
 
 
-@pytest.fixture(params=["Postgres", "SQLite"])
+@pytest.fixture(params=[on("Postgres", needs=SERVERS), on("SQLite", needs={"kafka"})])
 def stored(request: pytest.FixtureRequest) -> Env:
     """The settings of a system on each kind of persistence that others can look into."""
     name = {"Postgres": "env", "SQLite": "sqlite_env"}[request.param]
@@ -310,7 +311,7 @@ def test_a_retry_that_conflicts_with_what_others_record_is_made_again(env: Env) 
         assert patient.count("poison") == 2
 
 
-@pytest.fixture(params=["Postgres", "SQLite"])
+@pytest.fixture(params=[on("Postgres", needs=SERVERS), on("SQLite", needs={"kafka"})])
 def projected(request: pytest.FixtureRequest) -> tuple[str, Env]:
     """What a projection is called, and its settings."""
     if request.param == "Postgres":

@@ -18,6 +18,7 @@ from eventsourcing_kafka.producer.importer.git_import import (
     ImportRefusedError,
 )
 from eventsourcing_kafka.producer.importer.history import History
+from tests.layers import SERVERS, on
 
 from .repositories import Repository, bodies, live, story
 
@@ -109,7 +110,8 @@ typer.run(import_git)
 """
 
 
-@pytest.mark.parametrize("module", ["sqlite", "postgres"])
+@pytest.mark.usefixtures("programs")
+@pytest.mark.parametrize("module", ["sqlite", on("postgres", needs=SERVERS)])
 def test_a_killed_import_goes_on_where_it_stopped(
     request: pytest.FixtureRequest,
     tmp_path: Path,

@@ -2,11 +2,14 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from eventsourcing.application import Application
+from eventsourcing.system import ProcessApplication
 from eventsourcing.utils import get_topic
 from typer.testing import CliRunner
 
@@ -49,10 +52,22 @@ def test_the_kept_schema_is_what_the_event_classes_say(
         )
 
 
-def test_every_write_model_has_a_kept_schema() -> None:
-    models = {path.parent for path in ROOT.glob("producer/*/application.py")}
+def applications_in(path: Path) -> Iterator[type[Application[UUID]]]:
+    """Yield the write models that a module defines."""
+    package = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    module = import_module(package.replace("producer.", "eventsourcing_kafka.producer."))
+    for each in vars(module).values():
+        if not isinstance(each, type) or each.__module__ != module.__name__:
+            continue
+        if issubclass(each, Application) and not issubclass(each, ProcessApplication):
+            yield each
 
-    assert models <= {kept_path(each).parent for each in APPLICATIONS}
+
+def test_every_write_model_has_a_kept_schema() -> None:
+    folders = ("producer", "examples", "tests/systems")
+    modules = [path for folder in folders for path in ROOT.glob(f"{folder}/*/application.py")]
+
+    assert {each for path in modules for each in applications_in(path)} == set(APPLICATIONS)
 
 
 def test_kept_schemas_are_part_of_the_tree() -> None:

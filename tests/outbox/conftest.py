@@ -7,11 +7,12 @@ import pytest
 from eventsourcing.postgres import PostgresApplicationRecorder
 
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from tests.layers import SERVERS, on
 
 from .writers import Table
 
 
-@pytest.fixture(params=["popo", "sqlite", "postgres"])
+@pytest.fixture(params=["popo", "sqlite", on("postgres", needs=SERVERS)])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ContentManagement]:
     settings = {
         "PERSISTENCE_MODULE": f"eventsourcing.{request.param}",

@@ -12,7 +12,7 @@ from .under_test import RelayUnderTest, positions
 
 
 @pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[Kafka]:
+async def broker(programs: None, tmp_path: Path) -> AsyncIterator[Kafka]:
     async with Kafka(tmp_path / "kafka", heap="256m") as broker:
         yield broker
 

@@ -20,7 +20,7 @@ UNVERIFIED = {"transaction.partition.verification.enable": "false"}
 
 
 @pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[Kafka]:
+async def broker(programs: None, tmp_path: Path) -> AsyncIterator[Kafka]:
     async with Kafka(tmp_path / "kafka", heap="256m", properties=UNVERIFIED) as broker:
         yield broker
 

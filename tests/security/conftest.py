@@ -11,7 +11,7 @@ from .locked import Locked, locked
 
 
 @pytest.fixture(scope="session")
-def stack(portal: BlockingPortal) -> Iterator[Locked]:
+def stack(programs: None, portal: BlockingPortal) -> Iterator[Locked]:
     """Both servers, with the rights of all roles granted."""
     with tempfile.TemporaryDirectory(prefix="locked-") as name:
         folder = Path(name)

@@ -22,7 +22,8 @@ class Running:
     """Takes the system and its environment."""
     settle: Settle
     """Takes the runner, and returns when all that was done before has gone through."""
-    needs_kafka: bool = False
+    servers: frozenset[str] = frozenset()
+    """The fixtures that it needs."""
 
 
 def at_once(_: Runner[UUID]) -> None:
@@ -52,5 +53,5 @@ MULTI_THREADED = Running("multi-threaded", MultiThreadedRunner, when_followed)
 RUNNERS = [
     SINGLE_THREADED,
     MULTI_THREADED,
-    Running("Kafka", KafkaRunner, KafkaRunner.wait, needs_kafka=True),
+    Running("Kafka", KafkaRunner, KafkaRunner.wait, servers=frozenset({"kafka"})),
 ]

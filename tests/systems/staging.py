@@ -7,6 +7,8 @@ from uuid import UUID
 import pytest
 from eventsourcing.system import Runner, System
 
+from tests.layers import on
+
 from .running import RUNNERS, SINGLE_THREADED, Running
 from .storing import Persistence, Place
 
@@ -14,7 +16,12 @@ from .storing import Persistence, Place
 def over(persistences: Sequence[Persistence]) -> pytest.MarkDecorator:
     """Run a test that takes the `stage` by every runner on these persistences."""
     cases = [
-        pytest.param(running, persistence, id=f"{running.name}, {persistence.name}")
+        on(
+            running,
+            persistence,
+            needs=running.servers | persistence.servers,
+            name=f"{running.name}, {persistence.name}",
+        )
         for running in RUNNERS
         for persistence in persistences
         if running is SINGLE_THREADED or not persistence.of_one_thread
@@ -33,7 +40,7 @@ class Stage:
 
     def environment(self, system: System) -> dict[str, str]:
         """Return the environment in which the system runs."""
-        kafka = self._place.kafka if self._running.needs_kafka else {}
+        kafka = self._place.kafka if "kafka" in self._running.servers else {}
         return {**self._persistence.environment(self._place, system), **kafka}
 
     @contextmanager

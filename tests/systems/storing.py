@@ -1,7 +1,7 @@
 """Where the applications of a system store: one store for each, in one environment for all."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -30,45 +30,47 @@ class Place:
         return self.make_kafka()
 
 
-Store = Callable[[Place, str], Mapping[str, str]]
-"""Takes the place, and the name of the application; returns the settings of its store."""
+@dataclass(frozen=True)
+class Store:
+    """A kind of store: the settings of an application's, by the place and its name."""
 
+    settings: Callable[[Place, str], Mapping[str, str]]
+    servers: frozenset[str] = frozenset()
+    """The fixtures that it needs."""
 
-def popo(_place: Place, _name: str) -> Mapping[str, str]:
-    return {"PERSISTENCE_MODULE": "eventsourcing.popo"}
+    def and_also(self, settings: Callable[[Place], Mapping[str, str]]) -> "Store":
+        """Return the same with more settings."""
+        return replace(
+            self, settings=lambda place, name: {**self.settings(place, name), **settings(place)}
+        )
 
 
 def sqlite(dbname: str) -> Mapping[str, str]:
     return {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": dbname}
 
 
-def sqlite_memory(_place: Place, _name: str) -> Mapping[str, str]:
-    return sqlite(":memory:")
-
-
-def sqlite_shared_cache(place: Place, name: str) -> Mapping[str, str]:
-    return sqlite(f"file:{place.token}_{name}?mode=memory&cache=shared")
-
-
-def sqlite_file(place: Place, name: str) -> Mapping[str, str]:
-    return sqlite(str(place.folder / f"{name}.sqlite"))
-
-
-def postgres(place: Place, _name: str) -> Mapping[str, str]:
-    return place.postgres
+popo = Store(lambda _place, _name: {"PERSISTENCE_MODULE": "eventsourcing.popo"})
+sqlite_memory = Store(lambda _place, _name: sqlite(":memory:"))
+sqlite_shared_cache = Store(
+    lambda place, name: sqlite(f"file:{place.token}_{name}?mode=memory&cache=shared")
+)
+sqlite_file = Store(lambda place, name: sqlite(str(place.folder / f"{name}.sqlite")))
+postgres = Store(lambda place, _name: place.postgres, servers=frozenset({"postgres"}))
 
 
 def compressed(store: Store) -> Store:
-    compressor = {"COMPRESSOR_TOPIC": "eventsourcing.compressor:ZlibCompressor"}
-    return lambda place, name: {**store(place, name), **compressor}
+    return store.and_also(
+        lambda _place: {"COMPRESSOR_TOPIC": "eventsourcing.compressor:ZlibCompressor"}
+    )
 
 
 def encrypted(store: Store) -> Store:
-    return lambda place, name: {
-        **store(place, name),
-        "CIPHER_TOPIC": "eventsourcing.cipher:AESCipher",
-        "CIPHER_KEY": place.cipher_key,
-    }
+    return store.and_also(
+        lambda place: {
+            "CIPHER_TOPIC": "eventsourcing.cipher:AESCipher",
+            "CIPHER_KEY": place.cipher_key,
+        }
+    )
 
 
 def settings(place: Place, stores: Mapping[str, Store]) -> dict[str, str]:
@@ -76,7 +78,7 @@ def settings(place: Place, stores: Mapping[str, Store]) -> dict[str, str]:
     return {
         f"{name.upper()}_{key}": value
         for name, store in stores.items()
-        for key, value in store(place, name).items()
+        for key, value in store.settings(place, name).items()
     }
 
 
@@ -88,6 +90,11 @@ class Persistence:
     leaders: Store
     followers: Store
     of_one_thread: bool = False
+
+    @property
+    def servers(self) -> frozenset[str]:
+        """The fixtures that it needs."""
+        return self.leaders.servers | self.followers.servers
 
     def environment(self, place: Place, system: System) -> dict[str, str]:
         """Return the environment of a system."""

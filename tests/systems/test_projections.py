@@ -31,6 +31,7 @@ from examples.tricks.popo import POPOTricksView
 from examples.tricks.postgres import PostgresTricksView
 from examples.tricks.projection import Tricks, TricksView
 from examples.tricks.sqlite import SQLiteTricksView
+from tests.layers import on
 from tests.pipeline import SECONDS
 
 from .storing import (
@@ -53,16 +54,18 @@ class Projecting:
     name: str
     projection: Callable[..., Any]
     event_sourced_projection: Callable[..., Any]
-    needs_kafka: bool = False
+    servers: frozenset[str] = frozenset()
 
 
 PROJECTING = [
     Projecting("library", ProjectionRunner, EventSourcedProjectionRunner),
-    Projecting("Kafka", KafkaProjectionRunner, KafkaEventSourcedProjectionRunner, needs_kafka=True),
+    Projecting(
+        "Kafka", KafkaProjectionRunner, KafkaEventSourcedProjectionRunner, frozenset({"kafka"})
+    ),
 ]
 
 
-@pytest.fixture(params=PROJECTING, ids=lambda projecting: projecting.name)
+@pytest.fixture(params=[on(way, needs=way.servers, name=way.name) for way in PROJECTING])
 def projecting(request: pytest.FixtureRequest) -> Projecting:
     way: Projecting = request.param
     return way
@@ -73,7 +76,7 @@ def environment_of(projecting: Projecting, place: Place) -> Callable[..., dict[s
     """Takes the store of each application and view by name; returns the environment of all."""
 
     def environment_of(**stores: Store) -> dict[str, str]:
-        kafka = place.kafka if projecting.needs_kafka else {}
+        kafka = place.kafka if "kafka" in projecting.servers else {}
         return {**settings(place, stores), **kafka}
 
     return environment_of
@@ -100,7 +103,11 @@ VIEWS = {
 
 
 def on_views(*names: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("stored", [VIEWS[name] for name in names], ids=names)
+    cases = [
+        on(stored := VIEWS[name], needs=stored.view.servers | stored.school.servers, name=name)
+        for name in names
+    ]
+    return pytest.mark.parametrize("stored", cases)
 
 
 def wait(runner: Any, position: int) -> None:
@@ -222,7 +229,13 @@ TALLIES = {
 }
 
 
-@pytest.mark.parametrize(("leader", "follower"), list(TALLIES.values()), ids=TALLIES)
+@pytest.mark.parametrize(
+    ("leader", "follower"),
+    [
+        on(leader, follower, needs=leader.servers | follower.servers, name=name)
+        for name, (leader, follower) in TALLIES.items()
+    ],
+)
 def test_an_application_is_projected_into_another(
     projecting: Projecting, environment_of: EnvironmentOf, leader: Store, follower: Store
 ) -> None:
@@ -245,13 +258,16 @@ def test_an_application_is_projected_into_another(
         assert counts_after_saving(aggregate) == (4, 1)
 
 
+STORES = [on(popo, name="POPO"), on(private_postgres, needs={"postgres"}, name="Postgres")]
+
+
 class TrickTallies(Tallies):
     """Wants the tricks only."""
 
     topics = (get_topic(Dog.TrickAdded),)
 
 
-@pytest.mark.parametrize("store", [popo, private_postgres])
+@pytest.mark.parametrize("store", STORES)
 def test_a_projection_gets_the_topics_only_that_it_wants(
     projecting: Projecting, environment_of: EnvironmentOf, store: Store
 ) -> None:
@@ -266,7 +282,7 @@ def test_a_projection_gets_the_topics_only_that_it_wants(
         assert runner.projection.get_count(Aggregate.Created) == 0
 
 
-@pytest.fixture(params=[popo, private_postgres], ids=["POPO", "Postgres"])
+@pytest.fixture(params=STORES)
 def school(request: pytest.FixtureRequest, place: Place) -> Iterator[DogSchool]:
     """A school with a dog that knows two tricks: positions 1 to 3."""
     with DogSchool(settings(place, {"DogSchool": request.param})) as school:

@@ -20,7 +20,7 @@ GAPS = ("relay_gap", "view_gap")
 
 
 @pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[Kafka]:
+async def broker(programs: None, tmp_path: Path) -> AsyncIterator[Kafka]:
     async with Kafka(tmp_path / "kafka", heap="256m") as broker:
         yield broker
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import anyio
+import pytest
 from rich.console import Console
 
 from eventsourcing_kafka.compose.monitor.overview import Overview
@@ -135,6 +136,7 @@ async def test_a_reading_that_does_not_come_leaves_no_old_page() -> None:
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.usefixtures("programs")
 async def test_without_a_terminal_it_is_printed_once_and_tells_what_is_down() -> None:
     top, status = await run_all(
         NOWHERE, ("compose", "top"), ("consumer", "status", "fts", "--watch")

@@ -27,7 +27,7 @@ from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.views.registry import view_named
 from eventsourcing_kafka.producer.importer.git_import import GitImporter
 from eventsourcing_kafka.producer.importer.history import History
-from tests.bench.history import SEED, Author, Edit
+from tests.benchmarks.history import SEED, Author, Edit
 from tests.pipeline import ROOT, Pipeline
 
 from .chromium import Served, Visitor, chromium, served, visiting

@@ -60,7 +60,7 @@ def wiki(portal: BlockingPortal, shared_environment: dict[str, str]) -> Iterator
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
+async def browser(programs: None) -> AsyncIterator[Browser]:
     """One browser for all visitors."""
     try:
         async with chromium() as browser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -66,6 +67,7 @@ def api_routes(api: FastAPI) -> list[BaseRoute]:
     return [explanation_route(document(api)), Mount("/api", api, name="api")]
 
 
+@lru_cache(maxsize=1)  # To describe the API takes most of the start of the web.
 def document(api: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document."""
     described = get_openapi(

@@ -24,8 +24,8 @@ from eventsourcing_kafka.producer.relay import prepare_topics
 from eventsourcing_kafka.producer.relay.publisher import BATCH_BYTES
 from eventsourcing_kafka.producer.runtime.postgres import connected
 from eventsourcing_kafka.producer.wire import Record, WireFormat
-from tests.bench.figures import Line, Marks, Sample, faster, sooner, within
-from tests.bench.servers import Environment, Program, World, relayed, seconds_since
+from tests.benchmarks.figures import Line, Marks, Sample, faster, sooner, within
+from tests.benchmarks.servers import Environment, Program, World, relayed, seconds_since
 
 EVENTS = 60_000
 TRANSACTION = 2000

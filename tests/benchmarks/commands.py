@@ -12,10 +12,10 @@ from pathlib import Path
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.importer.git_import import GitImporter
 from eventsourcing_kafka.producer.importer.history import History
-from tests.bench import programs
-from tests.bench.figures import Line, Sample, faster
-from tests.bench.history import Author, Edit
-from tests.bench.servers import World, seconds_since
+from tests.benchmarks import programs
+from tests.benchmarks.figures import Line, Sample, faster
+from tests.benchmarks.history import Author, Edit
+from tests.benchmarks.servers import World, seconds_since
 from tests.importer.repositories import Repository
 
 EDITS = 400

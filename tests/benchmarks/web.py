@@ -35,12 +35,12 @@ from eventsourcing_kafka.consumer.views.fts import VIEW as FTS
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, Slug
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from tests.bench.figures import Line, Sample, faster, reported, within
-from tests.bench.history import COPY_EVENTS, SEED, Author, row_of
-from tests.bench.load import Load, Took
-from tests.bench.search import PAGES, large_view
-from tests.bench.servers import ROOT, Environment, Program, World, relayed
-from tests.bench.views import EVENTS, caught_up
+from tests.benchmarks.figures import Line, Sample, faster, reported, within
+from tests.benchmarks.history import COPY_EVENTS, SEED, Author, row_of
+from tests.benchmarks.load import Load, Took
+from tests.benchmarks.search import PAGES, large_view
+from tests.benchmarks.servers import ROOT, Environment, Program, World, relayed
+from tests.benchmarks.views import EVENTS, caught_up
 from tests.web.browser import TOKEN
 
 MOST_MILLISECONDS = 50.0
@@ -57,7 +57,7 @@ TRACK: LiteralString = """
      GROUP BY application, shape
 """
 
-LOAD = [sys.executable, "-m", "tests.bench.load"]
+LOAD = [sys.executable, "-m", "tests.benchmarks.load"]
 WINDOWS = 2
 
 RATES = {"a page": 50.0, "a search": 15.0}

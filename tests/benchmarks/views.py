@@ -37,9 +37,9 @@ from eventsourcing_kafka.producer.contentmanagement.application import ContentMa
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
-from tests.bench import programs
-from tests.bench.figures import Line, Marks, Sample, faster
-from tests.bench.servers import LOOK_SECONDS, Environment, World, seconds_since
+from tests.benchmarks import programs
+from tests.benchmarks.figures import Line, Marks, Sample, faster
+from tests.benchmarks.servers import LOOK_SECONDS, Environment, World, seconds_since
 
 EVENTS = 30_000
 FEWEST = 13_000

@@ -3,7 +3,7 @@
 A process of its own, and little else than sockets: it shares the machine with what it measures.
 
     echo '{"port": 8080, "paths": ["/"], "clients": 4, "rate": 50, "seconds": 5}' |
-        python -m tests.bench.load
+        python -m tests.benchmarks.load
 """
 
 from __future__ import annotations

@@ -23,11 +23,11 @@ from eventsourcing_kafka.producer.contentmanagement.application import ContentMa
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, Slug
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import partition_of
-from tests.bench.figures import Line, Sample, sooner
-from tests.bench.history import Author
-from tests.bench.relay import producing, reading, some, topic_of
-from tests.bench.servers import Environment, Program, World, seconds_since
-from tests.bench.views import SESSION
+from tests.benchmarks.figures import Line, Sample, sooner
+from tests.benchmarks.history import Author
+from tests.benchmarks.relay import producing, reading, some, topic_of
+from tests.benchmarks.servers import Environment, Program, World, seconds_since
+from tests.benchmarks.views import SESSION
 
 TIMES = 400
 PAGES = 25

@@ -33,8 +33,8 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay
 from eventsourcing_kafka.producer.wire import WireFormat
-from tests.bench.figures import Marks
-from tests.bench.history import count, fill, synthetic
+from tests.benchmarks.figures import Marks
+from tests.benchmarks.history import count, fill, synthetic
 
 ROOT = Path(__file__).parents[2]
 LOOK_SECONDS = 0.005

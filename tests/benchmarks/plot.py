@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from tests.bench.figures import Line
+from tests.benchmarks.figures import Line
 
 
 class Panel(NamedTuple):

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from eventsourcing_kafka.compose.servers.jars import VERSION as KAFKA
-from tests.bench.figures import Line, short
+from tests.benchmarks.figures import Line, short
 
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 """In the README, around the table."""

@@ -8,8 +8,8 @@ from anyio.from_thread import BlockingPortal
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
-from tests.bench.__main__ import BENCHMARKS, PEERS, measure
-from tests.bench.figures import (
+from tests.benchmarks.__main__ import BENCHMARKS, PEERS, measure
+from tests.benchmarks.figures import (
     Figure,
     Line,
     Marks,
@@ -21,11 +21,11 @@ from tests.bench.figures import (
     sooner,
     within,
 )
-from tests.bench.history import synthetic
-from tests.bench.peers import beside
-from tests.bench.plot import PANELS, plot
-from tests.bench.report import BEGIN, END, benchmarks_in, markdown, put_into
-from tests.bench.servers import ROOT, World
+from tests.benchmarks.history import synthetic
+from tests.benchmarks.peers import beside
+from tests.benchmarks.plot import PANELS, plot
+from tests.benchmarks.report import BEGIN, END, benchmarks_in, markdown, put_into
+from tests.benchmarks.servers import ROOT, World
 
 TINY = 0.01
 
@@ -82,7 +82,7 @@ def test_the_rate_leaves_out_the_start_unless_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     times = iter([0.0, 4.0, 5.0, 6.0, 7.0])
-    monkeypatch.setattr("tests.bench.figures.time.perf_counter", lambda: next(times))
+    monkeypatch.setattr("tests.benchmarks.figures.time.perf_counter", lambda: next(times))
     marks = Marks()
     for events in (3, 10, 20, 20, 40):
         marks.note(events)

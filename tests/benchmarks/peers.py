@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from tests.bench.figures import Figure, Line
+from tests.benchmarks.figures import Figure, Line
 
 ELSEWHERE = "measured once, elsewhere"
 

@@ -20,10 +20,10 @@ from eventsourcing_kafka.consumer.views.fts import VIEW
 from eventsourcing_kafka.consumer.views.fts.search import Searcher, search
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from tests.bench.figures import Line, Sample, within
-from tests.bench.history import SEED, Author
-from tests.bench.servers import Environment, Program, World, seconds_since
-from tests.bench.views import EVENTS, SESSION
+from tests.benchmarks.figures import Line, Sample, within
+from tests.benchmarks.history import SEED, Author
+from tests.benchmarks.servers import Environment, Program, World, seconds_since
+from tests.benchmarks.views import EVENTS, SESSION
 
 PAGES = 100_000
 COPIES = 5

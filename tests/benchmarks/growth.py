@@ -23,11 +23,11 @@ from eventsourcing_kafka.consumer.views.registry import view_named
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from tests.bench.figures import Line, Marks, Point, Sample, faster, reported, within
-from tests.bench.history import Author
-from tests.bench.relay import readable, reading, topic_of
-from tests.bench.servers import Environment, Program, World, relayed, seconds_since
-from tests.bench.views import SESSION
+from tests.benchmarks.figures import Line, Marks, Point, Sample, faster, reported, within
+from tests.benchmarks.history import Author
+from tests.benchmarks.relay import readable, reading, topic_of
+from tests.benchmarks.servers import Environment, Program, World, relayed, seconds_since
+from tests.benchmarks.views import SESSION
 
 BACKLOGS = (10_000, 100_000, 1_000_000)
 MOST_APPLIED = {"activity": 1_000_000, "fts": 100_000}

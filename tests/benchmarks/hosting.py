@@ -17,8 +17,8 @@ from examples.counters.application import Counters
 from examples.counters.system import system
 from examples.dogschool.application import DogSchool
 from examples.dogschool.domainmodel import Dog
-from tests.bench.figures import Line, Sample, faster
-from tests.bench.servers import World, seconds_since
+from tests.benchmarks.figures import Line, Sample, faster
+from tests.benchmarks.servers import World, seconds_since
 
 EVENTS = 20_000
 DOGS = 200

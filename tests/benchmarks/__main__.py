@@ -1,4 +1,4 @@
-"""Measures everything against its floor, or its peer, in one run: `python -m tests.bench`."""
+"""Measures everything against its floor, or its peer, in one run: `python -m tests.benchmarks`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import commands, growth, hosting, latency, peers, relay, search, views, web
-from tests.bench.figures import Line, save, table
-from tests.bench.plot import plot
-from tests.bench.report import markdown, put_into
-from tests.bench.servers import ROOT, World, seconds_since
+from tests.benchmarks import commands, growth, hosting, latency, peers, relay, search, views, web
+from tests.benchmarks.figures import Line, save, table
+from tests.benchmarks.plot import plot
+from tests.benchmarks.report import markdown, put_into
+from tests.benchmarks.servers import ROOT, World, seconds_since
 
 BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
     "relay": relay.throughput,
