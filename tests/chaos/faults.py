@@ -10,6 +10,7 @@ import anyio
 from eventsourcing_kafka.compose.servers.server import Server
 from tests.chaos.proxy import Proxy
 from tests.chaos.stage import CONSUMER, SESSION_TIMEOUT_SECONDS, Stage
+from tests.history.entries import Change
 
 Fault = Callable[[Stage, Random], Coroutine[Any, Any, None]]
 
@@ -97,6 +98,8 @@ async def _restart(
     stage: Stage, server: Server, end: Callable[[], Awaitable[None]], chance: Random
 ) -> None:
     async with stage.restarting:
+        if server is stage.postgres:
+            stage.change(Change.DATABASE_CRASH)
         await end()
         await anyio.sleep(chance.choice([0, 0, 3]))
         await server.start()

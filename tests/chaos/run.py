@@ -10,10 +10,12 @@ import anyio
 from anyio import to_thread
 
 from eventsourcing_kafka.compose.servers.processes import tail
+from eventsourcing_kafka.compose.stack.stack import DATABASES
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.logs import noise
-from tests.chaos.reckoning import Reckoning
+from tests.chaos.reckoning import VIEWS, Reckoning
 from tests.chaos.stage import Stage
+from tests.chaos.witness import depose, judge, told
 
 SETTLE_SECONDS = 120.0
 
@@ -56,6 +58,7 @@ async def run(
         stage.raise_curtain(Random(seed))
         await _unleash(stage, list(schedule(seed, seconds, pause)))
         events = await _reckon(stage)
+        await _hear(stage)
     for log in sorted({actor.log for actor in stage.actors}):
         for line in noise(log):
             stage.complain(f"{log.stem} said: {line}")
@@ -103,6 +106,17 @@ async def _reckon(stage: Stage) -> int:
         await actor.retire()
     stage.say(f"reckoned: {events} events")
     return events
+
+
+async def _hear(stage: Stage) -> None:
+    """Have the history checked of what every process did, with what a witness sees at the end."""
+    dsns = {view: stage.postgres.dsn(DATABASES[view.upper()]) for view in VIEWS}
+    servers = stage.environment["KAFKA_BOOTSTRAP_SERVERS"]
+    await depose(stage.journal, servers, stage.topics, dsns)
+    verdict = await to_thread.run_sync(judge, stage.history)
+    for anomaly in told(verdict):
+        stage.complain(anomaly)
+    stage.say(f"the history was checked: {verdict.compared}")
 
 
 async def _settle(stage: Stage, reckoning: Reckoning) -> None:

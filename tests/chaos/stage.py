@@ -16,7 +16,9 @@ from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.servers.processes import HOST, free_port
 from eventsourcing_kafka.compose.stack.stack import DATABASES, postgres_environment
 from tests.chaos.actor import Actor, Errand
+from tests.chaos.observed import HISTORY, NAME, OBSERVED
 from tests.chaos.proxy import Proxy
+from tests.history.entries import Change, Changed, Journal
 
 A = TypeVar("A", bound=Actor)
 
@@ -25,7 +27,7 @@ RELAYS = 2
 CONSUMERS = 3
 WRITERS = 3
 
-CONSUMER = ("eventsourcing_kafka", "consumer", "run", "fts", "activity", "--grace", "3")
+CONSUMER = (OBSERVED, "consumer", "run", "fts", "activity", "--grace", "3")
 
 
 class Stage(anyio.AsyncContextManagerMixin):
@@ -45,6 +47,10 @@ class Stage(anyio.AsyncContextManagerMixin):
         """One server is restarted at a time; the other may be cut off meanwhile."""
         self.rebuilding: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._folder = folder
+        self.topics = [("contentmanagement.events", True)]
+        """Of events, and whether all are to be in it: not in one that was left for another."""
+        self.history = folder / "history"
+        self.journal = Journal.of_this_process(self.history, "stage")
         self._tell = say
         self._began = time.monotonic()
 
@@ -74,7 +80,7 @@ class Stage(anyio.AsyncContextManagerMixin):
     def raise_curtain(self, chance: Random) -> None:
         """Start relays, consumers and writers."""
         self.relays = [
-            self.start(f"relay-{n}", "eventsourcing_kafka", "producer", "relay", "--grace", "3")
+            self.start(f"relay-{n}", OBSERVED, "producer", "relay", "--grace", "3")
             for n in range(RELAYS)
         ]
         self.consumers = [self.start("consumer-0", *CONSUMER)] + [
@@ -105,13 +111,15 @@ class Stage(anyio.AsyncContextManagerMixin):
 
     def errand(self, *command: str) -> Errand:
         """Return a command that is to be run until it succeeds."""
-        return self._cast(
-            Errand, "-".join(command).replace("--", ""), ("eventsourcing_kafka", *command), {}
-        )
+        return self._cast(Errand, "-".join(command).replace("--", ""), (OBSERVED, *command), {})
 
     def say(self, text: str) -> None:
         """Write into the chronicle of the run."""
         self._tell(f"{time.monotonic() - self._began:7.1f} s  {text}")
+
+    def change(self, what: Change) -> None:
+        """Take note, before it happens, of what explains what else would be an anomaly."""
+        self.journal.write(Changed(what=what))
 
     def complain(self, finding: str) -> None:
         """Take note of what should not have been."""
@@ -122,7 +130,7 @@ class Stage(anyio.AsyncContextManagerMixin):
         self, kind: type[A], name: str, command: Sequence[str], settings: Mapping[str, str]
     ) -> A:
         log = self._folder / f"{name}.log"
-        environment = {**self.environment, **settings}
+        environment = {**self.environment, HISTORY: str(self.history), NAME: name, **settings}
         actor = kind(name, command, log, environment, self.say, self.complain)
         self.actors.append(actor)
         return actor
