@@ -23,6 +23,9 @@ Fault = Callable[[Stage, Random], Coroutine[Any, Any, None]]
 TURN_SECONDS = 5.0
 """After so long without a word a relay loses its turn."""
 
+LATE = [*Api, Api.PRODUCE, Api.ADD_PARTITIONS_TO_TXN, Api.END_TXN, Api.END_TXN]
+"""What may be late: those of a transaction more often."""
+
 CATCH_SECONDS = 5.0
 """So long a request of a kind is waited for, to be held back."""
 
@@ -218,7 +221,7 @@ async def _see_refused(stage: Stage, refused: Sequence[anyio.Event]) -> None:
 
 async def deliver_a_request_late(stage: Stage, chance: Random) -> None:
     """Lose a connection, and have the last request on it come through in the middle of more."""
-    held = chance.choice(stage.kafka_proxies).hold_back(chance.choice(list(Api)))
+    held = chance.choice(stage.kafka_proxies).hold_back(chance.choice(LATE))
     try:
         with anyio.move_on_after(CATCH_SECONDS):
             await held.caught.wait()

@@ -63,15 +63,16 @@ class Proxy:
                 gate.open()
 
     async def _carry(self, client: SocketStream, target: int) -> None:
-        with suppress(OSError):  # The server is down: the client is turned away.
-            server = await anyio.connect_tcp(HOST, target)
-            try:
-                async with client, anyio.create_task_group() as both:
-                    both.start_soon(self._ask, client, server, both.cancel_scope)
-                    both.start_soon(_pump, server, client, self._answers, both.cancel_scope)
-            finally:
-                if server not in self._kept:
-                    await anyio.aclose_forcefully(server)
+        async with client:
+            with suppress(OSError):  # The server is down: the client is turned away.
+                server = await anyio.connect_tcp(HOST, target)
+                try:
+                    async with anyio.create_task_group() as both:
+                        both.start_soon(self._ask, client, server, both.cancel_scope)
+                        both.start_soon(_pump, server, client, self._answers, both.cancel_scope)
+                finally:
+                    if server not in self._kept:
+                        await anyio.aclose_forcefully(server)
 
     async def _ask(
         self, client: SocketStream, server: SocketStream, both: anyio.CancelScope

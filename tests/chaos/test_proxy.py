@@ -5,12 +5,13 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
+import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-from eventsourcing_kafka.compose.servers.processes import HOST
-from tests.chaos.proxy import Api, KafkaProxy
+from eventsourcing_kafka.compose.servers.processes import HOST, free_port
+from tests.chaos.proxy import Api, KafkaProxy, Proxy
 from tests.chaos.stage import brokers_behind
 from tests.history.reading import read_topic
 from tests.pipeline import until
@@ -99,3 +100,13 @@ async def test_what_is_held_back_and_what_is_given_up_leaves_the_rest_as_it_was(
         assert await partitions.deliver()
         await end.give_up()
         assert await positions(proxy) == [1, 2, 3]
+
+
+async def test_a_client_of_a_server_that_is_down_is_turned_away() -> None:
+    proxy = Proxy()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(proxy.serve, free_port())
+        async with await anyio.connect_tcp(HOST, proxy.port) as client:
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await client.receive()
+        tasks.cancel_scope.cancel()
