@@ -1,7 +1,7 @@
 """One run: the curtain, the faults at their times, the end of all faults, and the reckoning."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -10,10 +10,12 @@ import anyio
 from anyio import to_thread
 
 from eventsourcing_kafka.compose.servers.processes import tail
+from eventsourcing_kafka.compose.stack.stack import DATABASES
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.logs import noise
-from tests.chaos.reckoning import Reckoning
+from tests.chaos.reckoning import VIEWS, Reckoning
 from tests.chaos.stage import Stage
+from tests.chaos.witness import depose, judge, told
 
 SETTLE_SECONDS = 120.0
 
@@ -36,11 +38,13 @@ class Outcome:
     findings: list[str]
 
 
-def schedule(seed: int, seconds: float, pause: float) -> Iterator[Step]:
+def schedule(
+    seed: int, seconds: float, pause: float, faults: Sequence[Fault] = FAULTS
+) -> Iterator[Step]:
     """Yield all faults in a random order, again and again; `pause` seconds apart on average."""
     chance, at = Random(seed), 0.0
     while True:
-        for fault in chance.sample(FAULTS, len(FAULTS)):
+        for fault in chance.sample(faults, len(faults)):
             at += chance.uniform(0, 2 * pause)
             if at > seconds:
                 return
@@ -48,14 +52,22 @@ def schedule(seed: int, seconds: float, pause: float) -> Iterator[Step]:
 
 
 async def run(
-    folder: Path, seed: int, seconds: float, *, pause: float, say: Callable[[str], None]
+    folder: Path,
+    seed: int,
+    seconds: float,
+    *,
+    pause: float,
+    say: Callable[[str], None],
+    brokers: int = 1,
+    faults: Sequence[Fault] = FAULTS,
 ) -> Outcome:
     """Run, and tell what happens."""
     say(f"seed {seed}: {seconds:.0f} s of faults; logs in {folder}")
-    async with Stage(folder, say) as stage:
+    async with Stage(folder, say, brokers=brokers) as stage:
         stage.raise_curtain(Random(seed))
-        await _unleash(stage, list(schedule(seed, seconds, pause)))
+        await _unleash(stage, list(schedule(seed, seconds, pause, faults)))
         events = await _reckon(stage)
+        await _hear(stage)
     for log in sorted({actor.log for actor in stage.actors}):
         for line in noise(log):
             stage.complain(f"{log.stem} said: {line}")
@@ -70,7 +82,7 @@ async def _unleash(stage: Stage, steps: list[Step]) -> None:
             await anyio.sleep_until(began + step.at)
             faults.start_soon(_commit, step, stage)
         faults.cancel_scope.deadline = anyio.current_time() + SETTLE_SECONDS
-    for server in (stage.kafka, stage.postgres):
+    for server in stage.servers:
         if not server.running:  # Its restart was among what did not come to an end.
             await server.start()
     stage.say("no more faults")
@@ -103,6 +115,17 @@ async def _reckon(stage: Stage) -> int:
         await actor.retire()
     stage.say(f"reckoned: {events} events")
     return events
+
+
+async def _hear(stage: Stage) -> None:
+    """Have the history checked of what every process did, with what a witness sees at the end."""
+    dsns = {view: stage.postgres.dsn(DATABASES[view.upper()]) for view in VIEWS}
+    servers = stage.environment["KAFKA_BOOTSTRAP_SERVERS"]
+    await depose(stage.journal, servers, stage.topics, dsns)
+    verdict = await to_thread.run_sync(judge, stage.history)
+    for anomaly in told(verdict):
+        stage.complain(anomaly)
+    stage.say(f"the history was checked: {verdict.compared}")
 
 
 async def _settle(stage: Stage, reckoning: Reckoning) -> None:

@@ -1,13 +1,16 @@
 """A writer: `python -m tests.chaos.writer SEED`, until it is killed.
 
 It edits the same pages as all other writers. Conflicts and lost connections are no concern of
-its: what counts is what the write model has in the end.
+its: what counts is what the write model has in the end. What it commits is logged.
 """
 
 import os
 import sys
 import time
+from collections.abc import Sequence
+from itertools import count
 from random import Random
+from typing import Any
 from uuid import UUID
 
 from eventsourcing.persistence import IntegrityError, PersistenceError
@@ -19,6 +22,9 @@ from eventsourcing_kafka.producer.contentmanagement.application import (
 )
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_cvar
 from eventsourcing_kafka.producer.runtime.applications import open_application
+from tests.chaos.observed import journal_of
+from tests.history.entries import Journal, Outcome, Record, WriteBegun, WriteEnded
+from tests.history.reading import mark_of
 
 SLUGS = 200
 USERS = [None, *(UUID(int=number) for number in range(1, 6))]
@@ -48,6 +54,7 @@ def _text(chance: Random, lines: int) -> str:
 def write_for_ever(chance: Random) -> None:
     """Give one command after the other."""
     wiki = _opened()
+    observe(wiki, journal_of(os.environ))
     while True:
         try:
             write(wiki, chance)
@@ -66,6 +73,33 @@ def _opened() -> ContentManagement:
             return open_application(ContentManagement, os.environ)
         except PersistenceError:
             time.sleep(PAUSE_SECONDS)
+
+
+def observe(wiki: ContentManagement, journal: Journal) -> None:
+    """Log what the wiki commits.
+
+    An error tells nothing: the library tries again after a lost connection, and what it had
+    committed is then a conflict.
+    """
+    put, calls = wiki.events.put, count(1)
+
+    def observed(events: Sequence[Any], **how: Any) -> list[Any]:
+        call = next(calls)
+        records = [
+            Record(0, str(event.originator_id), event.originator_version, mark_of(event.timestamp))
+            for event in events
+        ]
+        journal.write(WriteBegun(call=call, events=records))
+        outcome, positions = Outcome.UNKNOWN, []
+        try:
+            recordings = put(events, **how)
+            outcome = Outcome.OK
+            positions = [recording.notification.id for recording in recordings]
+        finally:
+            journal.write(WriteEnded(call=call, outcome=outcome, positions=positions))
+        return recordings
+
+    wiki.events.put = observed  # type: ignore[method-assign,assignment]
 
 
 def _create(wiki: ContentManagement, slug: str) -> None:
