@@ -1,6 +1,6 @@
 """An event that can't be applied, where the partition is to stop before it."""
 
-from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, OnError
+from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, OnError
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from tests.pipeline import FastPath, page_id, write_page
 
@@ -15,7 +15,7 @@ async def test_an_event_that_cannot_be_applied_is_named_and_not_passed(
         await shortcut.sql("UPDATE {schema}.pages SET body = 'another'")
         position = shortcut.wiki.update_body("page", "two\n")
 
-        outcome = await Applying(shortcut.store, OnError.STOP).apply(
+        outcome = await Applier(shortcut.store, OnError.STOP).apply(
             shortcut.connection, shortcut.batch(before), before
         )
         assert isinstance(outcome, Applied)

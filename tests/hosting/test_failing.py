@@ -10,7 +10,7 @@ from psycopg import connect
 
 from eventsourcing_kafka.compose.runner import KafkaRunner
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError
-from eventsourcing_kafka.consumer.hosting.local.host import LocalStore
+from eventsourcing_kafka.consumer.hosting.local.store import LocalStore
 from eventsourcing_kafka.producer.wire import WireError
 from examples.dogschool.application import DogSchool
 
@@ -38,7 +38,7 @@ def parked(runner: KafkaRunner) -> Sequence[tuple[str | None, str]]:
     """Return type and reason of each parked event of the runner's only edge, in order."""
     store: Any = runner._parts._followings[0].consumer.store
     if isinstance(store, LocalStore):
-        return [(event.type, event.reason) for event in store.parking.all()]
+        return [(event.type, event.reason) for event in store.parking._all()]
     with connect(**store._connect()) as connection:
         rows = connection.execute(store.sql("SELECT type, reason FROM {schema}.parked ORDER BY id"))
         return rows.fetchall()

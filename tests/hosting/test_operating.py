@@ -24,8 +24,8 @@ from eventsourcing_kafka.consumer.command_line import app as consumer
 from eventsourcing_kafka.consumer.engine.parking import BEHIND
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError
 from eventsourcing_kafka.consumer.hosting.edge import follow
-from eventsourcing_kafka.consumer.hosting.local.host import InMemoryError
 from eventsourcing_kafka.consumer.hosting.systems import (
+    InMemoryError,
     UnknownEdgeError,
     chosen_edges,
     opened,

@@ -8,12 +8,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import anyio
-import pytest
 from rich.console import Console
 
 from eventsourcing_kafka.compose.monitor.overview import Standing
 from eventsourcing_kafka.compose.monitor.top import Top
-from eventsourcing_kafka.consumer.operations.commands import watch as watch_module
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
@@ -113,11 +111,7 @@ def test_of_more_partitions_than_fit_those_with_the_largest_gaps_are_shown() -> 
     assert len(shown) <= 16
 
 
-async def test_a_reading_that_does_not_come_leaves_no_old_page(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name, seconds in (("READ_EVERY", 0.0), ("SHOW_EVERY", 0.01), ("STALE_SECONDS", 0.3)):
-        monkeypatch.setattr(watch_module, name, seconds)
+async def test_a_reading_that_does_not_come_leaves_no_old_page() -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=80, height=10)
     readings = iter(["all is well"])
@@ -132,7 +126,8 @@ async def test_a_reading_that_does_not_come_leaves_no_old_page(
         return text in file.getvalue().rpartition("\x1b[H")[2]
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch, read, str, console)
+        pace = {"read_every": 0.0, "show_every": 0.01, "stale_seconds": 0.3}
+        tasks.start_soon(partial(watch, read, str, console, **pace))
         await until(partial(shows, "all is well"))
         await until(partial(shows, "no answer for"))
         assert not await shows("all is well")

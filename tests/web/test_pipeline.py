@@ -17,7 +17,6 @@ from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.web.auth.session import User
 from eventsourcing_kafka.compose.web.pipeline import pages, polling, window
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job
-from eventsourcing_kafka.consumer.operations import rebuild
 from eventsourcing_kafka.consumer.operations.redrive import dropped_events, parked_events
 from eventsourcing_kafka.producer.runtime import health as bounds
 from eventsourcing_kafka.producer.runtime import retry
@@ -42,7 +41,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "READ_SECONDS", 1.0)
     monkeypatch.setattr(polling, "READ_SECONDS", 1.0)
     monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.5)
-    monkeypatch.setattr(rebuild, "PROGRESS_SECONDS", 0.02)
 
 
 async def test_it_tells_the_truth_while_things_fail_and_reads_only_while_anybody_watches(

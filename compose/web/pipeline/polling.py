@@ -122,7 +122,7 @@ class Course(Generic[T]):
 class Watch:
     """Reads all parts about once a second, if there is anybody who watches."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources[Any]) -> None:
         self.heads = [
             Course(name, read, lambda head: head, lambda _: 0)
             for name, read in sources.heads.items()
