@@ -144,7 +144,7 @@ async def test_a_transaction_of_a_follower_that_is_cancelled_is_not_left_open(
 
         with anyio.CancelScope() as scope:
             await in_worker(work)
-        assert scope.cancelled_caught
+        assert scope.cancel_called
         assert connection.info.transaction_status == TransactionStatus.IDLE
 
 
