@@ -1,9 +1,16 @@
-"""The way out of Kafka: the same policies that the library's own runners would apply.
+"""The way out of Kafka, and the read side: views that are right whatever happens on the way.
 
-A folder that has a `VIEW` is a view: `fts` is the search. `subscription` brings batches of
-events, in one group for each view; `unit_of_work` is what a policy reads and writes; `tracking`
-says how far a view is, and guards it; `applying` puts a batch and its tracking into one Postgres
-transaction; `sharing` gives batches to who is free; `consumer` is the loops around them.
+At the top is what the author of a view writes against: `view` says what defines one,
+`unit_of_work` what its policy reads and writes, `audit` how its rows are compared with the events.
+
+- `engine` keeps any view up to date. `subscription` reads batches, in one group for each view;
+  `consumer` is the loop, and `work_queue` shares its work among connections; `applying` puts a
+  batch and its tracking into one transaction; `tracking` is the guard, `parking` what can't be
+  applied; `store` is where a view is kept, and `protocol` what any such place must be able to do.
+- `operations` is what operators see and do: status, health, replay, rebuild, redrive; its
+  `commands` are the command line.
+- `hosting` has the library's own classes follow, as they are.
+- `views` are the examples' views, found by their folders.
 """
 
 if __name__ != "eventsourcing_kafka.consumer":  # Two copies of a module know nothing of each other.

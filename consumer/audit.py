@@ -24,7 +24,7 @@ LONGEST_VALUE = 60
 """Characters of a value in a text for people."""
 
 
-class Standing(StrEnum):
+class Disposition(StrEnum):
     """What the view says that it did with an event."""
 
     APPLIED = "applied"
@@ -33,20 +33,20 @@ class Standing(StrEnum):
     """It was dropped or skipped. A later replay may have applied it all the same."""
 
 
-class Stored(NamedTuple):
+class AuditedEvent(NamedTuple):
     """One event of the write model that the tracking of the view is past."""
 
     event: Event
     partition: int
-    standing: Standing
+    disposition: Disposition
 
 
-class History(NamedTuple):
+class AggregateHistory(NamedTuple):
     """The events of one aggregate, in their order. They are read as they are asked for."""
 
     originator_id: UUID
     partition: int
-    events: AsyncIterator[Stored]
+    events: AsyncIterator[AuditedEvent]
 
 
 class RowFault(StrEnum):
@@ -196,7 +196,7 @@ class Comparison:
             self.compared[name] = rows.compared
 
 
-Audit = Callable[[Comparison, AsyncIterator[History]], Awaitable[None]]
+Audit = Callable[[Comparison, AsyncIterator[AggregateHistory]], Awaitable[None]]
 """Compares all rows of a view with what follows from the events."""
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from eventsourcing_kafka.consumer.operations.commands import operate, parked
+from eventsourcing_kafka.consumer.operations.commands import parked
+from eventsourcing_kafka.consumer.operations.commands.rebuild import rebuild
+from eventsourcing_kafka.consumer.operations.commands.replay import replay
+from eventsourcing_kafka.consumer.operations.commands.run import run
+from eventsourcing_kafka.consumer.operations.commands.status import status
 from eventsourcing_kafka.consumer.views.registry import view_commands
 from eventsourcing_kafka.producer.runtime.cli import CommandLine
 
@@ -13,7 +17,8 @@ app = CommandLine(
     'Those of a stack on this machine: eval "$(eventsourcing-kafka compose env)"\n\n'
     "Example: eventsourcing-kafka consumer status",
 )
-app.add_typer(operate.COMMANDS)
+for command in (run, status, replay, rebuild):
+    app.command()(command)
 app.add_typer(parked.COMMANDS, name="parked")
 for commands in view_commands():
     app.add_typer(commands)

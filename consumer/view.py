@@ -34,8 +34,5 @@ class View:
     """Statements that create what makes it quick to read. A rebuild runs them last."""
     mapper: Mapper[Any] | None = None
     """The application's own, with its key: where the events are encrypted."""
-    hosted: bool = False
-    """It is a class of the library, whose policy does input and output of its own, in a worker
-    thread, and may record events of its own: so it can't be replayed."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """What shapes the tables, with defaults: `language` is set by `FTS_LANGUAGE`, for one."""

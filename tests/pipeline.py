@@ -12,11 +12,11 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 from psycopg import AsyncConnection, sql
 
-from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved, OnError
-from eventsourcing_kafka.consumer.engine.batch import Item, Span
+from eventsourcing_kafka.consumer.engine.applying import Applier, OnError, Outcome
+from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Span
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.engine.tracking import Progress, Tracking
+from eventsourcing_kafka.consumer.engine.tracking import Tracking, TrackingProgress
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.consumer.views.fts import VIEW
 from eventsourcing_kafka.consumer.views.fts.policy import PageInfo
@@ -202,7 +202,7 @@ class Pipeline(anyio.AsyncContextManagerMixin):
             every = range(self.settings.topic_partitions)
             return dict(await self.store.tracking.read(connection, every))
 
-    async def progress(self) -> Sequence[Progress]:
+    async def progress(self) -> Sequence[TrackingProgress]:
         """Return the whole tracking row of each partition."""
         async with self.store.connected() as connection:
             return await self.store.tracking.progress(connection)
@@ -246,7 +246,7 @@ class FastPath(anyio.AsyncContextManagerMixin):
         self._writing = WireFormat.of(self.wiki)
         self._reading = WireFormat("ContentManagement", view.types)
         self._position = 0
-        self._topic: list[list[Item]] = [[] for _ in range(self.partitions)]
+        self._topic: list[list[ConsumedRecord]] = [[] for _ in range(self.partitions)]
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
@@ -267,10 +267,10 @@ class FastPath(anyio.AsyncContextManagerMixin):
             if len(items) > (start := seen[partition].offset)
         ]
 
-    async def catch_up(self, on_error: OnError = OnError.PARK) -> Applied | Moved:
+    async def catch_up(self, on_error: OnError = OnError.PARK) -> Outcome:
         """Apply all that the wiki has."""
         seen = await self.seen()
-        return await Applying(self.store, on_error).apply(self.connection, self.batch(seen), seen)
+        return await Applier(self.store, on_error).apply(self.connection, self.batch(seen), seen)
 
     async def pages(self) -> list[PageInfo]:
         """Return the rows of the view."""
@@ -296,7 +296,7 @@ class FastPath(anyio.AsyncContextManagerMixin):
         """Return how many records there are in each partition."""
         return {partition: len(items) for partition, items in enumerate(self._topic)}
 
-    async def progress(self) -> Sequence[Progress]:
+    async def progress(self) -> Sequence[TrackingProgress]:
         """Return the whole tracking row of each partition."""
         return await self.store.tracking.progress(self.connection)
 
@@ -324,5 +324,5 @@ class FastPath(anyio.AsyncContextManagerMixin):
         record = ConsumerRecord(
             "topic", partition, len(items), timestamp, 0, key, value, 0, 0, 0, headers
         )
-        items.append(Item.of(record, self._reading, self.store.view.wanted))
+        items.append(ConsumedRecord.of(record, self._reading, self.store.view.wanted))
         return partition

@@ -16,7 +16,13 @@ from eventsourcing_kafka.compose.audit.report import Fault, Finding, Findings, V
 from eventsourcing_kafka.compose.audit.topic import BLOCK, Advance
 from eventsourcing_kafka.compose.audit.tracking import SetAside, TrackingAudit
 from eventsourcing_kafka.compose.audit.write_model import WriteModel
-from eventsourcing_kafka.consumer.audit import Comparison, Difference, History, Standing, Stored
+from eventsourcing_kafka.consumer.audit import (
+    AggregateHistory,
+    AuditedEvent,
+    Comparison,
+    Difference,
+    Disposition,
+)
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.views.registry import audit_of
@@ -152,7 +158,9 @@ class ViewAudit:
             await audit(comparison, _by_aggregate(stored))
         return comparison.compared
 
-    async def _stored(self, trackings: Mapping[int, Tracking]) -> AsyncGenerator[Stored, None]:
+    async def _stored(
+        self, trackings: Mapping[int, Tracking]
+    ) -> AsyncGenerator[AuditedEvent, None]:
         """Yield the events that the view wants and is past, aggregate by aggregate."""
         view, types, head = self._store.view, self._wire.types, await self._model.head()
         async with aclosing(self._model.by_aggregate(head)) as notifications:
@@ -167,13 +175,13 @@ class ViewAudit:
                 self._events += 1
                 if types.stored_as(notification.topic).name in view.wanted:
                     event = self._model.mapper.to_domain_event(notification)
-                    yield Stored(event, partition, self._standing(notification.id, key))
+                    yield AuditedEvent(event, partition, self._disposition(notification.id, key))
         self._advance(view.name, head, head)
 
-    def _standing(self, position: int, originator_id: str) -> Standing:
+    def _disposition(self, position: int, originator_id: str) -> Disposition:
         if originator_id in self._unreadable or position in self._unsure:
-            return Standing.UNSURE
-        return Standing.PARKED if position in self._parked else Standing.APPLIED
+            return Disposition.UNSURE
+        return Disposition.PARKED if position in self._parked else Disposition.APPLIED
 
     def _found(self, difference: Difference) -> None:
         fault, table, originator_id, what = difference
@@ -187,11 +195,11 @@ class ViewAudit:
         )
 
 
-async def _by_aggregate(stored: AsyncIterator[Stored]) -> AsyncIterator[History]:
+async def _by_aggregate(stored: AsyncIterator[AuditedEvent]) -> AsyncIterator[AggregateHistory]:
     """Yield the events of each aggregate, to be read to their end before the next."""
     following = await anext(stored, None)
 
-    async def events(originator_id: UUID) -> AsyncIterator[Stored]:
+    async def events(originator_id: UUID) -> AsyncIterator[AuditedEvent]:
         nonlocal following
         while following and following.event.originator_id == originator_id:
             yield following
@@ -199,4 +207,4 @@ async def _by_aggregate(stored: AsyncIterator[Stored]) -> AsyncIterator[History]
 
     while following:
         originator_id = following.event.originator_id
-        yield History(originator_id, following.partition, events(originator_id))
+        yield AggregateHistory(originator_id, following.partition, events(originator_id))

@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
 import msgspec
 from eventsourcing.application import Application
 
-from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.hosting.systems import edges_named
 from eventsourcing_kafka.consumer.operations.commands.stores import opened_stores
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
@@ -30,6 +30,7 @@ from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
 from eventsourcing_kafka.producer.wire import WireFormat
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Store)
 
 RATED_OVER = 6
 """Readings: a rate is from the oldest of them to the latest."""
@@ -72,7 +73,7 @@ Reads = Mapping[str, Callable[[], Awaitable[T]]]
 """Reads one part each, by their names, for as long as it takes."""
 
 
-class Sources:
+class Sources(Generic[S]):
     """Where it is read from: the write models, the topics, and the stores of the views.
 
     Who watches for long reads each part by itself, so that a slow one holds up no other.
@@ -81,7 +82,7 @@ class Sources:
     def __init__(
         self,
         leaders: Collection[type[Application[Any]]],
-        stores: Collection[ViewStore],
+        stores: Collection[S],
         environment: Mapping[str, str],
     ) -> None:
         settings = KafkaSettings.from_env(environment)
@@ -158,7 +159,7 @@ class _LazyApplication:
 
 
 @contextmanager
-def opened_sources(environment: Mapping[str, str], system: str | None) -> Iterator[Sources]:
+def opened_sources(environment: Mapping[str, str], system: str | None) -> Iterator[Sources[Any]]:
     """Open where the overview is read from: the wiki and its views, or a system's applications."""
     leaders = {edge.leader for edge in edges_named(system).values()} if system else ()
     with opened_stores((), system, environment) as stores:

@@ -20,7 +20,6 @@ from eventsourcing_kafka.consumer.engine.applying import CannotApplyError
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import NOT_THERE
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
-from eventsourcing_kafka.consumer.hosting.local.host import LocalStore
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
@@ -216,11 +215,10 @@ async def _applied(
 
     One that is not in Postgres tells no other process, and its recorder knows no offsets.
     """
-    store: Any = consumer.store
-    if isinstance(store, LocalStore):
+    store = consumer.store
+    if not store.capabilities.tracks_offsets:
         return consumer.seen
     try:
-        found: Mapping[int, Tracking] = await store.tracking.read(connection, partitions)
+        return await store.tracking.read(connection, partitions)
     except NOT_THERE:
         return {}  # No consumer has been here yet.
-    return found

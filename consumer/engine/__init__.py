@@ -1,1 +1,7 @@
-"""What keeps any view up to date: subscription, applying, tracking, parking."""
+"""What keeps any view up to date.
+
+`consumer.Consumer` is the loop: batches come from a `subscription`, wait in a `work_queue`, and are
+applied by one `applying.Applier`, wherever the view is kept. What it asks of such a place is
+`protocol.Store`; `store.ViewStore` is the one in Postgres, made of `tracking` and `parking`.
+`batch` says what a batch is. Only `subscription` needs the Kafka client.
+"""

@@ -1,34 +1,35 @@
-"""How a batch goes into a view: its events, and the tracking past them, in one transaction."""
+"""How a batch goes into a view: the tracking past it, and then its events, in one transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import count
 from typing import Any, NamedTuple
 
 import psycopg
-from anyio import to_thread
 from eventsourcing.persistence import DataError, IntegrityError, InternalError
-from psycopg import AsyncConnection
 
-from eventsourcing_kafka.consumer.engine.batch import Item, Located, Span
+from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Span
 from eventsourcing_kafka.consumer.engine.parking import SetAside
-from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
 from eventsourcing_kafka.producer.runtime.retry import is_transient
 from eventsourcing_kafka.producer.wire.tracing import processing
+
+CONFLICTS = (IntegrityError, InternalError, psycopg.errors.InFailedSqlTransaction)
+"""What an event shows that conflicts with what somebody else has recorded meanwhile: the library's
+error, as only hosted applications record events, or one that comes of going on after it."""
 
 REFUSALS = (
     psycopg.DataError,
     psycopg.IntegrityError,
     psycopg.errors.ProgramLimitExceeded,
     UnicodeError,
-    psycopg.errors.InFailedSqlTransaction,
     DataError,
-    IntegrityError,
-    InternalError,
+    *CONFLICTS,
 )
 """What Postgres, or the library, says of values that it does not take: not the server's fault.
 
@@ -37,7 +38,6 @@ Also that the transaction has failed: then a policy has kept the reason to itsel
 
 REFUSED_IN_WRITING = (*REFUSALS, TypeError, ValueError)
 """And what Python says of values that do not go together, such as times without a zone."""
-
 
 ATTEMPTS = 5
 """At an event whose new events conflict with those that somebody else recorded meanwhile."""
@@ -69,229 +69,227 @@ class Moved:
     """Somebody else moved the tracking: nothing of the batch is in the view."""
 
 
+Outcome = Applied | Moved
+"""What can come of a batch. All else is an error, and the batch is to be applied again."""
+
+
 class CannotApplyError(Exception):
-    """An event can't be applied to the view.
+    """An event can't be applied to the view. Its cause says why.
 
     The `story` may quote the event: it is for those who may read the view, and for no log.
     """
 
-    def __init__(self, partition: int, item: Item, reason: Exception) -> None:
-        self.partition = partition
-        self.item = item
-        where = f"partition {partition}, offset {item.record.offset}"
-        if item.envelope:
-            where += f", position {item.envelope.position}"
+    def __init__(self, record: ConsumedRecord, reason: Exception) -> None:
+        self.record = record
+        where = f"partition {record.partition}, offset {record.offset}"
+        if record.envelope:
+            where += f", position {record.envelope.position}"
         self.story = f"{type(reason).__name__}: {reason} ({where})"
         super().__init__(f"{type(reason).__name__} ({where})")
+
+
+class Failure(NamedTuple):
+    """A record that is not applied."""
+
+    record: ConsumedRecord
+    reason: Exception | None
+    """None if it is behind another one of its aggregate."""
+
+
+class _Effect(NamedTuple):
+    """What records came to, in a transaction that is not committed yet."""
+
+    parked: int = 0
+    stopped: Mapping[int, CannotApplyError] = {}
+    """Of each partition that has one, the first record that is neither applied nor parked."""
 
 
 class _MovedByAnotherError(Exception):
     """Rolls the transaction back."""
 
 
-class _RefusedTogetherError(Exception):
-    """The database refuses what the batch writes: it is to be found out by which event."""
+class Applier:
+    """Applies batches to a view, and what was parked, wherever the view is kept."""
 
-
-class Applying:
-    """Applies batches to one generation of a view."""
-
-    def __init__(self, store: ViewStore, on_error: OnError = OnError.PARK) -> None:
+    def __init__(
+        self,
+        store: Store,
+        on_error: OnError = OnError.PARK,
+        *,
+        redriving: bool = False,
+        attempts: int = ATTEMPTS,
+    ) -> None:
         self._store = store
         self._on_error = on_error
+        self._redriving = redriving
+        self._attempts = attempts
 
     async def apply(
-        self, connection: AsyncConnection[Any], batch: Sequence[Span], seen: Mapping[int, Tracking]
-    ) -> Applied | Moved:
+        self, connection: Any, batch: Sequence[Span], seen: Mapping[int, Tracking]
+    ) -> Outcome:
         """Apply a batch, and move the tracking from exactly what was `seen`, all or nothing.
 
         An event that can't be applied is parked, with all of its aggregate after it; or its
         partition stops before it, and the rest of the batch is applied. Transient errors are
-        raised: the batch is to be applied again.
+        raised: the batch is to be applied again. Where a batch is not one transaction, what was
+        applied of it before the error is already seen then.
         """
-        stopped: dict[int, str] = {}
-        together = True
+        records = list(_unapplied(batch, seen))
+        moves = [_step(span, seen[span.partition]) for span in batch]
+        apply = self._together if self._store.capabilities.atomic else self._one_by_one
         while True:
             try:
-                return await self._transaction(connection, batch, seen, stopped, together=together)
+                with processing(self._store.view.name, records):
+                    async with connection.transaction():
+                        await self._move(connection, moves)
+                        parked, stopped = await apply(connection, records)
+                        if stopped:
+                            batch = await self._move_back(connection, batch, moves, stopped)
+                            records = list(_unapplied(batch, seen))
+                            moves = [_step(span, seen[span.partition]) for span in batch]
             except _MovedByAnotherError:
                 return Moved()
-            except _RefusedTogetherError:
-                together = False
-            except CannotApplyError as error:
-                if self._on_error is OnError.RAISE:
+            except (CannotApplyError, *REFUSED_IN_WRITING) as error:
+                if apply == self._one_by_one or self._is_raised(error):
                     raise
-                stopped[error.partition] = error.story
-                batch = list(_before(error, batch))
+                apply = self._one_by_one  # So that the one that can't be applied is found.
+            else:
+                return Applied(
+                    [move.to for move in moves],
+                    len(records) - parked,
+                    sum(move.records for move in moves) - len(records),
+                    parked,
+                    {partition: error.story for partition, error in stopped.items()},
+                )
 
-    async def _transaction(
-        self,
-        connection: AsyncConnection[Any],
-        batch: Sequence[Span],
-        seen: Mapping[int, Tracking],
-        stopped: Mapping[int, str],
-        *,
-        together: bool,
-    ) -> Applied:
-        news = list(_news(batch, seen))
-        moves = [
-            Move(
-                seen[span.partition],
-                span.moved(seen[span.partition]),
-                len(span.items),
-                stopped.get(span.partition),
-            )
-            for span in batch
-        ]
-        with processing(self._store.view.name, (item.record for _, item in news)):
-            async with connection.transaction():
-                if not await self._store.tracking.move(connection, moves):
-                    raise _MovedByAnotherError
-                work = _Work(self._store, connection, self._on_error)
-                parked = await (work.together(news) if together else work.one_by_one(news))
-        return Applied(
-            [move.to for move in moves],
-            len(news) - parked,
-            sum(len(span.items) for span in batch) - len(news),
-            parked,
-            stopped,
-        )
+    async def redrive(self, connection: Any, record: ConsumedRecord) -> None:
+        """Apply a record that was parked. Raises `CannotApplyError`, and nothing has changed."""
+        await self._alone(connection, record)
 
+    async def _together(self, connection: Any, records: Sequence[ConsumedRecord]) -> _Effect:
+        """Apply records in one unit of work."""
+        concerned = [record for record in records if record.event or record.error]
+        if not concerned:
+            return _Effect()
+        set_aside = await self._store.parking.set_aside(connection, concerned)
+        if self._redriving:
+            set_aside.parked.clear()  # All of them are tried again, in their order.
+        unit = self._store.view.unit_of_work(self._store.schema)
+        originators = {record.originator_id for record in concerned}
+        await unit.read(connection, originators, [r.event for r in concerned if r.event])
+        failures = fold(unit, concerned, set_aside)
+        await unit.write(connection)
+        return _Effect(await self._park(connection, failures))
 
-class _Work:
-    """What is done inside the transaction, after the tracking has moved."""
+    async def _one_by_one(self, connection: Any, records: Sequence[ConsumedRecord]) -> _Effect:
+        """Apply each record in a unit of its own, up to where its partition stops."""
+        parked, stopped = 0, {}
+        for record in records:
+            if record.partition not in stopped:
+                try:
+                    parked += await self._alone(connection, record)
+                except CannotApplyError as error:
+                    if self._is_raised(error):
+                        raise
+                    stopped[record.partition] = error
+        return _Effect(parked, stopped)
 
-    def __init__(
-        self, store: ViewStore, connection: AsyncConnection[Any], on_error: OnError
-    ) -> None:
-        self._store = store
-        self._connection = connection
-        self._on_error = on_error
-
-    async def together(self, news: Sequence[Located]) -> int:
-        """Apply events in one unit of work; return how many were parked."""
-        set_aside = await self._store.parking.set_aside(self._connection, news)
-        try:
-            failures = await apply_unit(self._store, self._connection, news, set_aside)
-        except REFUSED_IN_WRITING as error:
-            raise _RefusedTogetherError from error
-        return await self._park(failures)
-
-    async def one_by_one(self, news: Sequence[Located]) -> int:
-        """Apply each event in a unit of its own, so that the one that is refused is found."""
-        set_aside = await self._store.parking.set_aside(self._connection, news)
-        parked = 0
-        for located in news:
+    async def _alone(self, connection: Any, record: ConsumedRecord) -> int:
+        """Apply one record, and tell how many are parked: again, while it conflicts with others."""
+        for attempt in count(1):
             try:
-                failures = await self._alone(located, set_aside)
+                async with connection.transaction():
+                    return (await self._together(connection, [record])).parked
             except REFUSED_IN_WRITING as error:
-                set_aside.parked.add(located.item.originator_id)
-                failures = [Failure(located, error)]
-            parked += await self._park(failures)
+                if not isinstance(error, CONFLICTS) or attempt >= self._attempts:
+                    reason = error
+                    break
+        return await self._park(connection, [Failure(record, reason)])
+
+    async def _park(self, connection: Any, failures: Sequence[Failure]) -> int:
+        """Set records aside, and tell how many; or raise why the first can't be applied."""
+        parked = 0
+        for record, reason in failures:
+            if reason and self._on_error is not OnError.PARK:
+                raise CannotApplyError(record, reason) from reason
+            parked += await self._store.parking.park(connection, record, reason)
         return parked
 
-    async def _alone(self, located: Located, set_aside: SetAside) -> list[Failure]:
-        """Apply one event; again, if what another consumer records conflicts with what it does."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                async with self._connection.transaction():
-                    return await apply_unit(self._store, self._connection, [located], set_aside)
-            # The library's: only hosted applications record events, or read on after an error.
-            except (IntegrityError, InternalError):
-                if attempt == ATTEMPTS:
-                    raise
-        raise AssertionError
+    async def _move_back(
+        self,
+        connection: Any,
+        batch: Sequence[Span],
+        moves: Sequence[Move],
+        stopped: Mapping[int, CannotApplyError],
+    ) -> Sequence[Span]:
+        """Move partitions back to where they stop, and return the batch as far as it goes."""
+        cut = [
+            span.before(error.record.offset) if (error := stopped.get(span.partition)) else span
+            for span in batch
+        ]
+        back = [
+            Move(
+                move.to,
+                span.moved(move.seen),
+                len(span.records) - move.records,
+                stopped[span.partition].story,
+            )
+            for span, move in zip(cut, moves, strict=True)
+            if span.partition in stopped
+        ]
+        await self._move(connection, back)
+        return cut
 
-    async def _park(self, failures: Sequence[Failure]) -> int:
-        for (partition, item), reason in failures:
-            if reason and self._on_error is not OnError.PARK:
-                raise CannotApplyError(partition, item, reason) from reason
-            await self._store.parking.park(self._connection, partition, item, reason)
-        return len(failures)
+    async def _move(self, connection: Any, moves: Sequence[Move]) -> None:
+        if not await self._store.tracking.move(connection, moves):
+            raise _MovedByAnotherError
 
-
-class Failure(NamedTuple):
-    """A record that is not applied."""
-
-    located: Located
-    reason: Exception | None
-    """None if it is behind another one of its aggregate."""
-
-
-async def apply_unit(
-    store: ViewStore,
-    connection: AsyncConnection[Any],
-    news: Sequence[Located],
-    set_aside: SetAside,
-) -> list[Failure]:
-    """Apply events in one unit of work, and return those that the policy can't be applied to."""
-    concerned = [located for located in news if located.item.event or located.item.error]
-    originators = {item.originator_id for _, item in concerned}
-    events = [item.event for _, item in concerned if item.event]
-    unit = store.view.unit_of_work(store.schema)
-    await unit.read(connection, originators, events)
-    if store.view.hosted:
-        failures = await to_thread.run_sync(fold, unit, concerned, set_aside)
-    else:
-        failures = fold(unit, concerned, set_aside)
-    await unit.write(connection)
-    return failures
+    def _is_raised(self, error: Exception) -> bool:
+        return isinstance(error, CannotApplyError) and self._on_error is OnError.RAISE
 
 
-def fold(unit: UnitOfWork, news: Sequence[Located], set_aside: SetAside) -> list[Failure]:
+def fold(unit: UnitOfWork, records: Sequence[ConsumedRecord], set_aside: SetAside) -> list[Failure]:
     """Apply the policy to one event after the other, and return those that it can't be applied to.
 
     Errors of the database are raised: they are not the policy's.
     """
     failures = []
-    for located in news:
-        if located.item.originator_id in set_aside.parked:
-            failures.append(Failure(located, None))
+    for record in records:
+        if set_aside.parked and record.originator_id in set_aside.parked:
+            failures.append(Failure(record, None))
             continue
-        if set_aside.has_dropped(located):
-            skip_item(unit, located)
+        if set_aside.has_dropped(record):
+            # Its aggregate goes on behind it.
+            if envelope := record.envelope:
+                unit.skip(envelope.originator_id, envelope.version, record.place)
             continue
-        try:
-            apply_item(unit, located)
-        except REFUSALS:
-            raise
-        except Exception as reason:
-            if is_transient(reason):
+        reason: Exception | None = record.error
+        if record.event:
+            try:
+                unit.apply(record.event, record.place)
+            except REFUSALS:
                 raise
-            failures.append(Failure(located, reason))
-            set_aside.parked.add(located.item.originator_id)
+            except Exception as error:
+                if is_transient(error):
+                    raise
+                reason = error
+        if reason:
+            failures.append(Failure(record, reason))
+            set_aside.parked.add(record.originator_id)
     return failures
 
 
-def apply_item(unit: UnitOfWork, located: Located) -> None:
-    """Apply the policy to one record, or raise what is wrong with it."""
-    if located.item.error:
-        raise located.item.error
-    if located.item.event:
-        unit.apply(located.item.event, located.place)
-
-
-def skip_item(unit: UnitOfWork, located: Located) -> None:
-    """Let its aggregate go on behind a record that is given up."""
-    envelope = located.item.envelope
-    if envelope:
-        unit.skip(envelope.originator_id, envelope.version, located.place)
-
-
-def _news(batch: Sequence[Span], seen: Mapping[int, Tracking]) -> Iterator[Located]:
+def _unapplied(batch: Sequence[Span], seen: Mapping[int, Tracking]) -> Iterator[ConsumedRecord]:
     """Yield the records that have not been applied before."""
     for span in batch:
         last = seen[span.partition].position
-        for item in span.items:
-            if item.envelope is None or item.error:  # It may lie about its position.
-                yield Located(span.partition, item)
-            elif item.envelope.position > last:
-                yield Located(span.partition, item)
-                last = item.envelope.position
+        for record in span.records:
+            if record.envelope is None or record.error:  # It may lie about its position.
+                yield record
+            elif record.envelope.position > last:
+                yield record
+                last = record.envelope.position
 
 
-def _before(error: CannotApplyError, batch: Sequence[Span]) -> Iterator[Span]:
-    """Yield the batch as far as it goes without the event that can't be applied."""
-    for span in batch:
-        failing = span.partition == error.partition
-        yield span.before(error.item.record.offset) if failing else span
+def _step(span: Span, seen: Tracking) -> Move:
+    return Move(seen, span.moved(seen), len(span.records))

@@ -1,18 +1,16 @@
-"""What a batch is: spans of consecutive records, read as far as the view needs them."""
+"""What a batch is: spans of consecutive records, read as far as the view needs them.
+
+Also what an operator has reset the group's offset of a partition to. Nothing here, nor in what
+applies batches and keeps the tracking, needs the Kafka client.
+"""
 
 from __future__ import annotations
 
-from collections.abc import (
-    Mapping,
-    Sequence,
-)
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import msgspec
-from aiokafka import (
-    ConsumerRecord,
-)
 
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
@@ -20,8 +18,8 @@ from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.wire import Envelope, EventTypes, WireError, WireFormat
 
 
-class Wanted(StrEnum):
-    """What an operator wants who has set the group's offset of a partition."""
+class ResetKind(StrEnum):
+    """What an operator means who has reset the group's offset of a partition."""
 
     REPLAY = "replay"
     """It was set back: all of the partition again, for a view has no way back to the middle."""
@@ -29,45 +27,92 @@ class Wanted(StrEnum):
     """It was set forward: what lies between is to be passed over."""
 
 
-class Wish(NamedTuple):
-    """What an operator has set the group's offset of a partition to."""
+class OffsetReset(NamedTuple):
+    """What an operator has reset the group's offset of a partition to."""
 
     partition: int
     offset: int
-    wanted: Wanted
+    kind: ResetKind
     first_in_kafka: int
     """The first offset that Kafka has not deleted."""
 
 
-class Item(msgspec.Struct, frozen=True):
+class KafkaRecord(Protocol):
+    """A record as Kafka's client returns it."""
+
+    @property
+    def topic(self) -> str:
+        """The topic it is in."""
+
+    @property
+    def partition(self) -> int:
+        """The partition it is in."""
+
+    @property
+    def offset(self) -> int:
+        """Its place there."""
+
+    @property
+    def key(self) -> bytes | None:
+        """The aggregate's ID, if the relay has written it."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The event's attributes, if the relay has written it."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """The envelope, if the relay has written it."""
+
+
+class RawRecord(NamedTuple):
+    """A record that is read from where it was kept."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class ConsumedRecord(msgspec.Struct, frozen=True):
     """One record, and what it means for the view."""
 
-    record: ConsumerRecord
-    envelope: Envelope | None
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+    envelope: Envelope | None = None
     """None if the headers can't be read."""
-    event: Event | None
+    event: Event | None = None
     """None if the view does not ask for this type, or the record can't be read."""
-    error: WireError | None
+    error: WireError | None = None
 
     @classmethod
     def of(
-        cls, record: ConsumerRecord, wire: WireFormat, wanted: EventTypes, partitions: int = 0
+        cls, raw: KafkaRecord, wire: WireFormat, wanted: EventTypes, partitions: int = 0
     ) -> Self:
         """Read a record as far as the view needs it: often its headers are enough.
 
         With the count of the topic's `partitions` known, one in a partition that is not its key's
         is an error: it is not the relay's, and its aggregate's others are in order without it.
         """
+        key, value, headers = raw.key, raw.value, raw.headers
         envelope = event = error = None
         try:
-            envelope = wire.envelope(record.key, record.headers)
+            envelope = wire.envelope(key, headers)
             if partitions:
-                _check_place(record, partition_of(record.key, partitions))
+                _check_partition(raw, partition_of(key or b"", partitions))
             if envelope.type in wanted or envelope.type not in wire.types:
-                event = wire.to_event(envelope, record.value)
+                event = wire.to_event(envelope, value)
         except WireError as reason:
             error = reason
-        return cls(record, envelope, event, error)
+        return cls(
+            raw.topic, raw.partition, raw.offset, key, value, headers, envelope, event, error
+        )
 
     @property
     def originator_id(self) -> str:
@@ -75,28 +120,18 @@ class Item(msgspec.Struct, frozen=True):
         if self.envelope:
             text = self.envelope.originator_id
         else:
-            text = (self.record.key or b"").decode(errors="backslashreplace")
+            text = (self.key or b"").decode(errors="backslashreplace")
         return text.replace("\0", "\\0")
-
-
-def _check_place(record: ConsumerRecord, partition: int) -> None:
-    if record.partition != partition:
-        raise WireError(
-            f"It is in partition {record.partition}, and its key belongs in {partition}."
-        )
-
-
-class Located(NamedTuple):
-    """A record of a batch, and the partition that it is in."""
-
-    partition: int
-    item: Item
 
     @property
     def place(self) -> Place:
         """Where its event comes from."""
-        envelope = self.item.envelope
-        return Place(self.partition, envelope.position if envelope else 0)
+        return Place(self.partition, self.envelope.position if self.envelope else 0)
+
+
+def _check_partition(raw: KafkaRecord, partition: int) -> None:
+    if raw.partition != partition:
+        raise WireError(f"It is in partition {raw.partition}, and its key belongs in {partition}.")
 
 
 class Span(NamedTuple):
@@ -107,7 +142,7 @@ class Span(NamedTuple):
     """The offset that the previous span ended with."""
     end: int
     """The offset to go on from."""
-    items: Sequence[Item]
+    records: Sequence[ConsumedRecord]
 
     def after(self, seen: Mapping[int, Tracking]) -> Span | None:
         """Return the part of it that comes next: none after a seek, or when the owner changed."""
@@ -116,24 +151,26 @@ class Span(NamedTuple):
             return None
         if tracking.offset == self.start:
             return self
-        items = [item for item in self.items if item.record.offset >= tracking.offset]
-        return self._replace(start=tracking.offset, items=items)
+        records = [record for record in self.records if record.offset >= tracking.offset]
+        return self._replace(start=tracking.offset, records=records)
 
     def following(self, earlier: Span | None) -> Span:
         """Return it joined to what comes before it; itself if that ends elsewhere: it is void."""
         if earlier is None or earlier.end != self.start:
             return self
-        return self._replace(start=earlier.start, items=[*earlier.items, *self.items])
+        return self._replace(start=earlier.start, records=[*earlier.records, *self.records])
 
     def before(self, offset: int) -> Span:
         """Return the part of it that lies before an offset."""
-        items = [item for item in self.items if item.record.offset < offset]
-        return self._replace(end=offset, items=items)
+        records = [record for record in self.records if record.offset < offset]
+        return self._replace(end=offset, records=records)
 
     def moved(self, seen: Tracking) -> Tracking:
         """Return the tracking of the partition after this span."""
         # What can't be read may lie about its position.
         positions = (
-            item.envelope.position for item in self.items if item.envelope and not item.error
+            record.envelope.position
+            for record in self.records
+            if record.envelope and not record.error
         )
         return Tracking(self.partition, max([seen.position, *positions]), self.end)

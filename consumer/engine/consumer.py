@@ -5,21 +5,27 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, assert_never
 
 import anyio
-from psycopg import AsyncConnection
 
-from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved, OnError
-from eventsourcing_kafka.consumer.engine.batch import Span, Wanted, Wish
+from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Moved, OnError
+from eventsourcing_kafka.consumer.engine.batch import OffsetReset, ResetKind
 from eventsourcing_kafka.consumer.engine.metrics import ViewMetrics
-from eventsourcing_kafka.consumer.engine.store import NotReplayableError, ViewStore, group_of
-from eventsourcing_kafka.consumer.engine.subscription import Subscription
+from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.engine.store import NotReplayableError, group_of
+from eventsourcing_kafka.consumer.engine.subscription import (
+    PACING,
+    Pacing,
+    Subscription,
+    TrackingReader,
+)
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
-from eventsourcing_kafka.consumer.engine.work_queue import Shared
+from eventsourcing_kafka.consumer.engine.work_queue import WORTH_SHARING, WorkQueue
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
-from eventsourcing_kafka.producer.runtime.drain import InFlight, draining
+from eventsourcing_kafka.producer.runtime.drain import draining
 from eventsourcing_kafka.producer.runtime.retry import LoopHealth, retrying
 from eventsourcing_kafka.producer.wire import WireFormat
 
@@ -33,17 +39,18 @@ IDLE_POLLS = 4
 class Consumer:
     """Keeps one view up to date, as one of any number of members of the view's group.
 
-    `grace` is how many seconds a batch in hand has to finish when the consumer is told to stop;
-    a batch that takes longer than `stuck` seconds means that a client is: all start again.
-    What is read at once has at most `limit` records, and so many may wait for one of the
-    `connections` to be free: each applies whole partitions, so that Postgres works on more than
-    one core, and while more is read.
+    When it is told to stop, a batch that is being applied has `grace` seconds to finish; one that
+    takes longer than `stuck` seconds means that a client is stuck: all start again.
+    What is read at once has at most `limit` records, and so many may wait for one of the workers
+    to be free. There is one for each of the `connections`: it claims whole partitions, once there
+    are more than `worth_sharing` records, so that Postgres works on more than one core, and while
+    more is read.
     `stopped` tells which partitions have stopped, and why.
     """
 
     def __init__(
         self,
-        store: ViewStore,
+        store: Store,
         settings: KafkaSettings,
         *,
         on_error: OnError = OnError.PARK,
@@ -53,34 +60,33 @@ class Consumer:
         stuck: float = 300.0,
         instance: str | None = None,
         indexed: bool = True,
-        applying: Applying | None = None,
+        applier: Applier | None = None,
+        worth_sharing: int = WORTH_SHARING,
+        pacing: Pacing = PACING,
     ) -> None:
         self.stopped: dict[int, str] = {}
         self.seen: Mapping[int, Tracking] = {}
         self.health = LoopHealth()
         self.store = store
         self._metrics = ViewMetrics(store.view.name)
-        self._applying = applying or Applying(store, on_error)
+        self._applier = applier or Applier(store, on_error)
         self._settings = settings
         self._limit = limit
-        # A hosted class has one connection, on which all that it does is one transaction.
-        self._connections = 1 if store.view.hosted else connections
+        self._workers = connections if store.capabilities.concurrent else 1
+        self._worth_sharing = worth_sharing
+        self._pacing = pacing
         self._grace = grace
         self._stuck = stuck
         self._instance = instance
-        self._indexed = indexed
+        self._prepare = partial(store.prepare, indexed=indexed)
         self._group = group_of(store, settings)
-        self._session = (
-            {}
-            if store.view.hosted
-            else {
-                # Commits do not wait for the disk. After a crash of the database the view and its
-                # tracking are both as they were shortly before, and Kafka still has the records.
-                "synchronous_commit": "off",
-                # What a process that stands still has locked goes to its successor.
-                "idle_in_transaction_session_timeout": f"{stuck:.0f}s",
-            }
-        )
+        self._in_postgres = {
+            # Commits do not wait for the disk. After a crash of the database the view and its
+            # tracking are both as they were shortly before, and Kafka still has the records.
+            "synchronous_commit": "off",
+            # What a process that stands still has locked goes to its successor.
+            "idle_in_transaction_session_timeout": f"{stuck:.0f}s",
+        }
 
     async def run(self) -> None:
         """Apply for ever; lost servers are waited out.
@@ -92,76 +98,78 @@ class Consumer:
     async def _apply_what_comes(self, progressed: Callable[[], None]) -> None:
         partitions = await self._partitions()
         async with self._working() as connections, self._joined() as subscription:
-            await self.store.prepare(connections[0], partitions, indexed=self._indexed)
+            await self.store.run(self._prepare, connections[0], partitions)
             self.seen = subscription.seen
-            life = _Life(
-                partitions, subscription, Shared(len(connections), self._limit), progressed
-            )
-            async with anyio.create_task_group() as applying:
+            queue = WorkQueue(len(connections), self._limit, self._worth_sharing)
+            session = _Session(partitions, subscription, queue, progressed)
+            async with anyio.create_task_group() as workers:
                 for connection in connections:
-                    applying.start_soon(self._apply, life, connection)
-                await self._read(life, connections[0])
+                    workers.start_soon(self._apply, session, connection)
+                await self._read(session, connections[0])
 
     @asynccontextmanager
-    async def _working(self) -> AsyncIterator[Sequence[AsyncConnection[Any]]]:
+    async def _working(self) -> AsyncIterator[Sequence[Any]]:
         async with AsyncExitStack() as opened:
             yield [
-                await opened.enter_async_context(self.store.working(self._session))
-                for _ in range(self._connections)
+                await opened.enter_async_context(self.store.working(self._in_postgres))
+                for _ in range(self._workers)
             ]
 
-    async def _read(self, life: _Life, connection: AsyncConnection[Any]) -> None:
-        """Share out what comes; when nothing does, see whether the tracking was moved."""
+    async def _read(self, session: _Session, connection: Any) -> None:
+        """Queue what comes; when nothing does, see whether the tracking was moved."""
         idle = 0
-        async with aclosing(life.subscription.batches()) as batches:
+        async with aclosing(session.subscription.batches()) as batches:
             async for batch in batches:
-                await life.shared.add(batch)
+                await session.queue.add(batch)
                 idle = 0 if batch else idle + 1
-                if idle and life.shared.is_empty:
-                    seen = dict(life.subscription.seen)
-                    if await self.store.tracking.read(connection, list(seen)) != seen:
-                        await self._find(life, connection)
+                if idle and session.queue.is_empty:
+                    seen = dict(session.subscription.seen)
+                    if await self._tracked(connection, seen) != seen:
+                        await self._go_on_from_the_tracking(session, connection)
                 if idle == IDLE_POLLS:
-                    life.progressed()
+                    session.progressed()
 
-    async def _apply(self, life: _Life, connection: AsyncConnection[Any]) -> None:
-        """Apply one share of what was read after the other."""
+    async def _apply(self, session: _Session, connection: Any) -> None:
+        """Apply what a worker claims of the queue, again and again."""
+        subscription, queue = session.subscription, session.queue
         async with draining(self._grace) as in_flight:
             while True:
-                await life.shared.some()
-                with life.shared.taken(life.subscription.seen) as share:
-                    if share:
-                        await self._apply_share(life, connection, share, in_flight)
-                        life.progressed()
+                await queue.claimable()
+                with queue.claim(subscription.seen) as batch:
+                    if not batch:
+                        continue
+                    seen = {span.partition: subscription.seen[span.partition] for span in batch}
+                    async with in_flight():
+                        with anyio.fail_after(self._stuck), self._metrics.batch():
+                            outcome = await self.store.run(
+                                self._applier.apply, connection, batch, seen
+                            )
+                    match outcome:
+                        case Applied():
+                            subscription.advance(seen, outcome.trackings)
+                            self._note(subscription, outcome)
+                        case Moved():
+                            await self._go_on_from_the_tracking(session, connection)
+                        case _:
+                            assert_never(outcome)
+                    session.progressed()
 
-    async def _apply_share(
-        self,
-        life: _Life,
-        connection: AsyncConnection[Any],
-        share: Sequence[Span],
-        in_flight: InFlight,
-    ) -> None:
-        seen = {span.partition: life.subscription.seen[span.partition] for span in share}
-        async with in_flight():
-            with anyio.fail_after(self._stuck), self._metrics.batch():
-                outcome = await self._applying.apply(connection, share, seen)
-        match outcome:
-            case Applied():
-                life.subscription.advance(seen, outcome.trackings)
-                self._note(life.subscription, outcome)
-            case Moved():
-                await self._find(life, connection)
-
-    async def _find(self, life: _Life, connection: AsyncConnection[Any]) -> None:
+    async def _go_on_from_the_tracking(self, session: _Session, connection: Any) -> None:
         """Find out to where somebody else has moved the tracking, and go on from there."""
         logger.info("the tracking was moved: going on from there")
-        await self.store.prepare(connection, life.partitions, indexed=self._indexed)
-        seen = dict(life.subscription.seen)
-        found = await self.store.tracking.read(connection, list(seen))
+        await self.store.run(self._prepare, connection, session.partitions)
+        seen = dict(session.subscription.seen)
+        found = await self._tracked(connection, seen)
         self._metrics.moved(seen, list(found.values()))
-        # What has come on meanwhile, in another hand, is not where it was found.
-        unmoved = {number for number in seen if life.subscription.seen.get(number) == seen[number]}
-        life.subscription.seek(found[number] for number in unmoved & found.keys())
+        # What another worker has brought on meanwhile is not where it was found.
+        now = session.subscription.seen
+        unmoved = {number for number in seen if now.get(number) == seen[number]}
+        session.subscription.seek(found[number] for number in unmoved & found.keys())
+
+    async def _tracked(
+        self, connection: Any, partitions: Collection[int]
+    ) -> Mapping[int, Tracking]:
+        return await self.store.run(self.store.tracking.read, connection, list(partitions))
 
     def _note(self, subscription: Subscription, applied: Applied) -> None:
         for tracking in applied.trackings:
@@ -198,35 +206,34 @@ class Consumer:
     async def _joined(self) -> AsyncIterator[Subscription]:
         view = self.store.view
         async with (
-            self.store.connected() as placing,
+            self.store.connected() as connection,
             Subscription.joined(
                 self._group,
                 WireFormat(view.application_name, view.types, view.mapper),
                 view.wanted,
-                _Places(self.store, placing, self._metrics),
+                _StoreTracking(self.store, connection, self._metrics),
                 self._settings,
                 limit=self._limit,
                 instance=self._instance,
+                pacing=self._pacing,
             ) as subscription,
         ):
             yield subscription
 
 
-class _Life(NamedTuple):
-    """What the tasks of one life have in common."""
+class _Session(NamedTuple):
+    """What the tasks of one session have in common."""
 
     partitions: int
     subscription: Subscription
-    shared: Shared
+    queue: WorkQueue
     progressed: Callable[[], None]
 
 
-class _Places:
+class _StoreTracking(TrackingReader):
     """Where a view is in the partitions of its topic."""
 
-    def __init__(
-        self, store: ViewStore, connection: AsyncConnection[Any], metrics: ViewMetrics
-    ) -> None:
+    def __init__(self, store: Store, connection: Any, metrics: ViewMetrics) -> None:
         self._store = store
         self._connection = connection
         self._metrics = metrics
@@ -234,16 +241,18 @@ class _Places:
     async def read(self, partitions: Collection[int]) -> Mapping[int, Tracking]:
         return await self._store.tracking.read(self._connection, partitions)
 
-    async def grant(self, wish: Wish) -> None:
-        match wish.wanted:
-            case Wanted.REPLAY:
-                logger.warning("partition %d: replayed, as its group was set back", wish.partition)
+    async def apply(self, reset: OffsetReset) -> None:
+        match reset.kind:
+            case ResetKind.REPLAY:
+                logger.warning("partition %d: replayed, as its group was set back", reset.partition)
                 try:
-                    await self._store.replay(self._connection, [wish.partition])
+                    await self._store.replay(self._connection, [reset.partition])
                     self._metrics.replayed(1)
                 except NotReplayableError as error:
                     logger.error("%s", error)  # noqa: TRY400 - the text says it all
-            case Wanted.SKIP:
-                logger.warning("partition %d: skipped to offset %d", wish.partition, wish.offset)
-                seen = await self.read([wish.partition])
-                await self._store.skip(self._connection, seen[wish.partition], wish)
+            case ResetKind.SKIP:
+                logger.warning("partition %d: skipped to offset %d", reset.partition, reset.offset)
+                seen = await self.read([reset.partition])
+                await self._store.skip(self._connection, seen[reset.partition], reset)
+            case _:
+                assert_never(reset.kind)

@@ -13,11 +13,10 @@ from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
 import msgspec
-from aiokafka import ConsumerRecord
 from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
 
-from eventsourcing_kafka.consumer.engine.batch import Item, Located
+from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, RawRecord
 
 CREATE_PARKED: LiteralString = """
     CREATE TABLE {schema}.parked (
@@ -146,13 +145,12 @@ class SetAside(NamedTuple):
     dropped: Sequence[tuple[int, range]]
     """Partitions, and offsets in them that were given up, or skipped."""
 
-    def has_dropped(self, located: Located) -> bool:
+    def has_dropped(self, record: ConsumedRecord) -> bool:
         """Tell whether a record was given up before."""
         if not self.dropped:  # As ever: it is asked of each record.
             return False
-        offset = located.item.record.offset
         return any(
-            located.partition == number and offset in given for number, given in self.dropped
+            record.partition == number and record.offset in given for number, given in self.dropped
         )
 
 
@@ -175,12 +173,10 @@ class Parked(msgspec.Struct, frozen=True):
     traceback: str
     parked_at: datetime
 
-    def record(self) -> ConsumerRecord:
-        """Return the Kafka record as it was read."""
-        headers = msgspec.msgpack.decode(self.headers, type=list[tuple[str, bytes | None]])
-        return ConsumerRecord(
-            "", self.partition, self.record_offset, 0, 0, self.key, self.value, None, 0, 0, headers
-        )
+    def record(self) -> RawRecord:
+        """Return the record as Kafka had it."""
+        headers = msgspec.msgpack.decode(self.headers, type=list[tuple[str, Any]])
+        return RawRecord("", self.partition, self.record_offset, self.key, self.value, headers)
 
 
 class Listed(NamedTuple):
@@ -229,16 +225,16 @@ class Parking:
             await connection.execute(self._sql(statement))
 
     async def set_aside(
-        self, connection: AsyncConnection[Any], records: Sequence[Located]
+        self, connection: AsyncConnection[Any], records: Sequence[ConsumedRecord]
     ) -> SetAside:
         """Return what of some records is to be treated otherwise than applied."""
         cursor = await connection.execute(
             self._sql(SELECT_SET_ASIDE),
             {
                 "application": self._application_name,
-                "originators": list({item.originator_id for _, item in records}),
-                "partitions": list({partition for partition, _ in records}),
-                "first_offset": min((item.record.offset for _, item in records), default=0),
+                "originators": list({record.originator_id for record in records}),
+                "partitions": list({record.partition for record in records}),
+                "first_offset": min((record.offset for record in records), default=0),
             },
         )
         rows = await cursor.fetchall()
@@ -259,11 +255,12 @@ class Parking:
         await connection.execute(copy)
 
     async def park(
-        self, connection: AsyncConnection[Any], partition: int, item: Item, reason: Exception | None
-    ) -> None:
+        self, connection: AsyncConnection[Any], record: ConsumedRecord, reason: Exception | None
+    ) -> bool:
         """Set an event aside; without a reason of its own it is behind another one."""
-        row = parked_row(self._application_name, partition, item, reason)
+        row = parked_row(self._application_name, record, reason)
         await connection.execute(self._sql(INSERT_PARKED), row)
+        return True
 
     async def select(
         self,
@@ -321,18 +318,7 @@ class Parking:
             (row.first_offset, row.last_offset) == (first, last) for row in known
         ):
             return
-        await self._record(
-            connection,
-            partition=partition,
-            first_offset=first,
-            last_offset=last,
-            position=None,
-            originator_id=None,
-            type=None,
-            failure=None,
-            dropped_by="kafka-consumer-groups",
-            reason="The group's offset was reset to the future.",
-        )
+        await self._record(connection, **skipped_row(partition, first, last))
 
     async def _record(self, connection: AsyncConnection[Any], **drop: Any) -> None:
         await connection.execute(
@@ -344,16 +330,16 @@ class Parking:
 
 
 def parked_row(
-    application_name: str, partition: int, item: Item, reason: Exception | None
+    application_name: str, record: ConsumedRecord, reason: Exception | None
 ) -> dict[str, Any]:
     """Return what is kept of an event that is set aside, wherever it is kept."""
-    envelope, record = item.envelope, item.record
+    envelope = record.envelope
     return {
         "application": application_name,
-        "partition": partition,
+        "partition": record.partition,
         "record_offset": record.offset,
         "position": envelope.position if envelope else None,
-        "originator_id": item.originator_id,
+        "originator_id": record.originator_id,
         "originator_version": envelope.version if envelope else None,
         "type": _storable(envelope.type) if envelope else None,
         "key": record.key,
@@ -376,6 +362,21 @@ def dropped_row(parked: Parked, *, by: str, reason: str) -> dict[str, Any]:
         "failure": parked.reason,
         "dropped_by": by,
         "reason": reason,
+    }
+
+
+def skipped_row(partition: int, first: int, last: int) -> dict[str, Any]:
+    """Return what is kept for ever of offsets that an operator had passed over."""
+    return {
+        "partition": partition,
+        "first_offset": first,
+        "last_offset": last,
+        "position": None,
+        "originator_id": None,
+        "type": None,
+        "failure": None,
+        "dropped_by": "kafka-consumer-groups",
+        "reason": "The group's offset was reset to the future.",
     }
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, LiteralString, Self
+from typing import Any, LiteralString, Self, TypeVar, TypeVarTuple
 from uuid import UUID
 
 import anyio
@@ -17,8 +17,9 @@ from eventsourcing.utils import Environment
 from psycopg import AsyncConnection, sql
 from psycopg_pool import AsyncConnectionPool
 
-from eventsourcing_kafka.consumer.engine.batch import Wish
+from eventsourcing_kafka.consumer.engine.batch import OffsetReset
 from eventsourcing_kafka.consumer.engine.parking import Parking
+from eventsourcing_kafka.consumer.engine.protocol import Capabilities, Store
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, TrackingTable
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
@@ -35,6 +36,9 @@ POOL_SECONDS = 10.0
 
 KEPT_OPEN_SECONDS = 2.0
 """The same, where somebody waits for a page."""
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 
@@ -86,6 +90,8 @@ class ViewMissingError(OperatorError):
 class ViewStore:
     """One generation of a view: its schema has the tables, the tracking, and what is parked."""
 
+    capabilities = Capabilities()
+
     def __init__(
         self,
         view: View,
@@ -124,17 +130,21 @@ class ViewStore:
     def working(
         self, settings: Mapping[str, str]
     ) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
-        """Open the connection that batches are applied on."""
+        """Open a connection that batches are applied on."""
         return self.connected(settings)
 
+    def run(self, work: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> Awaitable[T]:
+        """Do some work on such a connection: nothing that it waits for blocks."""
+        return work(*args)
+
     @asynccontextmanager
-    async def mending(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Open a transaction in which consumers neither park nor apply anything."""
-        async with self.working({}) as connection, connection.transaction():
+    async def redriving(self, connection: AsyncConnection[Any]) -> AsyncIterator[None]:
+        """Begin a transaction in which consumers neither park nor apply anything."""
+        async with connection.transaction():
             # A consumer's batch moves the tracking first: either all that it parks is there
             # already, or it waits for the end of our transaction.
             await self.hold(connection)
-            yield connection
+            yield
 
     def connected(
         self, settings: Mapping[str, str] = MappingProxyType({})
@@ -265,12 +275,18 @@ class ViewStore:
         )
 
     async def wait(
-        self, position: int, originator_id: UUID | str, *, seconds: float | None = 10.0
+        self,
+        position: int,
+        originator_id: UUID | str,
+        *,
+        seconds: float | None = 10.0,
+        look_again: float = LOOK_AGAIN_SECONDS,
     ) -> None:
         """Wait until the view has applied the notification of `originator_id` at `position`.
 
         So you read your own writes. It is woken as soon as the view is there. Raises
-        `TimeoutError` if it is not within `seconds`; None waits for ever.
+        `TimeoutError` if it is not within `seconds`; None waits for ever. Where a NOTIFY can be
+        lost, as behind a pooler, it looks again after so many seconds.
         """
         with anyio.fail_after(seconds):
             # One of its own: it would be missed among those that are kept open.
@@ -278,7 +294,7 @@ class ViewStore:
                 listen = sql.SQL("LISTEN {}").format(sql.Identifier(self.tracking.channel))
                 await connection.execute(listen)
                 while not await self._has(connection, position, str(originator_id).encode()):
-                    async for _ in connection.notifies(timeout=LOOK_AGAIN_SECONDS, stop_after=1):
+                    async for _ in connection.notifies(timeout=look_again, stop_after=1):
                         break
 
     async def has(self, position: int, originator_id: UUID | str) -> bool:
@@ -301,7 +317,7 @@ class ViewStore:
         Running consumers find the tracking moved, and start over. What was dropped stays so.
         Raises `NotReplayableError` for a view that records events of its own.
         """
-        check_replayable(self.view)
+        replayable(self)
         async with connection.transaction():
             await self.hold(connection)
             numbers = list(partitions or range(await self.tracking.count(connection)))
@@ -315,29 +331,32 @@ class ViewStore:
             await self.tracking.reset(connection, numbers)
             await self.tracking.notify(connection)
 
-    async def skip(self, connection: AsyncConnection[Any], seen: Tracking, wish: Wish) -> None:
+    async def skip(
+        self, connection: AsyncConnection[Any], seen: Tracking, reset: OffsetReset
+    ) -> None:
         """Have records passed over that are not applied yet, and record that for ever.
 
         They are still read, as far as Kafka has them: the view takes note of their versions.
         """
-        kept = max(seen.offset, min(wish.first_in_kafka, wish.offset))
+        kept = max(seen.offset, min(reset.first_in_kafka, reset.offset))
         move = Move(seen, seen._replace(offset=kept))
         async with connection.transaction():
             if await self.tracking.move(connection, [move]):
                 await self.parking.record_skip(
-                    connection, seen.partition, seen.offset, wish.offset - 1
+                    connection, seen.partition, seen.offset, reset.offset - 1
                 )
 
 
-def group_of(store: ViewStore, settings: KafkaSettings) -> str:
+def group_of(store: Store, settings: KafkaSettings) -> str:
     """Return the name of the Kafka group of those who keep a view up to date."""
     return f"{settings.group_prefix}{store.schema}"
 
 
-def check_replayable(view: View) -> None:
-    """Raise `NotReplayableError` for a view that does what nobody can undo."""
-    if view.hosted:
-        raise NotReplayableError(view.name)
+def replayable(store: Store) -> ViewStore:
+    """Return a view that can be emptied and filled anew. Raises `NotReplayableError`."""
+    if isinstance(store, ViewStore) and store.capabilities.replayable:
+        return store
+    raise NotReplayableError(store.view.name)
 
 
 def _fingerprint(view: View, settings: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 import anyio
@@ -38,7 +39,12 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
-from eventsourcing_kafka.consumer.engine.batch import Item, Span, Wanted, Wish
+from eventsourcing_kafka.consumer.engine.batch import (
+    ConsumedRecord,
+    OffsetReset,
+    ResetKind,
+    Span,
+)
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.producer.kafka.clients import CLOSE_SECONDS, started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
@@ -67,14 +73,29 @@ CHECK_SECONDS = 30.0
 """So often each partition must have come on, unless it was at its true end."""
 
 
-class Places(Protocol):
-    """Knows where partitions are to be read from."""
+@dataclass(frozen=True)
+class Pacing:
+    """How a subscription asks Kafka, and how it looks whether that answers."""
+
+    poll_ms: int = POLL_MS
+    """So long one fetch waits for records."""
+    at_once: int = AT_ONCE
+    """Records that are fetched and decoded before it is the others' turn."""
+    check_seconds: float = CHECK_SECONDS
+    """So often each partition must have come on, unless it was at its true end."""
+
+
+PACING = Pacing()
+
+
+class TrackingReader(Protocol):
+    """Reads from where partitions are to be read."""
 
     async def read(self, partitions: Collection[int]) -> Mapping[int, Tracking]:
         """Return the tracking of partitions."""
 
-    async def grant(self, wish: Wish) -> None:
-        """Do what an operator wants. It does no harm to do so again."""
+    async def apply(self, reset: OffsetReset) -> None:
+        """Do what an operator means by a reset. It does no harm to do so again."""
 
 
 class StuckError(TimeoutError):
@@ -98,9 +119,10 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         topic: str,
         wire: WireFormat,
         wanted: EventTypes,
-        places: Places,
+        tracking: TrackingReader,
         settings: KafkaSettings,
         limit: int,
+        pacing: Pacing,
     ) -> None:
         self.seen: dict[int, Tracking] = {}
         self._consumer = consumer
@@ -108,9 +130,10 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._topic = topic
         self._wire = wire
         self._wanted = wanted
-        self._places = places
+        self._tracking = tracking
         self._settings = settings
         self._limit = limit
+        self._pacing = pacing
         self._unplaced: set[int] = set()
         self._fetched: dict[int, int] = {}
         self._mirrored: dict[int, Tracking] = {}
@@ -124,11 +147,12 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         group: str,
         wire: WireFormat,
         wanted: EventTypes,
-        places: Places,
+        tracking: TrackingReader,
         settings: KafkaSettings,
         *,
         limit: int,
         instance: str | None = None,
+        pacing: Pacing = PACING,
     ) -> AsyncIterator[Self]:
         """Join a view's group, and leave it at the end.
 
@@ -147,7 +171,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
         )
         topic = Topics.of(wire.application_name, settings).events
-        subscription = cls(consumer, group, topic, wire, wanted, places, settings, limit)
+        subscription = cls(consumer, group, topic, wire, wanted, tracking, settings, limit, pacing)
         async with started(consumer):
             consumer.subscribe([topic], listener=subscription)
             async with anyio.create_task_group() as mirroring:
@@ -162,7 +186,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     async def batches(self) -> AsyncGenerator[Sequence[Span], None]:
         """Yield what comes, decoded; an empty batch when nothing does.
 
-        A span without items tells of offsets without records. Raises `StuckError`.
+        A span without records tells of offsets without records. Raises `StuckError`.
         """
         checked_at = looked_at = anyio.current_time()
         while True:
@@ -170,7 +194,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._place_new_partitions()
             spans = await self._read()
             self._batches_since_check += 1
-            if anyio.current_time() - checked_at > CHECK_SECONDS:
+            if anyio.current_time() - checked_at > self._pacing.check_seconds:
                 await self._check_all_come_on()
                 checked_at = anyio.current_time()
             # Each partition is asked, so not for every batch: only the mirror waits for markers.
@@ -185,8 +209,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         spans: dict[int, Span] = {}
         left = self._limit
         while True:
-            most = min(left, AT_ONCE)
-            fetched = await self._fetch(0 if spans else POLL_MS, most)
+            most = min(left, self._pacing.at_once)
+            fetched = await self._fetch(0 if spans else self._pacing.poll_ms, most)
             for partition, records in fetched.items():
                 if span := await self._span(partition, records):
                     spans[span.partition] = span.following(spans.get(span.partition))
@@ -207,7 +231,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         except OffsetOutOfRangeError as error:
             if self._unplaced:  # It is the group's offset; placing looks at ours.
                 return {}
-            # The next life finds out why, when it places.
+            # The next session finds out why, when it places.
             raise StuckError(f"Kafka has no such offset: {error}") from error
         return fetched
 
@@ -244,7 +268,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             self.seen[tracking.partition] = tracking
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Forget partitions; a batch of theirs that is in hand is judged by the guard."""
+        """Forget partitions; a batch of theirs that is being applied is judged by the guard."""
         for partition in revoked:
             self.seen.pop(partition.partition, None)
             self._fetched.pop(partition.partition, None)
@@ -255,19 +279,19 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._unplaced = {partition.partition for partition in assigned}
 
     async def _place_new_partitions(self) -> None:
-        """Seek every new partition to its tracking, once the wishes of operators are granted."""
+        """Seek every new partition to its tracking, once operators' resets are applied."""
         unplaced = set(self._unplaced)
         begins = await self._consumer.beginning_offsets(list(map(self._partition, unplaced)))
-        for wish in await self._wishes(await self._places.read(unplaced), begins):
+        for reset in await self._resets(await self._tracking.read(unplaced), begins):
             # What it means is written down before it is done. When it is done, and we are killed
             # before the next commit, the same offset would seem to mean something else.
-            noted = OffsetAndMetadata(wish.offset, wish.wanted.value)
+            noted = OffsetAndMetadata(reset.offset, reset.kind.value)
             try:
-                await self._consumer.commit({self._partition(wish.partition): noted})
+                await self._consumer.commit({self._partition(reset.partition): noted})
             except (CommitFailedError, IllegalStateError):
                 return  # It has gone to another member meanwhile.
-            await self._places.grant(wish)
-        trackings = await self._places.read(unplaced)
+            await self._tracking.apply(reset)
+        trackings = await self._tracking.read(unplaced)
         self._check_nothing_is_deleted(trackings, begins)
         if unplaced == self._unplaced:  # No further rebalance meanwhile.
             self._unplaced = set()
@@ -276,27 +300,27 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._mirror()
             logger.info("reading %s, partitions %s", self._topic, sorted(unplaced))
 
-    async def _wishes(
+    async def _resets(
         self, trackings: Mapping[int, Tracking], begins: Mapping[TopicPartition, int]
-    ) -> list[Wish]:
-        """Return what operators want who have set the group's offsets of partitions."""
+    ) -> list[OffsetReset]:
+        """Return what operators have reset the group's offsets of partitions to."""
         async with started(AIOKafkaAdminClient(**self._settings.client())) as admin:
             committed = await admin.list_consumer_group_offsets(
                 self._group, partitions=[self._partition(number) for number in trackings]
             )
-        wishes = []
+        resets = []
         for partition, (offset, metadata) in committed.items():
             at = trackings[partition.partition].offset
             if offset < 0 or metadata.startswith(METADATA):
                 continue
-            if metadata in set(Wanted):
-                wanted = Wanted(metadata)
+            if metadata in set(ResetKind):
+                kind = ResetKind(metadata)
             elif offset != at:
-                wanted = Wanted.REPLAY if offset < at else Wanted.SKIP
+                kind = ResetKind.REPLAY if offset < at else ResetKind.SKIP
             else:
                 continue
-            wishes.append(Wish(partition.partition, offset, wanted, begins[partition]))
-        return wishes
+            resets.append(OffsetReset(partition.partition, offset, kind, begins[partition]))
+        return resets
 
     async def _check_all_come_on(self) -> None:
         """Raise `StuckError` if a partition stands where it stood, short of its end, a check ago.
@@ -342,8 +366,10 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             return None  # It was assigned anew after all.
         self._fetched[partition.partition] = end
         count = len(self._consumer.partitions_for_topic(self._topic) or ())
-        items = [Item.of(record, self._wire, self._wanted, count) for record in records]
-        return Span(partition.partition, start, end, items)
+        consumed = [
+            ConsumedRecord.of(record, self._wire, self._wanted, count) for record in records
+        ]
+        return Span(partition.partition, start, end, consumed)
 
     async def _offsets_without_records(self, brought: Collection[int]) -> AsyncIterator[Span]:
         """Yield the offsets that transaction markers take, of those that `brought` no records."""
@@ -351,7 +377,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             if partition in brought or partition in self._unplaced:
                 continue
             end = start
-            with suppress(IllegalStateError), anyio.move_on_after(POLL_MS / 1000):
+            with suppress(IllegalStateError), anyio.move_on_after(self._pacing.poll_ms / 1000):
                 end = await self._consumer.position(self._partition(partition))
             # If it was assigned anew while we waited, that is the group's offset. The tracking
             # may be behind that, and what lies between would be passed over.

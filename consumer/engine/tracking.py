@@ -130,7 +130,7 @@ class Move(NamedTuple):
     """Why it ends before an event that can't be applied."""
 
 
-class Progress(NamedTuple):
+class TrackingProgress(NamedTuple):
     """How far one partition is, and what there is to say about it."""
 
     tracking: Tracking
@@ -208,10 +208,10 @@ class TrackingTable:
         """Keep everybody else from moving any row until the transaction ends."""
         await connection.execute(self._sql(HOLD_TRACKING))
 
-    async def progress(self, connection: AsyncConnection[Any]) -> Sequence[Progress]:
+    async def progress(self, connection: AsyncConnection[Any]) -> Sequence[TrackingProgress]:
         """Return how far each partition is."""
         cursor = await self._execute(connection, SELECT_PROGRESS)
-        return [Progress(Tracking(*row[:3]), *row[3:]) for row in await cursor.fetchall()]
+        return [TrackingProgress(Tracking(*row[:3]), *row[3:]) for row in await cursor.fetchall()]
 
     async def reset(self, connection: AsyncConnection[Any], partitions: Collection[int]) -> None:
         """Set partitions back to the start."""

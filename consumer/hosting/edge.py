@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 from eventsourcing.application import Application
 from eventsourcing.persistence import Mapper, TrackingRecorder
@@ -13,11 +13,14 @@ from eventsourcing.postgres import PostgresRecorder
 
 from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.protocol import Capabilities, Store
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.engine.tracking import LONGEST_NAME
 from eventsourcing_kafka.consumer.hosting.follower import Follower
-from eventsourcing_kafka.consumer.hosting.local.host import LocalApplying, LocalHost, LocalStore
+from eventsourcing_kafka.consumer.hosting.local.host import LocalHost
+from eventsourcing_kafka.consumer.hosting.local.store import LocalStore
 from eventsourcing_kafka.consumer.hosting.postgres.host import PostgresHost
+from eventsourcing_kafka.consumer.hosting.threads import in_worker
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
@@ -26,9 +29,14 @@ from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
 from eventsourcing_kafka.producer.wire import EventTypes
 from eventsourcing_kafka.producer.wire.discovery import event_types_of
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
 
 class HostedStore(ViewStore):
     """Where a follower in Postgres has come to: in a schema for this edge, beside its tables."""
+
+    capabilities = Capabilities(replayable=False, concurrent=False)
 
     def __init__(
         self, host: PostgresHost, view: View, connect: Callable[[], dict[str, Any]]
@@ -37,18 +45,22 @@ class HostedStore(ViewStore):
         self._host = host
 
     def working(self, _settings: Mapping[str, str]) -> AbstractAsyncContextManager[Any]:
-        """Work over the follower's own connection."""
+        """Open the follower's own connection: all that it does is in the same transaction."""
         return self._host.connected()
 
+    def run(self, work: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> Awaitable[T]:
+        """Do some work on it in a worker thread: the follower's policy blocks."""
+        return in_worker(work, *args)
+
     @asynccontextmanager
-    async def mending(self) -> AsyncIterator[Any]:
-        """Open a transaction in which consumers neither park nor apply anything."""
-        self._host.apart = True
+    async def redriving(self, connection: Any) -> AsyncIterator[None]:
+        """Begin a transaction in which consumers neither park nor apply anything."""
+        self._host.redriving = True
         try:
-            async with super().mending() as connection:
-                yield connection
+            async with super().redriving(connection):
+                yield
         finally:
-            self._host.apart = False
+            self._host.redriving = False
 
 
 def follow(
@@ -67,8 +79,7 @@ def follow(
     names are too long together.
     """
     store = store_of(name, follower, recorder, leader, mapper)
-    applying: Any = LocalApplying(store, on_error) if isinstance(store, LocalStore) else None
-    return Consumer(store, settings, on_error=on_error, applying=applying)
+    return Consumer(store, settings, on_error=on_error)
 
 
 def store_of(
@@ -77,8 +88,8 @@ def store_of(
     recorder: TrackingRecorder,
     leader: type[Application[Any]],
     mapper: Mapper[Any],
-) -> Any:
-    """Return where a follower has come to: a `HostedStore`, or a `LocalStore` that is like one."""
+) -> Store:
+    """Return where a follower has come to."""
     edge = edge_name(name, leader.name)
     if isinstance(recorder, PostgresRecorder):
         _check_length(edge)
@@ -121,5 +132,4 @@ def _view(
         create=(),
         unit_of_work=unit_of_work,
         mapper=mapper,
-        hosted=True,
     )

@@ -17,15 +17,27 @@ from eventsourcing.projection import EventSourcedProjection, Projection
 from eventsourcing.system import System
 from eventsourcing.utils import Environment, EnvType, resolve_topic
 
+from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.hosting.edge import edge_name, store_of
 from eventsourcing_kafka.consumer.hosting.mapper import mapper_of
 from eventsourcing_kafka.producer.runtime.construct import construct
-from eventsourcing_kafka.producer.runtime.errors import SettingsError
+from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 
 
 class UnknownEdgeError(SettingsError):
     """No follower and leader of the system have this name."""
+
+
+class InMemoryError(OperatorError):
+    """What a follower has is in the memory of another process."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is in the memory of the process that runs it, and nobody else can look into "
+            "that, or mend it. Are PERSISTENCE_MODULE and the POSTGRES_… or SQLITE_… settings "
+            "those of that process?"
+        )
 
 
 class Projected(NamedTuple):
@@ -41,7 +53,7 @@ class Edge(NamedTuple):
     """A follower that follows a leader."""
 
     leader: type[Application[Any]]
-    open: Callable[[EnvType, ExitStack], Any]
+    open: Callable[[EnvType, ExitStack], Store]
     """Returns the follower's store. What is constructed for it is closed with the stack."""
 
 
@@ -80,8 +92,8 @@ def chosen_edges(topic: str, names: Collection[str]) -> Mapping[str, Edge]:
 
 
 @contextmanager
-def opened(edges: Mapping[str, Edge], env: Mapping[str, str]) -> Iterator[list[Any]]:
-    """Open the stores of edges, each as `store_of` returns it, where they are not run."""
+def opened(edges: Mapping[str, Edge], env: Mapping[str, str]) -> Iterator[list[Store]]:
+    """Open the stores of edges, where they are not run."""
     with ExitStack() as exits:
         settings = with_password_files(env)
         yield [edge.open(settings, exits) for edge in edges.values()]
@@ -89,12 +101,12 @@ def opened(edges: Mapping[str, Edge], env: Mapping[str, str]) -> Iterator[list[A
 
 def _open_follower(
     follower: type[Application[Any]], leader: type[Application[Any]], env: EnvType, exits: ExitStack
-) -> Any:
+) -> Store:
     app: Any = exits.enter_context(construct(follower, env))
     return store_of(follower.name, app, app.recorder, leader, mapper_of(leader, app, env))
 
 
-def _open_projected(projected: Projected, env: EnvType, exits: ExitStack) -> Any:
+def _open_projected(projected: Projected, env: EnvType, exits: ExitStack) -> Store:
     leader, projection_class, view_class = projected
     if issubclass(projection_class, EventSourcedProjection):
         return _open_follower(projection_class, leader, env, exits)

@@ -1,18 +1,15 @@
-"""A synchronous psycopg connection with the face of an asynchronous one.
+"""What blocks, where it may: in a worker thread.
 
-So that the tracking, the guard and the parking are written once, and work inside the transaction
-of the library's own recorders too. Each call runs in a worker thread; there is one at a time.
+The tracking, the guard, the parking and the applier are written once, as coroutines. A follower's
+own connection is a synchronous one, and so is its policy: there the same coroutines are run in a
+worker thread, in one go. Nothing that they await there makes them wait: it blocks instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    asynccontextmanager,
-)
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
 from anyio import to_thread
@@ -20,9 +17,26 @@ from psycopg import Connection, Cursor
 from psycopg.rows import tuple_row
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
-class ThreadedCursor:
+def in_worker(work: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> Awaitable[T]:
+    """Run a coroutine function in a worker thread, where all that it awaits blocks instead."""
+    return to_thread.run_sync(_finished, work, *args)
+
+
+def _finished(work: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    """Return what a coroutine function comes to that never waits."""
+    steps = work(*args).__await__()
+    try:
+        next(steps)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise RuntimeError("What is done in a worker thread has waited for the event loop.")
+
+
+class BlockingCursor:
     """A cursor of such a connection."""
 
     def __init__(self, cursor: Cursor[Any]) -> None:
@@ -33,9 +47,9 @@ class ThreadedCursor:
         """How many rows the last statement concerned."""
         return self._cursor.rowcount
 
-    async def execute(self, statement: Any, parameters: Any = None) -> ThreadedCursor:
+    async def execute(self, statement: Any, parameters: Any = None) -> BlockingCursor:
         """Execute a statement."""
-        await to_thread.run_sync(self._cursor.execute, statement, parameters)
+        self._cursor.execute(statement, parameters)
         return self
 
     async def fetchone(self) -> Any:
@@ -47,23 +61,28 @@ class ThreadedCursor:
         return self._cursor.fetchall()
 
 
-class ThreadedConnection:
-    """What the tracking and the parking need of a connection."""
+class BlockingConnection:
+    """A synchronous psycopg connection with the face of an asynchronous one.
+
+    It has what the tracking and the parking need of one.
+    """
 
     def __init__(self, connection: Connection[Any]) -> None:
         self.sync = connection
 
-    def cursor(self, *, row_factory: Any = tuple_row) -> ThreadedCursor:
+    def cursor(self, *, row_factory: Any = tuple_row) -> BlockingCursor:
         """Return a cursor; it gives tuples unless told otherwise."""
-        return ThreadedCursor(self.sync.cursor(row_factory=row_factory))
+        return BlockingCursor(self.sync.cursor(row_factory=row_factory))
 
-    async def execute(self, statement: Any, parameters: Any = None) -> ThreadedCursor:
+    async def execute(self, statement: Any, parameters: Any = None) -> BlockingCursor:
         """Execute a statement."""
         return await self.cursor().execute(statement, parameters)
 
-    def transaction(self) -> AbstractAsyncContextManager[Any]:
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
         """Begin a transaction, or a savepoint in one."""
-        return in_thread(self.sync.transaction())
+        with self.sync.transaction() as transaction:
+            yield transaction
 
 
 @asynccontextmanager
@@ -73,8 +92,7 @@ async def in_thread(context: AbstractContextManager[T]) -> AsyncIterator[T]:
     try:
         yield entered
     except BaseException as error:
-        # A rollback must go through, even when we are cancelled; and so must a commit, or the
-        # connection would stay inside the transaction.
+        # It must be left, even when we are cancelled.
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(context.__exit__, type(error), error, error.__traceback__)
         raise

@@ -17,7 +17,8 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
-from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore, check_replayable
+from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore, replayable
 from eventsourcing_kafka.consumer.operations.status import read_ends
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
@@ -42,7 +43,7 @@ DROP_IS_VICTIM: LiteralString = "SET LOCAL lock_timeout = '200ms'"
 TRY_TO_BEGIN: LiteralString = "SELECT pg_try_advisory_lock(hashtext({rebuild}))"
 
 
-class Progress(msgspec.Struct, frozen=True):
+class RebuildProgress(msgspec.Struct, frozen=True):
     """How far a rebuild is."""
 
     records: int
@@ -74,19 +75,30 @@ class TopicMissingError(OperatorError):
 class Rebuild:
     """Rebuilds one view. What an interrupted rebuild has filled is gone on with.
 
+    Every `progress_seconds` it looks how far it is, and with `nearly` all of the offsets, but for
+    so many, it is time to swap.
+
     Raises `NotReplayableError` for a view that records events of its own.
     """
 
-    def __init__(self, store: ViewStore, settings: KafkaSettings) -> None:
-        check_replayable(store.view)
-        self._active = store
-        self._next = store.next_generation()
-        self._kept = store.generation(f"{store.schema}_kept")
-        self._aside = store.generation(f"{store.schema}_aside")
+    def __init__(
+        self,
+        store: Store,
+        settings: KafkaSettings,
+        *,
+        progress_seconds: float = PROGRESS_SECONDS,
+        nearly: int = NEARLY,
+    ) -> None:
+        self._active = active = replayable(store)
+        self._next = active.next_generation()
+        self._kept = active.generation(f"{active.schema}_kept")
+        self._aside = active.generation(f"{active.schema}_aside")
         self._settings = settings
+        self._progress_seconds = progress_seconds
+        self._nearly = nearly
 
     async def run(
-        self, report: Callable[[Progress], None], *, keep: bool = False, anew: bool = False
+        self, report: Callable[[RebuildProgress], None], *, keep: bool = False, anew: bool = False
     ) -> None:
         """Fill a new generation, make its indexes, and swap.
 
@@ -157,16 +169,18 @@ class Rebuild:
             filling.cancel_scope.cancel()
 
     async def _caught_up(
-        self, connection: AsyncConnection[Any], report: Callable[[Progress], None]
+        self, connection: AsyncConnection[Any], report: Callable[[RebuildProgress], None]
     ) -> None:
         """Wait until the new generation has nearly all that there is."""
         waited = True
         while waited:  # Then there is more by now.
             ends = await read_ends(self._next, self._settings)
-            waited = await self._reached(connection, report, ends, NEARLY, PROGRESS_SECONDS)
+            waited = await self._reached(
+                connection, report, ends, self._nearly, self._progress_seconds
+            )
 
     async def _level(
-        self, connection: AsyncConnection[Any], report: Callable[[Progress], None]
+        self, connection: AsyncConnection[Any], report: Callable[[RebuildProgress], None]
     ) -> None:
         """Wait until the new generation has all that the active one has, which is held."""
         ends = await read_ends(self._next, self._settings)
@@ -178,7 +192,7 @@ class Rebuild:
     async def _reached(
         self,
         connection: AsyncConnection[Any],
-        report: Callable[[Progress], None],
+        report: Callable[[RebuildProgress], None],
         goal: Mapping[int, int],
         gap: int,
         seconds: float,
@@ -195,9 +209,9 @@ class Rebuild:
 
     async def _progress(
         self, connection: AsyncConnection[Any], goal: Mapping[int, int]
-    ) -> Progress:
+    ) -> RebuildProgress:
         reached = await self._next.tracking.read(connection, list(goal))
-        return Progress(
+        return RebuildProgress(
             sum(tracking.offset for tracking in reached.values()),
             sum(max(0, offset - reached[number].offset) for number, offset in goal.items()),
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from eventsourcing_kafka.consumer.engine.store import ViewStore, check_replayable
+from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.engine.store import replayable
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 
@@ -13,14 +14,14 @@ class UnknownPartitionError(SettingsError):
 
 
 async def applied_records(
-    store: ViewStore, partitions: Collection[int] | None = None
+    store: Store, partitions: Collection[int] | None = None
 ) -> dict[int, int]:
     """Return how many records of some partitions, or of all, the view has taken in.
 
     Raises `NotReplayableError`, `ViewMissingError`, `ShapeChangedError`, or
     `UnknownPartitionError` with those there are.
     """
-    check_replayable(store.view)
+    replayable(store)
     async with store.connected() as connection:
         await store.check(connection)
         rows = await store.tracking.progress(connection)
@@ -32,7 +33,7 @@ async def applied_records(
     return {number: known[number] for number in partitions or known}
 
 
-async def replay_view(store: ViewStore, partitions: Collection[int] | None = None) -> None:
+async def replay_view(store: Store, partitions: Collection[int] | None = None) -> None:
     """Empty the view and its tracking, of some partitions or of all, in one transaction.
 
     Consumers that run find out by the guard, and start over; others do when they start.

@@ -18,8 +18,9 @@ from aiokafka.errors import (
 )
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from eventsourcing_kafka.consumer.engine.store import NOT_THERE, ViewStore, group_of
-from eventsourcing_kafka.consumer.engine.tracking import Progress, Tracking
+from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.engine.store import NOT_THERE, group_of, replayable
+from eventsourcing_kafka.consumer.engine.tracking import Tracking, TrackingProgress
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
 from eventsourcing_kafka.producer.kafka.compat import assigned_partitions
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
@@ -68,7 +69,7 @@ class PartitionStatus(msgspec.Struct, frozen=True):
         return None if self.rebuild_offset is None else max(0, self.head - self.rebuild_offset)
 
 
-async def read_status(store: ViewStore, settings: KafkaSettings) -> list[PartitionStatus]:
+async def read_status(store: Store, settings: KafkaSettings) -> list[PartitionStatus]:
     """Compare the tracking of a view with the topic; nothing if there is no topic yet."""
     async with groupless_consumer(settings) as kafka:
         ends = await _ends(kafka, store, settings)
@@ -99,7 +100,7 @@ async def read_status(store: ViewStore, settings: KafkaSettings) -> list[Partiti
         ]
 
 
-async def read_ends(store: ViewStore, settings: KafkaSettings) -> dict[int, int]:
+async def read_ends(store: Store, settings: KafkaSettings) -> dict[int, int]:
     """Return the last stable offset of each partition; nothing if there is no topic yet."""
     async with groupless_consumer(settings) as kafka:
         ends = await _ends(kafka, store, settings)
@@ -107,7 +108,7 @@ async def read_ends(store: ViewStore, settings: KafkaSettings) -> dict[int, int]
 
 
 async def _ends(
-    kafka: AIOKafkaConsumer, store: ViewStore, settings: KafkaSettings
+    kafka: AIOKafkaConsumer, store: Store, settings: KafkaSettings
 ) -> dict[TopicPartition, int]:
     topic = Topics.of(store.view.application_name, settings).events
     numbers = range(await partitions_of(topic, settings))
@@ -118,18 +119,20 @@ async def _ends(
 
 
 async def _progress(
-    store: ViewStore, partitions: list[int]
-) -> tuple[dict[int, Progress], dict[int, int]]:
+    store: Store, partitions: list[int]
+) -> tuple[dict[int, TrackingProgress], dict[int, int]]:
     """Return how far a view is, and the offsets that a generation being rebuilt has come to."""
-    progress = {number: Progress(Tracking(number, 0, 0), 0) for number in partitions}
+    progress = {number: TrackingProgress(Tracking(number, 0, 0), 0) for number in partitions}
     rebuilt = {}
     async with store.connected() as connection:
         with suppress(*NOT_THERE):  # No consumer has been here yet.
             rows = await store.tracking.progress(connection)
             progress |= {row.tracking.partition: row for row in rows}
-        if not store.view.hosted:
+        if store.capabilities.replayable:
             with suppress(*NOT_THERE):
-                found = await store.next_generation().tracking.read(connection, partitions)
+                found = (
+                    await replayable(store).next_generation().tracking.read(connection, partitions)
+                )
                 rebuilt = {number: tracking.offset for number, tracking in found.items()}
     return progress, rebuilt
 
@@ -142,7 +145,7 @@ async def _progress(
     sleep=anyio.sleep,
     reraise=True,
 )
-async def _owners(store: ViewStore, settings: KafkaSettings) -> dict[TopicPartition, str]:
+async def _owners(store: Store, settings: KafkaSettings) -> dict[TopicPartition, str]:
     """Return who has which partition, as the group's coordinator has it."""
     async with started(AIOKafkaAdminClient(**settings.client())) as admin:
         (response,) = await admin.describe_consumer_groups([group_of(store, settings)])

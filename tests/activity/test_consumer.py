@@ -5,9 +5,8 @@ import signal
 from pathlib import Path
 from uuid import uuid4
 
-import pytest
-
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore
+from eventsourcing_kafka.consumer.engine.subscription import Pacing
 from eventsourcing_kafka.consumer.views.fts.search import search
 from eventsourcing_kafka.consumer.views.fts.view import VIEW as FTS
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_cvar
@@ -20,12 +19,11 @@ TWO = {"KAFKA_TOPIC_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT_MS": "1500"}
 
 
 async def test_additions_are_exact_over_restarts_of_the_consumer(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str],
 ) -> None:
-    monkeypatch.setattr("eventsourcing_kafka.consumer.engine.subscription.AT_ONCE", 2)
     async with activity(environment | TWO) as pipeline:
         for number in range(4):
-            consumer = pipeline.start_consumer(pipeline.consumer(limit=3))
+            consumer = pipeline.start_consumer(pipeline.consumer(limit=3, pacing=Pacing(at_once=2)))
             await write(pipeline, f"page{number}-", pages=2)
             await consumer.stop()
         pipeline.start_consumer()

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError
-from eventsourcing_kafka.consumer.views.activity import VIEW, queries
+from eventsourcing_kafka.consumer.views.activity import VIEW
 from eventsourcing_kafka.consumer.views.activity.queries import (
     changes,
     changes_by,
@@ -81,8 +81,7 @@ async def test_the_latest_changes_of_one_user_are_found_among_those_of_others(
         ]
 
         # They are looked for from the user's own last one on, and not further than so many.
-        monkeypatch.setattr(queries, "SEEN", 2)
-        assert await changes_by(shortcut.store, ada, 10) == by_ada[:2]
+        assert await changes_by(shortcut.store, ada, 10, seen=2) == by_ada[:2]
 
 
 async def test_edits_are_counted_by_user_and_by_page_with_the_first_and_the_last(

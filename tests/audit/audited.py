@@ -15,8 +15,8 @@ from msgspec.structs import astuple
 
 from eventsourcing_kafka.compose.audit import Finding, Report, audit
 from eventsourcing_kafka.compose.audit.records import TopicReader
-from eventsourcing_kafka.consumer.engine.applying import Applied, Applying
-from eventsourcing_kafka.consumer.engine.batch import Item, Span
+from eventsourcing_kafka.consumer.engine.applying import Applied, Applier
+from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Span
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.views.registry import view_named
@@ -121,14 +121,14 @@ class Audited:
                         seen[number].offset,
                         end,
                         [
-                            Item.of(record, wire, store.view.wanted)
+                            ConsumedRecord.of(record, wire, store.view.wanted)
                             for record in records
                             if record.partition == number and record.offset >= seen[number].offset
                         ],
                     )
                     for number, end in ends.items()
                 ]
-                assert isinstance(await Applying(store).apply(connection, spans, seen), Applied)
+                assert isinstance(await Applier(store).apply(connection, spans, seen), Applied)
 
     async def consume(self) -> None:
         """Run the consumers until they have applied all that is published."""

@@ -21,8 +21,8 @@ from eventsourcing.persistence import Tracking as LibraryTracking
 from eventsourcing.projection import EventSourcedProjectionRunner
 from psycopg import AsyncConnection
 
-from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved, fold
-from eventsourcing_kafka.consumer.engine.batch import Located, Span
+from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Outcome, fold
+from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Span
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.parking import SetAside
 from eventsourcing_kafka.consumer.engine.store import ViewStore
@@ -62,18 +62,18 @@ class Batch(NamedTuple):
     @property
     def events(self) -> int:
         """How many records it has."""
-        return sum(len(span.items) for span in self.spans)
+        return sum(len(span.records) for span in self.spans)
 
     @property
     def moves(self) -> list[Move]:
         """What it does to the tracking."""
         return [
-            Move(seen := self.seen[span.partition], span.moved(seen), len(span.items))
+            Move(seen := self.seen[span.partition], span.moved(seen), len(span.records))
             for span in self.spans
         ]
 
 
-class Observed(Applying):
+class Observed(Applier):
     """Applies as ever, and remembers the batches, and when they were in the view."""
 
     def __init__(self, store: ViewStore) -> None:
@@ -83,7 +83,7 @@ class Observed(Applying):
 
     async def apply(
         self, connection: AsyncConnection[Any], batch: Sequence[Span], seen: Mapping[int, Tracking]
-    ) -> Applied | Moved:
+    ) -> Outcome:
         """Apply a batch."""
         outcome = await super().apply(connection, batch, seen)
         if isinstance(outcome, Applied):
@@ -154,7 +154,7 @@ async def caught_up(view: View, environment: Environment, events: int) -> Observ
     """Apply so many events to an empty view."""
     store = ViewStore.of(view, environment)
     observed = Observed(store)
-    consumer = Consumer(store, KafkaSettings.from_env(environment), applying=observed)
+    consumer = Consumer(store, KafkaSettings.from_env(environment), applier=observed)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(consumer.run)
         while observed.marks.events < events:  # noqa: ASYNC110 - it looks, and is not told
@@ -214,8 +214,7 @@ async def _emptied(store: ViewStore, connection: AsyncConnection[Any], partition
 
 async def _filled(store: ViewStore, connection: AsyncConnection[Any], batch: Batch) -> UnitOfWork:
     """Apply a batch, and return its unit of work, to be written once more."""
-    news = [Located(span.partition, item) for span in batch.spans for item in span.items]
-    wanted = [located for located in news if located.item.event]
+    wanted = [record for span in batch.spans for record in span.records if record.event]
     unit = store.view.unit_of_work(store.schema)
     await unit.read(connection, *_concerned(wanted))
     assert fold(unit, wanted, NOTHING_SET_ASIDE) == []
@@ -224,10 +223,10 @@ async def _filled(store: ViewStore, connection: AsyncConnection[Any], batch: Bat
 
 
 def _concerned(
-    wanted: Sequence[Located],
+    wanted: Sequence[ConsumedRecord],
 ) -> tuple[Collection[str], Sequence[DomainEventProtocol[Any]]]:
-    originators = {item.originator_id for _, item in wanted}
-    return originators, [item.event for _, item in wanted if item.event]
+    originators = {record.originator_id for record in wanted}
+    return originators, [record.event for record in wanted if record.event]
 
 
 @cache

@@ -5,8 +5,8 @@ into the folder `CHAOS_HISTORY` as `CHAOS_NAME`. The product knows nothing of it
 named here, and nowhere else.
 
 - A relay at aiokafka's own door: what it sends and what it asks for is what Kafka gets to know.
-- A consumer at the transaction of a view: `Applying._transaction` is one attempt, `_news` what it
-  applies or sets aside, and `TrackingTable.move` what moves with it.
+- A consumer where it applies a batch: `TrackingTable.move` begins each attempt of `Applier.apply`,
+  and `_unapplied` is what that applies or sets aside.
 - An operator by the command itself.
 """
 
@@ -154,34 +154,34 @@ class ObservedConsumer:
         from eventsourcing_kafka.consumer.engine import applying
         from eventsourcing_kafka.consumer.engine.tracking import TrackingTable
 
-        self._rolled_back = (
-            applying._MovedByAnotherError,
-            applying._RefusedTogetherError,
-            applying.CannotApplyError,
-        )
-        _wrap(applying.Applying, "_transaction", self._transacting)
-        _wrap(applying, "_news", self._finding_news)
+        self._refused = (applying.CannotApplyError, *applying.REFUSED_IN_WRITING)
+        self._applied = applying.Applied
+        _wrap(applying.Applier, "apply", self._applying)
+        _wrap(applying, "_unapplied", self._finding_news)
         _wrap(TrackingTable, "move", self._moving)
 
-    def _transacting(self, transaction: Wrapped) -> Wrapped:
-        async def observed(self_: Any, connection: Any, batch: Any, *rest: Any, **how: Any) -> Any:
+    def _applying(self, apply: Wrapped) -> Wrapped:
+        async def observed(self_: Any, connection: Any, batch: Any, seen: Any) -> Any:
             hand = _ViewTransaction(next(self._numbers), self_._store.view.name, batch)
             token = self._in_hand.set(hand)
             outcome = Outcome.UNKNOWN
             try:
-                result = await transaction(self_, connection, batch, *rest, **how)
-                outcome = Outcome.OK
-            except self._rolled_back:
+                result = await apply(self_, connection, batch, seen)
+                outcome = Outcome.OK if isinstance(result, self._applied) else Outcome.FAILED
+            except self._refused:
                 outcome = Outcome.FAILED
                 raise
             else:
                 return result
             finally:
                 self._in_hand.reset(token)
-                if hand.begun:
-                    self._journal.write(ApplyEnded(transaction=hand.number, outcome=outcome))
+                self._end(hand, outcome)
 
         return observed
+
+    def _end(self, hand: _ViewTransaction, outcome: Outcome) -> None:
+        if hand.begun:
+            self._journal.write(ApplyEnded(transaction=hand.number, outcome=outcome))
 
     def _finding_news(self, news: Wrapped) -> Wrapped:
         def observed(*arguments: Any) -> Iterator[Any]:
@@ -195,6 +195,8 @@ class ObservedConsumer:
     def _moving(self, move: Wrapped) -> Wrapped:
         async def observed(table: Any, connection: Any, moves: Sequence[Any]) -> bool:
             if hand := self._in_hand.get():
+                self._end(hand, Outcome.FAILED)  # It is tried again.
+                hand.number = next(self._numbers) if hand.begun else hand.number
                 begun = ApplyBegun(
                     transaction=hand.number, view=hand.view, moves=list(_moves(hand, moves))
                 )
@@ -206,10 +208,10 @@ class ObservedConsumer:
 
 
 def _moves(hand: _ViewTransaction, moves: Sequence[Any]) -> Iterator[Move]:
-    topics = {span.partition: span.items[0].record.topic for span in hand.batch if span.items}
+    topics = {span.partition: span.records[0].topic for span in hand.batch if span.records}
     for move in moves:
         partition = move.seen.partition
-        records = [item.record for number, item in hand.news if number == partition]
+        records = [record for record in hand.news if record.partition == partition]
         read = (record_of(record.headers, record.offset) for record in records)
         yield Move(
             topics.get(partition, ""),

@@ -10,7 +10,7 @@ import pytest
 from anyio import to_thread
 
 from eventsourcing_kafka.compose.servers.postgres import Postgres
-from eventsourcing_kafka.compose.servers.processes import Supervised
+from eventsourcing_kafka.compose.servers.processes import SupervisedProcess
 from tests.chaos.observed import HISTORY, NAME, OBSERVED, journal_of
 from tests.chaos.witness import depose, judge, told
 from tests.chaos.writer import observe
@@ -31,10 +31,12 @@ def watched(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
 @asynccontextmanager
 async def running(
     log: Path, environment: Mapping[str, str], *command: str
-) -> AsyncIterator[Supervised]:
+) -> AsyncIterator[SupervisedProcess]:
     """Keep a command running meanwhile, observed."""
     named = {**environment, NAME: "-".join(command)}
-    process = await Supervised.start([sys.executable, "-m", OBSERVED, *command], log=log, env=named)
+    process = await SupervisedProcess.start(
+        [sys.executable, "-m", OBSERVED, *command], log=log, env=named
+    )
     try:
         yield process
     finally:

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from eventsourcing_kafka.consumer.engine.applying import Applying
+from eventsourcing_kafka.consumer.engine.applying import Applier
 from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from tests.pipeline import FastPath, pages_of, write_page
@@ -29,8 +29,8 @@ async def apply_interrupted(
     """Apply a batch on a connection of its own; tell whether it was interrupted."""
     async with shortcut.store.connected() as connection:
         with anyio.CancelScope() as scope:
-            applying = Applying(shortcut.store).apply(connection, batch, seen)
-            interrupted = Interrupted(applying, n, lambda: interrupt(scope, connection))
+            applied = Applier(shortcut.store).apply(connection, batch, seen)
+            interrupted = Interrupted(applied, n, lambda: interrupt(scope, connection))
             try:
                 await interrupted
             except psycopg.OperationalError:

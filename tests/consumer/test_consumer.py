@@ -11,12 +11,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, Topi
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from psycopg import AsyncConnection
 
-from eventsourcing_kafka.consumer.engine import subscription
-from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved
+from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Moved, Outcome
 from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.engine.subscription import RecordsDeletedError
+from eventsourcing_kafka.consumer.engine.subscription import Pacing, RecordsDeletedError
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.operations.status import read_status
 from eventsourcing_kafka.producer.kafka.clients import started
@@ -116,7 +115,7 @@ async def _cancel_when_applied(pipeline: Pipeline, scope: anyio.CancelScope) -> 
     scope.cancel()
 
 
-class ReplayedMeanwhile(Applying):
+class ReplayedMeanwhile(Applier):
     """Before the first part of a batch is applied, its partitions are replayed.
 
     It is held in hand until another one is, too.
@@ -131,7 +130,7 @@ class ReplayedMeanwhile(Applying):
 
     async def apply(
         self, connection: AsyncConnection[Any], batch: Sequence[Span], seen: Mapping[int, Tracking]
-    ) -> Applied | Moved:
+    ) -> Outcome:
         self.backends.append(connection.info.backend_pid)
         if len(self.backends) == 1:
             async with self._replayed.connected() as other:
@@ -145,9 +144,8 @@ class ReplayedMeanwhile(Applying):
 
 
 async def test_two_connections_share_a_batch_and_of_a_part_that_was_moved_the_other_stays(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str],
 ) -> None:
-    monkeypatch.setattr("eventsourcing_kafka.consumer.engine.work_queue.WORTH_SHARING", 2)
     async with Pipeline(environment | {"KAFKA_TOPIC_PARTITIONS": "2"}) as pipeline:
         slugs = [f"page{number}" for number in range(12)]
         for slug in slugs:
@@ -158,12 +156,12 @@ async def test_two_connections_share_a_batch_and_of_a_part_that_was_moved_the_ot
             await pipeline.do(pipeline.wiki.update_slug, slug, f"new-{slug}")
         await pipeline.published()
 
-        applying = ReplayedMeanwhile(pipeline.store)
-        pipeline.start_consumer(pipeline.consumer(applying=applying))
+        applier = ReplayedMeanwhile(pipeline.store)
+        pipeline.start_consumer(pipeline.consumer(applier=applier, worth_sharing=2))
         await assert_right(pipeline)
 
-        assert len(set(applying.backends[:2])) == 2
-        assert set(applying.outcomes[:2]) == {Applied, Moved}
+        assert len(set(applier.backends[:2])) == 2
+        assert set(applier.outcomes[:2]) == {Applied, Moved}
 
 
 async def test_a_consumer_stopped_within_a_batch_rolls_it_back_and_ends_in_peace(
@@ -218,12 +216,14 @@ async def test_two_consumers_share_the_partitions(environment: dict[str, str]) -
 
 
 async def test_what_is_applied_takes_the_marker_of_its_transaction_along(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str],
 ) -> None:
     async with Pipeline(environment) as pipeline:
         await pipeline.write("roses", "red\n")
         await pipeline.settled()
-        monkeypatch.setattr(subscription, "POLL_MS", 1000 * int(SECONDS))
+        await pipeline.consumers[0].stop()
+        patient = Pacing(poll_ms=1000 * int(SECONDS))
+        pipeline.start_consumer(pipeline.consumer(pacing=patient))
         for colour in ("white\n", "yellow\n"):
             await pipeline.do(pipeline.wiki.update_body, "roses", colour)
             with anyio.fail_after(SECONDS / 3):

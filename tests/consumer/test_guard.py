@@ -2,27 +2,8 @@
 
 import anyio
 
-from eventsourcing_kafka.consumer.engine.applying import Applied, Applying, Moved
+from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Moved
 from tests.pipeline import FastPath, pages_of, write_page
-
-
-async def test_a_batch_applied_before_by_another_changes_nothing(
-    environment: dict[str, str],
-) -> None:
-    async with FastPath(environment) as shortcut:
-        write_page(shortcut.wiki, "page", "one\n")
-        stale = await shortcut.seen()
-        batch = shortcut.batch(stale)
-        assert isinstance(await shortcut.catch_up(), Applied)
-        pages, seen = await shortcut.pages(), await shortcut.seen()
-
-        outcome = await Applying(shortcut.store).apply(shortcut.connection, batch, stale)
-        assert outcome == Moved()
-        assert (await shortcut.pages(), await shortcut.seen()) == (pages, seen)
-
-        shortcut.wiki.update_body("page", "two\n")
-        await Applying(shortcut.store).apply(shortcut.connection, shortcut.batch(seen), seen)
-        assert await shortcut.pages() == pages_of(shortcut.wiki)
 
 
 async def test_of_two_that_apply_a_batch_at_once_one_does(environment: dict[str, str]) -> None:
@@ -33,7 +14,7 @@ async def test_of_two_that_apply_a_batch_at_once_one_does(environment: dict[str,
 
         async def apply() -> None:
             async with shortcut.store.connected() as connection:
-                outcomes.append(await Applying(shortcut.store).apply(connection, batch, seen))
+                outcomes.append(await Applier(shortcut.store).apply(connection, batch, seen))
 
         async with anyio.create_task_group() as both:
             both.start_soon(apply)
@@ -51,25 +32,9 @@ async def test_one_partition_that_was_moved_rolls_the_whole_batch_back(
         seen = await shortcut.seen()
         assert len(shortcut.batch(seen)) == 2
         await shortcut.sql("UPDATE {schema}.tracking SET position = 1 WHERE partition = 1")
-        outcome = await Applying(shortcut.store).apply(
+        outcome = await Applier(shortcut.store).apply(
             shortcut.connection, shortcut.batch(seen), seen
         )
         assert isinstance(outcome, Moved)
         assert await shortcut.pages() == []
         assert (await shortcut.seen())[0] == seen[0]
-
-
-async def test_offsets_read_again_are_seen_already_and_not_applied_twice(
-    environment: dict[str, str],
-) -> None:
-    async with FastPath(environment) as shortcut:
-        write_page(shortcut.wiki, "page", "one\n", "two\n")
-        first = await shortcut.catch_up()
-        pages, seen = await shortcut.pages(), await shortcut.seen()
-        await shortcut.sql("UPDATE {schema}.tracking SET next_offset = 0")
-
-        again = await shortcut.catch_up()
-        assert isinstance(first, Applied)
-        assert isinstance(again, Applied)
-        assert (again.events, again.already_seen) == (0, first.events)
-        assert (await shortcut.pages(), await shortcut.seen()) == (pages, seen)

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from uuid import uuid4
 
 import anyio
 import pytest
 
-from eventsourcing_kafka.consumer.engine import store as store_module
 from tests.pipeline import FastPath, Pipeline, page_id, write_page
 
 
@@ -40,15 +40,15 @@ async def test_waiting_begins_before_any_consumer_has_run(environment: dict[str,
 
 
 async def test_who_waits_is_woken_and_does_not_poll(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str],
 ) -> None:
-    monkeypatch.setattr(store_module, "LOOK_AGAIN_SECONDS", 60.0)
     async with FastPath(environment) as shortcut:
         originator_id = write_page(shortcut.wiki, "page", "text")
         position = shortcut.wiki.recorder.max_notification_id()
         assert position
         async with anyio.create_task_group() as waiting:
-            waiting.start_soon(shortcut.store.wait, position, originator_id)
+            wait = partial(shortcut.store.wait, look_again=60.0)
+            waiting.start_soon(wait, position, originator_id)
             await shortcut.listened()
             await shortcut.catch_up()
             began = time.monotonic()

@@ -96,12 +96,14 @@ async def test_results_are_paged_without_a_gap_or_an_overlap(environment: dict[s
 
 
 async def test_of_too_many_pages_some_are_ranked_and_those_with_a_title_that_matches(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str],
 ) -> None:
-    monkeypatch.setattr(searching, "MOST_RANKED", 3)
     bodies = {f"page{number}": "rose" for number in range(6)}
     async with filled(environment, **bodies, rose="a flower") as shortcut:
-        pages = [await search(shortcut.store, "rose", limit=2, offset=at) for at in (0, 2, 4)]
+        pages = [
+            await search(shortcut.store, "rose", limit=2, offset=at, most_ranked=3)
+            for at in (0, 2, 4)
+        ]
         # The page with the title may be one of the three as well.
         assert [len(page) for page in pages] in ([2, 1, 0], [2, 2, 0])
         assert pages[0][0].slug == "rose"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import anyio
 import pytest
-from anyio import to_thread
+from anyio import from_thread, to_thread
 from psycopg import connect
 from psycopg.pq import TransactionStatus
 
 from eventsourcing_kafka.compose.runner import KafkaRunner
-from eventsourcing_kafka.consumer.hosting.threads import ThreadedConnection
+from eventsourcing_kafka.consumer.hosting.threads import BlockingConnection, in_worker
 from eventsourcing_kafka.consumer.views.fts.application import FtsProcess
 from eventsourcing_kafka.consumer.views.fts.system import ContentManagementSystem
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
@@ -124,7 +124,7 @@ async def test_a_batch_that_is_killed_in_its_middle_is_applied_again(
         assert counted(runner.get(Mortal)) == {trick: [1, 2, 3, 4] for trick in TRICKS}
 
 
-async def test_a_transaction_that_is_cancelled_at_its_end_is_not_left_open(
+async def test_a_transaction_of_a_follower_that_is_cancelled_is_not_left_open(
     env: dict[str, str],
 ) -> None:
     """Or all that is done on its connection later would never be committed."""
@@ -136,10 +136,15 @@ async def test_a_transaction_that_is_cancelled_at_its_end_is_not_left_open(
         dbname=env["POSTGRES_DBNAME"],
         autocommit=True,
     ) as connection:
-        with anyio.CancelScope() as scope:
-            async with ThreadedConnection(connection).transaction():
+
+        async def work() -> None:
+            async with BlockingConnection(connection).transaction():
                 connection.execute("SELECT 1")
-                scope.cancel()
+                from_thread.run_sync(scope.cancel)
+
+        with anyio.CancelScope() as scope:
+            await in_worker(work)
+        assert scope.cancel_called
         assert connection.info.transaction_status == TransactionStatus.IDLE
 
 

@@ -9,29 +9,25 @@ from eventsourcing.cipher import AESCipher
 from psycopg import connect
 
 from eventsourcing_kafka.compose.runner import KafkaRunner
-from eventsourcing_kafka.consumer.engine.store import NotReplayableError
-from eventsourcing_kafka.consumer.hosting.local.host import LocalStore
+from eventsourcing_kafka.consumer.hosting.local.store import LocalStore
 from eventsourcing_kafka.producer.wire import WireError
 from examples.dogschool.application import DogSchool
 from tests.layers import SERVERS, on
 
 from . import unnameable, unwritable
 from .awkward import (
-    TRICKS,
-    Fussy,
     Hasty,
     Rival,
     Swallowing,
     Till,
     Zipped,
-    fussy,
     hasty,
     rival,
     swallowing,
     till,
     zipped,
 )
-from .tallying import Left, chain
+from .tallying import Left
 from .test_topologies import teach
 
 
@@ -39,7 +35,7 @@ def parked(runner: KafkaRunner) -> Sequence[tuple[str | None, str]]:
     """Return type and reason of each parked event of the runner's only edge, in order."""
     store: Any = runner._parts._followings[0].consumer.store
     if isinstance(store, LocalStore):
-        return [(event.type, event.reason) for event in store.parking.all()]
+        return [(event.type, event.reason) for event in store.parking._all()]
     with connect(**store._connect()) as connection:
         rows = connection.execute(store.sql("SELECT type, reason FROM {schema}.parked ORDER BY id"))
         return rows.fetchall()
@@ -69,25 +65,6 @@ def any_env(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     return {**request.getfixturevalue("kafka_env"), **stored}
 
 
-def test_a_poisoned_event_is_parked_and_the_rest_of_its_batch_stays(
-    any_env: dict[str, str],
-) -> None:
-    with KafkaRunner(fussy, any_env) as runner:
-        school = runner.get(DogSchool)
-        teach(school, ["roll over", "fetch ball"])
-        school.add_trick("Billy", "poison")
-        school.add_trick("Billy", "play dead")
-        school.add_trick("Milly", "play dead")
-        runner.wait()
-
-        counted = {trick: runner.get(Fussy).count(trick) for trick in (*TRICKS, "poison")}
-        assert counted == {"roll over": 4, "fetch ball": 4, "play dead": 1, "poison": 0}
-        (poison, why), (behind, because) = parked(runner)
-        assert poison == behind == "Dog.TrickAdded"
-        assert "I do not take poison." in why
-        assert because == "An earlier event of this aggregate is parked."
-
-
 @pytest.mark.parametrize("conflicts", [1, 4])
 def test_what_conflicts_with_what_another_recorded_meanwhile_is_tried_again(
     conflicts: int, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
@@ -101,20 +78,6 @@ def test_what_conflicts_with_what_another_recorded_meanwhile_is_tried_again(
         assert Rival.conflicts == 0
         assert runner.get(Rival).count("roll over") == conflicts + 1
         assert parked(runner) == []
-
-
-def test_what_conflicts_again_and_again_is_parked(
-    env: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Rival, "conflicts", 100, raising=False)
-    with KafkaRunner(rival, env) as runner:
-        runner.get(DogSchool).register_dog("Billy")
-        runner.get(DogSchool).add_trick("Billy", "roll over")
-        runner.wait()
-
-        assert runner.get(Rival).count("roll over") == 100 - Rival.conflicts
-        ((_, reason),) = parked(runner)
-        assert "duplicate key" in reason
 
 
 def test_an_event_after_which_the_transaction_can_not_go_on_is_parked(env: dict[str, str]) -> None:
@@ -199,11 +162,3 @@ def test_what_can_not_be_published_surfaces_where_one_waits(
         runner.get(Till).put_in()
         with pytest.raises(WireError, match=r"Annotate the attributes of .*Vague\.Begun"):
             waiting(runner)
-
-
-async def test_an_application_that_records_events_is_not_replayed(env: dict[str, str]) -> None:
-    with KafkaRunner(chain, env) as runner:
-        store = runner._parts._followings[0].consumer.store
-        async with store.connected() as connection:
-            with pytest.raises(NotReplayableError, match="a second time"):
-                await store.replay(connection)

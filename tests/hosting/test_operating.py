@@ -24,14 +24,14 @@ from eventsourcing_kafka.consumer.command_line import app as consumer
 from eventsourcing_kafka.consumer.engine.parking import BEHIND
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError
 from eventsourcing_kafka.consumer.hosting.edge import follow
-from eventsourcing_kafka.consumer.hosting.local.host import InMemoryError
 from eventsourcing_kafka.consumer.hosting.systems import (
+    InMemoryError,
     UnknownEdgeError,
     chosen_edges,
     opened,
     system_named,
 )
-from eventsourcing_kafka.consumer.operations.redrive import StillFailingError, retry
+from eventsourcing_kafka.consumer.operations.redrive import retry
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
@@ -141,20 +141,6 @@ def test_parked_events_are_listed_shown_and_tried_again_and_live_ones_go_on(stor
     with KafkaRunner(clinic, stored) as again:
         again.wait()
         assert (again.get(Patient).count("poison"), again.get(Patient).count("beg")) == (1, 3)
-
-
-def test_a_retry_that_fails_half_way_has_done_nothing(stored: Env) -> None:
-    with KafkaRunner(clinic, stored) as runner:
-        fall_ill(runner, "poison", "venom", "beg")
-        before = lines(stored)
-        assert len(before) == 3
-
-        failed = parked(stored | MENDED, "retry", "--all")
-
-        assert failed.exit_code == 1
-        assert f"Parked event {before[1]['id']}" in failed.output
-        assert lines(stored) == before
-        assert runner.get(Patient).count("poison") == 0
 
 
 def test_a_drop_is_recorded_for_ever_and_those_behind_go_on(stored: Env) -> None:
@@ -530,14 +516,3 @@ def test_who_only_follows_is_waited_for(env: Env) -> None:
         follower.wait()
 
         assert counts(follower.get(Patient)) == [4, 4, 4]
-
-
-def test_a_retry_names_what_still_fails(env: Env) -> None:
-    with KafkaRunner(clinic, env) as runner:
-        fall_ill(runner, "venom")
-
-    with (
-        opened(chosen_edges(CLINIC[1], ()), env) as (store,),
-        pytest.raises(StillFailingError, match="CannotTakeError: venom"),
-    ):
-        anyio.run(partial(retry, store, BILLY))

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from eventsourcing_kafka.compose.servers.processes import SupervisedProcess
-from eventsourcing_kafka.consumer.engine.applying import Applying
+from eventsourcing_kafka.consumer.engine.applying import Applier
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.parking import Parking
 from eventsourcing_kafka.consumer.engine.store import ViewStore
@@ -99,7 +99,7 @@ def main(where: str) -> None:
     options: dict[str, Any] = {}
     match where:
         case "before":
-            stop_once(Applying, "apply")
+            stop_once(Applier, "apply")
             options["connections"] = 1  # A second one could be inside a transaction just then.
         case "inside":
             stop_once(Parking, "set_aside")

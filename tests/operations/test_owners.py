@@ -8,11 +8,10 @@ from typing import Any
 import anyio
 import psycopg
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from eventsourcing_kafka.consumer.engine import subscription
-from eventsourcing_kafka.consumer.engine.batch import Item, Span
-from eventsourcing_kafka.consumer.engine.subscription import Subscription
+from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Span
+from eventsourcing_kafka.consumer.engine.subscription import Pacing, Subscription
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.views.activity.view import ActivityUnitOfWork
 from tests.pipeline import SECONDS, until
@@ -133,11 +132,11 @@ async def test_a_consumer_told_to_stop_leaves_at_once_and_the_other_takes_over(
 
 
 async def test_a_partition_that_is_assigned_anew_while_its_batch_is_in_hand_goes_on_after_it(
-    environment: dict[str, str], assignments: Assignments, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], assignments: Assignments
 ) -> None:
-    monkeypatch.setattr("eventsourcing_kafka.consumer.engine.subscription.AT_ONCE", 2)
+    few = Pacing(at_once=2)
     async with activity(environment | LONG) as pipeline:
-        pipeline.start_consumer(pipeline.consumer(limit=7))
+        pipeline.start_consumer(pipeline.consumer(limit=7, pacing=few))
         await write(pipeline, "early")
         await pipeline.settled()
         async with pipeline.store.connected() as connection, connection.transaction():
@@ -145,18 +144,15 @@ async def test_a_partition_that_is_assigned_anew_while_its_batch_is_in_hand_goes
             await write(pipeline, "late")
             await pipeline.published()
             await until(lambda: is_waited_for(connection))
-            pipeline.start_consumer(pipeline.consumer(limit=3))
+            pipeline.start_consumer(pipeline.consumer(limit=3, pacing=few))
             await assignments.share(2, 2)
         await assert_counted_once(pipeline)
 
 
 def span(start: int, end: int) -> Span:
     """Return a span of partition 0 with a record at every second offset."""
-    records = [
-        ConsumerRecord("", 0, offset, 0, 0, b"", b"", 0, 0, 0, [])
-        for offset in range(start, end, 2)
-    ]
-    return Span(0, start, end, [Item(record, None, None, None) for record in records])
+    records = [ConsumedRecord("", 0, offset) for offset in range(start, end, 2)]
+    return Span(0, start, end, records)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +189,7 @@ def test_what_is_read_is_joined_to_what_was_read_before_it_if_nothing_lies_betwe
 def test_what_is_applied_is_noted_unless_the_partition_went_away_meanwhile(
     meanwhile: Tracking | None, expected: Tracking | None
 ) -> None:
-    fields: Any = [None] * 8
+    fields: Any = [None] * 9
     subscription = Subscription(*fields)
     subscription.seen = {0: meanwhile} if meanwhile else {}
     subscription.advance({0: Tracking(0, 7, 10)}, [Tracking(0, 9, 20)])
@@ -236,12 +232,12 @@ class Rebalanced:
 
 @pytest.fixture(params=[True, False], ids=["assigned anew", "revoked"])
 def rebalanced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Rebalanced:
-    async def no_wishes(*_: object) -> list[object]:
+    async def no_resets(*_: object) -> list[object]:
         return []
 
-    monkeypatch.setattr(Subscription, "_wishes", no_wishes)
+    monkeypatch.setattr(Subscription, "_resets", no_resets)
     client = Rebalanced(is_assigned=request.param)
-    fields: Any = [client, "group", "topic", None, None, client, None, 100]
+    fields: Any = [client, "group", "topic", None, None, client, None, 100, Pacing()]
     client.subscription = Subscription(*fields)
     return client
 
@@ -276,7 +272,6 @@ def test_a_partition_that_is_revoked_is_not_sought(rebalanced: Rebalanced) -> No
 async def test_a_client_that_brings_nothing_though_there_is_something_is_started_again(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(subscription, "CHECK_SECONDS", 0.2)
     getmany = AIOKafkaConsumer.getmany
     clients: list[object] = []
 
@@ -291,7 +286,7 @@ async def test_a_client_that_brings_nothing_though_there_is_something_is_started
     monkeypatch.setattr(AIOKafkaConsumer, "getmany", getmany_of_all_but_the_first)
     async with activity(environment | SHORT) as pipeline:
         await write(pipeline, "page", pages=2)
-        pipeline.start_consumer()
+        pipeline.start_consumer(pipeline.consumer(pacing=Pacing(check_seconds=0.2)))
         await assert_counted_once(pipeline)
     assert "StuckError: Nothing comes of" in caplog.text
 
@@ -299,8 +294,6 @@ async def test_a_client_that_brings_nothing_though_there_is_something_is_started
 async def test_a_client_that_brings_all_there_is_is_never_taken_for_stuck(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(subscription, "CHECK_SECONDS", 0.0)
-    monkeypatch.setattr(subscription, "POLL_MS", 20)
     checked = 0
     check = Subscription._check_all_come_on
 
@@ -311,7 +304,7 @@ async def test_a_client_that_brings_all_there_is_is_never_taken_for_stuck(
 
     monkeypatch.setattr(Subscription, "_check_all_come_on", counting)
     async with activity(environment | SHORT) as pipeline:
-        pipeline.start_consumer()
+        pipeline.start_consumer(pipeline.consumer(pacing=Pacing(poll_ms=20, check_seconds=0.0)))
         for number in range(5):
             await write(pipeline, f"page{number}-", pages=1, edits=2)
             await pipeline.settled()

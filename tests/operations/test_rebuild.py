@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -12,12 +13,11 @@ import pytest
 
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
-from eventsourcing_kafka.consumer.operations import rebuild
 from eventsourcing_kafka.consumer.operations.rebuild import (
     AlreadyRebuildingError,
     KeptMissingError,
-    Progress,
     Rebuild,
+    RebuildProgress,
     TopicMissingError,
 )
 from eventsourcing_kafka.consumer.operations.redrive import (
@@ -43,13 +43,10 @@ EVERY_PAGE = "-nothing"
 STRIDE = 43
 """Every so many awaits a rebuild is interrupted."""
 
-
-@pytest.fixture(autouse=True)
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rebuild, "PROGRESS_SECONDS", 0.02)
+rebuild = partial(Rebuild, progress_seconds=0.02)
 
 
-def nothing(_: Progress) -> None:
+def nothing(_: RebuildProgress) -> None:
     """Report to nobody."""
 
 
@@ -83,12 +80,12 @@ async def test_searches_and_consumers_go_on_while_a_view_is_rebuilt_and_swapped(
     async with Pipeline(environment | TWO, consumers=2) as pipeline:
         await write(pipeline, "page", pages=4)
         await pipeline.settled()
-        reported: list[Progress] = []
+        reported: list[RebuildProgress] = []
         async with searching(pipeline.store) as found:
             for number in range(2):
                 async with anyio.create_task_group() as at_once:
                     at_once.start_soon(write, pipeline, f"while{number}", 5, 5)
-                    job = Rebuild(pipeline.store, pipeline.settings)
+                    job = rebuild(pipeline.store, pipeline.settings)
                     await job.run(reported.append, keep=keep)
             await assert_right(pipeline)
         assert found == sorted(found)
@@ -111,7 +108,7 @@ async def test_a_search_under_way_holds_up_the_removal_of_what_it_searches_and_i
             search.transaction(),
         ):
             await search.execute(pipeline.store.sql("SELECT FROM {schema}.pages"))
-            rebuilding.start_soon(Rebuild(pipeline.store, pipeline.settings).run, nothing)
+            rebuilding.start_soon(rebuild(pipeline.store, pipeline.settings).run, nothing)
             await until(lambda: has_swapped(pipeline))
             await until(lambda: is_waited_for(search))
             await search.execute("SELECT FROM fts_aside.parked")
@@ -140,7 +137,7 @@ async def test_a_view_that_counts_is_rebuilt_with_every_event_counted_once(
             async with anyio.create_task_group() as at_once:
                 at_once.start_soon(write, pipeline, f"while{number}", 3)
                 await pipeline.applied()
-                await Rebuild(pipeline.store, pipeline.settings).run(nothing)
+                await rebuild(pipeline.store, pipeline.settings).run(nothing)
             await assert_counted_once(pipeline)
 
 
@@ -154,7 +151,7 @@ async def test_a_rebuild_interrupted_anywhere_leaves_the_view_whole_and_the_next
         await pipeline.settled()
         for n in count(1, STRIDE):
             with anyio.CancelScope() as scope:
-                job = Rebuild(pipeline.store, pipeline.settings).run(nothing, keep=n % 2 == 0)
+                job = rebuild(pipeline.store, pipeline.settings).run(nothing, keep=n % 2 == 0)
                 interrupted = Interrupted(job, n, scope.cancel)
                 await interrupted
             await write(pipeline, f"page{n}-", pages=1, edits=2)
@@ -168,7 +165,6 @@ async def test_a_rebuild_interrupted_anywhere_leaves_the_view_whole_and_the_next
 async def test_what_an_interrupted_rebuild_has_filled_is_gone_on_with_unless_told_otherwise(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rebuild, "NEARLY", 0)
     async with Pipeline(environment | TWO) as pipeline:
         await write(pipeline, "page", pages=3)
         await pipeline.settled()
@@ -176,11 +172,11 @@ async def test_what_an_interrupted_rebuild_has_filled_is_gone_on_with_unless_tol
             with monkeypatch.context() as broken:
                 broken.setattr(ViewStore, "create_indexes", _raise(Broken()))
                 with pytest.RaisesGroup(Broken, flatten_subgroups=True):
-                    await Rebuild(pipeline.store, pipeline.settings).run(nothing)
+                    await rebuild(pipeline.store, pipeline.settings, nearly=0).run(nothing)
             following = pipeline.store.generation("fts_next")
             async with following.connected() as connection:
                 await connection.execute(following.sql("UPDATE {schema}.pages SET title = 'Kept'"))
-            await Rebuild(pipeline.store, pipeline.settings).run(nothing, anew=anew)
+            await rebuild(pipeline.store, pipeline.settings, nearly=0).run(nothing, anew=anew)
             assert ({page.title for page in await pipeline.pages()} == {"Kept"}) is not anew
 
 
@@ -199,7 +195,7 @@ async def test_the_kept_generation_is_swapped_back_and_brought_up_to_date(
     environment: dict[str, str],
 ) -> None:
     async with Pipeline(environment | TWO) as pipeline:
-        job = Rebuild(pipeline.store, pipeline.settings)
+        job = rebuild(pipeline.store, pipeline.settings)
         await write(pipeline, "page", pages=2)
         await pipeline.settled()
         with pytest.raises(KeptMissingError, match="--keep"):
@@ -249,7 +245,7 @@ async def test_another_shape_is_refused_until_it_is_rebuilt_and_then_the_old_cod
                 await assert_refused(Consumer(new, pipeline.settings, grace=0))
                 assert await search(pipeline.store, "häusern") == []
 
-                await Rebuild(new, pipeline.settings).run(nothing)
+                await rebuild(new, pipeline.settings).run(nothing)
                 pipeline.store = new
                 rows, trackings = await pipeline.pages(), await pipeline.trackings()
                 await pipeline.write("late", "word\n")
@@ -275,7 +271,7 @@ async def test_what_is_parked_is_applied_by_a_rebuild_that_can_and_what_was_drop
             if event.originator_id == str(await pipeline.do(page_id, pipeline.wiki, "page0")):
                 await drop(pipeline.store, event.id, by="Ada", reason="spam")
 
-        await Rebuild(pipeline.store, pipeline.settings).run(nothing)
+        await rebuild(pipeline.store, pipeline.settings).run(nothing)
         await pipeline.do(pipeline.wiki.update_title, "page0", "New")
         await pipeline.settled()
 
@@ -300,7 +296,7 @@ async def test_what_still_cannot_be_applied_is_parked_in_the_new_generation_too(
         await pipeline.do(pipeline.wiki.update_title, "page0", "New")
         await pipeline.settled()
         before = [event.record_offset for event in await parked_events(pipeline.store)]
-        await Rebuild(pipeline.store, pipeline.settings).run(nothing)
+        await rebuild(pipeline.store, pipeline.settings).run(nothing)
         assert [event.record_offset for event in await parked_events(pipeline.store)] == before
         assert [result.stale for result in await search(pipeline.store, "page0")] == [True]
 
@@ -318,11 +314,11 @@ async def test_a_rebuild_that_fails_leaves_the_active_generation_and_the_next_on
         broken = replace(VIEW, indexes=["CREATE INDEX ON {schema}.nowhere (title)"])
         store = ViewStore.of(broken, pipeline.environment)
         with pytest.RaisesGroup(psycopg.errors.UndefinedTable, flatten_subgroups=True):
-            await Rebuild(store, pipeline.settings).run(nothing)
+            await rebuild(store, pipeline.settings).run(nothing)
         await write(pipeline, "late", pages=2)
         await assert_right(pipeline)
 
-        await Rebuild(pipeline.store, pipeline.settings).run(nothing)
+        await rebuild(pipeline.store, pipeline.settings).run(nothing)
         await assert_right(pipeline)
 
 
@@ -330,7 +326,7 @@ async def test_a_view_is_rebuilt_by_one_at_a_time(environment: dict[str, str]) -
     async with Pipeline(environment | TWO) as pipeline:
         await write(pipeline, "page", pages=2)
         await pipeline.settled()
-        job = Rebuild(pipeline.store, pipeline.settings)
+        job = rebuild(pipeline.store, pipeline.settings)
         began = anyio.Event()
         async with anyio.create_task_group() as first:
             first.start_soon(job.run, lambda _: began.set())
@@ -349,7 +345,7 @@ async def test_a_rebuild_of_what_is_not_there_says_what_to_do(
     async with FastPath(schemas) as shortcut:
         settings = KafkaSettings.from_env(environment)
         with pytest.raises(TopicMissingError, match=r"no topic .*contentmanagement\.events"):
-            await Rebuild(shortcut.store, settings).run(nothing)
+            await rebuild(shortcut.store, settings).run(nothing)
         activity = FastPath(schemas, ACTIVITY).store
         with pytest.raises(ViewMissingError, match="consumer run activity"):
-            await Rebuild(activity, settings).run(nothing)
+            await rebuild(activity, settings).run(nothing)

@@ -6,7 +6,7 @@ import pytest
 from aiokafka import OffsetAndMetadata
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
-from eventsourcing_kafka.consumer.engine.batch import Wanted, Wish
+from eventsourcing_kafka.consumer.engine.batch import OffsetReset, ResetKind
 from eventsourcing_kafka.consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
 from eventsourcing_kafka.consumer.operations.replay import (
     UnknownPartitionError,
@@ -244,7 +244,7 @@ async def test_what_is_skipped_is_passed_over_and_what_comes_after_it_follows(
         seen = await wiki.seen()
         wiki.go_on()
         wiki.relay()
-        skip = Wish(partition, wiki.offered()[partition], Wanted.SKIP, first_in_kafka=0)
+        skip = OffsetReset(partition, wiki.offered()[partition], ResetKind.SKIP, first_in_kafka=0)
         for _ in range(2):
             await wiki.store.skip(wiki.connection, seen[partition], skip)
         wiki.wiki.update_title(wiki.sick, "New")
@@ -265,7 +265,7 @@ async def test_a_skip_of_what_kafka_has_deleted_goes_on_with_what_is_left(
 ) -> None:
     async with Wiki(schemas) as wiki:
         seen = (await wiki.seen())[0]
-        skip = Wish(0, seen.offset + 10, Wanted.SKIP, first_in_kafka=seen.offset + 4)
+        skip = OffsetReset(0, seen.offset + 10, ResetKind.SKIP, first_in_kafka=seen.offset + 4)
         await wiki.store.skip(wiki.connection, seen, skip)
         assert (await wiki.seen())[0] == seen._replace(offset=seen.offset + 4)
         assert await dropped(wiki.store) == [

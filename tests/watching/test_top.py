@@ -127,9 +127,8 @@ async def test_a_reading_that_does_not_come_leaves_no_old_page() -> None:
         return text in file.getvalue().rpartition("\x1b[H")[2]
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(
-            partial(watch, read, str, console, read_every=0.0, show_every=0.01, stale_seconds=0.3)
-        )
+        pace = {"read_every": 0.0, "show_every": 0.01, "stale_seconds": 0.3}
+        tasks.start_soon(partial(watch, read, str, console, **pace))
         await until(partial(shows, "all is well"))
         await until(partial(shows, "no answer for"))
         assert not await shows("all is well")

@@ -17,7 +17,6 @@ from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.web.auth.session import User
 from eventsourcing_kafka.compose.web.pipeline import polling
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job
-from eventsourcing_kafka.consumer.operations import rebuild
 from eventsourcing_kafka.consumer.operations.redrive import dropped_events, parked_events
 from tests.operations.poison import Event, record_of
 from tests.operations.test_commands import produce
@@ -31,11 +30,6 @@ OUTBOX, RELAY, TOPIC = (f"{part}-contentmanagement" for part in ("outbox", "rela
 FTS, ACTIVITY = "view-fts", "view-activity"
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>' + "x" * 2000
 LAST = "/pipeline/views/fts/parked"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rebuild, "PROGRESS_SECONDS", 0.02)
 
 
 async def test_it_tells_the_truth_while_things_fail_and_reads_only_while_anybody_watches(

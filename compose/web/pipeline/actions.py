@@ -28,9 +28,9 @@ from eventsourcing_kafka.compose.web.auth.session import User, user_of
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job, log
 from eventsourcing_kafka.compose.web.pipeline.window import window_of
 from eventsourcing_kafka.compose.web.rendering import bounded, render
-from eventsourcing_kafka.consumer.engine.store import ViewStore, check_replayable
-from eventsourcing_kafka.consumer.operations.commands import asking
-from eventsourcing_kafka.consumer.operations.rebuild import Progress, Rebuild
+from eventsourcing_kafka.consumer.engine.store import ViewStore, replayable
+from eventsourcing_kafka.consumer.operations.commands import messages
+from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress
 from eventsourcing_kafka.consumer.operations.redrive import (
     drop,
     dropped_events,
@@ -156,7 +156,7 @@ async def _do_retry(
 ) -> tuple[str, str]:
     event = await parked_event(store, _number(form.get("event", "")))
     applied = await retry(store, event.originator_id)
-    return asking.retried(event.originator_id, applied), _path(store, "parked")
+    return messages.retried(event.originator_id, applied), _path(store, "parked")
 
 
 async def _drop(request: Request, store: ViewStore) -> Mapping[str, Any]:
@@ -165,7 +165,7 @@ async def _drop(request: Request, store: ViewStore) -> Mapping[str, Any]:
     named = replace(event, type=kind, originator_id=aggregate)
     return {
         "title": f"Drop in {store.view.name}",
-        "question": asking.may_drop(store.view.name, named),
+        "question": messages.may_drop(store.view.name, named),
         "details": [
             "Who did so, when and why is kept for ever. The events behind it wait for a retry.",
             f"It could not be applied because: {bounded(event.reason, 1000)}",
@@ -183,7 +183,7 @@ async def _do_drop(_request: Request, store: ViewStore, form: Form, user: User) 
     if not reason or len(reason) > LONGEST_REASON:
         raise SettingsError(f"Say why, in 1 to {LONGEST_REASON} characters.")
     await drop(store, event_id, by=user.name, reason=bounded(reason, LONGEST_REASON))
-    return asking.dropped(event_id), _path(store, "parked")
+    return messages.dropped(event_id), _path(store, "parked")
 
 
 async def _replay(request: Request, store: ViewStore) -> Mapping[str, Any]:
@@ -197,7 +197,7 @@ async def _replay(request: Request, store: ViewStore) -> Mapping[str, Any]:
     ]
     return {
         "title": f"Replay {store.view.name}",
-        "question": asking.may_replay(store.view.name, records),
+        "question": messages.may_replay(store.view.name, records),
         "details": [
             "Running consumers notice, and start over; meanwhile the view is incomplete.",
             "To keep it whole for those who search it, rebuild it instead.",
@@ -214,14 +214,14 @@ async def _do_replay(
     chosen = _partitions(form.get("partition", ""))
     records = await applied_records(store, chosen)
     await replay_view(store, chosen)
-    return asking.replayed(store.view.name, records), "/pipeline"
+    return messages.replayed(store.view.name, records), "/pipeline"
 
 
 async def _rebuild(_request: Request, store: ViewStore) -> Mapping[str, Any]:
-    check_replayable(store.view)
+    replayable(store)
     return {
         "title": f"Rebuild {store.view.name}",
-        "question": asking.may_rebuild(store.view.name),
+        "question": messages.may_rebuild(store.view.name),
         "details": [
             "A new generation is filled beside the active one, and the two are swapped.",
             f"Until then those who read {store.view.name} find the old one.",
@@ -243,11 +243,11 @@ async def _do_rebuild(
     rebuild = Rebuild(store, window.settings)
 
     async def work(job: Job) -> str:
-        def report(progress: Progress) -> None:
+        def report(progress: RebuildProgress) -> None:
             job.advance("offsets", progress.records, progress.records + progress.gap)
 
         await rebuild.run(report, keep="keep" in form, anew="anew" in form)
-        return asking.rebuilt(view)
+        return messages.rebuilt(view)
 
     window.jobs.start("rebuild", view, user, work)
     return BEGUN, "/pipeline"
@@ -256,7 +256,7 @@ async def _do_rebuild(
 async def _swap_back(_request: Request, store: ViewStore) -> Mapping[str, Any]:
     return {
         "title": f"Swap {store.view.name} back",
-        "question": asking.may_swap_back(store.view.name),
+        "question": messages.may_swap_back(store.view.name),
         "details": ["The other one is kept. Consumers bring it up to date from where it was."],
         "button": "Swap back",
     }
@@ -266,7 +266,7 @@ async def _do_swap_back(
     request: Request, store: ViewStore, _form: Form, _user: User
 ) -> tuple[str, str]:
     await Rebuild(store, window_of(request).settings).swap_back()
-    return asking.swapped_back(store.view.name), "/pipeline"
+    return messages.swapped_back(store.view.name), "/pipeline"
 
 
 @operators_only

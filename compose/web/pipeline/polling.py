@@ -133,7 +133,7 @@ class PartHistory(Generic[T]):
 class Poller:
     """Reads all parts about once a second, if there is anybody who watches."""
 
-    def __init__(self, sources: Sources, pace: Pace) -> None:
+    def __init__(self, sources: Sources[Any], pace: Pace) -> None:
         self.pace = pace
         self.heads = [
             PartHistory(name, read, lambda head: head, lambda _: 0, pace)

@@ -22,7 +22,9 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 class Window:
     """One for all who look through it."""
 
-    def __init__(self, environment: Mapping[str, str], sources: Sources, pace: Pace) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], sources: Sources[ViewStore], pace: Pace
+    ) -> None:
         self.environment = environment
         self.settings = KafkaSettings.from_env(environment)
         self.stores = sources.stores

@@ -6,26 +6,32 @@ partition is in the topic: the library's own tracking knows positions, and no of
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
+from eventsourcing.persistence import IntegrityError
 from eventsourcing.persistence import Tracking as LibraryTracking
-from eventsourcing.popo import POPOTrackingRecorder
 from eventsourcing.sqlite import SQLiteTrackingRecorder
 
-from eventsourcing_kafka.consumer.engine.batch import Located
+from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
 from eventsourcing_kafka.consumer.engine.parking import (
     Dropped,
     Parked,
     SetAside,
     dropped_row,
     parked_row,
+    skipped_row,
 )
-from eventsourcing_kafka.consumer.engine.tracking import Progress, Tracking
+from eventsourcing_kafka.consumer.engine.tracking import Tracking, TrackingProgress
+from eventsourcing_kafka.consumer.hosting.local.host import LocalHost
 from eventsourcing_kafka.producer.runtime.compat import insert_tracking
+
+logger = logging.getLogger(__name__)
 
 CREATE_TABLES = (
     """
@@ -141,7 +147,7 @@ SELECT_PROGRESS = """
               FROM parked
              WHERE parked.application = followed.application
                AND parked.partition = followed.partition),
-           (SELECT count(*)
+           (SELECT coalesce(sum(last_offset - first_offset + 1), 0)
               FROM dropped
              WHERE dropped.application = followed.application
                AND dropped.partition = followed.partition),
@@ -152,142 +158,54 @@ SELECT_PROGRESS = """
 """
 
 
-class LocalParking(ABC):
-    """What is kept beside one follower of one leader."""
+class NoLongerBehindError(IntegrityError):
+    """What an event was behind of has been applied or dropped meanwhile: it is to be tried again.
 
-    @abstractmethod
-    def known(self, located: Located) -> SetAside:
-        """Return what is set aside of a record's aggregate, and at its place."""
-
-    @abstractmethod
-    def park(
-        self, located: Located, reason: Exception | None, tracking: LibraryTracking | None
-    ) -> bool:
-        """Set an event aside, and record the tracking past it, together.
-
-        Without a reason it is behind another one of its aggregate. False if that other one has
-        been applied or dropped meanwhile: nothing has changed then.
-        """
-
-    @abstractmethod
-    def all(self) -> Sequence[Parked]:
-        """Return what is parked, in order."""
-
-    @abstractmethod
-    def note(self, tracking: Tracking, records: int, stopped: str | None) -> None:
-        """Take note of how far a partition is, for those who ask for the status."""
-
-    @abstractmethod
-    def progress(self) -> Sequence[Progress]:
-        """Return how far each partition is."""
-
-
-class MemoryParking(LocalParking):
-    """Beside a POPO recorder: in memory, as everything there."""
-
-    def __init__(self, recorder: POPOTrackingRecorder, leader: str) -> None:
-        self._recorder = recorder
-        self._leader = leader
-        self._parked: list[Parked] = []
-        self._noted: dict[int, Progress] = {}
-
-    def known(self, located: Located) -> SetAside:
-        """Return what is set aside of a record's aggregate; nothing is dropped here."""
-        originators = {event.originator_id for event in self._parked}
-        return SetAside(originators & {located.item.originator_id}, [])
-
-    def park(
-        self, located: Located, reason: Exception | None, tracking: LibraryTracking | None
-    ) -> bool:
-        """Set an event aside, and record the tracking past it."""
-        if tracking:
-            self._recorder.insert_tracking(tracking)
-        row = parked_row(self._leader, located.partition, located.item, reason)
-        number = len(self._parked) + 1
-        self._parked.append(Parked(id=number, **row, parked_at=datetime.now(UTC)))
-        return True
-
-    def all(self) -> Sequence[Parked]:
-        """Return what is parked, in order."""
-        return list(self._parked)
-
-    def note(self, tracking: Tracking, records: int, stopped: str | None) -> None:
-        """Take note of how far a partition is: only those in this process can ask."""
-        self._noted[tracking.partition] = Progress(tracking, records, stopped=stopped)
-
-    def progress(self) -> Sequence[Progress]:
-        """Return how far each partition is."""
-        parked = Counter(event.partition for event in self._parked)
-        return [
-            noted._replace(parked=parked[number]) for number, noted in sorted(self._noted.items())
-        ]
-
-
-class SQLiteParking(LocalParking):
-    """Beside a SQLite recorder: in its database.
-
-    The methods with a connection have those of `Parking`. They are for a person's mending, and
-    whatever is done with the database meanwhile is in one transaction already.
+    To the applier it is a conflict with what somebody else has recorded, as others are.
     """
 
-    def __init__(self, recorder: SQLiteTrackingRecorder, leader: str) -> None:
-        self._recorder = recorder
-        self._leader = leader
-        with recorder.datastore.transaction(commit=True) as cursor:
-            for statement in CREATE_TABLES:
-                cursor.execute(statement)
 
-    def known(self, located: Located) -> SetAside:
-        """Return what is set aside of a record's aggregate, and at its place."""
-        (partition, item), offset = located, located.item.record.offset
-        of = {"originator_id": item.originator_id, "partition": partition, "offset": offset}
-        with self._recorder.datastore.transaction(commit=False) as cursor:
-            cursor.execute(SELECT_KNOWN, {"application": self._leader, **of})
-            is_parked, is_dropped = cursor.fetchone()
-        return SetAside(
-            {item.originator_id} if is_parked else set(),
-            [(partition, range(offset, offset + 1))] if is_dropped else [],
-        )
+class LocalParking(ABC):
+    """What is kept beside one follower of one leader.
 
-    def park(
-        self, located: Located, reason: Exception | None, tracking: LibraryTracking | None
+    An event is parked in the transaction that records the library's tracking past it.
+    """
+
+    def __init__(self, host: LocalHost) -> None:
+        self._host = host
+        self._leader = host.leader
+
+    async def park(
+        self, _connection: Any, record: ConsumedRecord, reason: Exception | None
     ) -> bool:
-        """Set an event aside, and record the tracking past it, in one transaction."""
-        row = parked_row(self._leader, located.partition, located.item, reason)
-        row |= {"parked_at": datetime.now(UTC).isoformat(), "first": reason is not None}
-        with self._recorder.datastore.transaction(commit=True) as cursor:
-            cursor.execute(INSERT_PARKED, row)
-            cursor.execute(SELECT_IS_PARKED, row)
-            is_parked = bool(cursor.fetchone()[0])
-            if is_parked and tracking:
-                insert_tracking(self._recorder, cursor, tracking)
-        return is_parked
+        """Set a record aside, and record the tracking past it, together.
 
-    def all(self) -> Sequence[Parked]:
-        """Return what is parked, in order."""
-        rows = map(dict, self._rows(SELECT_PARKED))
-        return [
-            Parked(**{**row, "parked_at": datetime.fromisoformat(row["parked_at"])}) for row in rows
-        ]
+        Without a reason it is behind another one of its aggregate: raises `NoLongerBehindError`,
+        and nothing has changed, if it is not any more. False if the event was recorded before its
+        policy failed: tried again, it would be recorded twice.
+        """
+        tracking = None if record.error else self._host.tracking_past(record.place)
+        if reason and not record.error and not tracking:
+            logger.error(
+                "position %d was recorded, and failed after that: %s",
+                record.place.position,
+                type(reason).__name__,
+            )
+            return False
+        self._park(parked_row(self._leader, record, reason), tracking, is_behind=reason is None)
+        return True
 
-    def note(self, tracking: Tracking, records: int, stopped: str | None) -> None:
-        """Take note of how far a partition is, for those who ask for the status."""
-        noted = {**tracking._asdict(), "records": records, "stopped": stopped}
-        with self._recorder.datastore.transaction(commit=True) as cursor:
-            cursor.execute(NOTE_PROGRESS, {"application": self._leader, **noted})
-
-    def progress(self) -> Sequence[Progress]:
-        """Return how far each partition is."""
-        rows = map(tuple, self._rows(SELECT_PROGRESS))
-        return [Progress(Tracking(*row[:3]), *row[3:]) for row in rows]
-
-    async def set_aside(self, _connection: Any, records: Sequence[Located]) -> SetAside:
+    async def set_aside(self, _connection: Any, records: Sequence[ConsumedRecord]) -> SetAside:
         """Return what of some records is to be treated otherwise than applied."""
-        known = [self.known(located) for located in records]
-        return SetAside(
-            {originator for each in known for originator in each.parked},
-            [dropped for each in known for dropped in each.dropped],
-        )
+        parked: set[str] = set()
+        dropped: list[tuple[int, range]] = []
+        for record in records:
+            is_parked, is_dropped = self._known(record)
+            if is_parked:
+                parked.add(record.originator_id)
+            if is_dropped:
+                dropped.append((record.partition, range(record.offset, record.offset + 1)))
+        return SetAside(parked, dropped)
 
     async def select(
         self,
@@ -298,28 +216,186 @@ class SQLiteParking(LocalParking):
         limit: int | None = None,
     ) -> Sequence[Parked]:
         """Return parked events in their order: of one aggregate, a single one, or all."""
-        found = [event for event in self.all() if originator_id in (None, event.originator_id)]
+        found = [event for event in self._all() if originator_id in (None, event.originator_id)]
         return [event for event in found if event_id in (None, event.id)][:limit]
+
+    async def record_drop(self, _connection: Any, parked: Parked, *, by: str, reason: str) -> None:
+        """Record for ever that an event is not applied."""
+        self._drop(dropped_row(parked, by=by, reason=reason))
+
+    def record_skip(self, partition: int, first: int, last: int) -> None:
+        """Record for ever, and once, that an operator had the follower pass over these offsets."""
+        known = {(row.partition, row.first_offset, row.last_offset) for row in self._dropped()}
+        if first <= last and (partition, first, last) not in known:
+            self._drop(skipped_row(partition, first, last))
 
     async def dropped(self, _connection: Any) -> Sequence[Dropped]:
         """Return what was given up, the oldest first."""
-        rows = map(dict, self._rows(SELECT_DROPPED))
+        return self._dropped()
+
+    @abstractmethod
+    async def remove(self, connection: Any, parked: Sequence[Parked]) -> None:
+        """Take events out: they are applied, or dropped."""
+
+    @abstractmethod
+    def note(self, tracking: Tracking, records: int, stopped: str | None) -> None:
+        """Take note of how far a partition is, for those who ask for the status."""
+
+    @abstractmethod
+    def progress(self) -> Sequence[TrackingProgress]:
+        """Return how far each partition is."""
+
+    @abstractmethod
+    def _known(self, record: ConsumedRecord) -> tuple[bool, bool]:
+        """Tell whether anything of a record's aggregate is parked, and whether it was dropped."""
+
+    @abstractmethod
+    def _park(
+        self, row: dict[str, Any], tracking: LibraryTracking | None, *, is_behind: bool
+    ) -> None:
+        """Keep an event, and the tracking past it. Raises `NoLongerBehindError`."""
+
+    @abstractmethod
+    def _drop(self, row: dict[str, Any]) -> None:
+        """Keep what was given up."""
+
+    @abstractmethod
+    def _all(self) -> Sequence[Parked]:
+        """Return what is parked, in order."""
+
+    @abstractmethod
+    def _dropped(self) -> Sequence[Dropped]:
+        """Return what was given up, the oldest first."""
+
+
+class MemoryParking(LocalParking):
+    """Beside a POPO recorder: in memory, as everything there."""
+
+    def __init__(self, host: LocalHost) -> None:
+        super().__init__(host)
+        self._parked: list[Parked] = []
+        self._given_up: list[Dropped] = []
+        self._numbers = count(1)
+        self._noted: dict[int, TrackingProgress] = {}
+
+    async def remove(self, _connection: Any, parked: Sequence[Parked]) -> None:
+        """Take events out: they are applied, or dropped."""
+        ids = {event.id for event in parked}
+        self._parked = [event for event in self._parked if event.id not in ids]
+
+    def note(self, tracking: Tracking, records: int, stopped: str | None) -> None:
+        """Take note of how far a partition is: only those in this process can ask."""
+        self._noted[tracking.partition] = TrackingProgress(tracking, records, stopped=stopped)
+
+    def progress(self) -> Sequence[TrackingProgress]:
+        """Return how far each partition is."""
+        parked = Counter(event.partition for event in self._parked)
+        dropped: Counter[int] = Counter()
+        for row in self._given_up:
+            dropped[row.partition] += row.last_offset - row.first_offset + 1
         return [
-            Dropped(**{**row, "dropped_at": datetime.fromisoformat(row["dropped_at"])})
-            for row in rows
+            noted._replace(parked=parked[number], dropped=dropped[number])
+            for number, noted in sorted(self._noted.items())
         ]
+
+    def _known(self, record: ConsumedRecord) -> tuple[bool, bool]:
+        return (
+            any(event.originator_id == record.originator_id for event in self._parked),
+            any(
+                row.partition == record.partition
+                and row.first_offset <= record.offset <= row.last_offset
+                for row in self._given_up
+            ),
+        )
+
+    def _park(
+        self, row: dict[str, Any], tracking: LibraryTracking | None, *, is_behind: bool
+    ) -> None:
+        if is_behind and row["originator_id"] not in {e.originator_id for e in self._parked}:
+            raise NoLongerBehindError
+        if tracking:
+            self._host.recorder.insert_tracking(tracking)
+        place = row["partition"], row["record_offset"]
+        if place not in {(event.partition, event.record_offset) for event in self._parked}:
+            self._parked.append(Parked(id=next(self._numbers), **row, parked_at=datetime.now(UTC)))
+
+    def _drop(self, row: dict[str, Any]) -> None:
+        self._given_up.append(Dropped(**row, dropped_at=datetime.now(UTC)))
+
+    def _all(self) -> Sequence[Parked]:
+        return list(self._parked)
+
+    def _dropped(self) -> Sequence[Dropped]:
+        return list(self._given_up)
+
+
+class SQLiteParking(LocalParking):
+    """Beside a SQLite recorder: in its database."""
+
+    def __init__(self, host: LocalHost) -> None:
+        super().__init__(host)
+        self._recorder: SQLiteTrackingRecorder = host.recorder
+        with self._recorder.datastore.transaction(commit=True) as cursor:
+            for statement in CREATE_TABLES:
+                cursor.execute(statement)
 
     async def remove(self, _connection: Any, parked: Sequence[Parked]) -> None:
         """Take events out: they are applied, or dropped."""
         with self._recorder.datastore.transaction(commit=True) as cursor:
             cursor.executemany(DELETE_PARKED, [(event.id,) for event in parked])
 
-    async def record_drop(self, _connection: Any, parked: Parked, *, by: str, reason: str) -> None:
-        """Record for ever that an event is not applied."""
-        row = dropped_row(parked, by=by, reason=reason)
+    def note(self, tracking: Tracking, records: int, stopped: str | None) -> None:
+        """Take note of how far a partition is, for those who ask for the status."""
+        noted = {**tracking._asdict(), "records": records, "stopped": stopped}
+        with self._recorder.datastore.transaction(commit=True) as cursor:
+            cursor.execute(NOTE_PROGRESS, {"application": self._leader, **noted})
+
+    def progress(self) -> Sequence[TrackingProgress]:
+        """Return how far each partition is."""
+        rows = map(tuple, self._rows(SELECT_PROGRESS))
+        return [TrackingProgress(Tracking(*row[:3]), *row[3:]) for row in rows]
+
+    def _known(self, record: ConsumedRecord) -> tuple[bool, bool]:
+        parameters = {
+            "application": self._leader,
+            "originator_id": record.originator_id,
+            "partition": record.partition,
+            "offset": record.offset,
+        }
+        with self._recorder.datastore.transaction(commit=False) as cursor:
+            cursor.execute(SELECT_KNOWN, parameters)
+            is_parked, is_dropped = cursor.fetchone()
+        return bool(is_parked), bool(is_dropped)
+
+    def _park(
+        self, row: dict[str, Any], tracking: LibraryTracking | None, *, is_behind: bool
+    ) -> None:
+        row |= {"parked_at": datetime.now(UTC).isoformat(), "first": not is_behind}
+        with self._recorder.datastore.transaction(commit=True) as cursor:
+            cursor.execute(INSERT_PARKED, row)
+            cursor.execute(SELECT_IS_PARKED, row)
+            if not cursor.fetchone()[0]:
+                raise NoLongerBehindError
+            if tracking:
+                insert_tracking(self._recorder, cursor, tracking)
+
+    def _drop(self, row: dict[str, Any]) -> None:
         row |= {"application": self._leader, "dropped_at": datetime.now(UTC).isoformat()}
         with self._recorder.datastore.transaction(commit=True) as cursor:
             cursor.execute(INSERT_DROPPED, row)
+
+    def _all(self) -> Sequence[Parked]:
+        rows = map(dict, self._rows(SELECT_PARKED))
+        return [
+            Parked(**{**row, "parked_at": datetime.fromisoformat(row["parked_at"])}) for row in rows
+        ]
+
+    def _dropped(self) -> Sequence[Dropped]:
+        rows = map(dict, self._rows(SELECT_DROPPED))
+        return [
+            Dropped(**{**row, "dropped_at": datetime.fromisoformat(row["dropped_at"])})
+            for row in rows
+        ]
 
     def _rows(self, statement: str) -> Sequence[Any]:
         with self._recorder.datastore.transaction(commit=False) as cursor:

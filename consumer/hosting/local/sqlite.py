@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, cast
 
 from eventsourcing.persistence import OperationalError
@@ -15,7 +15,6 @@ from eventsourcing.sqlite import (
     SQLiteTransaction,
 )
 
-from eventsourcing_kafka.consumer.hosting.threads import in_thread
 from eventsourcing_kafka.producer.runtime.compat import sqlite_connection
 
 
@@ -59,17 +58,6 @@ class PinnedConnection(SQLiteConnection):
     def commit(self) -> None:
         """Leave the savepoint."""
         self.cursor().execute("RELEASE inner_one")
-
-
-class ThreadedTransaction:
-    """What mending needs of a connection: savepoints, begun and left in a worker thread."""
-
-    def __init__(self, connection: PinnedConnection) -> None:
-        self._connection = connection
-
-    def transaction(self) -> AbstractAsyncContextManager[SQLiteCursor]:
-        """Begin a savepoint."""
-        return in_thread(self._connection.transaction(commit=True))
 
 
 class PinnedPool:

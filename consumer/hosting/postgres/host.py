@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
-from anyio import to_thread
 from eventsourcing.persistence import Tracking
 from eventsourcing.postgres import PostgresDatastore
 from eventsourcing.projection import EventSourcedProjection
@@ -15,7 +14,7 @@ from psycopg import Connection
 from eventsourcing_kafka.consumer.hosting.follower import Follower
 from eventsourcing_kafka.consumer.hosting.postgres.collecting import CollectingRecorder
 from eventsourcing_kafka.consumer.hosting.postgres.lending import LendingCache
-from eventsourcing_kafka.consumer.hosting.threads import ThreadedConnection, in_thread
+from eventsourcing_kafka.consumer.hosting.threads import BlockingConnection, in_thread
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
 
 
@@ -51,27 +50,27 @@ class PostgresHost:
 
     def __init__(self, follower: Follower, datastore: PostgresDatastore, leader: str) -> None:
         self.leader = leader
-        self.apart = False
-        """Whether events are tracked each under a name of its own: the library's tracking of the
-        partition is past those that were parked."""
+        self.redriving = False
+        """Whether what is processed was parked: each event is tracked under a name of its own then,
+        as the library's tracking of the partition is past it."""
         self._follower = follower
         self._datastore = datastore
         self._pool = PinnedPool(datastore.pool)
         datastore.pool = self._pool  # type: ignore[assignment]
 
     @asynccontextmanager
-    async def connected(self) -> AsyncIterator[ThreadedConnection]:
+    async def connected(self) -> AsyncIterator[BlockingConnection]:
         """Take one of the follower's own connections, and have all its work go over that."""
         async with in_thread(self._datastore.get_connection()) as connection:
             self._pool.pinned = connection
             try:
-                yield ThreadedConnection(connection)
+                yield BlockingConnection(connection)
             finally:
                 self._pool.pinned = None
 
     def unit_of_work(self, _schema: str) -> HostedUnitOfWork:
         """Return what one batch records."""
-        return HostedUnitOfWork(self._follower, self.leader, apart=self.apart)
+        return HostedUnitOfWork(self._follower, self.leader, apart=self.redriving)
 
 
 class HostedUnitOfWork:
@@ -126,7 +125,7 @@ class HostedUnitOfWork:
     async def write(self, _connection: Any) -> None:
         """Insert together what was collected."""
         if self._collected:
-            await to_thread.run_sync(self._collected.write)
+            self._collected.write()
 
 
 def _collecting(application: EventSourcedProjection[Any]) -> CollectingRecorder:

@@ -11,8 +11,8 @@ import msgspec
 import typer
 
 from eventsourcing_kafka.consumer.engine.parking import Dropped, Parked
-from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.operations.commands import asking
+from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.operations.commands import messages
 from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, opened_store
 from eventsourcing_kafka.consumer.operations.redrive import (
     StillFailingError,
@@ -132,7 +132,7 @@ def retry(
         for originator_id in _aggregates(store, aggregate):
             results.append(_retry(store, originator_id))
             if not as_json and not results[-1].failure:
-                typer.echo(asking.retried(originator_id, results[-1].applied))
+                typer.echo(messages.retried(originator_id, results[-1].applied))
     if as_json:
         typer.echo(msgspec.json.encode(results))
     elif not results:
@@ -141,11 +141,11 @@ def retry(
         raise typer.Exit(1)
 
 
-def _aggregates(store: ViewStore, aggregate: str | None) -> list[str]:
+def _aggregates(store: Store, aggregate: str | None) -> list[str]:
     return [aggregate] if aggregate else finished(lambda: parked_originators(store))
 
 
-def _retry(store: ViewStore, originator_id: str) -> Retried:
+def _retry(store: Store, originator_id: str) -> Retried:
     try:
         return Retried(originator_id, finished(partial(retry_aggregate, store, originator_id)))
     except StillFailingError as error:
@@ -171,11 +171,11 @@ def drop(
         raise typer.BadParameter("say why", param_hint="--reason")
     with opened_store(view, system, DEFAULT) as store:
         event = finished(lambda: parked_event(store, event_id))
-        confirm(asking.may_drop(store.view.name, event), yes=yes)
+        confirm(messages.may_drop(store.view.name, event), yes=yes)
         who = by or getpass.getuser()
         finished(lambda: drop_event(store, event_id, by=who, reason=reason))
     tell(
-        asking.dropped(event_id),
+        messages.dropped(event_id),
         {"id": event_id, "view": store.view.name, "dropped_by": who, "reason": reason},
         as_json=as_json,
     )

@@ -1,4 +1,4 @@
-"""Which views a command is about: those of the folders here, or those of a system."""
+"""Which views a command is about: those of the folders of `views`, or those of a system."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
+from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.hosting.local.host import LocalStore
-from eventsourcing_kafka.consumer.hosting.systems import chosen_edges, opened
+from eventsourcing_kafka.consumer.hosting.systems import InMemoryError, chosen_edges, opened
 from eventsourcing_kafka.consumer.views.registry import view_named, views
 
 SystemTopic = Annotated[
@@ -24,10 +24,20 @@ SystemTopic = Annotated[
 ]
 
 
+def complete_view(incomplete: str) -> list[str]:
+    """Return the views whose names go on so, for the shell."""
+    return [name for name in views() if name.startswith(incomplete)]
+
+
+ViewName = Annotated[
+    str, typer.Argument(metavar="VIEW", help="Which view.", autocompletion=complete_view)
+]
+
+
 @contextmanager
 def opened_stores(
     names: Collection[str], system: str | None, env: Mapping[str, str] = os.environ
-) -> Iterator[list[ViewStore]]:
+) -> Iterator[list[Store]]:
     """Find views by their names; all without.
 
     Raises `UnknownViewError` or `UnknownEdgeError` with those there are; and `InMemoryError` for
@@ -36,15 +46,15 @@ def opened_stores(
     if system:
         with opened(chosen_edges(system, names), env) as stores:
             for store in stores:
-                if isinstance(store, LocalStore):
-                    store.check_lasting()
+                if not store.capabilities.reachable:
+                    raise InMemoryError(store.view.name)
             yield stores
     else:
         yield [ViewStore.of(view_named(name), env) for name in names or sorted(views())]
 
 
 @contextmanager
-def opened_store(name: str | None, system: str | None, default: str = "") -> Iterator[ViewStore]:
+def opened_store(name: str | None, system: str | None, default: str = "") -> Iterator[Store]:
     """Find one view by its name; without one, that of a system that has no other."""
     names = [name] if name else [] if system else [default]
     with opened_stores(names, system) as stores:

@@ -43,17 +43,13 @@ async def watch(
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
                 age = anyio.current_time() - read_at
-                live.update(
-                    Group(
-                        _heading(age, stale=age > stale_seconds),
-                        "" if age > stale_seconds else shown,
-                    )
-                )
+                is_stale = age > stale_seconds
+                live.update(Group(_heading(age, is_stale=is_stale), "" if is_stale else shown))
                 live.refresh()
                 await anyio.sleep(show_every)
 
 
-def _heading(age: float, *, stale: bool) -> Text:
-    if stale:
+def _heading(age: float, *, is_stale: bool) -> Text:
+    if is_stale:
         return Text(f"no answer for {age:.0f} s · Ctrl-C ends", "bold red")
     return Text(f"read {age:.0f} s ago · Ctrl-C ends", "dim")

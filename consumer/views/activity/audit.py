@@ -7,7 +7,13 @@ from datetime import datetime
 from typing import LiteralString, NamedTuple, TypeVar
 from uuid import UUID
 
-from eventsourcing_kafka.consumer.audit import Comparison, History, Rows, Standing, Stored
+from eventsourcing_kafka.consumer.audit import (
+    AggregateHistory,
+    AuditedEvent,
+    Comparison,
+    Disposition,
+    Rows,
+)
 from eventsourcing_kafka.consumer.unit_of_work import Event
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 
@@ -110,7 +116,7 @@ class ContributorRow(NamedTuple):
 Counted = TypeVar("Counted", PageRow, ContributorRow)
 
 
-async def audit(view: Comparison, histories: AsyncIterator[History]) -> None:
+async def audit(view: Comparison, histories: AsyncIterator[AggregateHistory]) -> None:
     """Compare every change with its event, and every count with a recount.
 
     One count for each contributor is kept in memory.
@@ -122,10 +128,10 @@ async def audit(view: Comparison, histories: AsyncIterator[History]) -> None:
     ):
         async for page_id, partition, history in histories:
             page: PageRow | None = None
-            async for stored in history:
-                change = _change(stored)
-                if await _is_counted(changes, change, stored.standing):
-                    page = _counted(_named(page or _new_page(change), stored.event), change)
+            async for audited in history:
+                change = _change(audited)
+                if await _is_counted(changes, change, audited.disposition):
+                    page = _counted(_named(page or _new_page(change), audited.event), change)
                     user = contributors.get((change.user_id, partition)) or _new_user(change)
                     contributors[change.user_id, partition] = _counted(user, change)
             await pages.expect(page_id, page)
@@ -134,19 +140,21 @@ async def audit(view: Comparison, histories: AsyncIterator[History]) -> None:
             await rows.expect(row.key, row)
 
 
-async def _is_counted(changes: Rows[ChangeRow], change: ChangeRow, standing: Standing) -> bool:
-    match standing:
-        case Standing.PARKED:
+async def _is_counted(
+    changes: Rows[ChangeRow], change: ChangeRow, disposition: Disposition
+) -> bool:
+    match disposition:
+        case Disposition.PARKED:
             return False
-        case Standing.UNSURE:
+        case Disposition.UNSURE:
             return await changes.expect(change.key, change, None) is not None
-        case Standing.APPLIED:
+        case Disposition.APPLIED:
             await changes.expect(change.key, change)
             return True
 
 
-def _change(stored: Stored) -> ChangeRow:
-    event, partition, _ = stored
+def _change(audited: AuditedEvent) -> ChangeRow:
+    event, partition, _ = audited
     assert isinstance(event, Page.Event)  # noqa: S101 - the view wants no others
     return ChangeRow(
         event.originator_id,

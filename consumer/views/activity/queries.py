@@ -101,12 +101,14 @@ async def changes(store: ViewStore, limit: int) -> list[RecentChange]:
     return await _select(store, SELECT_CHANGES, RecentChange, limit=limit)
 
 
-async def changes_by(store: ViewStore, user_id: UUID, limit: int) -> list[RecentChange]:
+async def changes_by(
+    store: ViewStore, user_id: UUID, limit: int, *, seen: int = SEEN
+) -> list[RecentChange]:
     """Return the latest changes of a user, the newest first.
 
-    They are looked for among `SEEN` changes, the user's last one and those before it.
+    They are looked for among as many changes as are `seen`, the user's last one and those before.
     """
-    given = {"user_id": user_id, "limit": limit, "seen": SEEN}
+    given = {"user_id": user_id, "limit": limit, "seen": seen}
     return await _select(store, SELECT_CHANGES_BY, RecentChange, **given)
 
 

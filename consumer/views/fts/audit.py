@@ -9,12 +9,12 @@ from typing import LiteralString, NamedTuple, Self
 from uuid import UUID
 
 from eventsourcing_kafka.consumer.audit import (
+    AggregateHistory,
+    AuditedEvent,
     Comparison,
     Difference,
-    History,
+    Disposition,
     RowFault,
-    Standing,
-    Stored,
 )
 from eventsourcing_kafka.consumer.unit_of_work import OutOfOrderError
 from eventsourcing_kafka.consumer.views.fts.policy import PageInfo, policy
@@ -73,14 +73,14 @@ Possible = frozenset[PageInfo | None]
 """What a page may be: exactly one thing, unless events of it were dropped or skipped."""
 
 
-async def audit(view: Comparison, histories: AsyncIterator[History]) -> None:
+async def audit(view: Comparison, histories: AsyncIterator[AggregateHistory]) -> None:
     """Compare every page with what the policy makes of its events."""
     async with view.table("pages", PageRow, SELECT_PAGES) as pages:
         async for page_id, partition, history in histories:
             possible: Possible = frozenset([None])
-            async for stored in history:
+            async for audited in history:
                 if len(possible) <= MOST_POSSIBLE:
-                    possible = frozenset(_after(possible, stored))
+                    possible = frozenset(_after(possible, audited))
             if len(possible) > MOST_POSSIBLE:
                 await pages.let_pass(page_id)
             elif possible:
@@ -90,20 +90,20 @@ async def audit(view: Comparison, histories: AsyncIterator[History]) -> None:
                 await pages.let_pass(page_id)
 
 
-def _after(possible: Possible, stored: Stored) -> Iterator[PageInfo | None]:
+def _after(possible: Possible, audited: AuditedEvent) -> Iterator[PageInfo | None]:
     """Yield what a page may be after an event, given what it may be before."""
     for page in possible:
-        if stored.standing is not Standing.APPLIED:
+        if audited.disposition is not Disposition.APPLIED:
             yield page
-        if stored.standing is not Standing.PARKED:
+        if audited.disposition is not Disposition.PARKED:
             with suppress(OutOfOrderError, DiffError):
-                yield policy(stored.event, page)
-        if stored.standing is Standing.UNSURE and _is_next(stored, page):
-            yield page and page._replace(version=stored.event.originator_version)
+                yield policy(audited.event, page)
+        if audited.disposition is Disposition.UNSURE and _is_next(audited, page):
+            yield page and page._replace(version=audited.event.originator_version)
 
 
-def _is_next(stored: Stored, page: PageInfo | None) -> bool:
-    return page is not None and page.version + 1 == stored.event.originator_version
+def _is_next(audited: AuditedEvent, page: PageInfo | None) -> bool:
+    return page is not None and page.version + 1 == audited.event.originator_version
 
 
 def _rows(possible: Collection[PageInfo | None], partition: int) -> Iterator[PageRow | None]:

@@ -121,12 +121,17 @@ class SearchTooLongError(OperatorError):
 
 
 async def search(
-    store: ViewStore, query: str, *, limit: int = 10, offset: int = 0
+    store: ViewStore,
+    query: str,
+    *,
+    limit: int = 10,
+    offset: int = 0,
+    most_ranked: int = MOST_RANKED,
 ) -> list[SearchResult]:
     """Return the pages that match, the best first; a match in the title counts for more.
 
     `query` is as in web searches: words, `"phrases"`, `OR`, `-without`. One without any word
-    matches nothing. Of a query that more than `MOST_RANKED` pages match, that many are ranked,
+    matches nothing. Of a query that more than `most_ranked` pages match, that many are ranked,
     and as many whose titles match; no other is among the results, whatever the `offset`. With
     fewer, all are, in their exact order.
 
@@ -135,7 +140,7 @@ async def search(
     """
     checked(query)
     async with store.connected(SESSION) as connection:
-        return await _found(store, connection, query, limit, offset)
+        return await _found(store, connection, query, limit, offset, most_ranked)
 
 
 class Searcher(anyio.AsyncContextManagerMixin):
@@ -159,15 +164,20 @@ class Searcher(anyio.AsyncContextManagerMixin):
         """Return what `search` returns; raises `PoolTimeout`, too, while there is no server."""
         checked(query)
         async with self._pool.connection() as connection:
-            return await _found(self._store, connection, query, limit, offset)
+            return await _found(self._store, connection, query, limit, offset, MOST_RANKED)
 
 
 async def _found(
-    store: ViewStore, connection: AsyncConnection[Any], query: str, limit: int, offset: int
+    store: ViewStore,
+    connection: AsyncConnection[Any],
+    query: str,
+    limit: int,
+    offset: int,
+    most_ranked: int,
 ) -> list[SearchResult]:
     parameters: dict[str, Any] = {
         "query": query,
-        "most": MOST_RANKED,
+        "most": most_ranked,
         "limit": limit,
         "offset": offset,
         "whole": WHOLE,

@@ -263,9 +263,9 @@ async def test_what_was_dropped_stays_so_when_it_comes_behind_what_is_parked_ane
     async with sick_page(schemas) as wiki:
         await drop_all_of_the_sick_page(wiki)
         await wiki.store.replay(wiki.connection)
-        items = wiki.batch(await wiki.seen())[0].items
-        first = next(item for item in items if item.originator_id == str(wiki.sick_id))
-        await wiki.store.parking.park(wiki.connection, 0, first, ValueError("for now"))
+        records = wiki.batch(await wiki.seen())[0].records
+        first = next(record for record in records if record.originator_id == str(wiki.sick_id))
+        await wiki.store.parking.park(wiki.connection, first, ValueError("for now"))
         await wiki.catch_up()
 
         assert await retry(wiki.store, str(wiki.sick_id)) == 4

@@ -1,0 +1,144 @@
+"""What whoever applies, and whoever operates, asks of the place where a view is kept.
+
+There are four such places: a view in Postgres (`store`), and a follower of the library's that is
+hosted on Postgres, on SQLite or in memory (`hosting`). One applier serves them all; where they
+differ, they say so by their `Capabilities`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, TypeVarTuple
+
+from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, OffsetReset
+from eventsourcing_kafka.consumer.engine.parking import Dropped, Parked, SetAside
+from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, TrackingProgress
+from eventsourcing_kafka.consumer.view import View
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a store can do, and others can't."""
+
+    replayable: bool = True
+    """What it has applied can be forgotten, and applied again. What records events of its own
+    can't: they would be recorded, and published, a second time."""
+    concurrent: bool = True
+    """Several workers may apply to it at once, each on a connection of its own."""
+    atomic: bool = True
+    """A batch is one transaction. Otherwise each of its records is one."""
+    tracks_offsets: bool = True
+    """Whoever asks is told how far it is in Kafka. Otherwise only its consumer knows: what the
+    library tracks is positions."""
+    reachable: bool = True
+    """Another process finds here what one has recorded."""
+
+
+class TrackingStore(Protocol):
+    """Keeps how far each partition is applied."""
+
+    async def read(self, connection: Any, partitions: Collection[int]) -> Mapping[int, Tracking]:
+        """Return the tracking of each of some partitions."""
+
+    async def move(self, connection: Any, moves: Sequence[Move]) -> bool:
+        """Move from exactly what was seen; False, and nothing is kept, if it is not so any more."""
+
+    async def count(self, connection: Any) -> int:
+        """Return the number of partitions; 0 if it is not known."""
+
+    async def progress(self, connection: Any) -> Sequence[TrackingProgress]:
+        """Return how far each partition is, and what there is to say about it."""
+
+    async def notify(self, connection: Any) -> None:
+        """Wake those who wait for a position, when the transaction commits."""
+
+
+class ParkingStore(Protocol):
+    """Keeps what is parked, and what was dropped."""
+
+    async def set_aside(self, connection: Any, records: Sequence[ConsumedRecord]) -> SetAside:
+        """Return what of some records is to be treated otherwise than applied."""
+
+    async def park(self, connection: Any, record: ConsumedRecord, reason: Exception | None) -> bool:
+        """Set a record aside; without a reason of its own it is behind another one.
+
+        False if it is recorded already, and so is not to be tried again.
+        """
+
+    async def select(
+        self,
+        connection: Any,
+        *,
+        originator_id: str | None = None,
+        event_id: int | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Parked]:
+        """Return parked events in their order: of one aggregate, a single one, or all."""
+
+    async def dropped(self, connection: Any) -> Sequence[Dropped]:
+        """Return what was given up, the oldest first."""
+
+    async def remove(self, connection: Any, parked: Sequence[Parked]) -> None:
+        """Take events out: they are applied, or dropped."""
+
+    async def record_drop(self, connection: Any, parked: Parked, *, by: str, reason: str) -> None:
+        """Record for ever that an event is not applied."""
+
+
+class Store(Protocol):
+    """Where a view is kept: what it has made of the events, its tracking, and what is parked.
+
+    There are two kinds of connections. What is asked on one that is `connected` is awaited as
+    ever. Batches are applied, and parked events redriven, on `working` ones, and all that is done
+    on them is done within `run`: on a follower's own connection it may block, and so must be in a
+    worker thread. A connection has `transaction()`, as psycopg's: in another one, a savepoint.
+    """
+
+    @property
+    def view(self) -> View:
+        """What defines it."""
+
+    @property
+    def schema(self) -> str:
+        """What it is called where it is kept."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    @property
+    def tracking(self) -> TrackingStore:
+        """How far it is."""
+
+    @property
+    def parking(self) -> ParkingStore:
+        """What it could not apply."""
+
+    def connected(self) -> AbstractAsyncContextManager[Any]:
+        """Open a connection to ask on."""
+
+    def working(self, settings: Mapping[str, str]) -> AbstractAsyncContextManager[Any]:
+        """Open a connection to work on, with `settings` of a session in Postgres."""
+
+    def run(self, work: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> Awaitable[T]:
+        """Do some work on a working connection, where it may block."""
+
+    def redriving(self, connection: Any) -> AbstractAsyncContextManager[None]:
+        """Begin a transaction in which consumers neither park nor apply anything."""
+
+    async def prepare(self, connection: Any, partitions: int, *, indexed: bool = True) -> None:
+        """Make what is not there yet."""
+
+    async def check(self, connection: Any) -> None:
+        """Raise an `OperatorError` unless all is there, as the code that runs would make it."""
+
+    async def replay(self, connection: Any, partitions: Collection[int] | None = None) -> None:
+        """Forget what was applied of some partitions, or of all. Raises `NotReplayableError`."""
+
+    async def skip(self, connection: Any, seen: Tracking, reset: OffsetReset) -> None:
+        """Have records passed over that are not applied yet, and record that for ever."""

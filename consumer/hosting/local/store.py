@@ -1,0 +1,213 @@
+"""Where a follower that is not in Postgres has come to, as its own recorder tells.
+
+The library tracks positions, and no offsets: a new consumer reads from the first one, and what it
+has applied before is already seen. How far it is in Kafka is noted for those who ask, no more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import Any, TypeVar, TypeVarTuple
+
+from anyio import to_thread
+from eventsourcing.sqlite import SQLiteTrackingRecorder
+
+from eventsourcing_kafka.consumer.engine.batch import OffsetReset
+from eventsourcing_kafka.consumer.engine.protocol import Capabilities
+from eventsourcing_kafka.consumer.engine.store import NotReplayableError
+from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, TrackingProgress
+from eventsourcing_kafka.consumer.hosting.local.host import LocalHost
+from eventsourcing_kafka.consumer.hosting.local.parking import (
+    LocalParking,
+    MemoryParking,
+    SQLiteParking,
+)
+from eventsourcing_kafka.consumer.hosting.local.sqlite import PinnedConnection, pinned
+from eventsourcing_kafka.consumer.hosting.threads import in_worker
+from eventsourcing_kafka.consumer.view import View
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class LocalConnection:
+    """What a batch is applied on, or parked events are redriven on.
+
+    Each event is recorded in a transaction of the library's own. What the outermost one here adds
+    is that nobody else in this process applies meanwhile, and that the batch's moves of the
+    tracking are noted when all of it is done.
+    """
+
+    def __init__(self, lock: threading.RLock, tracking: LocalTracking) -> None:
+        self.moves: dict[int, Move] = {}
+        """Those of the batch that is being applied."""
+        self.pinned: PinnedConnection | None = None
+        """The one transaction that all is in while parked events are redriven."""
+        self._lock = lock
+        self._tracking = tracking
+        self._is_applying = False
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Begin a batch; or, in that, what is a savepoint where there are any."""
+        if self._is_applying or self.pinned:
+            with self.pinned.transaction(commit=True) if self.pinned else nullcontext():
+                yield
+            return
+        with self._lock:
+            self._is_applying = True
+            try:
+                yield
+                self._tracking.note(self.moves.values())
+            finally:
+                self._is_applying = False
+                self.moves = {}
+
+
+class LocalTracking:
+    """How far a follower is: positions as the library tracks them, offsets as we have noted."""
+
+    def __init__(self, host: LocalHost, parking: LocalParking) -> None:
+        self._host = host
+        self._parking = parking
+        self._noted: dict[int, Tracking] = {}
+        self._records: dict[int, int] = {}
+
+    async def read(
+        self, connection: LocalConnection | None, partitions: Collection[int]
+    ) -> Mapping[int, Tracking]:
+        """Return the tracking of each of some partitions."""
+        if connection:
+            return self._read(partitions)
+        return await to_thread.run_sync(self._read, partitions)
+
+    async def move(self, connection: LocalConnection, moves: Sequence[Move]) -> bool:
+        """Have the rows noted, when the batch is done; False if one is not as it was seen.
+
+        Who moves it after that is found out by the library, event by event.
+        """
+        before = {number: move.to for number, move in connection.moves.items()}
+        numbers = [move.seen.partition for move in moves]
+        now = {**self._read(set(numbers) - before.keys()), **before}
+        if any(now[move.seen.partition] != move.seen for move in moves):
+            return False
+        for move in moves:
+            earlier = connection.moves.get(move.seen.partition)
+            connection.moves[move.seen.partition] = (
+                move._replace(seen=earlier.seen, records=earlier.records + move.records)
+                if earlier
+                else move
+            )
+        return True
+
+    def note(self, moves: Collection[Move]) -> None:
+        """Take note of what is applied, or not wanted."""
+        for move in moves:
+            number = move.to.partition
+            # Whoever reads from the first offset on counts anew.
+            before = self._records.get(number, 0) if move.seen.offset else 0
+            self._records[number] = before + move.records
+            self._noted[number] = move.to
+            self._parking.note(move.to, self._records[number], move.stopped)
+
+    def go_on_from(self, tracking: Tracking) -> None:
+        """Read on from another offset."""
+        self._noted[tracking.partition] = tracking
+
+    async def count(self, _connection: Any) -> int:
+        """Return 0: how many partitions there are is not known here."""
+        return 0
+
+    async def progress(self, _connection: Any) -> Sequence[TrackingProgress]:
+        """Return how far each partition is, as whoever follows has noted."""
+        return await to_thread.run_sync(self._parking.progress)
+
+    async def notify(self, _connection: Any) -> None:
+        """Wake nobody: the library's recorders are asked again and again."""
+
+    def _read(self, partitions: Collection[int]) -> Mapping[int, Tracking]:
+        return {number: self._at(number) for number in partitions}
+
+    def _at(self, partition: int) -> Tracking:
+        """Return the tracking of a partition, from its first offset on if others have moved it.
+
+        The positions that the library tracks are those of events that the follower wants.
+        """
+        position = self._host.position(partition)
+        noted = self._noted.get(partition)
+        if noted is None or position > noted.position:
+            noted = self._noted[partition] = Tracking(partition, position, 0)
+        return noted
+
+
+class LocalStore:
+    """Where a follower in SQLite, or in memory, is kept."""
+
+    def __init__(self, view: View, host: LocalHost) -> None:
+        self.view = view
+        self.schema = view.name
+        is_sqlite = isinstance(host.recorder, SQLiteTrackingRecorder)
+        self._datastore = host.recorder.datastore if is_sqlite else None
+        self.capabilities = Capabilities(
+            replayable=False,
+            concurrent=False,
+            atomic=False,
+            tracks_offsets=False,
+            reachable=bool(self._datastore and not self._datastore.pool.is_sqlite_memory_mode),
+        )
+        self.parking: LocalParking = (SQLiteParking if is_sqlite else MemoryParking)(host)
+        self.tracking = LocalTracking(host, self.parking)
+        self._host = host
+        self._lock = threading.RLock()
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """Connect to nothing: the recorder has its own connections."""
+        yield None
+
+    @asynccontextmanager
+    async def working(self, _settings: Mapping[str, str]) -> AsyncIterator[LocalConnection]:
+        """Open what a batch is applied on."""
+        yield LocalConnection(self._lock, self.tracking)
+
+    def run(self, work: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> Awaitable[T]:
+        """Do some work in a worker thread: the follower's policy and its recorder block."""
+        return in_worker(work, *args)
+
+    @asynccontextmanager
+    async def redriving(self, connection: LocalConnection) -> AsyncIterator[None]:
+        """Begin a transaction in which consumers neither park nor apply anything.
+
+        In memory there are no transactions: what was applied before an error is applied.
+        """
+        with self._lock, self._pinned() as transaction:
+            connection.pinned = transaction
+            self._host.redriving = True
+            try:
+                yield
+            finally:
+                self._host.redriving = False
+                connection.pinned = None
+
+    def _pinned(self) -> AbstractContextManager[PinnedConnection | None]:
+        return pinned(self._datastore) if self._datastore else nullcontext()
+
+    async def prepare(self, connection: Any, partitions: int, *, indexed: bool = True) -> None:
+        """Prepare nothing: the library has made its tables."""
+
+    async def check(self, connection: Any) -> None:
+        """Check nothing: whatever is there is as the library makes it."""
+
+    async def replay(self, _connection: Any, _partitions: Collection[int] | None = None) -> None:
+        """Raise `NotReplayableError`: what is recorded is recorded."""
+        raise NotReplayableError(self.view.name)
+
+    async def skip(self, _connection: Any, seen: Tracking, reset: OffsetReset) -> None:
+        """Have records passed over that are not applied yet, and record that for ever."""
+        await to_thread.run_sync(
+            self.parking.record_skip, seen.partition, seen.offset, reset.offset - 1
+        )
+        kept = max(seen.offset, min(reset.first_in_kafka, reset.offset))
+        self.tracking.go_on_from(seen._replace(offset=kept))

@@ -1,0 +1,112 @@
+"""`eventsourcing-kafka consumer run`: keeps views up to date."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import anyio
+import typer
+
+from eventsourcing_kafka.consumer.engine.applying import OnError
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.operations.commands.stores import complete_view
+from eventsourcing_kafka.consumer.operations.health import ViewHealth
+from eventsourcing_kafka.consumer.views.registry import view_named
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.logs import (
+    LogFormat,
+    LogFormatOption,
+    complain,
+    message_of,
+    start_logs,
+)
+from eventsourcing_kafka.producer.runtime.metrics_server import (
+    EVERYWHERE,
+    MetricsHost,
+    MetricsPort,
+    listen,
+    serving_metrics,
+)
+from eventsourcing_kafka.producer.runtime.process import run as run_async
+from eventsourcing_kafka.producer.runtime.retry import first_error
+
+
+def run(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="VIEW…", help="Which views.", autocompletion=complete_view),
+    ],
+    on_error: Annotated[
+        OnError,
+        typer.Option(
+            help="An event that can't be applied is parked, with all of its aggregate after it; "
+            "or its partition stops before it; or the view ends with the error."
+        ),
+    ] = OnError.PARK,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Records in one Postgres transaction, at most.")
+    ] = 5000,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds that a batch has to finish when told to stop.")
+    ] = 10.0,
+    instance: Annotated[
+        str | None,
+        typer.Option(
+            help="A name for this consumer that no other has and that it keeps over restarts: "
+            "its partitions then wait for it (Kafka's static membership)."
+        ),
+    ] = None,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = EVERYWHERE,
+    log_format: LogFormatOption = LogFormat.TEXT,
+) -> None:
+    """Keep views up to date until it is stopped.
+
+    Start it as often as you like, on any machine: the consumers of a view share its partitions.
+    Views in one process have each their own group, transactions and failures.
+
+    Example: eventsourcing-kafka consumer run fts activity
+
+    Example: eventsourcing-kafka consumer run fts --metrics-port 9101
+    """
+    start_logs(log_format)
+    listener = listen(metrics_port, metrics_host)
+    settings = KafkaSettings.from_env(os.environ)
+    consumers = {
+        name: Consumer(
+            ViewStore.of(view_named(name), os.environ),
+            settings,
+            on_error=on_error,
+            limit=batch_size,
+            grace=grace,
+            instance=instance,
+        )
+        for name in dict.fromkeys(names)
+    }
+    failures: dict[str, Exception] = {}
+
+    async def keep(name: str) -> None:
+        try:
+            await consumers[name].run()
+        except Exception as error:  # noqa: BLE001 - the other views go on
+            failures[name] = error
+            complain(f"view {name} has ended: {message_of(first_error(error))}")
+
+    async def main() -> None:
+        parts = [ViewHealth(consumer, settings) for consumer in consumers.values()]
+        async with serving_metrics(parts, listener), anyio.create_task_group() as running:
+            for name in consumers:
+                running.start_soon(keep, name, name=name)
+
+    run_async(main)
+    stopped = {name: consumer.stopped for name, consumer in consumers.items() if consumer.stopped}
+    for name, reasons in stopped.items():
+        for partition in reasons:
+            complain(
+                f"{name}, partition {partition} had stopped: "
+                "eventsourcing-kafka consumer status says why"
+            )
+    if failures or stopped:
+        raise typer.Exit(1)

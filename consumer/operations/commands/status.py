@@ -1,0 +1,113 @@
+"""`eventsourcing-kafka consumer status`: shows how far views are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Annotated, Self
+
+import msgspec
+import typer
+from rich.box import SIMPLE
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from eventsourcing_kafka.consumer.operations.commands.stores import (
+    SystemTopic,
+    complete_view,
+    opened_stores,
+)
+from eventsourcing_kafka.consumer.operations.commands.watch import watch
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.cli import finished
+from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
+from eventsourcing_kafka.producer.runtime.output import AsJson, table_of
+
+
+def status(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[VIEW]…", help="Which views; all without.", autocompletion=complete_view
+        ),
+    ] = None,
+    system: SystemTopic = None,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="Keep showing it, on a terminal, until Ctrl-C.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far views are, partition by partition; exit with 1 if one has stopped.
+
+    The gap is in Kafka offsets, the lag in seconds: the age of the oldest event not applied.
+
+    Example: eventsourcing-kafka consumer status fts
+
+    Example: eventsourcing-kafka consumer status --watch
+
+    Example: eventsourcing-kafka consumer status --system examples.counters.system:system
+    """
+    settings = KafkaSettings.from_env(os.environ)
+
+    async def read() -> list[PartitionStatus]:
+        return [row for store in stores for row in await read_status(store, settings)]
+
+    with opened_stores(names or (), system) as stores:
+        console = Console()
+        if watching and console.is_terminal and not as_json:
+            finished(lambda: watch(lambda: read_or_down(read), _rendered, console))
+        rows = finished(read)
+    if as_json:
+        typer.echo(msgspec.json.encode(rows))
+    else:
+        console.print(_rendered(rows))
+    if any(row.stopped for row in rows):
+        raise typer.Exit(1)
+
+
+class Line(msgspec.Struct, frozen=True):
+    """What a table shows of a partition: so much fits a terminal. JSON has it all."""
+
+    partition: int
+    position: int
+    gap: int
+    lag: float
+    records: int
+    parked: int
+    dropped: int | None
+    rebuild_gap: int | None
+    stopped: str | None
+    owner: str | None
+
+    @classmethod
+    def of(cls, row: PartitionStatus) -> Self:
+        """Return the line of a partition."""
+        return cls(
+            row.partition,
+            row.position,
+            row.gap,
+            row.lag_seconds,
+            row.records,
+            row.parked,
+            row.dropped or None,
+            row.rebuild_gap,
+            row.stopped,
+            row.owner,
+        )
+
+
+def _rendered(found: Sequence[PartitionStatus] | Down) -> RenderableType:
+    if isinstance(found, Down):
+        return Text(f"down: {found.down}", "bold red")
+    views = groupby(found, lambda row: row.view)
+    return Group(*(_table(view, [Line.of(row) for row in rows]) for view, rows in views))
+
+
+def _table(view: str, lines: Sequence[Line]) -> Table:
+    table = table_of(lines, Line)
+    table.title, table.title_justify, table.title_style = view, "left", "bold"
+    table.box = SIMPLE
+    return table
