@@ -22,7 +22,7 @@ from eventsourcing_kafka.consumer.views.fts import VIEW
 from eventsourcing_kafka.consumer.views.fts.policy import PageInfo
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, Slug
-from eventsourcing_kafka.producer.kafka.clients import reading
+from eventsourcing_kafka.producer.kafka.clients import groupless_consumer
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.outbox import outbox_of
@@ -184,7 +184,7 @@ class Pipeline(anyio.AsyncContextManagerMixin):
         """Return the offset after the last stable one of each partition."""
         topic = Topics.of("ContentManagement", self.settings).events
         partitions = [TopicPartition(topic, n) for n in range(self.settings.topic_partitions)]
-        async with reading(self.settings) as kafka:
+        async with groupless_consumer(self.settings) as kafka:
             ends = await kafka.end_offsets(partitions)
             return {partition.partition: end for partition, end in ends.items()}
 

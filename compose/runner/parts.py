@@ -22,7 +22,7 @@ from eventsourcing_kafka.consumer.engine.store import NOT_THERE
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.hosting.local.host import LocalStore
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
-from eventsourcing_kafka.producer.kafka.clients import reading
+from eventsourcing_kafka.producer.kafka.clients import groupless_consumer
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.outbox import outbox_of
@@ -146,7 +146,7 @@ class Parts:
 
     async def _settled(self, seconds: float, position: int) -> None:
         with anyio.fail_after(seconds):
-            async with reading(self._settings) as kafka, self._asking(kafka) as applied:
+            async with groupless_consumer(self._settings) as kafka, self._asking(kafka) as applied:
                 before: Mapping[str, int] | None = None
                 # What a follower records is a new head, and has further to go.
                 while (heads := await self._heads(position)) != before and not self._error:

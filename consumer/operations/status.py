@@ -10,7 +10,6 @@ import anyio
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
@@ -21,7 +20,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from eventsourcing_kafka.consumer.engine.store import NOT_THERE, ViewStore, group_of
 from eventsourcing_kafka.consumer.engine.tracking import Progress, Tracking
-from eventsourcing_kafka.producer.kafka.clients import reading, started
+from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
+from eventsourcing_kafka.producer.kafka.compat import assigned_partitions
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 
@@ -70,7 +70,7 @@ class PartitionStatus(msgspec.Struct, frozen=True):
 
 async def read_status(store: ViewStore, settings: KafkaSettings) -> list[PartitionStatus]:
     """Compare the tracking of a view with the topic; nothing if there is no topic yet."""
-    async with reading(settings) as kafka:
+    async with groupless_consumer(settings) as kafka:
         ends = await _ends(kafka, store, settings)
         if not ends:
             return []
@@ -101,7 +101,7 @@ async def read_status(store: ViewStore, settings: KafkaSettings) -> list[Partiti
 
 async def read_ends(store: ViewStore, settings: KafkaSettings) -> dict[int, int]:
     """Return the last stable offset of each partition; nothing if there is no topic yet."""
-    async with reading(settings) as kafka:
+    async with groupless_consumer(settings) as kafka:
         ends = await _ends(kafka, store, settings)
         return {partition.partition: end for partition, end in ends.items()}
 
@@ -153,7 +153,7 @@ async def _owners(store: ViewStore, settings: KafkaSettings) -> dict[TopicPartit
         partition: f"{client} {host.strip('/')}"
         for _, client, host, _, assignment in members
         if assignment  # It is being negotiated otherwise.
-        for partition in ConsumerProtocol.ASSIGNMENT.decode(assignment).partitions()
+        for partition in assigned_partitions(assignment)
     }
 
 

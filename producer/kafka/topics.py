@@ -7,9 +7,9 @@ from typing import Self
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.partitioner import murmur2
 
 from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.compat import key_hash
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 
 
@@ -31,7 +31,7 @@ class Topics(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=1 << 16)
 def partition_of(key: bytes, partitions: int) -> int:
     """Return the partition of a key, as Kafka's Java clients choose it (murmur2)."""
-    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+    return key_hash(key) % partitions
 
 
 async def partitions_of(topic: str, settings: KafkaSettings) -> int:

@@ -16,7 +16,6 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 
-from eventsourcing_kafka.producer.outbox.gathering import Gather, at_once
 from eventsourcing_kafka.producer.outbox.postgres import PostgresOutbox
 from eventsourcing_kafka.producer.outbox.recorder import RecorderOutbox
 from eventsourcing_kafka.producer.outbox.traced import TracedOutbox, TracedRecorder
@@ -26,6 +25,9 @@ __all__ = ["Outbox", "PostgresOutbox", "RecorderOutbox", "outbox_of"]
 
 class Outbox(Protocol):
     """Reads the notifications of one application."""
+
+    limit: int
+    """Of the notifications in one batch."""
 
     async def head(self) -> int:
         """Return the highest position there is; 0 when there is none."""
@@ -50,21 +52,17 @@ class Outbox(Protocol):
         """
         ...
 
-    def batches(
-        self, after: int, gather: Gather = at_once
-    ) -> AsyncGenerator[Sequence[Notification], None]:
+    def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position.
 
-        Full batches while there is a backlog, and then what there is as soon as it is there; or
-        later, for who would rather have more at once: `gather` is awaited before it looks for
-        what is new, with the position that the last batch reached.
+        Full batches while there is a backlog, and then what there is as soon as it is there.
         A position left out is one that no notification will ever have.
         """
         ...
 
 
 def outbox_of(application: Application[Any], *, limit: int = 2000) -> Outbox:
-    """Return the outbox for an application's own recorder. A batch has at most `limit` items."""
+    """Return the outbox for an application's own recorder. A batch has at most `limit` of them."""
     if isinstance(application.recorder, TracedRecorder):
         return TracedOutbox.of(application.recorder, limit=limit)
     if isinstance(application.recorder, PostgresApplicationRecorder):

@@ -31,7 +31,6 @@ from eventsourcing.persistence import Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import sql
 
-from eventsourcing_kafka.producer.outbox.gathering import Gather, at_once
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, connected
 
@@ -123,7 +122,7 @@ class PostgresOutbox:
         limit: int = 2000,
     ) -> None:
         self._connect = connect
-        self._limit = limit
+        self.limit = limit
         self._channel = channel
         self._names = {
             "table": sql.Identifier(schema, table),
@@ -160,9 +159,7 @@ class PostgresOutbox:
         async with self._connected() as connection:
             return next(iter(await self._select(connection, after, 1)), None)
 
-    async def batches(
-        self, after: int, gather: Gather = at_once
-    ) -> AsyncGenerator[Sequence[Notification], None]:
+    async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position.
 
         Raises `UnfitOutboxError` for a table that can't be read safely, and psycopg's
@@ -172,7 +169,7 @@ class PostgresOutbox:
             await self._check(connection)
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
             proven = after  # Up to here, a position that is missing stays missing.
-            limit = min(FIRST, self._limit)
+            limit = min(FIRST, self.limit)
             while True:
                 rows = await self._select(connection, after, limit)
                 whole = _without_holes(rows, after, proven)
@@ -186,8 +183,7 @@ class PostgresOutbox:
                     # There was no more. What is committed since then sends a NOTIFY, and has not
                     # sent it to us before: selecting at once would only take Postgres' time.
                     await _notified(connection)
-                    await gather(after)
-                limit = min(2 * limit, self._limit)
+                limit = min(2 * limit, self.limit)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

@@ -9,8 +9,6 @@ import anyio
 from anyio import to_thread
 from eventsourcing.persistence import ApplicationRecorder, Notification
 
-from eventsourcing_kafka.producer.outbox.gathering import Gather, at_once
-
 POLL_SECONDS = 0.05
 
 UNTOLD = "not told"
@@ -26,7 +24,7 @@ class RecorderOutbox:
 
     def __init__(self, recorder: ApplicationRecorder, *, limit: int = 2000) -> None:
         self._recorder = recorder
-        self._limit = limit
+        self.limit = limit
 
     async def head(self) -> int:
         """Return the highest position there is; 0 when there is none."""
@@ -44,18 +42,15 @@ class RecorderOutbox:
         """Return the first notification after a position."""
         return next(iter(await to_thread.run_sync(self._select, after, 1)), None)
 
-    async def batches(
-        self, after: int, gather: Gather = at_once
-    ) -> AsyncGenerator[Sequence[Notification], None]:
+    async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position."""
         while True:
-            batch = await to_thread.run_sync(self._select, after, self._limit)
+            batch = await to_thread.run_sync(self._select, after, self.limit)
             if batch:
                 yield batch
                 after = batch[-1].id
-            if len(batch) < self._limit:
+            if len(batch) < self.limit:
                 await anyio.sleep(POLL_SECONDS)
-                await gather(after)
 
     def _select(self, after: int, limit: int) -> Sequence[Notification]:
         return self._recorder.select_notifications(

@@ -15,10 +15,14 @@ import anyio.lowlevel
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.producer import sender
-from aiokafka.producer.message_accumulator import BatchBuilder
 
-from eventsourcing_kafka.producer.kafka.clients import reading, started
+from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
+from eventsourcing_kafka.producer.kafka.compat import (
+    BatchBuilder,
+    enlist_partitions,
+    set_transaction_backoff,
+    uncompressed_batch,
+)
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.relay.topics import (
@@ -43,9 +47,9 @@ SLICE = 50
 TRANSACTION_TIMEOUT_MS = 30_000
 """After this long the broker aborts the transaction of a relay that died and has no successor."""
 
-# Kafka has ended a transaction a few milliseconds after it says so, and refuses the next one until
-# then. aiokafka asks again after 20 ms, which would be most of what a transaction takes.
-sender.BACKOFF_OVERRIDE = 0.002
+TRANSACTION_BACKOFF_SECONDS = 0.002
+"""Kafka has ended a transaction a few milliseconds after it says so, and refuses the next one until
+then."""
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -95,6 +99,7 @@ class Publisher:
             max_batch_size=BATCH_BYTES,
             max_request_size=LARGEST_RECORD_BYTES,
         )
+        set_transaction_backoff(TRANSACTION_BACKOFF_SECONDS)
         async with started(producer):
             yield cls(producer, topics, partitions, settings)
 
@@ -105,7 +110,7 @@ class Publisher:
         and their open transactions aborted. Raises `TopicUnfitError` if the events topic has
         another count of partitions than it had then.
         """
-        async with reading(self._settings) as committed:
+        async with groupless_consumer(self._settings) as committed:
             if await self._is_left_open(committed):
                 await self._abort_what_is_left_open()
             last = await _last_published(committed, self._topics)
@@ -131,7 +136,7 @@ class Publisher:
         """
         partition = TopicPartition(self._topics.position, 0)
         ends = await committed.end_offsets([partition])
-        async with reading(self._settings, committed=False) as everything:
+        async with groupless_consumer(self._settings, committed=False) as everything:
             return bool(ends != await everything.end_offsets([partition]))
 
     async def _abort_what_is_left_open(self) -> None:
@@ -141,10 +146,8 @@ class Publisher:
         """
         logger.warning("Kafka has lost the end of a transaction: its events are published again")
         await self._producer.begin_transaction()
-        transaction = self._producer._txn_manager  # noqa: SLF001 - there is no public way
-        transaction.maybe_add_partition_to_txn(TopicPartition(self._topics.position, 0))
-        for partition in range(self._partitions):
-            transaction.maybe_add_partition_to_txn(TopicPartition(self._topics.events, partition))
+        events = [TopicPartition(self._topics.events, each) for each in range(self._partitions)]
+        enlist_partitions(self._producer, [TopicPartition(self._topics.position, 0), *events])
         await self._producer.abort_transaction()
 
     async def batch(self, records: Iterator[Record], position: int) -> Batch:
@@ -155,7 +158,7 @@ class Publisher:
         batch = Batch(position)
         first = list(islice(records, SLICE))
         small = len(first) < SLICE and sum(len(each.value) for each in first) < WORTH_COMPRESSING
-        new_builder = _plain_builder if small else self._producer.create_batch
+        new_builder = _uncompressed if small else self._producer.create_batch
         for record in chain(first, records):
             partition = partition_of(record.key, self._partitions)
             builders = batch.by_partition[partition]
@@ -186,7 +189,7 @@ class Publisher:
     def _reached(self, position: int) -> BatchBuilder:
         """Return what goes into the position topic."""
         published = msgspec.json.encode(Published(position, self._partitions))
-        builder = _plain_builder()
+        builder = _uncompressed()
         builder.append(key=b"relay", value=published, timestamp=None)
         return builder
 
@@ -196,9 +199,8 @@ class Publisher:
         return _heard(await self._producer.send_batch(builder, topic, partition=partition))
 
 
-def _plain_builder() -> BatchBuilder:
-    """Return what is not compressed when it is sent."""
-    return BatchBuilder(BATCH_BYTES, 0, is_transactional=True)
+def _uncompressed() -> BatchBuilder:
+    return uncompressed_batch(BATCH_BYTES)
 
 
 def transactional_id(application_name: str, settings: KafkaSettings) -> str:
@@ -231,7 +233,7 @@ def _heard(delivery: asyncio.Future[object]) -> asyncio.Future[object]:
 
 async def read_published(topics: Topics, settings: KafkaSettings) -> Published | None:
     """Return the last committed record of the position topic, reading from its end."""
-    async with reading(settings) as committed:
+    async with groupless_consumer(settings) as committed:
         return await _last_published(committed, topics)
 
 

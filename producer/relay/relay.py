@@ -12,6 +12,7 @@ from eventsourcing.persistence import Notification
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import Outbox
+from eventsourcing_kafka.producer.relay.linger import Linger
 from eventsourcing_kafka.producer.relay.metrics import RelayMetrics
 from eventsourcing_kafka.producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Batch, Publisher
 from eventsourcing_kafka.producer.runtime.drain import draining
@@ -22,10 +23,6 @@ from eventsourcing_kafka.producer.wire import WireFormat
 from eventsourcing_kafka.producer.wire.tracing import TraceHeaders, sending, traces_of
 
 logger = logging.getLogger(__name__)
-
-
-MOST_GATHERED = 0.05
-"""Seconds, at most: whoever has waited for a slow transaction is not to wait for it twice."""
 
 
 class PositionAheadError(OperatorError):
@@ -61,8 +58,6 @@ class Relay:
         self._grace = grace
         self._stuck = stuck
         self._metrics = RelayMetrics(wire.application_name)
-        self._came_on = anyio.Event()
-        self._last_took = 0.0
 
     async def run(self) -> None:
         """Publish for ever; lost servers are waited out.
@@ -80,9 +75,10 @@ class Relay:
             position = self.position = await self._position(publisher)
             logger.info("publishing after position %d", position)
             progressed()
+            linger = Linger(self._outbox.limit)
             async with (
-                prefetching(self._outbox.batches(position, self._gather)) as read,
-                prefetching(self._made_up(publisher, read)) as batches,
+                prefetching(self._outbox.batches(position)) as read,
+                prefetching(self._made_up(publisher, linger.batches(read))) as batches,
                 draining(self._grace) as in_flight,
             ):
                 async for batch, traces in batches:
@@ -95,9 +91,7 @@ class Relay:
                         ):
                             await publisher.publish(batch)
                     self.position = batch.position
-                    self._last_took = anyio.current_time() - began
-                    self._came_on.set()
-                    self._came_on = anyio.Event()
+                    linger.published(batch.position, anyio.current_time() - began)
                     progressed()
 
     @asynccontextmanager
@@ -119,17 +113,6 @@ class Relay:
                 "Restore a newer backup, or publish to new topics: set another KAFKA_TOPIC_PREFIX."
             )
         return position
-
-    async def _gather(self, read: int) -> None:
-        """Let what is committed while a batch is under way gather, and as long again.
-
-        A transaction of one event costs Kafka, and each view, as much as one of fifty: who commits
-        often would keep them all busy. What comes while nothing is under way is read at once.
-        """
-        if self.position < read:
-            while self.position < read:
-                await self._came_on.wait()
-            await anyio.sleep(min(self._last_took, MOST_GATHERED))
 
     async def _made_up(
         self, publisher: Publisher, read: AsyncIterator[Sequence[Notification]]

@@ -9,7 +9,7 @@ import msgspec
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from eventsourcing_kafka.producer.kafka.clients import reading, started
+from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import Outbox
@@ -73,7 +73,7 @@ async def read_topic(application_name: str, settings: KafkaSettings) -> TopicSta
         if topic not in await admin.list_topics():
             return TopicStatus(topic, 0, 0, 0, [])
         (partitions,) = [found["partitions"] for found in await admin.describe_topics([topic])]
-    async with reading(settings) as consumer:
+    async with groupless_consumer(settings) as consumer:
         ends = await consumer.end_offsets(
             [TopicPartition(topic, described["partition"]) for described in partitions]
         )

@@ -10,18 +10,16 @@ from typing import Any
 import psycopg
 from eventsourcing.postgres import PostgresDatastore
 
+from eventsourcing_kafka.producer.runtime.compat import pool_arguments
+
 
 def connect_arguments(datastore: PostgresDatastore) -> dict[str, Any]:
     """Return the arguments with which psycopg connects as the library's datastore does.
 
     A network that is cut without a word ends such a connection in seconds, not in hours.
     """
-    pool = datastore.pool
-    assert isinstance(pool.kwargs, dict)  # noqa: S101 - the library always gives one
-    password = {"password": pool.get_password_func()} if pool.get_password_func else {}
     keepalive = {"keepalives_idle": 5, "keepalives_interval": 5, "tcp_user_timeout": 15_000}
-    given = {name: value for name, value in pool.kwargs.items() if name != "row_factory"}
-    return {**given, **password, **keepalive}
+    return {**pool_arguments(datastore), **keepalive}
 
 
 @asynccontextmanager

@@ -30,18 +30,12 @@ def run(main: Callable[[], Awaitable[T]]) -> T | None:
         raise first_error(group) from group
 
 
-FORGOTTEN = "Unclosed AIOKafkaConnection"
-
-
 def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether what aiokafka left alone has failed of more than a lost server, or a lost place.
+    """Tell whether a task that nobody waits for has failed of more than a lost server or place.
 
-    The turn is lost once, and said by who had it: aiokafka has an error for each waiting batch.
-    A commit that is given up while a group puts its member out has one, too. And a connection that
-    it forgot, as it was cancelled while it first asked there for something, is closed by now.
+    A turn is lost once, and whoever had it says so: aiokafka has an error for each waiting batch.
+    A commit that is given up while a group puts its member out has one, too.
     """
-    if record.getMessage().startswith(FORGOTTEN):
-        return False
     error = record.exc_info[1] if record.exc_info else None
     return error is None or not (is_transient(error) or isinstance(error, PLACE_LOST))
 

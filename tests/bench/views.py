@@ -34,7 +34,7 @@ from eventsourcing_kafka.consumer.views.activity import VIEW as ACTIVITY
 from eventsourcing_kafka.consumer.views.fts import VIEW as FTS
 from eventsourcing_kafka.consumer.views.fts.application import FtsProcess
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
-from eventsourcing_kafka.producer.kafka.clients import reading
+from eventsourcing_kafka.producer.kafka.clients import groupless_consumer
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from tests.bench import programs
@@ -169,7 +169,7 @@ async def _fetched_and_written(
     """Before each batch is written have aiokafka bring as many records, and let them lie."""
     settings = KafkaSettings.from_env(environment)
     topic = Topics.of(store.view.application_name, settings).events
-    async with reading(settings) as consumer:
+    async with groupless_consumer(settings) as consumer:
         partitions = [TopicPartition(topic, n) for n in range(settings.topic_partitions)]
         consumer.assign(partitions)
         await consumer.seek_to_beginning()

@@ -9,18 +9,15 @@ from eventsourcing.persistence import Notification
 from psycopg import AsyncConnection
 
 from eventsourcing_kafka.producer.outbox import Outbox, PostgresOutbox
-from eventsourcing_kafka.producer.outbox.gathering import Gather, at_once
 
 Batches = AsyncGenerator[Sequence[Notification], None]
 
 
 @asynccontextmanager
-async def reading(
-    outbox: Outbox, after: int = 0, deadline: float = 10, gather: Gather = at_once
-) -> AsyncIterator[Batches]:
+async def reading(outbox: Outbox, after: int = 0, deadline: float = 10) -> AsyncIterator[Batches]:
     """Read batches, for so many seconds at most."""
     with anyio.fail_after(deadline):
-        async with aclosing(outbox.batches(after, gather)) as batches:
+        async with aclosing(outbox.batches(after)) as batches:
             yield batches
 
 

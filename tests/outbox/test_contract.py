@@ -53,31 +53,6 @@ async def test_batches_are_full_while_there_is_a_backlog(app: ContentManagement)
     assert sizes == [4, 4, 2]
 
 
-async def test_what_is_new_may_gather(app: ContentManagement) -> None:
-    first = write(app.recorder)
-    asked, enough = anyio.Event(), anyio.Event()
-
-    async def gather(position: int) -> None:
-        assert position == first[-1]
-        asked.set()
-        await enough.wait()
-
-    async with reading(outbox_of(app), gather=gather) as batches:
-        await anext(batches)
-        async with anyio.create_task_group() as tasks:
-
-            async def write_meanwhile() -> None:
-                later = write(app.recorder)
-                await asked.wait()
-                later += write(app.recorder, 2)
-                enough.set()
-                gathered.extend(later)
-
-            gathered: list[int] = []
-            tasks.start_soon(write_meanwhile)
-            assert [notification.id for notification in await anext(batches)] == gathered
-
-
 async def test_a_reader_that_has_caught_up_is_woken_by_a_writer(app: ContentManagement) -> None:
     async with reading(outbox_of(app)) as batches:
         write(app.recorder)

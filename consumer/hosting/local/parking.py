@@ -25,6 +25,7 @@ from eventsourcing_kafka.consumer.engine.parking import (
     parked_row,
 )
 from eventsourcing_kafka.consumer.engine.tracking import Progress, Tracking
+from eventsourcing_kafka.producer.runtime.compat import insert_tracking
 
 CREATE_TABLES = (
     """
@@ -259,7 +260,7 @@ class SQLiteParking(LocalParking):
             cursor.execute(SELECT_IS_PARKED, row)
             is_parked = bool(cursor.fetchone()[0])
             if is_parked and tracking:
-                self._recorder._insert_tracking(cursor, tracking)  # noqa: SLF001 - as its subclasses
+                insert_tracking(self._recorder, cursor, tracking)
         return is_parked
 
     def all(self) -> Sequence[Parked]:

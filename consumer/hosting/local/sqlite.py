@@ -16,6 +16,7 @@ from eventsourcing.sqlite import (
 )
 
 from eventsourcing_kafka.consumer.hosting.threads import in_thread
+from eventsourcing_kafka.producer.runtime.compat import sqlite_connection
 
 
 class Immediate(SQLiteTransaction):
@@ -90,7 +91,7 @@ def pinned(datastore: SQLiteDatastore) -> Iterator[PinnedConnection]:
     """Begin a transaction that everything is in which is done with a datastore meanwhile."""
     pool: Any = datastore.pool
     with datastore.get_connection(commit=True) as connection, Immediate(connection, commit=True):
-        inner = PinnedConnection(connection._sqlite_conn, max_age=None)  # noqa: SLF001
+        inner = PinnedConnection(sqlite_connection(connection), max_age=None)
         datastore.pool = cast("Any", PinnedPool(inner))
         try:
             yield inner

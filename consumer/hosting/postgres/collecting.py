@@ -9,6 +9,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import StoredEvent, Tracking
 
+from eventsourcing_kafka.producer.runtime.compat import insert_on_open_transaction
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
 
@@ -89,17 +90,10 @@ class CollectingRecorder:
             self.forget(0)
 
     def _insert(self, events: Sequence[StoredEvent], **kwargs: Any) -> None:
-        """Insert within the transaction of the batch.
-
-        `insert_events` of the library would begin one of its own, here a savepoint; after a
-        conflict it would fail in releasing that, and hide the conflict. And it would try again
-        what can only be tried again after a rollback.
-        """
+        """Insert within the transaction of the batch."""
         recorder = self.behind
         with recorder.datastore.get_connection() as connection, connection.cursor() as cursor:
-            recorder._insert_events(cursor, events, **kwargs)  # noqa: SLF001 - as its subclasses
-            if events:
-                recorder._insert_stored_events(cursor, events, **kwargs)  # noqa: SLF001
+            insert_on_open_transaction(recorder, cursor, events, **kwargs)
 
     def mark(self) -> int:
         """Return how much is collected, to come back to."""

@@ -1,0 +1,125 @@
+"""All that touches the insides of aiokafka: each function says why there is no public way.
+
+Written against aiokafka 0.14. `tests/wire/test_compat.py` fails when another version no longer has
+what is needed here, so that it is found before a broker is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.coordinator.protocol import ConsumerProtocol
+from aiokafka.partitioner import murmur2
+from aiokafka.producer import sender
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+__all__ = [
+    "BatchBuilder",
+    "assigned_partitions",
+    "close_connections",
+    "enlist_partitions",
+    "forget_refusal",
+    "key_hash",
+    "last_refusal",
+    "set_transaction_backoff",
+    "uncompressed_batch",
+]
+
+UNCLOSED = "Unclosed AIOKafkaConnection"
+"""What aiokafka has asyncio say of a connection that it lost sight of."""
+
+_refusal: ContextVar[BaseException | None] = ContextVar("_refusal", default=None)
+
+
+def last_refusal() -> BaseException | None:
+    """Return why a broker could not be reached, as aiokafka has found last in this task.
+
+    `start()` raises an error without the reason; aiokafka only logs that, as the last argument of
+    a message. So a filter of its logger keeps it.
+    """
+    return _refusal.get()
+
+
+def forget_refusal() -> None:
+    """Have `last_refusal` return nothing that was found before now."""
+    _refusal.set(None)
+
+
+def _keep_refusal(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple) and record.args:
+        match record.args[-1]:
+            case BaseException() as error:
+                _refusal.set(error)
+    return True
+
+
+def _is_not_unclosed(record: logging.LogRecord) -> bool:
+    """Tell whether it is something else than an unclosed connection.
+
+    A client that is cancelled while it first asks for metadata loses sight of the connection that
+    it asks on. There is no way to close it, but the garbage collector does, and asyncio complains.
+    """
+    return not record.getMessage().startswith(UNCLOSED)
+
+
+logging.getLogger("aiokafka").addFilter(_keep_refusal)
+logging.getLogger("asyncio").addFilter(_is_not_unclosed)
+
+
+async def close_connections(client: Any) -> None:
+    """Close the connections of a consumer or an admin client that was to be stopped.
+
+    A consumer's `stop()` leaves them open when it raises, as it does when a fetch backs off, and
+    so does an admin client's `close()` when its `start()` has failed. A producer closes its own.
+    """
+    if hasattr(client, "_client"):
+        await client._client.close()  # noqa: SLF001
+
+
+def enlist_partitions(producer: AIOKafkaProducer, partitions: Iterable[TopicPartition]) -> None:
+    """Make partitions a part of the producer's transaction, without sending anything to them.
+
+    Aborting it then ends what an earlier transaction has left open there. The public methods
+    enlist a partition only when a record is sent to it.
+    """
+    transaction = producer._txn_manager  # noqa: SLF001
+    for partition in partitions:
+        transaction.maybe_add_partition_to_txn(partition)
+
+
+def set_transaction_backoff(seconds: float) -> None:
+    """Set how soon a refused beginning of a transaction is tried again, by all producers.
+
+    Kafka has ended a transaction a few milliseconds after it says so, and refuses the next one
+    until then. aiokafka waits for 20 ms, as a constant of a module and not as a setting: that
+    would be most of what a transaction takes.
+    """
+    sender.BACKOFF_OVERRIDE = seconds
+
+
+def uncompressed_batch(size: int) -> BatchBuilder:
+    """Return a builder of a record batch of so many bytes that is not compressed when it is sent.
+
+    `create_batch()` compresses as the producer is set to, whatever the batch is like.
+    """
+    return BatchBuilder(size, 0, is_transactional=True)
+
+
+def key_hash(key: bytes) -> int:
+    """Return the hash of a key by which Kafka's clients choose a partition: never negative.
+
+    `DefaultPartitioner` is public, and chooses out of a list of the partitions that are available.
+    """
+    return int(murmur2(key) & 0x7FFFFFFF)
+
+
+def assigned_partitions(assignment: bytes) -> list[TopicPartition]:
+    """Return the partitions of a group's member, out of what the admin client tells of the group.
+
+    It gives the assignment as the bytes that are in Kafka's answer.
+    """
+    return list(ConsumerProtocol.ASSIGNMENT.decode(assignment).partitions())

@@ -1,0 +1,56 @@
+"""Gathers what is committed while a transaction is under way, as a Kafka producer's linger does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+import anyio
+from eventsourcing.persistence import Notification
+
+LONGEST_LINGER = 0.05
+"""Seconds, at most: whoever has waited for a slow transaction is not to wait for it twice."""
+
+
+class Linger:
+    """A stage between the outbox and the making of batches.
+
+    A transaction of one event costs Kafka, and each view, as much as one of fifty: who commits
+    often would keep them all busy. So what is read while a transaction is under way is held back
+    until that has ended, and then as long again as it took, but no longer than `longest` seconds.
+    What is read while nothing is under way goes on at once, and so does what fills a batch of
+    `limit` notifications.
+    """
+
+    def __init__(self, limit: int, longest: float = LONGEST_LINGER) -> None:
+        self._limit = limit
+        self._longest = longest
+        self._handed_on = 0
+        self._published = 0
+        self._gathering = anyio.CancelScope()
+
+    async def batches(
+        self, read: AsyncIterator[Sequence[Notification]]
+    ) -> AsyncGenerator[Sequence[Notification], None]:
+        """Yield what is read, in batches of at most `limit` notifications.
+
+        `read` may be cancelled while it waits for the next: nothing of it must be lost by that.
+        """
+        async for first in read:
+            gathered = [*first]
+            if self._published < self._handed_on:
+                with anyio.CancelScope() as self._gathering:
+                    while len(gathered) < self._limit:
+                        gathered += await anext(read)
+            for begin in range(0, len(gathered), self._limit):
+                batch = gathered[begin : begin + self._limit]
+                self._handed_on = batch[-1].id
+                yield batch
+
+    def published(self, position: int, took: float) -> None:
+        """Take note that a transaction has ended, which took so many seconds.
+
+        If nothing more is under way, what was gathered meanwhile goes on after as long again.
+        """
+        self._published = position
+        if position >= self._handed_on:
+            self._gathering.deadline = anyio.current_time() + min(took, self._longest)

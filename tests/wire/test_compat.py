@@ -1,0 +1,194 @@
+"""What is used of the insides of two libraries is there in the versions that are installed."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiokafka import AIOKafkaClient, AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, conn
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.producer import sender
+from eventsourcing import postgres, sqlite
+from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Tracking
+from eventsourcing.postgres import PostgresDatastore
+
+from eventsourcing_kafka.producer.kafka import compat as kafka
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.outbox.traced import TracedRecorder
+from eventsourcing_kafka.producer.runtime import compat as library
+
+NOWHERE = "127.0.0.1:1"
+"""Nobody answers there."""
+PARTITIONS = [TopicPartition("roses", 0), TopicPartition("roses", 1)]
+STORED = StoredEvent(UUID(int=1), 1, "some:topic", b"{}")
+CODEC_AT, CODEC_BITS, NO_CODEC = 22, 0b111, 0
+
+
+def functions_of(room: ModuleType) -> Iterator[Callable[..., Any]]:
+    for name, value in vars(room).items():
+        if inspect.isfunction(value) and value.__module__ == room.__name__ and name[0] != "_":
+            yield value
+
+
+@pytest.mark.parametrize("room", [kafka, library])
+def test_all_that_is_used_of_the_insides_is_tested_here(room: ModuleType) -> None:
+    here = inspect.getsource(inspect.getmodule(functions_of))  # type: ignore[arg-type]
+
+    assert [each.__name__ for each in functions_of(room) if f"{each.__name__}(" not in here] == []
+
+
+@pytest.mark.parametrize("make", [AIOKafkaConsumer, AIOKafkaAdminClient])
+async def test_the_connections_of_a_client_are_closed(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[AIOKafkaClient] = []
+
+    async def close(client: AIOKafkaClient) -> None:
+        closed.append(client)
+
+    client = make(bootstrap_servers=NOWHERE)
+    with monkeypatch.context() as patched:
+        patched.setattr(AIOKafkaClient, "close", close)
+        await kafka.close_connections(client)
+    await (client.stop if hasattr(client, "stop") else client.close)()
+
+    assert len(closed) == 1
+
+
+async def test_a_broker_that_can_not_be_reached_is_an_error_with_the_reason() -> None:
+    kafka.forget_refusal()
+    with pytest.raises(KafkaConnectionError, match="Connect call failed"):
+        async with started(AIOKafkaConsumer(bootstrap_servers=NOWHERE)):
+            raise AssertionError
+    assert isinstance(kafka.last_refusal(), OSError)
+
+    kafka.forget_refusal()
+    assert kafka.last_refusal() is None
+
+
+def test_a_connection_that_aiokafka_lost_sight_of_is_called_so() -> None:
+    assert f'"message": "{kafka.UNCLOSED}"' in inspect.getsource(conn)
+
+
+async def test_partitions_are_enlisted_in_a_transaction() -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=NOWHERE, transactional_id="roses")
+    transaction = producer._txn_manager
+    transaction.set_pid_and_epoch(1, 0)
+    transaction.begin_transaction()
+
+    kafka.enlist_partitions(producer, PARTITIONS)
+
+    assert transaction.partitions_to_add() == set(PARTITIONS)
+    await producer.stop()
+
+
+def test_the_backoff_of_a_transaction_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "BACKOFF_OVERRIDE", 0.02)
+
+    kafka.set_transaction_backoff(0.5)
+
+    assert sender.BACKOFF_OVERRIDE == 0.5
+    assert "return BACKOFF_OVERRIDE" in inspect.getsource(sender)
+
+
+def test_a_batch_is_made_that_is_not_compressed() -> None:
+    builder = kafka.uncompressed_batch(1000)
+
+    assert builder.append(key=b"rose", value=b"x" * 500, timestamp=None) is not None
+    assert builder._build()[CODEC_AT] & CODEC_BITS == NO_CODEC
+
+
+@pytest.mark.parametrize(
+    ("key", "murmur2"),
+    [(b"21", -973932308), (b"foobar", -790332482), (b"a-little-bit-long-string", -985981536)],
+)
+def test_keys_are_hashed_as_kafkas_own_clients_do_it(key: bytes, murmur2: int) -> None:
+    assert kafka.key_hash(key) == murmur2 & 0x7FFFFFFF
+
+
+def test_the_partitions_of_a_member_are_read() -> None:
+    assignment = ConsumerProtocolMemberAssignment(0, [("roses", [0, 1])], b"")
+
+    assert kafka.assigned_partitions(assignment.encode()) == PARTITIONS
+
+
+def test_a_pool_tells_how_it_connects() -> None:
+    renewed = iter(["first", "second"])
+    datastore = PostgresDatastore(
+        "wiki", "localhost", 1, "ann", "", get_password_func=lambda: next(renewed)
+    )
+
+    assert library.pool_arguments(datastore) == {
+        "dbname": "wiki",
+        "host": "localhost",
+        "port": 1,
+        "user": "ann",
+        "password": "first",
+    }
+    assert library.pool_arguments(datastore)["password"] == "second"
+
+
+def test_a_recorder_inserts_events_on_a_cursor() -> None:
+    inserted: list[tuple[Any, ...]] = []
+
+    class Recorder(postgres.PostgresApplicationRecorder):
+        def __init__(self) -> None: ...
+
+        def _insert_events(self, curs: Any, stored_events: Any, **kwargs: Any) -> None:
+            inserted.append(("events", curs, stored_events, kwargs))
+
+        def _insert_stored_events(self, curs: Any, stored_events: Any, **kwargs: Any) -> None:
+            inserted.append(("stored events", curs, stored_events, kwargs))
+
+    library.insert_on_open_transaction(Recorder(), "cursor", [], more=1)
+    library.insert_on_open_transaction(Recorder(), "cursor", [STORED], more=2)
+
+    assert inserted == [
+        ("events", "cursor", [], {"more": 1}),
+        ("events", "cursor", [STORED], {"more": 2}),
+        ("stored events", "cursor", [STORED], {"more": 2}),
+    ]
+    for name in ("_insert_events", "_insert_stored_events"):
+        hook = getattr(postgres.PostgresApplicationRecorder, name)
+        inspect.signature(hook).bind(Recorder(), None, [], more=1)
+
+
+def test_the_hook_of_a_traced_recorder_is_the_librarys() -> None:
+    mine, theirs = (
+        list(inspect.signature(each._insert_events).parameters)
+        for each in (TracedRecorder, postgres.PostgresApplicationRecorder)
+    )
+
+    assert mine[:-1] == theirs[:-1]
+    assert "self._insert_events(" in inspect.getsource(postgres.PostgresApplicationRecorder)
+
+
+def test_a_connection_of_sqlite_is_found() -> None:
+    inner: Any = object()
+
+    assert library.sqlite_connection(sqlite.SQLiteConnection(inner, max_age=None)) is inner
+
+
+def test_a_tracking_is_inserted_on_a_cursor(tmp_path: Path) -> None:
+    datastore = sqlite.SQLiteDatastore(str(tmp_path / "view.sqlite"), single_row_tracking=False)
+    recorder = sqlite.SQLiteTrackingRecorder(datastore)
+    recorder.create_table()
+
+    with datastore.transaction(commit=True) as cursor:
+        library.insert_tracking(recorder, cursor, Tracking("wiki", 1))
+
+    assert recorder.max_tracking_id("wiki") == 1
+    datastore.close()
+
+
+def test_a_mapper_tells_what_it_is_made_of() -> None:
+    mapper: Mapper[Any] = Mapper(JSONTranscoder())
+
+    assert (mapper.cipher, mapper.compressor) == (None, None)
+    assert isinstance(mapper.transcoder, JSONTranscoder)
+    assert mapper.transcoder.names == {}
