@@ -8,7 +8,7 @@ of the library (POPO, SQLite) through the recorder's own interface. Both keep on
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -38,6 +38,10 @@ class Outbox(Protocol):
 
         Whatever may yet come before it: it tells how old the work is, not what to do next.
         """
+        ...
+
+    async def stored(self, positions: Sequence[int]) -> Mapping[int, Notification]:
+        """Return the notifications at some positions, by position; those that there are."""
         ...
 
     async def owner(self) -> str | None:

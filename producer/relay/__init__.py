@@ -8,7 +8,8 @@ nothing is lost or doubled.
 
 from eventsourcing_kafka.producer.relay.health import RelayHealth
 from eventsourcing_kafka.producer.relay.publisher import Publisher
-from eventsourcing_kafka.producer.relay.relay import PositionAheadError, Relay
+from eventsourcing_kafka.producer.relay.relay import Relay
+from eventsourcing_kafka.producer.relay.resume import OtherWriteModelError
 from eventsourcing_kafka.producer.relay.status import (
     RelayStatus,
     TopicStatus,
@@ -18,7 +19,7 @@ from eventsourcing_kafka.producer.relay.status import (
 from eventsourcing_kafka.producer.relay.topics import TopicUnfitError, prepare_topics
 
 __all__ = [
-    "PositionAheadError",
+    "OtherWriteModelError",
     "Publisher",
     "Relay",
     "RelayHealth",

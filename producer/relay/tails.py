@@ -9,7 +9,7 @@ the last one: a copy of an older record, which a mirror or an operator may appen
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -96,8 +96,8 @@ async def find_tails(
         for partition, (begin, end) in bounds.items()
         if partition not in found and begin < end
     }
-    if any(said[partition] != NOTHING for partition in whole):
-        logger.warning("Kafka has lost records: looking for the last ones of %d partitions", len(whole))
+    if lost := [each for each in whole if said[each].anchor != NOWHERE]:
+        logger.warning("looking for the last records of %d partitions from the start", len(lost))
     for partition, records in (await _read(consumer, whole, bounds, link_of)).items():
         found[partition] = records.highest
     return {

@@ -44,7 +44,7 @@ class LoopHealth:
     """How a loop is doing, for those who watch it."""
 
     lost: str | None = None
-    """What it waits for, since its server is lost; None when it has got through again."""
+    """Why it starts again, or for what server it waits; None when it has got through again."""
     ended: str | None = None
     """The error that has ended it."""
     restarts: int = 0
@@ -56,6 +56,10 @@ class Session(Protocol):
 
     async def __call__(self, progressed: Callable[[], None]) -> None:
         """Work until an error ends this session."""
+
+
+class SessionLostError(Exception):
+    """A session can't go on, and a new one can: no server is away."""
 
 
 # No such database, a wrong password: operational, too, when connecting. The server is not set up
@@ -70,6 +74,7 @@ LOST = (
     PoolTimeout,
     TimeoutError,
     ConnectionError,
+    SessionLostError,
     KafkaConnectionError,
     KafkaTimeoutError,
     UnknownError,  # What aiokafka has no name for, as the errors of a new leader.
@@ -112,9 +117,10 @@ async def retrying(name: str, session: Session, health: LoopHealth | None = None
             state.attempt_number = 1
 
     def say_once(state: RetryCallState) -> None:
-        what = describe(state.outcome.exception()) if state.outcome else ""
+        assert state.outcome  # noqa: S101 - it has failed
+        what = _what_is_lost(state.outcome.exception())
         if what != health.lost:
-            logger.warning("%s: waiting for its server: %s", name, what)
+            logger.warning("%s: %s", name, what)
         health.lost = what
         health.restarts += 1
 
@@ -135,6 +141,11 @@ async def retrying(name: str, session: Session, health: LoopHealth | None = None
         told = isinstance(its_own, OperatorError)
         health.ended = describe(its_own) if told else type(its_own).__name__
         raise
+
+
+def _what_is_lost(error: BaseException | None) -> str:
+    is_ours = error and isinstance(first_error(error), SessionLostError)
+    return f"{'starting again' if is_ours else 'waiting for its server'}: {describe(error)}"
 
 
 def describe(error: BaseException | None) -> str:

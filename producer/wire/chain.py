@@ -8,11 +8,13 @@ chain first, and whoever reads checks each link; what does not follow is never p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import NamedTuple
 
 from eventsourcing.persistence import StoredEvent
 
+LARGEST_POSITION = 2**63 - 1
 IDENTITY_CHARACTERS = 16
 """Hexadecimal digits of an identity. It tells apart two events of one position, no more."""
 
@@ -23,13 +25,30 @@ class Link(NamedTuple):
     position: int
     identity: str
 
-    def to_text(self) -> bytes:
-        """Return it as the header `ce_predecessor` has it: `41:9f86d081884c7d65`, `0` at first."""
-        return b"%d:%b" % (self.position, self.identity.encode()) if self.position else b"0"
+    @property
+    def text(self) -> str:
+        """It, as `ce_predecessor` has it: `41:9f86d081884c7d65`, or `0` before the first record."""
+        return f"{self.position}:{self.identity}" if self.position else "0"
 
 
 START = Link(0, "")
 """The predecessor of a partition's first record."""
+
+
+class Chain:
+    """The ends of an application's partitions, while records are appended to them."""
+
+    def __init__(self, ends: Iterable[Link]) -> None:
+        self._ends = list(ends)
+
+    def append(self, partition: int, link: Link, headers: list[tuple[str, bytes]]) -> bool:
+        """Name a record's predecessor in its headers; False if its partition has it already."""
+        predecessor = self._ends[partition]
+        if link.position <= predecessor.position:
+            return False
+        headers.append(("ce_predecessor", predecessor.text.encode()))
+        self._ends[partition] = link
+        return True
 
 
 def identity_of(stored: StoredEvent) -> str:
@@ -46,14 +65,15 @@ def identity_of(stored: StoredEvent) -> str:
     return sha256(what + stored.state).hexdigest()[:IDENTITY_CHARACTERS]
 
 
-def link_of(text: bytes) -> Link:
-    """Read a link as a header has it. Raises `ValueError` if it is none."""
-    position, colon, identity = text.partition(b":")
-    if text == b"0":
+def link_in(text: str) -> Link:
+    """Read a link as `ce_predecessor` has it. Raises `ValueError` if it is none."""
+    if text == START.text:
         return START
-    if not colon or not position.isdigit() or position.startswith(b"0") or len(position) > 19:
+    position, _, identity = text.partition(":")
+    link = Link(int(position) if position.isascii() and position.isdigit() else 0, identity)
+    if link.text != text or link.position > LARGEST_POSITION:
         raise ValueError(f"{text[:60]!r} names no record")
-    return Link(int(position), identity_in(identity))
+    return Link(link.position, identity_in(identity.encode()))
 
 
 def identity_in(text: bytes) -> str:

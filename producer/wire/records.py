@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from eventsourcing.persistence import Mapper, Notification, StoredEvent
 
+from eventsourcing_kafka.producer.wire.chain import Link, identity_in, identity_of
 from eventsourcing_kafka.producer.wire.event_types import Event, EventType, EventTypes, WireError
 from eventsourcing_kafka.producer.wire.fast_path import EncodedEvent, FastPath, StoredDecoder
 from eventsourcing_kafka.producer.wire.tracing import trace_of
@@ -31,6 +32,8 @@ class Record(NamedTuple):
     headers: Headers
     timestamp_ms: int | None
     """When the event happened, in milliseconds since 1970; None if only its reader may know."""
+    link: Link
+    """Which record it is in the chain. Its predecessor is known to who appends it."""
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -44,6 +47,16 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     """The place of the event in its application's sequence: `notification_id`."""
     class_version: int
     encrypted: bool
+    identity: str
+    """What tells it from another event at the same position."""
+    predecessor: str
+    """The link of the record before it in its partition, as text: to be compared, not to be read.
+    """
+
+    @property
+    def link(self) -> Link:
+        """Which record it is in the chain."""
+        return Link(self.position, self.identity)
 
 
 class EventEncoding(NamedTuple):
@@ -85,6 +98,7 @@ class WireFormat:
         """
         kind = self._encodings.get(notification.topic) or self._kind(notification.topic)
         version = notification.originator_version
+        link = Link(notification.id, identity_of(notification))
         key = str(notification.originator_id).encode()
         headers = [
             *kind.headers,
@@ -94,19 +108,20 @@ class WireFormat:
             # The sequence extension asks for text that sorts as the numbers do.
             ("ce_sequence", b"%010d" % version),
             ("ce_position", b"%d" % notification.id),
+            ("ce_identity", link.identity.encode()),
             *trace_of(notification),
         ]
         if self._publish_ciphertext:
-            return Record(key, notification.state, headers, None)
+            return Record(key, notification.state, headers, None, link)
         value, timestamp = (kind.form and kind.form.said(notification)) or self._said(
             notification, kind.type
         )
         if not isinstance(timestamp, datetime):
-            return Record(key, value, headers, None)
+            return Record(key, value, headers, None, link)
         if timestamp.utcoffset() is None:  # Then it is a local time, and the headers say which.
             timestamp = timestamp.astimezone(UTC)
         headers.append(("ce_time", msgspec.json.encode(timestamp).strip(b'"')))
-        return Record(key, value, headers, int(timestamp.timestamp() * 1000))
+        return Record(key, value, headers, int(timestamp.timestamp() * 1000), link)
 
     def _said(self, notification: Notification, event_type: EventType) -> EncodedEvent:
         assert self._mapper is not None  # noqa: S101 - a writer has one
@@ -147,6 +162,8 @@ class WireFormat:
                 _natural_number(named["ce_position"]),
                 _natural_number(named["ce_classversion"]) if "ce_classversion" in named else 1,
                 "ce_encrypted" in named,
+                identity_in(named["ce_identity"]),
+                named["ce_predecessor"].decode(),
             )
         except KeyError as error:
             raise WireError(f"The header {error} is missing.") from None
