@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
-from eventsourcing.application import Application
 from eventsourcing.utils import resolve_topic
 from rich.console import Console
 from rich.table import Table
@@ -33,7 +32,7 @@ from eventsourcing_kafka.producer.runtime.metrics_server import (
 )
 from eventsourcing_kafka.producer.runtime.process import run
 from eventsourcing_kafka.producer.schema.command import publish_schema
-from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 
 app = CommandLine(
     help="The write side: publish an application's events to Kafka, and see how far that is.\n\n"
@@ -82,7 +81,8 @@ def relay(
 
     async def main() -> None:
         with await open_when_reachable(resolve_topic(application), os.environ) as source:
-            outbox, wire = outbox_of(source, limit=batch_size), _wire(source, decrypt)
+            outbox = outbox_of(source, limit=batch_size)
+            wire = WireFormat.of(source, decrypt=decrypt)
             publishing = Relay(outbox, wire, settings, grace=grace)
             async with serving_metrics([RelayHealth(publishing, outbox, wire, settings)], listener):
                 await publishing.run()
@@ -103,8 +103,9 @@ def status(
     Example: eventsourcing-kafka producer status --json
     """
     with finished(lambda: open_reached(resolve_topic(application), os.environ)) as source:
-        outbox, settings = outbox_of(source, limit=1), KafkaSettings.from_env(os.environ)
-        found = finished(lambda: read_status(outbox, _wire(source, decrypt=True), settings))
+        outbox, wire = outbox_of(source, limit=1), WireFormat.of(source, decrypt=True)
+        settings = KafkaSettings.from_env(os.environ)
+        found = finished(lambda: read_status(outbox, wire, settings))
     fields = msgspec.structs.asdict(found)
     if as_json:
         typer.echo(msgspec.json.encode(fields))
@@ -122,7 +123,3 @@ def _cell(value: object) -> str:
             return f"{value:.1f}"
         case _:
             return str(value)
-
-
-def _wire(source: Application[Any], decrypt: bool) -> WireFormat:
-    return WireFormat(type(source).name, EventTypes(), source.mapper, decrypt=decrypt)

@@ -28,7 +28,7 @@ from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
-from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 30.0
@@ -127,7 +127,7 @@ class Pipeline(anyio.AsyncContextManagerMixin):
     async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
         self.wiki = await to_thread.run_sync(ContentManagement, self.environment)
         self._outbox = outbox_of(self.wiki)
-        self._wire = WireFormat("ContentManagement", EventTypes(), self.wiki.mapper)
+        self._wire = WireFormat.of(self.wiki)
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks: TaskGroup = tasks
@@ -243,7 +243,7 @@ class FastPath(anyio.AsyncContextManagerMixin):
     def __init__(self, environment: Mapping[str, str], view: View = VIEW) -> None:
         self.wiki = ContentManagement({"MAX_BODY_BYTES": "4000000", "MAX_DIFF_BYTES": "9000000"})
         self.store = ViewStore.of(view, environment)
-        self._writing = WireFormat("ContentManagement", EventTypes(), self.wiki.mapper)
+        self._writing = WireFormat.of(self.wiki)
         self._reading = WireFormat("ContentManagement", view.types)
         self._position = 0
         self._topic: list[list[Item]] = [[] for _ in range(self.partitions)]

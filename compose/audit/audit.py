@@ -23,7 +23,7 @@ from eventsourcing_kafka.producer.contentmanagement.application import ContentMa
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.runtime.applications import open_reached
-from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 
 FULL_FINDINGS = 50
 
@@ -110,7 +110,7 @@ class _Comparison:
         self, app: Application[Any], stores: Sequence[ViewStore]
     ) -> tuple[TopicReport, Sequence[ViewReport]]:
         settings, told = KafkaSettings.from_env(self.environment), (self.findings, self.advance)
-        wire = WireFormat(app.name, EventTypes(), app.mapper, decrypt=self.decrypt)
+        wire = WireFormat.of(app, decrypt=self.decrypt)
         reader = await TopicReader.of(Topics.of(app.name, settings).events, settings)
         async with WriteModel.of(app) as model:
             # The views first: what they are past by now, the relay has published by now.

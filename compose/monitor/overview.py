@@ -27,7 +27,7 @@ from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus, read_to
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
 from eventsourcing_kafka.producer.runtime.applications import open_reached
 from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
-from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 
 T = TypeVar("T")
 
@@ -143,7 +143,7 @@ class _WriteModel:
     async def status(self, settings: KafkaSettings) -> RelayStatus:
         """Read up to where it is published."""
         app = await self._opened()
-        wire = WireFormat(self._leader.name, EventTypes(), app.mapper, decrypt=True)
+        wire = WireFormat.of(app, decrypt=True)
         return await read_relay_status(outbox_of(app, limit=1), wire, settings)
 
     def close(self) -> None:

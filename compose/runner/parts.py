@@ -31,7 +31,7 @@ from eventsourcing_kafka.producer.relay.position import read_published
 from eventsourcing_kafka.producer.runtime.health import HealthCheck
 from eventsourcing_kafka.producer.runtime.metrics_server import listen_as_set, serving_metrics
 from eventsourcing_kafka.producer.runtime.retry import first_error
-from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 
 POLL_SECONDS = 0.02
 
@@ -72,7 +72,7 @@ class Parts:
 
     def add_relay(self, leader: Application[Any], settings: KafkaSettings) -> None:
         """Have the events of an application published."""
-        wire = WireFormat(leader.name, EventTypes(), leader.mapper)
+        wire = WireFormat.of(leader)
         outbox = outbox_of(leader)
         relay = Relay(outbox, wire, settings)
         self._watched.append(RelayHealth(relay, outbox, wire, settings))

@@ -25,7 +25,6 @@ from eventsourcing_kafka.consumer.views.registry import view_named
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import Outbox, outbox_of
-from eventsourcing_kafka.producer.published import CONTENT_MANAGEMENT
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
 from eventsourcing_kafka.producer.runtime.applications import open_reached
 from eventsourcing_kafka.producer.runtime.cli import progress_console
@@ -68,7 +67,7 @@ async def demo(repository: Path, console: Console) -> int:
         store = ViewStore.of(view_named("fts"), environment)
         settings = KafkaSettings.from_env(environment)
         _say("Waiting until the search view has caught up")
-        wire = WireFormat(wiki.name, CONTENT_MANAGEMENT, wiki.mapper)
+        wire = WireFormat.of(wiki)
         await _caught_up(outbox_of(wiki), wire, store, settings)
         _say("Searching")
         await _search(store, console)

@@ -11,7 +11,6 @@ from eventsourcing_kafka.consumer.views.registry import view_named
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
-from eventsourcing_kafka.producer.published import CONTENT_MANAGEMENT
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
 from eventsourcing_kafka.producer.runtime.applications import open_reached
 from eventsourcing_kafka.producer.wire import WireFormat
@@ -23,7 +22,7 @@ async def relay_detail(environment: Mapping[str, str]) -> str:
     if stack not in _wikis:
         _wikis[stack] = await open_reached(ContentManagement, environment)
     wiki = _wikis[stack]
-    wire = WireFormat(wiki.name, CONTENT_MANAGEMENT, wiki.mapper)
+    wire = WireFormat.of(wiki)
     status = await read_relay_status(
         outbox_of(wiki, limit=1), wire, KafkaSettings.from_env(environment)
     )

@@ -12,7 +12,7 @@ from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
-from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 
 MOST_DIFFERENCES = 1000
 
@@ -31,7 +31,7 @@ async def compare_pages(
         advance(reached - done)
         done = reached
 
-    wire = WireFormat(wiki.name, EventTypes(), wiki.mapper)
+    wire = WireFormat.of(wiki)
     reader = await TopicReader.of(Topics.of(wiki.name, settings).events, settings)
     async with WriteModel.of(wiki) as model:
         report = await ViewAudit(store, model, wire, reader, findings, step).run()

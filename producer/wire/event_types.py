@@ -31,7 +31,7 @@ Event = DomainEventProtocol[Any]
 
 UNIONS = {Union, UnionType}
 PLAIN = {str, int, bool, NoneType, UUID, datetime}
-"""What is equal, and of the same type, when it is read back from JSON."""
+"""The types whose values are equal, and of the same type, when they are read back from JSON."""
 
 ADVICE = (
     "Annotate it with str, int, float, bool, UUID, datetime, Decimal, an enum, "
@@ -82,7 +82,7 @@ class EventType:
         self.names_aggregate = "originator_topic" in hints
         unambiguous = self.version == 1 and ("timestamp" in hints or not hasattr(cls, "timestamp"))
         self.plain = _plain(hints) if unambiguous else None
-        """The types that each attribute may have, if all are read back from JSON as they were."""
+        """The types of each attribute if all of them are in `PLAIN`, else None."""
 
     def to_json(self, event: Event) -> bytes:
         """Return the attributes of an event as JSON that reads back as an equal event.
@@ -257,7 +257,7 @@ def _attribute_types(cls: type) -> dict[str, Any]:
 
 
 def _plain(hints: Mapping[str, Any]) -> dict[str, frozenset[type]] | None:
-    """Return the types of each attribute; None if one may be of a type that is not plain."""
+    """Return the types of each attribute; None if one of them is not in `PLAIN`."""
     types = {
         name: frozenset(get_args(hint) if get_origin(hint) in UNIONS else [hint])
         for name, hint in hints.items()

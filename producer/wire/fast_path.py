@@ -1,9 +1,9 @@
-"""A shortcut from what the library has stored to what is published, without making the event.
+"""The fast path from a stored event to its published JSON: no event object is made.
 
-Most events have attributes that are in JSON what they are in Python, and are stored by the
-library's own mapper and transcoder. Then what is stored says all that is published, and it takes
-a third of the time. Where anything is not known to be so, there is no shortcut, and the event is
-made and written out, and what is wrong with it is found on that way.
+Most events have attributes that are the same in JSON as in Python, and are stored by the library's
+own mapper and transcoder. Then the stored JSON has all that is published, and converting it takes a
+third of the time. Where anything is not known to be so, the fast path is not taken: the event is
+made by the mapper and encoded by its `EventType`, and that finds and names whatever is wrong.
 """
 
 from __future__ import annotations
@@ -67,23 +67,28 @@ class _StoredTime(
 
 
 STORED: dict[type, type] = {UUID: _StoredID, datetime: _StoredTime}
-"""How the library stores what JSON has no form for."""
+"""How the library stores the types that JSON does not have."""
 STORED_AS = frozenset(STORED.values())
 
 PLACE = ("originator_id", "originator_version")
-"""What is stored beside a state, not in it."""
+"""The attributes that are stored in columns of their own, not in the state."""
 
 
 class EncodedEvent(NamedTuple):
-    """What a record says of an event, beside its place."""
+    """The value of a record, and when its event happened."""
 
     value: bytes
+    """The JSON of the event's attributes."""
     timestamp: Any
-    """When the event happened, if it is a `datetime`."""
+    """The attribute of this name, of any type; None if the event has none."""
 
 
 class StoredDecoder:
-    """The form in which one mapper stores the plain events of one type: msgspec checks it, in C."""
+    """Decodes what one mapper has stored of the events of one type, and encodes it as published.
+
+    `plain` has the types of each attribute. msgspec checks that the stored attributes are of them,
+    in C.
+    """
 
     def __init__(
         self,
@@ -107,14 +112,14 @@ class StoredDecoder:
         )
         self._decode = msgspec.json.Decoder(state).decode
 
-    def said(self, notification: Notification) -> EncodedEvent | None:
-        """Return what there is to say of a notification; None if it is not in this form."""
+    def encoded(self, notification: Notification) -> EncodedEvent | None:
+        """Return the published JSON of a notification; None if it is not stored as expected."""
         try:
-            return self._said(notification)
-        except Exception:  # noqa: BLE001 - what is wrong is found on the long way
+            return self._encoded(notification)
+        except Exception:  # noqa: BLE001 - what is wrong is found without the fast path
             return None
 
-    def _said(self, notification: Notification) -> EncodedEvent | None:
+    def _encoded(self, notification: Notification) -> EncodedEvent | None:
         state: Any = self._decode(self._decompress(notification.state))
         for name in self._stored:
             value = getattr(state, name)
@@ -135,14 +140,14 @@ class StoredDecoder:
 
 
 class FastPath:
-    """Converts what one mapper has stored, of those events with which that can be done."""
+    """Makes the decoders for what one mapper has stored, for the event types that allow it."""
 
     def __init__(self, decompress: Callable[[bytes], bytes]) -> None:
         self._decompress = decompress
 
     @classmethod
     def of(cls, mapper: Mapper[Any]) -> Self | None:
-        """Return the shortcut past a mapper; None if it does anything of its own, or deciphers."""
+        """Return the fast path for a mapper; None if it is not the library's own, or encrypts."""
         transcoder = mapper.transcoder
         if type(mapper) is not Mapper or type(transcoder) is not JSONTranscoder or mapper.cipher:
             return None
@@ -151,8 +156,8 @@ class FastPath:
                 return None
         return cls(_decompressing(mapper.compressor))
 
-    def form(self, event_type: EventType) -> StoredDecoder | None:
-        """Return the form that events of a type are stored in; None if there is no shortcut."""
+    def decoder(self, event_type: EventType) -> StoredDecoder | None:
+        """Return the decoder for a type; None if it has attributes that are not plain."""
         plain = event_type.plain
         if plain is None or not plain.keys() >= set(PLACE):
             return None

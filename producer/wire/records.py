@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import msgspec
+from eventsourcing.application import Application
 from eventsourcing.persistence import Mapper, Notification, StoredEvent
 
 from eventsourcing_kafka.producer.wire.chain import Link, identity_in, identity_of
@@ -60,19 +61,22 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
 
 class EventEncoding(NamedTuple):
-    """What all events have in common that are stored under one name."""
+    """How all events are published that are stored under one topic of the library's."""
 
     type: EventType
     headers: Headers
-    form: StoredDecoder | None
+    """Those that all of them have."""
+    decoder: StoredDecoder | None
+    """What publishes those that are stored as usual, without making the event."""
 
 
 class WireFormat:
     """Converts the notifications of one application to records, and records to events.
 
-    `mapper` is the application's own. A writer needs it to read what is stored; a reader needs
-    it only for ciphertext, with the key in it. An application that encrypts its events is
-    published as ciphertext, unless `decrypt` says otherwise.
+    `types` are the event types that a record may name. `mapper` is the application's own: a writer
+    needs it to read what is stored; a reader needs it only for ciphertext, with the key in it. An
+    application that encrypts its events is published as ciphertext, unless `decrypt` says
+    otherwise.
     """
 
     def __init__(
@@ -87,21 +91,30 @@ class WireFormat:
         self.types = types
         self._source = f"/{application_name}".encode()
         self._mapper = mapper
-        self._shortcut = FastPath.of(mapper) if mapper else None
+        self._fast_path = FastPath.of(mapper) if mapper else None
         self._publish_ciphertext = mapper is not None and mapper.cipher is not None and not decrypt
         self._encodings: dict[str, EventEncoding] = {}
+
+    @classmethod
+    def of(cls, application: Application[Any], *, decrypt: bool = False) -> Self:
+        """Return what publishes an application, with its own name and mapper.
+
+        The event types are those that it has stored: each is registered when it is first met.
+        """
+        return cls(application.name, EventTypes(), application.mapper, decrypt=decrypt)
 
     def to_record(self, notification: Notification) -> Record:
         """Return the record of one notification.
 
         Raises `WireError` when its event has no JSON form, or another event class has its name.
         """
-        kind = self._encodings.get(notification.topic) or self._kind(notification.topic)
+        topic = notification.topic
+        encoding = self._encodings.get(topic) or self._new_encoding(topic)
         version = notification.originator_version
         link = Link(notification.id, identity_of(notification))
         key = str(notification.originator_id).encode()
         headers = [
-            *kind.headers,
+            *encoding.headers,
             ("ce_id", b"%b:%d" % (key, version)),
             ("ce_subject", key),
             ("ce_partitionkey", key),
@@ -113,9 +126,8 @@ class WireFormat:
         ]
         if self._publish_ciphertext:
             return Record(key, notification.state, headers, None, link)
-        value, timestamp = (kind.form and kind.form.said(notification)) or self._said(
-            notification, kind.type
-        )
+        fast = encoding.decoder.encoded(notification) if encoding.decoder else None
+        value, timestamp = fast or self._encoded(notification, encoding.type)
         if not isinstance(timestamp, datetime):
             return Record(key, value, headers, None, link)
         if timestamp.utcoffset() is None:  # Then it is a local time, and the headers say which.
@@ -123,12 +135,12 @@ class WireFormat:
         headers.append(("ce_time", msgspec.json.encode(timestamp).strip(b'"')))
         return Record(key, value, headers, int(timestamp.timestamp() * 1000), link)
 
-    def _said(self, notification: Notification, event_type: EventType) -> EncodedEvent:
+    def _encoded(self, notification: Notification, event_type: EventType) -> EncodedEvent:
         assert self._mapper is not None  # noqa: S101 - a writer has one
         event = self._mapper.to_domain_event(notification)
         return EncodedEvent(event_type.to_json(event), getattr(event, "timestamp", None))
 
-    def _kind(self, topic: str) -> EventEncoding:
+    def _new_encoding(self, topic: str) -> EventEncoding:
         event_type = self.types.stored_as(topic)
         headers = [
             ("ce_specversion", b"1.0"),
@@ -141,9 +153,9 @@ class WireFormat:
             headers.append(("ce_encrypted", b"true"))
         if event_type.version > 1:
             headers.append(("ce_classversion", b"%d" % event_type.version))
-        form = self._shortcut.form(event_type) if self._shortcut else None
-        kind = self._encodings[topic] = EventEncoding(event_type, headers, form)
-        return kind
+        decoder = self._fast_path.decoder(event_type) if self._fast_path else None
+        encoding = self._encodings[topic] = EventEncoding(event_type, headers, decoder)
+        return encoding
 
     def envelope(self, key: bytes | None, headers: Sequence[tuple[str, bytes]]) -> Envelope:
         """Read the headers of a record.

@@ -9,7 +9,8 @@ Spans follow OpenTelemetry's conventions for messaging: `create` is the transact
 many commands, and its span is linked with all of theirs. If they are of one trace, it is a part of
 that; else each of their traces gets a span of the same name, which took as long as the batch.
 
-Only OpenTelemetry's API is used: where no exporter is installed, nothing of this is done.
+Only OpenTelemetry's API is used: in a program that installs no more than that, all of this does
+nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 TRACE_HEADERS = (TRACEPARENT, TRACESTATE)
-"""What a record has for its trace: nothing of the event, and there or not for other reasons."""
+"""The headers of a record that belong to its trace, and not to the event."""
 
 R = TypeVar("R")
 
@@ -37,8 +38,8 @@ _tracer = trace.get_tracer("eventsourcing-kafka")
 _w3c = TraceContextTextMapPropagator()
 
 
-class Read(Protocol):
-    """A record that was read."""
+class ReadRecord(Protocol):
+    """A record that was read from Kafka."""
 
     @property
     def headers(self) -> TraceHeaders:
@@ -46,7 +47,7 @@ class Read(Protocol):
 
     @property
     def topic(self) -> str:
-        """Where from."""
+        """The topic that it was read from."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def trace_of(notification: Notification) -> Sequence[tuple[str, bytes]]:
 
 
 def traces_of(notifications: Iterable[Notification]) -> Sequence[TraceHeaders]:
-    """Return them of each notification; nothing if nobody has use for them."""
-    return [trace_of(notification) for notification in _if_exported(notifications)]
+    """Return the trace headers of each notification; nothing if no spans are recorded."""
+    return [trace_of(notification) for notification in _if_recorded(notifications)]
 
 
 def current_trace() -> Mapping[str, str]:
@@ -94,9 +95,9 @@ def sending(topic: str, traces: Sequence[TraceHeaders]) -> Iterator[None]:
 
 
 @contextmanager
-def processing(view: str, records: Iterable[Read]) -> Iterator[None]:
+def processing(view: str, records: Iterable[ReadRecord]) -> Iterator[None]:
     """Have the body, which applies a batch of records, be a part of their commands' traces."""
-    batch = _if_exported(records)
+    batch = _if_recorded(records)
     topic = batch[0].topic if batch else ""
     traces = [record.headers for record in batch]
     with _batch("process", SpanKind.CONSUMER, topic, traces, {"eventsourcing.view": view}):
@@ -186,8 +187,8 @@ def _context(context: Context | None = None) -> SpanContext:
     return trace.get_current_span(context).get_span_context()
 
 
-def _if_exported(of_a_batch: Iterable[R]) -> Sequence[R]:
-    """Return what there is of a batch if our program has more than OpenTelemetry's API."""
+def _if_recorded(batch: Iterable[R]) -> Sequence[R]:
+    """Return a batch as a list; empty if the program has nothing but OpenTelemetry's API."""
     provider = trace.get_tracer_provider()
     is_nothing = isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
-    return () if is_nothing else list(of_a_batch)
+    return () if is_nothing else list(batch)

@@ -26,7 +26,7 @@ from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of, partitions_of
 from eventsourcing_kafka.producer.relay.publisher import Published
-from eventsourcing_kafka.producer.wire import EventTypes, Record, WireFormat
+from eventsourcing_kafka.producer.wire import Record, WireFormat
 from tests.pipeline import until
 
 PARTITIONS = 3
@@ -71,7 +71,7 @@ class Audited:
         self.wiki = wiki
         self.settings = KafkaSettings.from_env(environment)
         self.topics = Topics.of(wiki.name, self.settings)
-        self.wire = WireFormat(wiki.name, EventTypes(), wiki.mapper)
+        self.wire = WireFormat.of(wiki)
         self.stores = {name: ViewStore.of(view_named(name), environment) for name in VIEWS}
 
     def placed(self) -> Iterator[Placed]:

@@ -23,7 +23,7 @@ from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.relay import prepare_topics
 from eventsourcing_kafka.producer.relay.publisher import BATCH_BYTES
 from eventsourcing_kafka.producer.runtime.postgres import connected
-from eventsourcing_kafka.producer.wire import EventTypes, Record, WireFormat
+from eventsourcing_kafka.producer.wire import Record, WireFormat
 from tests.bench.figures import Line, Marks, Sample, faster, sooner, within
 from tests.bench.servers import Environment, Program, World, relayed, seconds_since
 
@@ -109,14 +109,14 @@ def latency(world: World) -> Iterator[Line]:
 def _records(wiki: Environment) -> list[Record]:
     """Return what the relay would write."""
     with ContentManagement(wiki) as application:
-        wire = WireFormat(application.name, EventTypes(), application.mapper)
+        wire = WireFormat.of(application)
         recorder = application.recorder
         return [wire.to_record(event) for event in recorder.select_notifications(1, 10_000_000)]
 
 
 def _record(event: StoredEvent) -> Record:
     with ContentManagement() as application:
-        wire = WireFormat(application.name, EventTypes(), application.mapper)
+        wire = WireFormat.of(application)
         return wire.to_record(Notification(event.originator_id, 1, event.topic, event.state, id=1))
 
 

@@ -32,7 +32,7 @@ from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay
-from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 from tests.bench.figures import Marks
 from tests.bench.history import count, fill, synthetic
 
@@ -193,7 +193,7 @@ async def relayed(environment: Environment) -> Marks:
     """Publish all that a wiki has, and return when what was published."""
     wiki = await to_thread.run_sync(ContentManagement, environment)
     outbox = outbox_of(wiki)
-    wire = WireFormat(wiki.name, EventTypes(), wiki.mapper)
+    wire = WireFormat.of(wiki)
     relay = Relay(outbox, wire, KafkaSettings.from_env(environment))
     head = await outbox.head()
     marks = Marks()

@@ -18,7 +18,7 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
 from eventsourcing_kafka.producer.runtime.applications import open_application
-from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 
 VIEWS = ("fts", "activity")
 MOST = 10
@@ -38,7 +38,7 @@ class Reckoning:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._wiki = open_application(ContentManagement, environment)
-        self._wire = WireFormat(self._wiki.name, EventTypes(), self._wiki.mapper)
+        self._wire = WireFormat.of(self._wiki)
         self._settings = KafkaSettings.from_env(environment)
         self._stores = {name: ViewStore.of(view_named(name), environment) for name in VIEWS}
 

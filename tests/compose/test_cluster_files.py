@@ -24,7 +24,7 @@ from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay, RelayHealth
 from eventsourcing_kafka.producer.runtime.health import HealthCheck, Report
 from eventsourcing_kafka.producer.runtime.metrics import REGISTRY
-from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 from tests.pipeline import ROOT
 
 FOLDER = ROOT / "compose" / "cluster"
@@ -128,7 +128,7 @@ def exported() -> Mapping[str, set[str]]:
     """The series of a relay and of a view, as somebody scrapes them, with their labels."""
     kafka = KafkaSettings()
     with ContentManagement({"PERSISTENCE_MODULE": "eventsourcing.popo"}) as wiki:
-        outbox, wire = outbox_of(wiki), WireFormat(wiki.name, EventTypes(), wiki.mapper)
+        outbox, wire = outbox_of(wiki), WireFormat.of(wiki)
         store = ViewStore.of(VIEW, dict.fromkeys(NOWHERE, "nowhere"))
         watched: list[HealthCheck[Any]] = [
             RelayHealth(Relay(outbox, wire, kafka), outbox, wire, kafka),

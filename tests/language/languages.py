@@ -135,4 +135,4 @@ def validators(document: Document, key: str) -> tuple[Validator, Validator]:
 
 def kept_path(application: type[Application[UUID]]) -> Path:
     """Return where the schema of an application is kept."""
-    return Path(inspect.getfile(application)).with_name("schema.json")
+    return Path(inspect.getfile(application)).resolve().with_name("schema.json")

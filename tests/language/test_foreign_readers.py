@@ -23,7 +23,7 @@ from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.relay.publisher import SLICE
-from eventsourcing_kafka.producer.wire import EventTypes, Record, WireFormat
+from eventsourcing_kafka.producer.wire import Record, WireFormat
 from tests.pipeline import ROOT, SECONDS, Pipeline
 
 from .languages import document_of, events_of, published_types, some, validators
@@ -65,7 +65,7 @@ def any_events(wiki: ContentManagement) -> None:
 
 def written(wiki: ContentManagement) -> list[Record]:
     """Return the record of each event that the wiki has stored."""
-    wire = WireFormat("ContentManagement", EventTypes(), wiki.mapper)
+    wire = WireFormat.of(wiki)
     return [wire.to_record(each) for each in wiki.recorder.select_notifications(1, 1_000_000)]
 
 

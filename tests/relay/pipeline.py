@@ -25,7 +25,7 @@ from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Publisher, Relay, RelayStatus, read_status
 from eventsourcing_kafka.producer.relay.publisher import Batch
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
-from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 
 PARTITIONS = 3
 PAGES = [UUID(int=number) for number in range(1, 6)]
@@ -79,7 +79,7 @@ class Pipeline:
         self.settings = settings
         self.progress = progress
         self.topics = Topics.of(app.name, settings)
-        self.wire = WireFormat(app.name, EventTypes(), app.mapper)
+        self.wire = WireFormat.of(app)
         self._versions: Counter[UUID] = Counter()
 
     def write(self, count: int = 1, size: int = 0, when: datetime | None = None) -> int:

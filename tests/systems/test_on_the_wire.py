@@ -72,7 +72,7 @@ def test_every_event_survives_the_wire(published: Published, place: Place, decry
         published.play(runner, at_once)
         for name, aggregate in published.aggregates.items():
             app: Application[UUID] = runner.get(system.get_app_cls(name))
-            writer = WireFormat(name, EventTypes(), app.mapper, decrypt=decrypt)
+            writer = WireFormat.of(app, decrypt=decrypt)
             reader = WireFormat(name, EventTypes.of(aggregate), app.mapper)
             for notification in app.recorder.select_notifications(None, 1000):
                 record = writer.to_record(notification)

@@ -18,7 +18,7 @@ from eventsourcing_kafka.producer.relay import Relay, RelayHealth
 from eventsourcing_kafka.producer.runtime.health import HealthCheck
 from eventsourcing_kafka.producer.runtime.metrics import PREFIX
 from eventsourcing_kafka.producer.runtime.metrics_server import listen, serving_metrics
-from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import WireFormat
 from tests.pipeline import Pipeline, until
 
 
@@ -117,7 +117,7 @@ async def asked(*parts: HealthCheck[Any]) -> AsyncIterator[Watcher]:
 def watched_relay(pipeline: Pipeline, **timing: float) -> tuple[Relay, RelayHealth]:
     """Return a relay of a pipeline, and it watched."""
     outbox = outbox_of(pipeline.wiki)
-    wire = WireFormat("ContentManagement", EventTypes(), pipeline.wiki.mapper)
+    wire = WireFormat.of(pipeline.wiki)
     relay = Relay(outbox, wire, pipeline.settings, **timing)
     return relay, RelayHealth(relay, outbox, wire, pipeline.settings)
 

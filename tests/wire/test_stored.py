@@ -1,4 +1,4 @@
-"""The shortcut past the event leads to the same record, or to the same refusal."""
+"""The fast path leads to the same record, or to the same refusal, as making the event does."""
 
 import gzip
 import json
@@ -75,8 +75,8 @@ class Parcel(Aggregate):
             state["text"] = "upcast"
 
 
-SHORT = WireFormat(APPLICATION, EventTypes(), PLAIN)
-LONG = WireFormat(APPLICATION, EventTypes(), OwnMapper(PLAIN.transcoder, PLAIN.compressor))
+FAST = WireFormat(APPLICATION, EventTypes(), PLAIN)
+SLOW = WireFormat(APPLICATION, EventTypes(), OwnMapper(PLAIN.transcoder, PLAIN.compressor))
 SENT = EventTypes.of(Parcel).named("Parcel.Sent")
 
 
@@ -90,11 +90,11 @@ def outcome(wire: WireFormat, notification: Notification) -> tuple[Record, Any] 
 
 
 def taken(notification: Notification, mapper: Mapper[Any] = PLAIN) -> bool:
-    """Tell whether there is a shortcut."""
-    shortcut = FastPath.of(mapper)
+    """Tell whether the fast path is taken."""
+    fast_path = FastPath.of(mapper)
     event_type = EventTypes().stored_as(notification.topic)
-    form = shortcut.form(event_type) if shortcut else None
-    return form is not None and form.said(notification) is not None
+    decoder = fast_path.decoder(event_type) if fast_path else None
+    return decoder is not None and decoder.encoded(notification) is not None
 
 
 def holding(state: bytes) -> Notification:
@@ -136,7 +136,7 @@ NAMES = st.sampled_from(["text", "number", "flag", "by", "at", "either", "timest
 def test_every_event_of_the_wiki_has_the_same_record(event: Event, position: int) -> None:
     notification = stored(event, position)
 
-    assert outcome(SHORT, notification) == outcome(LONG, notification)
+    assert outcome(FAST, notification) == outcome(SLOW, notification)
 
 
 @given(st.dictionaries(NAMES.filter(lambda name: name != "timestamp"), VALUES, max_size=3))
@@ -152,15 +152,15 @@ def test_whatever_is_stored_has_the_same_record_or_is_refused_the_same(
 ) -> None:
     notification = stored(sent(**attributes))
 
-    assert outcome(SHORT, notification) == outcome(LONG, notification)
+    assert outcome(FAST, notification) == outcome(SLOW, notification)
 
 
 @pytest.mark.parametrize("event", [titled(), sent(), sent(by=None, either="or")])
-def test_usual_events_take_the_shortcut(event: Event) -> None:
+def test_usual_events_take_the_fast_path(event: Event) -> None:
     assert taken(stored(event))
 
 
-def test_every_class_of_the_wiki_has_a_shortcut() -> None:
+def test_every_class_of_the_wiki_takes_the_fast_path() -> None:
     assert [event_type.name for event_type in WIKI if event_type.plain is None] == []
 
 
@@ -189,7 +189,7 @@ def test_an_unusual_state_goes_the_long_way(state: object) -> None:
     notification = holding(gzip.compress(json.dumps(state).encode()))
 
     assert not taken(notification)
-    assert outcome(SHORT, notification) == outcome(LONG, notification)
+    assert outcome(FAST, notification) == outcome(SLOW, notification)
 
 
 COMPRESSED = stored(sent()).state
@@ -227,7 +227,7 @@ def test_bytes_that_are_damaged_or_in_parts_are_read_as_the_library_reads_them(
 ) -> None:
     notification = holding(state)
 
-    assert outcome(SHORT, notification) == outcome(LONG, notification)
+    assert outcome(FAST, notification) == outcome(SLOW, notification)
 
 
 @pytest.mark.parametrize("topic", ["", "zlib", "eventsourcing.compressor:ZlibCompressor"])
@@ -236,7 +236,7 @@ def test_other_compressors_do_their_own_work(topic: str) -> None:
     notification = stored(titled(), mapper=mapper)
 
     assert taken(notification, mapper)
-    assert WireFormat(APPLICATION, EventTypes(), mapper).to_record(notification) == SHORT.to_record(
+    assert WireFormat(APPLICATION, EventTypes(), mapper).to_record(notification) == FAST.to_record(
         stored(titled())
     )
 
@@ -261,30 +261,30 @@ def own_ids() -> JSONTranscoder:
     ],
     ids=["mapper", "transcoder", "transcoding", "no transcodings", "cipher"],
 )
-def test_there_is_no_shortcut_past_what_is_not_the_librarys_own(mapper: Mapper[Any]) -> None:
+def test_there_is_no_fast_path_past_what_is_not_the_librarys_own(mapper: Mapper[Any]) -> None:
     assert FastPath.of(mapper) is None
 
 
-def test_there_is_no_shortcut_past_an_upcast() -> None:
+def test_there_is_no_fast_path_past_an_upcast() -> None:
     lost = {"timestamp": STATE["timestamp"], "text": "a rose"}
     topic = EventTypes.of(Parcel).named("Parcel.Lost").topic
     old = Notification(uuid4(), 1, topic, gzip.compress(json.dumps(lost).encode()), id=9)
 
-    assert json.loads(SHORT.to_record(old).value)["text"] == "upcast"
+    assert json.loads(FAST.to_record(old).value)["text"] == "upcast"
 
 
-def test_there_is_no_shortcut_to_a_default() -> None:
+def test_there_is_no_fast_path_to_a_default() -> None:
     event = happened(Account.Closed)
     del vars(event)["reason"]
 
     assert not taken(stored(event))
 
 
-def test_there_is_no_shortcut_to_a_class_that_does_not_name_the_place_of_its_events() -> None:
+def test_there_is_no_fast_path_to_a_class_that_does_not_name_the_place_of_its_events() -> None:
     notification = Notification(uuid4(), 1, f"{__name__}:Unplaced", STATE_OF_UNPLACED, id=9)
 
-    assert "originator_id" in str(outcome(LONG, notification))
-    assert outcome(SHORT, notification) == outcome(LONG, notification)
+    assert "originator_id" in str(outcome(SLOW, notification))
+    assert outcome(FAST, notification) == outcome(SLOW, notification)
 
 
 @pytest.mark.parametrize("cls", [Order.Measured, Order.Priced, Order.Packed, Order.Answered])
@@ -309,4 +309,4 @@ def test_an_event_that_creates_another_aggregate_is_refused() -> None:
     )
 
     with pytest.raises(WireError, match="creates a Page, not a 'Slug'"):
-        SHORT.to_record(stored(created))
+        FAST.to_record(stored(created))
