@@ -8,7 +8,7 @@ nothing is lost or doubled.
 
 from eventsourcing_kafka.producer.relay.health import RelayHealth
 from eventsourcing_kafka.producer.relay.publisher import Publisher
-from eventsourcing_kafka.producer.relay.relay import Relay
+from eventsourcing_kafka.producer.relay.relay import Relay, ReplacedError
 from eventsourcing_kafka.producer.relay.resume import OtherWriteModelError
 from eventsourcing_kafka.producer.relay.status import (
     RelayStatus,
@@ -24,6 +24,7 @@ __all__ = [
     "Relay",
     "RelayHealth",
     "RelayStatus",
+    "ReplacedError",
     "TopicStatus",
     "TopicUnfitError",
     "prepare_topics",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import chain, islice, zip_longest
 from typing import Any, NamedTuple, Self
@@ -104,10 +104,10 @@ class _End:
 
     def said(self, last: Link | None, records: int) -> Said:
         """Return what a position record says, if its transaction brings so many records."""
-        link, offset = self.tail
+        before, offset = self.tail
         if last is None:
-            return Said(*link, offset, offset)
-        return Said(*last, offset, self.next + records - 1)
+            return Said(*before, offset, before.text, offset)
+        return Said(*last, self.next + records - 1, before.text, offset)
 
     def acknowledged(self, offset: int, records: int) -> None:
         """Take note of where records are. Raises `LostRecordsError` if others must have been."""
@@ -144,6 +144,10 @@ class Publisher:
         wire: WireFormat,
         instance: str,
     ) -> None:
+        self.last: Published | None = None
+        """The last position record, as this publisher has found it."""
+        self.tails: list[Tail] = []
+        """The last record of each partition, likewise."""
         self._producer = producer
         self._committed = committed
         self._topics = topics
@@ -162,7 +166,11 @@ class Publisher:
     async def connected(
         cls, wire: WireFormat, settings: KafkaSettings, instance: str
     ) -> AsyncIterator[Self]:
-        """Connect, make or check the topics, and fence off an earlier publisher."""
+        """Connect, fence off an earlier publisher, and find out what there is.
+
+        Makes the topics where they are not there. Raises `TopicUnfitError` if they can't carry the
+        events, as with another count of partitions than when events were published to them.
+        """
         name = wire.application_name
         topics = Topics.of(name, settings)
         async with started(AIOKafkaAdminClient(**settings.client())) as admin:
@@ -179,17 +187,18 @@ class Publisher:
         ask_once(producer)
         set_transaction_backoff(TRANSACTION_BACKOFF_SECONDS)
         async with started(producer), groupless_consumer(settings) as committed:
-            yield cls(producer, committed, topics, partitions, settings, wire, instance)
+            publisher = cls(producer, committed, topics, partitions, settings, wire, instance)
+            await publisher._find_ends()
+            yield publisher
 
-    async def find_ends(self) -> tuple[Published | None, list[Tail]]:
-        """Find out what there is: the last position record, and the tail of each partition.
+    async def _find_ends(self) -> None:
+        """Find out what there is: earlier publishers are fenced off by now.
 
-        Earlier publishers are fenced off by now. What Kafka takes for ended, and has not marked so
-        (KAFKA-20734), is ended first: the next commit would bring it back. Raises
-        `TopicUnfitError` if the topic has another count of partitions than it had then.
+        What Kafka takes for ended, and has not marked so (KAFKA-20734), is ended first: the next
+        commit would bring it back.
         """
         await self._end_what_is_open()
-        last = await last_published(self._committed, self._topics)
+        self.last = last = await last_published(self._committed, self._topics)
         self._check_partitions(last)
         bounds = await bounds_of(self._committed, self._events)
         said = dict(zip(self._events, last.said if last else [], strict=False))
@@ -203,7 +212,7 @@ class Publisher:
             _End(partition, tails[partition], bounds[partition].end) for partition in self._events
         ]
         self._chain = Chain(tails[partition].link for partition in self._events)
-        return last, [tails[partition] for partition in self._events]
+        self.tails = [tails[partition] for partition in self._events]
 
     def _check_partitions(self, last: Published | None) -> None:
         there = len(self._events)
@@ -298,7 +307,7 @@ class Publisher:
                 for partition, builder in zip(batch.by_partition, next_of_each, strict=True):
                     if builder:
                         sent.append(await self._send(self._ends[partition], builder))
-            await _all_delivered(sent)
+            await _all_delivered(each.delivery for each in sent)
             self._take_note(sent, batch)
             await self._producer.commit_transaction()
             for end in {each.to for each in sent}:
@@ -375,14 +384,12 @@ def _added(record: Record, builder: BatchBuilder) -> bool:
     return added is not None
 
 
-async def _all_delivered(sent: list[_Sent]) -> None:
+async def _all_delivered(deliveries: Iterable[asyncio.Future[Any]]) -> None:
     """Wait for all, and raise the first error.
 
     They are not cancelled when we are: aiokafka still has them, and may have errors for them.
     """
-    done, _ = await asyncio.wait(
-        [each.delivery for each in sent], return_when=asyncio.FIRST_EXCEPTION
-    )
+    done, _ = await asyncio.wait(list(deliveries), return_when=asyncio.FIRST_EXCEPTION)
     for delivery in done:
         delivery.result()
 

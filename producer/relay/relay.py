@@ -151,7 +151,7 @@ class Relay:
             self._turn(),
             Publisher.connected(self._wire, self._settings, self._instance) as publisher,
         ):
-            position = self.position = await self._resume(publisher)
+            position = self.position = await self._position(publisher)
             progressed()
             linger = Linger(self._outbox.limit)
             async with (
@@ -173,9 +173,9 @@ class Relay:
                     linger.published(batch.position, anyio.current_time() - began)
                     progressed()
 
-    async def _resume(self, publisher: Publisher) -> int:
+    async def _position(self, publisher: Publisher) -> int:
         """Return the position to go on from, once it is known what Kafka and the outbox have."""
-        last, tails = await publisher.find_ends()
+        last, tails = publisher.last, publisher.tails
         await check_write_model(self._outbox, self._wire.application_name, last, tails)
         position = position_to_go_on(last, tails)
         if last and position < last.position:

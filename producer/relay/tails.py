@@ -33,13 +33,15 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
     position: int
     """0 while there is none."""
     identity: str
-    anchor: int
-    """The offset of a record of ours, from which on this one is found: the one before it."""
     lowest: int
     """The lowest offset that it can have: that of the partition's end, when it was sent."""
+    before: str
+    """The link of the record that was the last one when it was sent: itself, if it was there."""
+    anchor: int
+    """The offset of that record, from which on this one is to be found."""
 
 
-NOTHING = Said(*START, NOWHERE, NOWHERE)
+NOTHING = Said(*START, NOWHERE, START.text, NOWHERE)
 
 
 class Tail(NamedTuple):
@@ -86,10 +88,8 @@ async def find_tails(
     }
     found: dict[TopicPartition, Tail] = {}
     for partition, records in (await _read(consumer, anchored, bounds, link_of)).items():
-        first = records.first
-        if first.offset == said[partition].anchor and (
-            first.link.position <= said[partition].position
-        ):
+        anchor = records.first
+        if (anchor.offset, anchor.link.text) == (said[partition].anchor, said[partition].before):
             found[partition] = records.highest
     whole = {
         partition: begin
@@ -109,9 +109,9 @@ async def find_tails(
 def _without_records(bounds: Bounds, said: Said) -> Tail:
     """Return the tail of a partition that has no record of ours: it has aged out, or is lost.
 
-    It has aged out only if the partition begins behind it, and behind its transaction's marker.
+    It has aged out only if the partition begins behind it, and ends behind its transaction.
     """
-    if said.position and bounds.begin > said.lowest + 1:
+    if said.position and bounds.begin > said.lowest and bounds.end > said.lowest + 1:
         return Tail(Link(said.position, said.identity), said.lowest)
     return EMPTY
 

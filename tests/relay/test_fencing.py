@@ -9,7 +9,7 @@ from aiokafka.errors import ProducerFenced
 from eventsourcing.postgres import PostgresApplicationRecorder
 
 from eventsourcing_kafka.producer.outbox import RecorderOutbox
-from eventsourcing_kafka.producer.relay import Publisher, Relay
+from eventsourcing_kafka.producer.relay import Publisher, Relay, ReplacedError
 from eventsourcing_kafka.producer.wire import Record
 from tests.outbox.readers import WatchedOutbox
 
@@ -40,17 +40,18 @@ async def publish(publisher: Publisher, pipeline: Pipeline, *published: int) -> 
 @pytest.mark.usefixtures("topics")
 async def test_a_publisher_that_was_replaced_publishes_nothing_more(pipeline: Pipeline) -> None:
     pipeline.write(3)
-    name, settings = pipeline.app.name, pipeline.settings
+    wire, settings = pipeline.wire, pipeline.settings
 
-    async with Publisher.connected(name, settings) as old:
+    async with Publisher.connected(wire, settings, "old") as old:
         await publish(old, pipeline, 1)
-        async with Publisher.connected(name, settings) as new:
-            assert await new.position() == 1
+        async with Publisher.connected(wire, settings, "new") as new:
+            assert new.last
+            assert new.last.position == 1
             with pytest.raises(ProducerFenced):
                 await publish(old, pipeline, 2)
-            assert await new.position() == 1
+            assert await pipeline.published() == 1
             await publish(new, pipeline, 2, 3)
-            assert await new.position() == 3
+            assert await pipeline.published() == 3
 
     assert sorted(positions(await pipeline.records())) == [1, 2, 3]
 
@@ -60,15 +61,15 @@ async def test_a_publisher_replaced_in_the_middle_of_a_batch_publishes_nothing_o
     pipeline: Pipeline,
 ) -> None:
     pipeline.write(2)
-    name, settings = pipeline.app.name, pipeline.settings
+    wire, settings = pipeline.wire, pipeline.settings
 
-    async with Publisher.connected(name, settings) as old:
+    async with Publisher.connected(wire, settings, "old") as old:
         producer = old._producer
         commit = producer.commit_transaction
 
         async def commit_late() -> None:
-            async with Publisher.connected(name, settings) as new:
-                assert await new.position() == 0
+            async with Publisher.connected(wire, settings, "new") as new:
+                assert new.last is None
             await commit()
 
         producer.commit_transaction = commit_late
@@ -101,7 +102,7 @@ async def test_a_relay_waits_for_its_turn_and_takes_over(pipeline: Pipeline) -> 
 async def test_a_relay_that_was_fenced_off_ends(pipeline: Pipeline) -> None:
     outbox = RecorderOutbox(pipeline.app.recorder)  # It does not wait for its turn.
 
-    with pytest.RaisesGroup(ProducerFenced, flatten_subgroups=True):
+    with pytest.RaisesGroup(ReplacedError, flatten_subgroups=True):
         async with pipeline.relaying():
             await pipeline.progress.reached(pipeline.write(3))
             async with anyio.create_task_group() as group:

@@ -38,7 +38,7 @@ async def test_its_events_are_found_once(
     last = pipeline.write(20)
     with monkeypatch.context() as patched:
         forget_transactions(patched)
-        async with Publisher.connected(pipeline.app.name, pipeline.settings) as publisher:
+        async with Publisher.connected(pipeline.wire, pipeline.settings, "by hand") as publisher:
             notifications = pipeline.app.recorder.select_notifications(21, 20)
             records = map(pipeline.wire.to_record, notifications)
             await publisher.publish(await publisher.batch(iter(records), last))

@@ -8,11 +8,11 @@ import pytest
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.relay import Publisher
+from eventsourcing_kafka.producer.relay.position import read_published
 from eventsourcing_kafka.producer.relay.publisher import (
     BATCH_BYTES,
     SLICE,
     WORTH_COMPRESSING,
-    read_published,
 )
 from eventsourcing_kafka.producer.relay.topics import LARGEST_RECORD_BYTES
 
@@ -138,9 +138,8 @@ async def test_only_what_is_large_is_compressed(
 ) -> None:
     last = pipeline.write(count, size=size)
     notifications = pipeline.app.recorder.select_notifications(1, last)
-    await pipeline.catch_up()
 
-    async with Publisher.connected(pipeline.app.name, pipeline.settings) as publisher:
+    async with Publisher.connected(pipeline.wire, pipeline.settings, "by hand") as publisher:
         batch = await publisher.batch(map(pipeline.wire.to_record, notifications), last)
 
     builders = [builder for each in batch.by_partition.values() for builder in each]
