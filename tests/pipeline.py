@@ -29,6 +29,7 @@ from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
 from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.wire.chain import START, Chain
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 30.0
@@ -246,6 +247,7 @@ class FastPath(anyio.AsyncContextManagerMixin):
         self._writing = WireFormat.of(self.wiki)
         self._reading = WireFormat("ContentManagement", view.types)
         self._position = 0
+        self._chain = Chain([START] * self.partitions)
         self._topic: list[list[ConsumedRecord]] = [[] for _ in range(self.partitions)]
 
     @asynccontextmanager
@@ -307,7 +309,8 @@ class FastPath(anyio.AsyncContextManagerMixin):
     def relay(self) -> None:
         """Put what is new of the wiki into the topic."""
         for notification in self.wiki.recorder.select_notifications(self._position + 1, 10_000):
-            key, value, headers, timestamp = self._writing.to_record(notification)
+            key, value, headers, timestamp, link = self._writing.to_record(notification)
+            self._chain.append(partition_of(key, self.partitions), link, headers)
             self.put(key, value, headers, timestamp)
             self._position = notification.id
 

@@ -19,7 +19,7 @@ from eventsourcing_kafka.compose.audit.tracking import TrackingAudit
 from eventsourcing_kafka.compose.audit.write_model import WriteModel
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
-from eventsourcing_kafka.producer.relay.publisher import read_published
+from eventsourcing_kafka.producer.relay.position import read_published
 from eventsourcing_kafka.producer.wire import Record, WireFormat
 from eventsourcing_kafka.producer.wire.tracing import TRACE_HEADERS
 
@@ -37,6 +37,9 @@ def no_progress(what: str, done: int, total: int) -> None:
     """Show no progress."""
 
 
+NOT_OF_THE_EVENT = {*TRACE_HEADERS, "ce_predecessor"}
+
+
 class Expected(NamedTuple):
     """What must be in the topic for one notification."""
 
@@ -52,7 +55,7 @@ class Expected(NamedTuple):
     @classmethod
     def of(cls, record: Record, partitions: int) -> Expected:
         """Keep of a record what is needed to recognise it."""
-        key, value, headers, timestamp = record
+        key, value, headers, timestamp, _ = record
         named = dict(headers)
         return cls(
             key,
@@ -284,8 +287,8 @@ def _digest(key: object, value: object, headers: object, timestamp: int | None) 
 
 
 def _headers(found: ConsumerRecord) -> list[tuple[str, bytes]]:
-    """Return what the headers say of the event; how it was traced is another matter."""
-    return [header for header in found.headers if header[0] not in TRACE_HEADERS]
+    """Return what the headers say of the event; not how it was traced, nor what is before it."""
+    return [header for header in found.headers if header[0] not in NOT_OF_THE_EVENT]
 
 
 def _differences(found: ConsumerRecord, expected: Record) -> Iterator[str]:

@@ -7,18 +7,21 @@ what is needed here, so that it is found before a broker is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocol
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 __all__ = [
     "BatchBuilder",
+    "UnansweredError",
+    "ask_once",
     "assigned_partitions",
     "close_connections",
     "enlist_partitions",
@@ -123,3 +126,58 @@ def assigned_partitions(assignment: bytes) -> list[TopicPartition]:
     It gives the assignment as the bytes that are in Kafka's answer.
     """
     return list(ConsumerProtocol.ASSIGNMENT.decode(assignment).partitions())
+
+
+class UnansweredError(KafkaConnectionError):  # type: ignore[misc]
+    """A request of a transaction has got no answer: nobody knows whether Kafka will yet do it."""
+
+    retriable = False
+
+
+_OF_A_TRANSACTION = ("ProduceRequest", "AddPartitionsToTxnRequest", "EndTxnRequest")
+
+
+class _AskedOnce:
+    """aiokafka's client as its sender uses it; what gets no answer is not asked again."""
+
+    def __init__(self, client: Any, end: Callable[[UnansweredError], None]) -> None:
+        self._client = client
+        self._end = end
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def send(self, node_id: Any, request: Any, **options: Any) -> Any:
+        name = type(request).__name__
+        try:
+            return await self._client.send(node_id, request, **options)
+        except KafkaError as error:
+            if name == "InitProducerIdRequest":  # No KafkaError, or it would be asked again.
+                raise ConnectionError(f"{name} has got no answer: {error!r}") from error
+            if name not in _OF_A_TRANSACTION:
+                raise
+            unanswered = UnansweredError(f"{name} has got no answer: {error!r}")
+            self._end(unanswered)
+            raise unanswered from error
+
+
+def ask_once(producer: AIOKafkaProducer) -> None:
+    """Have a producer that is not started yet end at a request that gets no answer.
+
+    aiokafka would send the request again on another connection, in the same epoch, while the first
+    may still be on its way. An EndTxn that arrives late ends a transaction that has begun
+    meanwhile, and half of that is committed (what KIP-890 mends, in clients that have it). With a
+    new producer, and so a new epoch, Kafka refuses whatever comes late.
+    """
+    sender: Any = producer._sender  # noqa: SLF001
+    transaction: Any = producer._txn_manager  # noqa: SLF001
+    waiting: Any = producer._message_accumulator  # noqa: SLF001
+
+    def end(error: UnansweredError) -> None:
+        waiting.fail_all(error)
+        if not transaction.is_fatal_error():
+            transaction.fatal_error(error)
+            transaction.wait_for_transaction_end().exception()  # Whoever waits hears it, or nobody.
+        sender.sender_task.cancel()
+
+    sender.client = _AskedOnce(sender.client, end)

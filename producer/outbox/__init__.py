@@ -9,7 +9,7 @@ keep the contract of `Outbox`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -39,6 +39,10 @@ class Outbox(Protocol):
 
         A hole before it may yet be filled: this is for the lag, not for reading on.
         """
+        ...
+
+    async def stored(self, positions: Sequence[int]) -> Mapping[int, Notification]:
+        """Return the notifications at some positions, by position; those that there are."""
         ...
 
     async def owner(self) -> str | None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import starmap
@@ -52,6 +52,12 @@ SELECT_NOTIFICATIONS: LiteralString = """
      WHERE notification_id > %(after)s
      ORDER BY notification_id
      LIMIT %(limit)s
+"""
+
+SELECT_STORED: LiteralString = """
+    SELECT originator_id, originator_version, topic, state, notification_id
+      FROM {table}
+     WHERE notification_id = ANY(%s)
 """
 
 # A prepared transaction has no backend; its lock shows all the same, with a NULL pid.
@@ -168,6 +174,13 @@ class PostgresOutbox:
         """Return the first notification after a position, over holes that may yet be filled."""
         async with self._connected() as connection:
             return next(iter(await self._select(connection, after, 1)), None)
+
+    async def stored(self, positions: Sequence[int]) -> Mapping[int, Notification]:
+        """Return the notifications at some positions, by position; those that there are."""
+        async with self._connected() as connection:
+            cursor = connection.cursor(binary=True)
+            await cursor.execute(self._sql(SELECT_STORED), [list(positions)])
+            return {found.id: found for found in starmap(Notification, await cursor.fetchall())}
 
     async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 import anyio
@@ -41,6 +41,14 @@ class RecorderOutbox:
     async def first(self, after: int) -> Notification | None:
         """Return the first notification after a position."""
         return next(iter(await to_thread.run_sync(self._select, after, 1)), None)
+
+    async def stored(self, positions: Sequence[int]) -> Mapping[int, Notification]:
+        """Return the notifications at some positions, by position; those that there are."""
+        return await to_thread.run_sync(self._stored, positions)
+
+    def _stored(self, positions: Sequence[int]) -> Mapping[int, Notification]:
+        nearest = [found for position in positions for found in self._select(position - 1, 1)]
+        return {found.id: found for found in nearest if found.id in positions}
 
     async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position."""

@@ -9,7 +9,8 @@ there: nothing is lost or doubled.
 
 from eventsourcing_kafka.producer.relay.health import RelayHealth
 from eventsourcing_kafka.producer.relay.publisher import Publisher
-from eventsourcing_kafka.producer.relay.relay import PositionAheadError, Relay
+from eventsourcing_kafka.producer.relay.relay import Relay, ReplacedError
+from eventsourcing_kafka.producer.relay.resume import OtherWriteModelError
 from eventsourcing_kafka.producer.relay.status import (
     RelayStatus,
     TopicStatus,
@@ -19,11 +20,12 @@ from eventsourcing_kafka.producer.relay.status import (
 from eventsourcing_kafka.producer.relay.topics import TopicUnfitError, prepare_topics
 
 __all__ = [
-    "PositionAheadError",
+    "OtherWriteModelError",
     "Publisher",
     "Relay",
     "RelayHealth",
     "RelayStatus",
+    "ReplacedError",
     "TopicStatus",
     "TopicUnfitError",
     "prepare_topics",

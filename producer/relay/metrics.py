@@ -21,6 +21,12 @@ PUBLISHED = Counter(
     ["application"],
     registry=REGISTRY,
 )
+LOST = Counter(
+    f"{PREFIX}relay_lost",
+    "Positions that Kafka had acknowledged and has lost: looked at again, to publish what lacks.",
+    ["application"],
+    registry=REGISTRY,
+)
 SIZE = Histogram(
     f"{PREFIX}relay_batch_size",
     "Notifications in one Kafka transaction.",
@@ -44,6 +50,7 @@ class RelayMetrics:
         self._published = PUBLISHED.labels(application)
         self._size = SIZE.labels(application)
         self._seconds = SECONDS.labels(application)
+        self._lost = LOST.labels(application)
 
     @contextmanager
     def batch(self, size: int) -> Iterator[None]:
@@ -53,3 +60,7 @@ class RelayMetrics:
         self._seconds.observe(perf_counter() - began)
         self._size.observe(size)
         self._published.inc(size)
+
+    def lost(self, positions: int) -> None:
+        """Take note of what Kafka has lost."""
+        self._lost.inc(positions)

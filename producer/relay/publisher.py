@@ -5,32 +5,47 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import chain, islice, zip_longest
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import anyio
 import anyio.lowlevel
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
 from eventsourcing_kafka.producer.kafka.compat import (
     BatchBuilder,
+    ask_once,
     enlist_partitions,
     set_transaction_backoff,
     uncompressed_batch,
 )
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
+from eventsourcing_kafka.producer.relay.position import KEY, Published, last_published
+from eventsourcing_kafka.producer.relay.tails import (
+    EMPTY,
+    NOTHING,
+    NOWHERE,
+    Said,
+    Tail,
+    are_there,
+    bounds_of,
+    find_tails,
+)
 from eventsourcing_kafka.producer.relay.topics import (
     LARGEST_RECORD_BYTES,
     TopicUnfitError,
     prepare_topics,
 )
-from eventsourcing_kafka.producer.wire import Record
+from eventsourcing_kafka.producer.runtime.retry import SessionLostError
+from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat
+from eventsourcing_kafka.producer.wire.chain import Chain, Link
 
 logger = logging.getLogger(__name__)
 
@@ -51,14 +66,17 @@ TRANSACTION_BACKOFF_SECONDS = 0.002
 """Kafka has ended a transaction a few milliseconds after it says so, and refuses the next one until
 then."""
 
+OPEN_SECONDS = 10.0
+"""So long the markers of a transaction that was ended may take."""
+LOOK_SECONDS = 0.02
 
-class Published(msgspec.Struct, frozen=True):
-    """The value of a record in the position topic."""
 
-    position: int
-    """All notifications up to here are in the topic."""
-    partitions: int
-    """Over so many partitions. Another count would put an aggregate's events out of order."""
+class LostRecordsError(SessionLostError):
+    """Kafka has lost what it had acknowledged: to be found out by a new session."""
+
+
+class LeftOpenError(SessionLostError):
+    """A transaction is open that we can't end: of somebody else, or Kafka takes its time."""
 
 
 class Batch:
@@ -70,135 +88,283 @@ class Batch:
         self.size = 0
         """How many records there are."""
         self.by_partition: defaultdict[int, list[BatchBuilder]] = defaultdict(list)
+        self.last: dict[int, Link] = {}
+        """The last record of each partition."""
+
+
+class _End:
+    """Where a partition ends, as far as this session knows."""
+
+    def __init__(self, partition: TopicPartition, tail: Tail, end: int) -> None:
+        self.partition = partition
+        self.tail = tail
+        """The last record that is acknowledged, or was there before."""
+        self.next = end
+        """The lowest offset that the next record can get."""
+
+    def said(self, last: Link | None, records: int) -> Said:
+        """Return what a position record says, if its transaction brings so many records."""
+        before, offset = self.tail
+        if last is None:
+            return Said(*before, offset, before.text, offset)
+        return Said(*last, self.next + records - 1, before.text, offset)
+
+    def acknowledged(self, offset: int, records: int) -> None:
+        """Take note of where records are. Raises `LostRecordsError` if others must have been."""
+        if offset < self.next:
+            raise LostRecordsError(
+                f"Kafka has put records at offset {offset} of {self.partition.topic} "
+                f"{self.partition.partition}, where it had others: it has lost its last ones"
+            )
+        self.next = offset + records
+
+
+class _Sent(NamedTuple):
+    """A record batch on its way."""
+
+    to: _End
+    records: int
+    delivery: asyncio.Future[Any]
 
 
 class Publisher:
-    """Publishes for one application. There is one at a time: a new one fences the old one off."""
+    """Appends to one application's topic. There is one at a time: a new one fences the old one off.
+
+    At most one request of a transaction is without an answer when it ends: whatever comes late is
+    refused by Kafka, since the next publisher has another epoch.
+    """
 
     def __init__(
-        self, producer: AIOKafkaProducer, topics: Topics, partitions: int, settings: KafkaSettings
+        self,
+        producer: AIOKafkaProducer,
+        committed: AIOKafkaConsumer,
+        topics: Topics,
+        partitions: int,
+        settings: KafkaSettings,
+        wire: WireFormat,
+        instance: str,
     ) -> None:
+        self.last: Published | None = None
+        """The last position record, as this publisher has found it."""
+        self.tails: list[Tail] = []
+        """The last record of each partition, likewise."""
         self._producer = producer
+        self._committed = committed
         self._topics = topics
-        self._partitions = partitions
+        self._events = [TopicPartition(topics.events, number) for number in range(partitions)]
         self._settings = settings
+        self._wire = wire
+        self._instance = instance
+        self._position_end = _End(TopicPartition(topics.position, 0), EMPTY, 0)
+        self._ends: list[_End] = []
+        self._chain = Chain([])
+        """The end of each partition, with what is encoded and still to be published."""
+        self._publishing = anyio.Lock()
 
     @classmethod
     @asynccontextmanager
-    async def connected(cls, application_name: str, settings: KafkaSettings) -> AsyncIterator[Self]:
-        """Connect, make or check the topics, and fence off an earlier publisher."""
-        topics = Topics.of(application_name, settings)
+    async def connected(
+        cls, wire: WireFormat, settings: KafkaSettings, instance: str
+    ) -> AsyncIterator[Self]:
+        """Connect, fence off an earlier publisher, and find out what there is.
+
+        Makes the topics where they are not there. Raises `TopicUnfitError` if they can't carry the
+        events, as with another count of partitions than when events were published to them.
+        """
+        name = wire.application_name
+        topics = Topics.of(name, settings)
         async with started(AIOKafkaAdminClient(**settings.client())) as admin:
             partitions = await prepare_topics(admin, topics, settings)
         producer = AIOKafkaProducer(
             **settings.client(),
-            transactional_id=transactional_id(application_name, settings),
+            transactional_id=transactional_id(name, settings),
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             acks="all",
             compression_type=settings.compression(),
             max_batch_size=BATCH_BYTES,
             max_request_size=LARGEST_RECORD_BYTES,
         )
+        ask_once(producer)
         set_transaction_backoff(TRANSACTION_BACKOFF_SECONDS)
-        async with started(producer):
-            yield cls(producer, topics, partitions, settings)
+        async with started(producer), groupless_consumer(settings) as committed:
+            publisher = cls(producer, committed, topics, partitions, settings, wire, instance)
+            await publisher._find_ends()
+            yield publisher
 
-    async def position(self) -> int:
-        """Return up to where the application's notifications are published; 0 if none is.
+    async def _find_ends(self) -> None:
+        """Find out what there is: earlier publishers are fenced off by now.
 
-        It is what the last committed transaction says: earlier publishers are fenced off by now,
-        and their open transactions aborted. Raises `TopicUnfitError` if the events topic has
-        another count of partitions than it had then.
+        What Kafka takes for ended, and has not marked so (KAFKA-20734), is ended first: the next
+        commit would bring it back.
         """
-        async with groupless_consumer(self._settings) as committed:
-            if await self._is_left_open(committed):
-                await self._abort_what_is_left_open()
-            last = await _last_published(committed, self._topics)
+        await self._end_what_is_open()
+        self.last = last = await last_published(self._committed, self._topics)
+        self._check_partitions(last)
+        bounds = await bounds_of(self._committed, self._events)
+        said = dict(zip(self._events, last.said if last else [], strict=False))
+        tails = await find_tails(
+            self._committed,
+            bounds,
+            {partition: said.get(partition, NOTHING) for partition in self._events},
+            self._link_of,
+        )
+        self._ends = [
+            _End(partition, tails[partition], bounds[partition].end) for partition in self._events
+        ]
+        self._chain = Chain(tails[partition].link for partition in self._events)
+        self.tails = [tails[partition] for partition in self._events]
+
+    def _check_partitions(self, last: Published | None) -> None:
+        there = len(self._events)
         expected = last.partitions if last else self._settings.topic_partitions
-        if self._partitions != expected:
+        if there != expected:
             raise TopicUnfitError(
-                f"The topic {self._topics.events!r} has {self._partitions} partitions, and "
+                f"The topic {self._topics.events!r} has {there} partitions, and "
                 + (
                     f"had {expected} when events were published to it. The events of an aggregate "
                     "would go to another partition than before, and lose their order. "
                     "Publish to a new topic: choose another KAFKA_TOPIC_PREFIX."
                     if last
-                    else f"{expected} are configured: set KAFKA_TOPIC_PARTITIONS={self._partitions}"
+                    else f"{expected} are configured: set KAFKA_TOPIC_PARTITIONS={there}"
                     ", or delete the topic."
                 )
             )
-        return last.position if last else 0
 
-    async def _is_left_open(self, committed: AIOKafkaConsumer) -> bool:
-        """Tell whether the last record of the position topic is in a transaction without an end.
+    def _link_of(self, record: ConsumerRecord) -> Link | None:
+        try:
+            envelope = self._wire.envelope(record.key, record.headers)
+        except WireError:
+            return None
+        ours = partition_of(record.key, len(self._events)) == record.partition
+        return envelope.link if ours else None
+
+    async def _end_what_is_open(self) -> None:
+        """Abort transactions that are open, and wait until no partition has one.
 
         With all earlier publishers fenced off there is none, unless Kafka has lost its markers.
         """
-        partition = TopicPartition(self._topics.position, 0)
-        ends = await committed.end_offsets([partition])
         async with groupless_consumer(self._settings, committed=False) as everything:
-            return bool(ends != await everything.end_offsets([partition]))
+            if not await self._open_partitions(everything):
+                return
+            logger.warning(
+                "Kafka has lost the end of a transaction: its events are published again"
+            )
+            await self._producer.begin_transaction()
+            enlist_partitions(self._producer, [self._position_end.partition, *self._events])
+            await self._producer.abort_transaction()
+            async for attempt in _looking_again(LeftOpenError):
+                with attempt:
+                    if still_open := await self._open_partitions(everything):
+                        raise LeftOpenError(
+                            f"A transaction is open in {', '.join(still_open)}: "
+                            "kafka-transactions describe-producers tells whose it is"
+                        )
 
-    async def _abort_what_is_left_open(self) -> None:
-        """End what Kafka takes for ended, and has not marked so (KAFKA-20734).
-
-        Else the next commit would bring it back, and its events are about to be published again.
-        """
-        logger.warning("Kafka has lost the end of a transaction: its events are published again")
-        await self._producer.begin_transaction()
-        events = [TopicPartition(self._topics.events, each) for each in range(self._partitions)]
-        enlist_partitions(self._producer, [TopicPartition(self._topics.position, 0), *events])
-        await self._producer.abort_transaction()
+    async def _open_partitions(self, everything: AIOKafkaConsumer) -> list[str]:
+        partitions = [self._position_end.partition, *self._events]
+        stable = await self._committed.end_offsets(partitions)
+        ends = await everything.end_offsets(partitions)
+        self._position_end.next = ends[self._position_end.partition]
+        return [
+            f"{each.topic} {each.partition}" for each in partitions if stable[each] < ends[each]
+        ]
 
     async def batch(self, records: Iterator[Record], position: int) -> Batch:
         """Encode what the next transaction publishes, while the one before it is under way.
 
-        Of each record nothing is kept but its bytes.
+        Each record names its predecessor. One that its partition has already is passed over, as
+        when Kafka has lost others. Of each record nothing is kept but its bytes.
         """
         batch = Batch(position)
         first = list(islice(records, SLICE))
         small = len(first) < SLICE and sum(len(each.value) for each in first) < WORTH_COMPRESSING
         new_builder = _uncompressed if small else self._producer.create_batch
-        for record in chain(first, records):
-            partition = partition_of(record.key, self._partitions)
-            builders = batch.by_partition[partition]
-            if not builders or not _added(record, builders[-1]):
-                builders.append(new_builder())
-                _added(record, builders[-1])
-            batch.size += 1
-            if batch.size % SLICE == 0:
+        for number, record in enumerate(chain(first, records), 1):
+            partition = partition_of(record.key, len(self._events))
+            if self._chain.append(partition, record.link, record.headers):
+                builders = batch.by_partition[partition]
+                if not builders or not _added(record, builders[-1]):
+                    builders.append(new_builder())
+                    _added(record, builders[-1])
+                batch.last[partition] = record.link
+                batch.size += 1
+            if number % SLICE == 0:
                 await anyio.lowlevel.checkpoint()
         return batch
 
     async def publish(self, batch: Batch) -> None:
         """Publish a batch and the position that it reaches, all or nothing.
 
-        After an error it is not known whether they are published: the position that a new publisher
-        finds tells.
+        An error leaves it open whether they are published: a new publisher finds out. Raises
+        `LostRecordsError` when Kafka puts them where it had others.
         """
-        await self._producer.begin_transaction()
-        # First, so that Kafka hears at once of all the partitions that the transaction is about.
-        position = self._position_record(batch.position)
-        deliveries = [await self._send(self._topics.position, 0, position)]
-        # Round by round: a partition's next builder waits until the one before it has gone.
-        for next_of_each in zip_longest(*batch.by_partition.values()):
-            for partition, builder in zip(batch.by_partition, next_of_each, strict=True):
-                if builder:
-                    deliveries.append(await self._send(self._topics.events, partition, builder))
-        await _all_delivered(deliveries)
-        await self._producer.commit_transaction()
+        async with self._publishing:
+            await self._producer.begin_transaction()
+            # First, so that Kafka hears at once of all partitions that the transaction is about.
+            sent = [await self._send(self._position_end, self._position_record(batch))]
+            # Round by round: a partition's next builder waits until the one before it has gone.
+            for next_of_each in zip_longest(*batch.by_partition.values()):
+                for partition, builder in zip(batch.by_partition, next_of_each, strict=True):
+                    if builder:
+                        sent.append(await self._send(self._ends[partition], builder))
+            await _all_delivered(each.delivery for each in sent)
+            self._take_note(sent, batch)
+            await self._producer.commit_transaction()
+            for end in {each.to for each in sent}:
+                end.next += 1  # The marker of the transaction.
 
-    def _position_record(self, position: int) -> BatchBuilder:
+    def _take_note(self, sent: list[_Sent], batch: Batch) -> None:
+        for to, records, delivery in sent:
+            to.acknowledged(delivery.result().offset, records)
+        for partition, link in batch.last.items():
+            end = self._ends[partition]
+            end.tail = Tail(link, end.next - 1)
+
+    def _position_record(self, batch: Batch) -> BatchBuilder:
         """Return the record batch for the position topic."""
-        published = msgspec.json.encode(Published(position, self._partitions))
+        said = [
+            end.said(
+                batch.last.get(number),
+                sum(builder.record_count() for builder in batch.by_partition.get(number, ())),
+            )
+            for number, end in enumerate(self._ends)
+        ]
+        published = Published(batch.position, len(self._events), self._instance, said)
         builder = _uncompressed()
-        builder.append(key=b"relay", value=published, timestamp=None)
+        builder.append(key=KEY, value=msgspec.json.encode(published), timestamp=None)
         return builder
 
-    async def _send(
-        self, topic: str, partition: int, builder: BatchBuilder
-    ) -> asyncio.Future[object]:
-        return _unlogged(await self._producer.send_batch(builder, topic, partition=partition))
+    async def _send(self, to: _End, builder: BatchBuilder) -> _Sent:
+        topic, partition = to.partition
+        records = builder.record_count()
+        delivery = await self._producer.send_batch(builder, topic, partition=partition)
+        return _Sent(to, records, _unlogged(delivery))
+
+    async def check_tails(self) -> None:
+        """Raise `LostRecordsError` if Kafka no longer has what it has acknowledged."""
+        async with self._publishing:
+            ends = {end.partition: end.next for end in [self._position_end, *self._ends]}
+            tails = {end.partition: end.tail for end in self._ends if end.tail.offset != NOWHERE}
+        async for attempt in _looking_again(LostRecordsError):
+            with attempt:  # A marker comes a little later than its answer.
+                if short := await self._shorter_than(ends):
+                    raise LostRecordsError(f"Kafka has lost the end of {', '.join(short)}")
+        if not await are_there(self._committed, tails, self._link_of):
+            raise LostRecordsError(f"Kafka has lost the last records of {self._topics.events}")
+
+    async def _shorter_than(self, ends: Mapping[TopicPartition, int]) -> list[str]:
+        found = await self._committed.end_offsets(ends)
+        return [f"{each.topic} {each.partition}" for each, end in ends.items() if found[each] < end]
+
+
+def _looking_again(error: type[Exception]) -> AsyncRetrying:
+    return AsyncRetrying(
+        retry=retry_if_exception_type(error),
+        wait=wait_fixed(LOOK_SECONDS),
+        stop=stop_after_delay(OPEN_SECONDS),
+        sleep=anyio.sleep,
+        reraise=True,
+    )
 
 
 def _uncompressed() -> BatchBuilder:
@@ -212,56 +378,23 @@ def transactional_id(application_name: str, settings: KafkaSettings) -> str:
 
 def _added(record: Record, builder: BatchBuilder) -> bool:
     """Add a record unless there is no room for it; the first one is added whatever its size."""
-    key, value, headers, timestamp = record
-    added = builder.append(key=key, value=value, headers=headers, timestamp=timestamp)
+    added = builder.append(
+        key=record.key, value=record.value, headers=record.headers, timestamp=record.timestamp_ms
+    )
     return added is not None
 
 
-async def _all_delivered(deliveries: Iterable[asyncio.Future[object]]) -> None:
+async def _all_delivered(deliveries: Iterable[asyncio.Future[Any]]) -> None:
     """Wait for all, and raise the first error.
 
     Cancelled, it leaves them alone: aiokafka still works on them, and may set errors.
     """
-    done, _ = await asyncio.wait(deliveries, return_when=asyncio.FIRST_EXCEPTION)
+    done, _ = await asyncio.wait(list(deliveries), return_when=asyncio.FIRST_EXCEPTION)
     for delivery in done:
         delivery.result()
 
 
-def _unlogged(delivery: asyncio.Future[object]) -> asyncio.Future[object]:
+def _unlogged(delivery: asyncio.Future[Any]) -> asyncio.Future[Any]:
     """Keep asyncio from logging an error that nobody waits for, after another one came first."""
     delivery.add_done_callback(lambda done: done.cancelled() or done.exception())
     return delivery
-
-
-async def read_published(topics: Topics, settings: KafkaSettings) -> Published | None:
-    """Return the last committed record of the position topic, reading from its end."""
-    async with groupless_consumer(settings) as committed:
-        return await _last_published(committed, topics)
-
-
-async def _last_published(consumer: AIOKafkaConsumer, topics: Topics) -> Published | None:
-    if topics.position not in await consumer.topics():
-        return None
-    partition = TopicPartition(topics.position, 0)
-    begin = (await consumer.beginning_offsets([partition]))[partition]
-    end = (await consumer.end_offsets([partition]))[partition]
-    # Only now, or it begins to fetch at the end, and what is read waits for that to time out.
-    consumer.assign([partition])
-    step = 8  # A transaction takes two offsets; aborted ones may lie behind the last good one.
-    start = end
-    while start > begin:
-        start, step = max(begin, end - step), step * 8
-        if value := await _last_value(consumer, partition, start, end):
-            return msgspec.json.decode(value, type=Published)
-    return None
-
-
-async def _last_value(
-    consumer: AIOKafkaConsumer, partition: TopicPartition, start: int, end: int
-) -> bytes | None:
-    consumer.seek(partition, start)
-    last = None
-    while await consumer.position(partition) < end:
-        for record in (await consumer.getmany(partition, timeout_ms=50)).get(partition, ()):
-            last = record.value
-    return last

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from uuid import uuid4
 
 import anyio
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    InvalidTxnState,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+)
 from eventsourcing.persistence import Notification
 
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
@@ -14,19 +23,54 @@ from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import Outbox
 from eventsourcing_kafka.producer.relay.linger import Linger
 from eventsourcing_kafka.producer.relay.metrics import RelayMetrics
-from eventsourcing_kafka.producer.relay.publisher import TRANSACTION_TIMEOUT_MS, Batch, Publisher
+from eventsourcing_kafka.producer.relay.position import read_published
+from eventsourcing_kafka.producer.relay.publisher import (
+    TRANSACTION_TIMEOUT_MS,
+    Batch,
+    Publisher,
+    transactional_id,
+)
+from eventsourcing_kafka.producer.relay.resume import check_write_model, position_to_go_on
 from eventsourcing_kafka.producer.runtime.drain import draining
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.prefetch import prefetching
-from eventsourcing_kafka.producer.runtime.retry import LONGEST_PAUSE, LoopHealth, retrying
+from eventsourcing_kafka.producer.runtime.retry import (
+    LONGEST_PAUSE,
+    LoopHealth,
+    SessionLostError,
+    first_error,
+    retrying,
+)
 from eventsourcing_kafka.producer.wire import WireFormat
 from eventsourcing_kafka.producer.wire.tracing import TraceHeaders, sending, traces_of
 
 logger = logging.getLogger(__name__)
 
 
-class PositionAheadError(OperatorError):
-    """More is published than the write model has: it was restored, or is another one."""
+CHECK_SECONDS = 10.0
+"""So often it is looked whether Kafka still has the last records."""
+
+REPLACED_OFTEN = 5
+REPLACED_SECONDS = 60.0
+"""Who loses the epoch so often in so short a time shares its transactional ID with another."""
+
+EPOCH_LOST = (
+    ProducerFenced,
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    InvalidTxnState,
+    OutOfOrderSequenceNumber,
+)
+"""What Kafka says to who goes on in an epoch that has ended: another relay has begun, the
+coordinator's patience has, or a late request of our own has arrived."""
+
+
+class ReplacedError(OperatorError):
+    """Another relay of the application publishes."""
+
+
+class EpochLostError(SessionLostError):
+    """The session's epoch has ended, and no other relay has taken over: a new one begins."""
 
 
 class Relay:
@@ -34,8 +78,9 @@ class Relay:
 
     When it is told to stop, the transaction that is under way has `grace` seconds to end. One that
     takes longer than `stuck` seconds means that the client is stuck: a new session begins. That
-    must be sooner than the broker would abort the transaction, which would look as if another
-    relay had taken over. `longest_pause` bounds the seconds between two attempts to reach a server.
+    must be sooner than the broker would abort the transaction. `longest_pause` bounds the seconds
+    between two attempts to reach a server. Every `check` seconds it looks whether Kafka still has
+    what it has acknowledged.
     """
 
     def __init__(
@@ -46,6 +91,7 @@ class Relay:
         *,
         grace: float = 10.0,
         stuck: float = TRANSACTION_TIMEOUT_MS / 1000 * 2 / 3,
+        check: float = CHECK_SECONDS,
         longest_pause: float = LONGEST_PAUSE,
     ) -> None:
         self.position = 0
@@ -58,27 +104,62 @@ class Relay:
         self._settings = settings
         self._grace = grace
         self._stuck = stuck
+        self._check = check
         self._longest_pause = longest_pause
+        self._instance = uuid4().hex
+        self._epochs_lost: deque[float] = deque(maxlen=REPLACED_OFTEN)
         self._metrics = RelayMetrics(wire.application_name)
 
     async def run(self) -> None:
         """Publish for ever; lost servers are waited out.
 
-        Raises `PositionAheadError`, `TopicUnfitError`, `UnfitOutboxError`, `WireError` or
-        aiokafka's `ProducerFenced`, in an exception group: what only a person can settle.
+        Raises `OtherWriteModelError`, `TopicUnfitError`, `UnfitOutboxError`, `WireError` or
+        `ReplacedError`, in an exception group: what only a person can settle.
         """
         name = f"relay of {self._wire.application_name}"
         await retrying(name, self._session, self.health, longest_pause=self._longest_pause)
 
     async def _session(self, progressed: Callable[[], None]) -> None:
-        name = self._wire.application_name
-        topic = Topics.of(name, self._settings).events
-        async with self._turn(), Publisher.connected(name, self._settings) as publisher:
+        """Publish until an error ends this session. What has lost its epoch may go on in another.
+
+        The error does not tell whether another relay has taken over; the last position record does.
+        """
+        try:
+            await self._publish_what_comes(progressed)
+        except Exception as error:
+            if not isinstance(first_error(error), EPOCH_LOST):
+                raise
+            await self._check_not_replaced()
+            raise EpochLostError(f"Kafka has ended the epoch: {first_error(error)!r}") from error
+
+    async def _check_not_replaced(self) -> None:
+        topics = Topics.of(self._wire.application_name, self._settings)
+        last = await read_published(topics, self._settings)
+        if last and last.instance != self._instance:
+            raise ReplacedError(
+                "Another relay for this application has taken over. There is one at a time."
+            )
+        now = anyio.current_time()
+        self._epochs_lost.append(now)
+        often = len(self._epochs_lost) == REPLACED_OFTEN
+        if often and now - self._epochs_lost[0] < REPLACED_SECONDS:
+            raise ReplacedError(
+                "Another relay uses the same transactional ID "
+                f"{transactional_id(self._wire.application_name, self._settings)!r}, and publishes "
+                "to other topics. Give this application a KAFKA_GROUP_PREFIX of its own."
+            )
+
+    async def _publish_what_comes(self, progressed: Callable[[], None]) -> None:
+        topic = Topics.of(self._wire.application_name, self._settings).events
+        async with (
+            self._turn(),
+            Publisher.connected(self._wire, self._settings, self._instance) as publisher,
+        ):
             position = self.position = await self._position(publisher)
-            logger.info("publishing after position %d", position)
             progressed()
             linger = Linger(self._outbox.limit)
             async with (
+                self._checking_tails(publisher),
                 prefetching(self._outbox.batches(position)) as read,
                 aclosing(linger.batches(read)) as gathered,
                 prefetching(self._encoded(publisher, gathered)) as batches,
@@ -97,6 +178,34 @@ class Relay:
                     linger.published(batch.position, anyio.current_time() - began)
                     progressed()
 
+    async def _position(self, publisher: Publisher) -> int:
+        """Return the position to go on from, once it is known what Kafka and the outbox have."""
+        last, tails = publisher.last, publisher.tails
+        await check_write_model(self._outbox, self._wire.application_name, last, tails)
+        position = position_to_go_on(last, tails)
+        if last and position < last.position:
+            self._metrics.lost(last.position - position)
+            logger.warning(
+                "Kafka has lost events that were published up to position %d: "
+                "what is missing after position %d is published again",
+                last.position,
+                position,
+            )
+        logger.info("publishing after position %d", position)
+        return position
+
+    @asynccontextmanager
+    async def _checking_tails(self, publisher: Publisher) -> AsyncIterator[None]:
+        async def check() -> None:
+            while True:
+                await anyio.sleep(self._check)
+                await publisher.check_tails()
+
+        async with anyio.create_task_group() as checking:
+            checking.start_soon(check)
+            yield
+            checking.cancel_scope.cancel()
+
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         async with self._outbox.turn():
@@ -105,17 +214,6 @@ class Relay:
                 yield
             finally:
                 self.publishing = False
-
-    async def _position(self, publisher: Publisher) -> int:
-        position, head = await publisher.position(), await self._outbox.head()
-        if position > head:
-            raise PositionAheadError(
-                f"Kafka has the events of {self._wire.application_name} up to position {position}, "
-                f"and its database only up to {head}. It was restored from a backup, or it is "
-                "another one. New events would get positions that are published already. "
-                "Restore a newer backup, or publish to new topics: set another KAFKA_TOPIC_PREFIX."
-            )
-        return position
 
     async def _encoded(
         self, publisher: Publisher, gathered: AsyncIterator[Sequence[Notification]]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 import psycopg
 import typer
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import KafkaError
 from eventsourcing.domain import EventSourcingError
 from eventsourcing.persistence import PersistenceError
 from eventsourcing.utils import TopicError
@@ -128,8 +128,6 @@ def run_commands(app: typer.Typer) -> None:
     start_logs()
     try:
         app()
-    except ProducerFenced:
-        _fail("Another relay for this application has taken over. There is one at a time.")
     except (
         EventSourcingError,
         KafkaError,

@@ -128,7 +128,7 @@ class HealthCheck(ABC, Generic[R]):
         """Read how far it is, and judge it."""
         faults = [f"has ended: {self.health.ended}"] if self.health.ended else []
         if self.health.lost:
-            faults.append(f"waits for its server: {self.health.lost}")
+            faults.append(self.health.lost)
         standing: Sequence[R] = ()
         match await read_or_down(self.read, self.read_seconds):
             case Down(why):

@@ -45,7 +45,7 @@ class LoopHealth:
     """How a loop is doing, for those who watch it."""
 
     lost: str | None = None
-    """The error by which a server was lost, until a session gets through again."""
+    """Why it starts again, or for what server it waits; None when it has got through again."""
     ended: str | None = None
     """The error that has ended it."""
     restarts: int = 0
@@ -57,6 +57,10 @@ class Session(Protocol):
 
     async def __call__(self, progressed: Callable[[], None]) -> None:
         """Work until an error ends this session."""
+
+
+class SessionLostError(Exception):
+    """A session can't go on, and a new one can: no server is away."""
 
 
 # A missing database and a wrong password are operational errors, too: the server is not set up yet,
@@ -71,6 +75,7 @@ LOST = (
     PoolTimeout,
     TimeoutError,
     ConnectionError,
+    SessionLostError,
     KafkaConnectionError,
     KafkaTimeoutError,
     UnknownError,  # aiokafka's for every code that it does not know, such as those of a new leader.
@@ -121,9 +126,10 @@ async def retrying(
             state.attempt_number = 1
 
     def log_once(state: RetryCallState) -> None:
-        what = describe(state.outcome.exception()) if state.outcome else ""
+        assert state.outcome  # noqa: S101 - it has failed
+        what = _what_is_lost(state.outcome.exception())
         if what != health.lost:
-            logger.warning("%s: waiting for its server: %s", name, what)
+            logger.warning("%s: %s", name, what)
         health.lost = what
         health.restarts += 1
 
@@ -145,6 +151,11 @@ async def retrying(
         may_be_shown = isinstance(cause, OperatorError)
         health.ended = describe(cause) if may_be_shown else type(cause).__name__
         raise
+
+
+def _what_is_lost(error: BaseException | None) -> str:
+    is_ours = error and isinstance(first_error(error), SessionLostError)
+    return f"{'starting again' if is_ours else 'waiting for its server'}: {describe(error)}"
 
 
 def describe(error: BaseException | None) -> str:

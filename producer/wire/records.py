@@ -11,6 +11,7 @@ import msgspec
 from eventsourcing.application import Application
 from eventsourcing.persistence import Mapper, Notification, StoredEvent
 
+from eventsourcing_kafka.producer.wire.chain import Link, identity_in, identity_of
 from eventsourcing_kafka.producer.wire.event_types import Event, EventType, EventTypes, WireError
 from eventsourcing_kafka.producer.wire.fast_path import EncodedEvent, FastPath, StoredDecoder
 from eventsourcing_kafka.producer.wire.tracing import trace_of
@@ -32,6 +33,8 @@ class Record(NamedTuple):
     headers: Headers
     timestamp_ms: int | None
     """When the event happened, in milliseconds since 1970; None if only its reader may know."""
+    link: Link
+    """Which record it is in the chain. Its predecessor is known to who appends it."""
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +48,16 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     """The place of the event in its application's sequence: `notification_id`."""
     class_version: int
     encrypted: bool
+    identity: str
+    """What tells it from another event at the same position."""
+    predecessor: str
+    """The link of the record before it in its partition, as text: to be compared, not to be read.
+    """
+
+    @property
+    def link(self) -> Link:
+        """Which record it is in the chain."""
+        return Link(self.position, self.identity)
 
 
 class EventEncoding(NamedTuple):
@@ -98,6 +111,7 @@ class WireFormat:
         topic = notification.topic
         encoding = self._encodings.get(topic) or self._new_encoding(topic)
         version = notification.originator_version
+        link = Link(notification.id, identity_of(notification))
         key = str(notification.originator_id).encode()
         headers = [
             *encoding.headers,
@@ -107,18 +121,19 @@ class WireFormat:
             # The sequence extension asks for text that sorts as the numbers do.
             ("ce_sequence", b"%010d" % version),
             ("ce_position", b"%d" % notification.id),
+            ("ce_identity", link.identity.encode()),
             *trace_of(notification),
         ]
         if self._publish_ciphertext:
-            return Record(key, notification.state, headers, None)
+            return Record(key, notification.state, headers, None, link)
         fast = encoding.decoder.encoded(notification) if encoding.decoder else None
         value, timestamp = fast or self._encoded(notification, encoding.type)
         if not isinstance(timestamp, datetime):
-            return Record(key, value, headers, None)
+            return Record(key, value, headers, None, link)
         if timestamp.utcoffset() is None:  # Then it is a local time, and the headers say which.
             timestamp = timestamp.astimezone(UTC)
         headers.append(("ce_time", msgspec.json.encode(timestamp).strip(b'"')))
-        return Record(key, value, headers, int(timestamp.timestamp() * 1000))
+        return Record(key, value, headers, int(timestamp.timestamp() * 1000), link)
 
     def _encoded(self, notification: Notification, event_type: EventType) -> EncodedEvent:
         assert self._mapper is not None  # noqa: S101 - a writer has one
@@ -159,6 +174,8 @@ class WireFormat:
                 _natural_number(named["ce_position"]),
                 _natural_number(named["ce_classversion"]) if "ce_classversion" in named else 1,
                 "ce_encrypted" in named,
+                identity_in(named["ce_identity"]),
+                named["ce_predecessor"].decode(),
             )
         except KeyError as error:
             raise WireError(f"The header {error} is missing.") from None

@@ -25,8 +25,10 @@ from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_c
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of, partitions_of
-from eventsourcing_kafka.producer.relay.publisher import Published
+from eventsourcing_kafka.producer.relay.position import Published
+from eventsourcing_kafka.producer.relay.tails import NOTHING
 from eventsourcing_kafka.producer.wire import Record, WireFormat
+from tests.chains import chained
 from tests.pipeline import until
 
 PARTITIONS = 3
@@ -76,9 +78,9 @@ class Audited:
 
     def placed(self) -> Iterator[Placed]:
         """Yield what a relay would publish."""
-        for notification in self.wiki.recorder.select_notifications(1, 1_000_000):
-            record = self.wire.to_record(notification)
-            yield Placed(notification.id, partition_of(record.key, PARTITIONS), record)
+        notifications = self.wiki.recorder.select_notifications(1, 1_000_000)
+        for record in chained(map(self.wire.to_record, notifications), PARTITIONS):
+            yield Placed(record.link.position, partition_of(record.key, PARTITIONS), record)
 
     async def publish(
         self, placed: Iterable[Placed], *, position: int | None = None, commit: bool = True
@@ -90,7 +92,7 @@ class Audited:
         async with started(producer):
             await producer.begin_transaction()
             reached = 0
-            for at, partition, (key, value, headers, timestamp) in placed:
+            for at, partition, (key, value, headers, timestamp, _) in placed:
                 await producer.send(
                     self.topics.events,
                     value,
@@ -100,7 +102,9 @@ class Audited:
                     timestamp_ms=timestamp,
                 )
                 reached = max(reached, at)
-            published = Published(position or reached, PARTITIONS)
+            published = Published(
+                position or reached, PARTITIONS, "by hand", [NOTHING] * PARTITIONS
+            )
             await producer.send(self.topics.position, msgspec.json.encode(published), key=b"relay")
             await (producer.commit_transaction if commit else producer.abort_transaction)()
 

@@ -26,6 +26,7 @@ from eventsourcing_kafka.consumer.unit_of_work import Event, Place
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.wire.chain import START, Chain
 from eventsourcing_kafka.producer.wire.discovery import event_types_of
 from examples.dogschool.application import DogSchool
 from examples.dogschool.domainmodel import Dog
@@ -101,6 +102,7 @@ class Following:
         self._count = count
         self._wire = WireFormat(school.name, TYPES, school.mapper)
         self._position = 0
+        self._chain = Chain([START] * PARTITIONS)
         self.topic: list[list[ConsumedRecord]] = [[] for _ in range(PARTITIONS)]
         self.dogs = [self._dog_in(partition) for partition in range(PARTITIONS)]
         for dog in self.dogs:
@@ -137,8 +139,9 @@ class Following:
     def relay(self) -> None:
         """Put what is new of the school into the topic."""
         for notification in self.school.recorder.select_notifications(self._position + 1, 1000):
-            key, value, headers, _ = self._wire.to_record(notification)
-            self.put(key, value, headers)
+            record = self._wire.to_record(notification)
+            self._chain.append(partition_of(record.key, PARTITIONS), record.link, record.headers)
+            self.put(record.key, record.value, record.headers)
             self._position = notification.id
 
     async def seen(self) -> dict[int, Tracking]:

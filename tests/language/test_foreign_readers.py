@@ -81,7 +81,7 @@ async def aborted(environment: dict[str, str], records: Sequence[Record]) -> Non
     async with started(producer):
         await producer.begin_transaction()
         for partition in range(settings.topic_partitions):
-            for key, value, headers, _ in records:
+            for key, value, headers, *_ in records:
                 await producer.send_and_wait(
                     topic, value, key=key, headers=headers, partition=partition
                 )

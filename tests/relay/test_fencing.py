@@ -9,7 +9,7 @@ from aiokafka.errors import ProducerFenced
 from eventsourcing.postgres import PostgresApplicationRecorder
 
 from eventsourcing_kafka.producer.outbox import RecorderOutbox
-from eventsourcing_kafka.producer.relay import Publisher, Relay
+from eventsourcing_kafka.producer.relay import Publisher, Relay, ReplacedError
 from eventsourcing_kafka.producer.wire import Record
 from tests.outbox.readers import WatchedOutbox
 
@@ -42,17 +42,18 @@ async def test_a_publisher_that_was_replaced_publishes_nothing_more(
     under_test: RelayUnderTest,
 ) -> None:
     under_test.write(3)
-    name, settings = under_test.app.name, under_test.settings
+    wire, settings = under_test.wire, under_test.settings
 
-    async with Publisher.connected(name, settings) as old:
+    async with Publisher.connected(wire, settings, "old") as old:
         await publish(old, under_test, 1)
-        async with Publisher.connected(name, settings) as new:
-            assert await new.position() == 1
+        async with Publisher.connected(wire, settings, "new") as new:
+            assert new.last
+            assert new.last.position == 1
             with pytest.raises(ProducerFenced):
                 await publish(old, under_test, 2)
-            assert await new.position() == 1
+            assert await under_test.published() == 1
             await publish(new, under_test, 2, 3)
-            assert await new.position() == 3
+            assert await under_test.published() == 3
 
     assert sorted(positions(await under_test.records())) == [1, 2, 3]
 
@@ -62,15 +63,15 @@ async def test_a_publisher_replaced_in_the_middle_of_a_batch_publishes_nothing_o
     under_test: RelayUnderTest,
 ) -> None:
     under_test.write(2)
-    name, settings = under_test.app.name, under_test.settings
+    wire, settings = under_test.wire, under_test.settings
 
-    async with Publisher.connected(name, settings) as old:
+    async with Publisher.connected(wire, settings, "old") as old:
         producer = old._producer
         commit = producer.commit_transaction
 
         async def commit_late() -> None:
-            async with Publisher.connected(name, settings) as new:
-                assert await new.position() == 0
+            async with Publisher.connected(wire, settings, "new") as new:
+                assert new.last is None
             await commit()
 
         producer.commit_transaction = commit_late
@@ -103,7 +104,7 @@ async def test_a_relay_waits_for_its_turn_and_takes_over(under_test: RelayUnderT
 async def test_a_relay_that_was_fenced_off_ends(under_test: RelayUnderTest) -> None:
     outbox = RecorderOutbox(under_test.app.recorder)  # It does not wait for its turn.
 
-    with pytest.RaisesGroup(ProducerFenced, flatten_subgroups=True):
+    with pytest.RaisesGroup(ReplacedError, flatten_subgroups=True):
         async with under_test.relaying():
             await under_test.progress.reached(under_test.write(3))
             async with anyio.create_task_group() as group:

@@ -20,7 +20,7 @@ UNVERIFIED = {"transaction.partition.verification.enable": "false"}
 
 
 @pytest.fixture
-async def broker(programs: None, tmp_path: Path) -> AsyncIterator[Kafka]:
+async def broker(tmp_path: Path) -> AsyncIterator[Kafka]:
     async with Kafka(tmp_path / "kafka", heap="256m", properties=UNVERIFIED) as broker:
         yield broker
 
@@ -38,7 +38,9 @@ async def test_its_events_are_found_once(
     last = under_test.write(20)
     with monkeypatch.context() as patched:
         forget_transactions(patched)
-        async with Publisher.connected(under_test.app.name, under_test.settings) as publisher:
+        async with Publisher.connected(
+            under_test.wire, under_test.settings, "by hand"
+        ) as publisher:
             notifications = under_test.app.recorder.select_notifications(21, 20)
             records = map(under_test.wire.to_record, notifications)
             await publisher.publish(await publisher.batch(iter(records), last))

@@ -8,11 +8,11 @@ import pytest
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.relay import Publisher
+from eventsourcing_kafka.producer.relay.position import read_published
 from eventsourcing_kafka.producer.relay.publisher import (
     BATCH_BYTES,
     SLICE,
     WORTH_COMPRESSING,
-    read_published,
 )
 from eventsourcing_kafka.producer.relay.topics import LARGEST_RECORD_BYTES
 
@@ -146,9 +146,8 @@ async def test_only_what_is_large_is_compressed(
 ) -> None:
     last = under_test.write(count, size=size)
     notifications = under_test.app.recorder.select_notifications(1, last)
-    await under_test.catch_up()
 
-    async with Publisher.connected(under_test.app.name, under_test.settings) as publisher:
+    async with Publisher.connected(under_test.wire, under_test.settings, "by hand") as publisher:
         batch = await publisher.batch(map(under_test.wire.to_record, notifications), last)
 
     builders = [builder for each in batch.by_partition.values() for builder in each]

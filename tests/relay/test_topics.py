@@ -5,7 +5,7 @@ from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from msgspec.structs import replace
 
-from eventsourcing_kafka.producer.relay import PositionAheadError, TopicUnfitError, prepare_topics
+from eventsourcing_kafka.producer.relay import OtherWriteModelError, TopicUnfitError, prepare_topics
 
 from .under_test import RelayUnderTest
 
@@ -122,7 +122,7 @@ async def test_a_database_restored_from_a_backup_is_noticed(under_test: RelayUnd
     await under_test.execute("TRUNCATE contentmanagement_events RESTART IDENTITY")
     under_test.write(2)
 
-    with ends_with(PositionAheadError, "up to position 3, and its database only up to 2"):
+    with ends_with(OtherWriteModelError, "up to position 3, and its database only up to 2"):
         await under_test.relay().run()
 
     assert len(await under_test.records()) == 3

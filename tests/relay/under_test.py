@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, LiteralString
@@ -22,8 +22,17 @@ from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import outbox_of
-from eventsourcing_kafka.producer.relay import Publisher, Relay, RelayStatus, read_status
+from eventsourcing_kafka.producer.relay import (
+    Publisher,
+    Relay,
+    RelayStatus,
+    read_status,
+    relay,
+    resume,
+)
+from eventsourcing_kafka.producer.relay.position import Published, read_published
 from eventsourcing_kafka.producer.relay.publisher import Batch
+from eventsourcing_kafka.producer.relay.tails import Tail
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
 from eventsourcing_kafka.producer.wire import WireFormat
 
@@ -38,10 +47,10 @@ class RelayProgress:
         self._position = -1
         self._moved = anyio.Event()
         self.gave_up = anyio.Event()
-        read_position, publish = Publisher.position, Publisher.publish
+        go_on, publish = resume.position_to_go_on, Publisher.publish
 
-        async def position(publisher: Publisher) -> int:
-            position = await read_position(publisher)
+        def position_to_go_on(last: Published | None, tails: Sequence[Tail]) -> int:
+            position = go_on(last, tails)
             self._set(position)
             return position
 
@@ -53,7 +62,7 @@ class RelayProgress:
                 raise
             self._set(batch.position)
 
-        monkeypatch.setattr(Publisher, "position", position)
+        monkeypatch.setattr(relay, "position_to_go_on", position_to_go_on)
         monkeypatch.setattr(Publisher, "publish", publish_and_tell)
 
     def forget(self) -> None:
@@ -117,6 +126,11 @@ class RelayUnderTest:
         self.progress.forget()
         async with self.relaying(limit=limit):
             await self.progress.reached(head)
+
+    async def published(self) -> int:
+        """Return the position of the last position record."""
+        last = await read_published(self.topics, self.settings)
+        return last.position if last else 0
 
     async def status(self) -> RelayStatus:
         return await read_status(outbox_of(self.app), self.wire, self.settings)

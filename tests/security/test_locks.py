@@ -38,6 +38,7 @@ from eventsourcing_kafka.producer.relay import prepare_topics
 from eventsourcing_kafka.producer.runtime.applications import open_application
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 from eventsourcing_kafka.producer.wire import Record
+from eventsourcing_kafka.producer.wire.chain import IDENTITY_CHARACTERS, START
 from tests.pipeline import ROOT, SECONDS, until, write_page
 
 from .locked import (
@@ -138,7 +139,7 @@ async def publish(
 ) -> None:
     """Publish records as anybody could who may write."""
     async with started(AIOKafkaProducer(**kafka(stack, role))) as producer:
-        for key, value, headers, _ in records:
+        for key, value, headers, *_ in records:
             await producer.send_and_wait(
                 topic, value, key=key, partition=partition, headers=headers
             )
@@ -210,10 +211,12 @@ def forged(position: int, **headers: str | None) -> Record:
         "ce_subject": key,
         "ce_sequence": "1",
         "ce_position": str(position),
+        "ce_identity": "0" * IDENTITY_CHARACTERS,
+        "ce_predecessor": "0",
     }
     named = {**usual, **headers}.items()
     return Record(
-        key.encode(), b"{}", [(name, value.encode()) for name, value in named if value], None
+        key.encode(), b"{}", [(name, value.encode()) for name, value in named if value], None, START
     )
 
 

@@ -159,7 +159,7 @@ async def test_a_lost_server_shows_until_a_life_gets_through_and_each_life_is_co
     with pytest.raises(OperatorError):
         await retrying("test", session, loop.health)
 
-    lost = ["waits for its server: ConnectionError: gone"]
+    lost = ["waiting for its server: ConnectionError: gone"]
     assert [report.why for report in found] == [[], lost, lost, []]
     assert exposed(loop, found[-1])["eventsourcing_kafka_loop_restarts_total"] == 2
     ended = await loop.report()

@@ -10,6 +10,7 @@ from eventsourcing_kafka.producer.contentmanagement.application import ContentMa
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, PageLogged, Slug
 from eventsourcing_kafka.producer.wire import EventTypes, Record, WireFormat
 from eventsourcing_kafka.producer.wire.event_types import Event
+from tests.chains import linked
 from tests.language.languages import events_of, restored
 
 APPLICATION = "ContentManagement"
@@ -34,7 +35,7 @@ def stored(event: Event, position: int = 1, mapper: Mapper[UUID] = PLAIN) -> Not
 
 
 def written(event: Event, position: int = 1) -> Record:
-    return WRITER.to_record(stored(event, position))
+    return linked(WRITER.to_record(stored(event, position)))
 
 
 def read(record: Record, reader: WireFormat = READER) -> Event:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventsourcing_kafka.producer.wire import Record
+from eventsourcing_kafka.producer.wire.chain import identity_of
 from eventsourcing_kafka.producer.wire.event_types import EventType
 from tests.language.languages import events_of, every_type, mapper_of, writer_of
 
@@ -27,13 +28,15 @@ def parsed_by_the_sdk(record: Record) -> BaseCloudEvent:
 
 
 def test_the_headers_are_these_and_no_others() -> None:
-    key, _, headers, _ = written(titled(), position=42)
+    key, _, headers, *_ = written(titled(), position=42)
 
     assert key == str(PAGE_ID).encode()
     assert sorted(headers) == [
         ("ce_id", f"{PAGE_ID}:7".encode()),
+        ("ce_identity", identity_of(stored(titled())).encode()),
         ("ce_partitionkey", str(PAGE_ID).encode()),
         ("ce_position", b"42"),
+        ("ce_predecessor", b"0"),
         ("ce_sequence", b"0000000007"),
         ("ce_sequencetype", b"Integer"),
         ("ce_source", b"/ContentManagement"),

@@ -1,0 +1,83 @@
+"""The chain: each record names the one before it in its partition.
+
+A position alone can't tell that a Kafka transaction was torn, that a topic was made anew, that a
+broker lost its tail or that a database was restored: other events have the same positions then. So
+each record carries its own link, and that of its predecessor. Whoever appends finds the end of the
+chain first, and whoever reads checks each link; what does not follow is never passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import NamedTuple
+
+from eventsourcing.persistence import StoredEvent
+
+LARGEST_POSITION = 2**63 - 1
+IDENTITY_CHARACTERS = 16
+"""Hexadecimal digits of an identity. It tells apart two events of one position, no more."""
+
+
+class Link(NamedTuple):
+    """Which record it is: its position, and its identity."""
+
+    position: int
+    identity: str
+
+    @property
+    def text(self) -> str:
+        """It, as `ce_predecessor` has it: `41:9f86d081884c7d65`, or `0` before the first record."""
+        return f"{self.position}:{self.identity}" if self.position else "0"
+
+
+START = Link(0, "")
+"""The predecessor of a partition's first record."""
+
+
+class Chain:
+    """The ends of an application's partitions, while records are appended to them."""
+
+    def __init__(self, ends: Iterable[Link]) -> None:
+        self._ends = list(ends)
+
+    def append(self, partition: int, link: Link, headers: list[tuple[str, bytes]]) -> bool:
+        """Name a record's predecessor in its headers; False if its partition has it already."""
+        predecessor = self._ends[partition]
+        if link.position <= predecessor.position:
+            return False
+        headers.append(("ce_predecessor", predecessor.text.encode()))
+        self._ends[partition] = link
+        return True
+
+
+def identity_of(stored: StoredEvent) -> str:
+    """Return a short digest of what is stored for an event.
+
+    Ciphertext and compressed states differ each time that they are made, and so do the identities
+    of events that were stored anew; what is copied, dumped or restored keeps its own.
+    """
+    what = b"%b %d %b " % (
+        str(stored.originator_id).encode(),
+        stored.originator_version,
+        stored.topic.encode(),
+    )
+    return sha256(what + stored.state).hexdigest()[:IDENTITY_CHARACTERS]
+
+
+def link_in(text: str) -> Link:
+    """Read a link as `ce_predecessor` has it. Raises `ValueError` if it is none."""
+    if text == START.text:
+        return START
+    position, _, identity = text.partition(":")
+    link = Link(int(position) if position.isascii() and position.isdigit() else 0, identity)
+    if link.text != text or link.position > LARGEST_POSITION:
+        raise ValueError(f"{text[:60]!r} names no record")
+    return Link(link.position, identity_in(identity.encode()))
+
+
+def identity_in(text: bytes) -> str:
+    """Read an identity as a header has it. Raises `ValueError` if it is none."""
+    if len(text) != IDENTITY_CHARACTERS or not text.isalnum():
+        raise ValueError(f"{text[:60]!r} is no identity")
+    return text.decode("ascii")
