@@ -1,5 +1,6 @@
 """The servers of the whole session, and a fresh place on them for each test."""
 
+import gc
 import os
 import tempfile
 import uuid
@@ -32,6 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for layer in layers(fixtures_of(item)):
             item.add_marker(layer)
+
+
+def pytest_collection_finish() -> None:
+    """Look through no module and no test for garbage: they are there until the end."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

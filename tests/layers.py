@@ -19,7 +19,7 @@ SERVERS = frozenset({"kafka", "postgres"})
 """The fixtures that are the session's servers."""
 PROGRAMS = "programs"
 """The fixture that lets a test start what it likes."""
-HARMLESS = frozenset({"git", "diff", "patch"})
+HARMLESS = frozenset({"git"})
 """Programs that any test may start. Python and make are none: they start servers, too."""
 
 

@@ -89,6 +89,7 @@ def test_a_diff_applied_to_the_old_text_gives_the_new_one(edit: tuple[str, str])
 
 
 @needs_programs
+@pytest.mark.usefixtures("programs")
 @given(edits())
 @settings(max_examples=200, deadline=None)
 def test_what_the_program_diff_writes_is_applied(edit: tuple[str, str]) -> None:
@@ -97,6 +98,7 @@ def test_what_the_program_diff_writes_is_applied(edit: tuple[str, str]) -> None:
 
 
 @needs_programs
+@pytest.mark.usefixtures("programs")
 @given(edits())
 @settings(max_examples=200, deadline=None)
 @example(("a", "a\n"))
@@ -113,6 +115,7 @@ def test_what_is_written_here_the_program_patch_applies(edit: tuple[str, str]) -
 
 
 @needs_programs
+@pytest.mark.usefixtures("programs")
 @given(edits(), st.data())
 @settings(max_examples=200, deadline=None)
 def test_a_damaged_diff_is_refused_or_means_the_same_to_patch(
