@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from html import unescape
 
 import anyio
@@ -14,9 +15,10 @@ from starlette.applications import Starlette
 from eventsourcing_kafka.compose.web.app import web_app
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.operations.status import read_status
 from eventsourcing_kafka.consumer.views.activity import VIEW as ACTIVITY
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from tests.pipeline import Pipeline
+from tests.pipeline import Pipeline, until
 
 TOKEN = re.compile(r'name="token" value="([^"]+)"')
 HIDDEN = re.compile(r'type="hidden" name="(version|page|was)" value="([^"]*)"')
@@ -65,7 +67,15 @@ async def piped(
         tasks.start_soon(Consumer(activity, settings, grace=0).run)
         app = web_app(environment, "a secret of the tests")
         await exits.enter_async_context(app.router.lifespan_context(app))
+        for store in (pipeline.store, activity) if consumers else (activity,):
+            await until(partial(is_consumed, store, settings))
         yield pipeline, app
+
+
+async def is_consumed(store: ViewStore, settings: KafkaSettings) -> bool:
+    """Tell whether consumers have all partitions: what is written now is soon in the view."""
+    rows = await read_status(store, settings)
+    return bool(rows) and all(row.owner for row in rows)
 
 
 @asynccontextmanager
