@@ -132,10 +132,11 @@ class Paused:
     def go_on(self) -> None:
         self._go_on.set()
 
-    async def _pause(self, *given: object) -> None:
-        await self._method(*given)
+    async def _pause(self, *given: object) -> object:
+        result = await self._method(*given)
         self._reached.set()
         await self._go_on.wait()
+        return result
 
 
 async def test_a_retry_waits_for_a_batch_that_is_parking_more_and_applies_that_too(

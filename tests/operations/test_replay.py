@@ -38,7 +38,7 @@ async def test_a_replay_while_consumers_run_is_found_out_by_the_guard(
     assignments: Assignments,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level("INFO", "consumer")
+    caplog.set_level("INFO", "eventsourcing_kafka.consumer")
     async with activity(environment | TWO) as pipeline:
         pipeline.start_consumer()
         pipeline.start_consumer()
