@@ -8,6 +8,7 @@ from typing import Annotated
 import anyio
 import typer
 
+from tests.chaos.faults import COMING, FAULTS
 from tests.chaos.run import run
 
 
@@ -19,12 +20,34 @@ def main(
         int | None, typer.Option(envvar="CHAOS_SEED", help="Repeats a schedule; else random.")
     ] = None,
     pause: Annotated[float, typer.Option(help="Seconds between faults, on average.")] = 2.0,
+    brokers: Annotated[
+        int, typer.Option(envvar="CHAOS_BROKERS", help="Of Kafka: one, or three.")
+    ] = 1,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these faults, one of `tests.chaos.faults` each; not all."),
+    ] = None,
+    coming: Annotated[
+        bool, typer.Option(help="Also what the product is not made for yet.")
+    ] = False,
     logs: Annotated[Path | None, typer.Option(help="An empty folder for data and logs.")] = None,
 ) -> None:
     """Break everything, all the time, and see that nothing is lost or doubled."""
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     folder = logs or Path(tempfile.mkdtemp(prefix="chaos-"))
-    outcome = anyio.run(lambda: run(folder, seed, seconds, pause=pause, say=typer.echo))
+    known = [*FAULTS, *COMING]
+    chosen = [each for each in known if each.__name__ in fault] if fault else FAULTS
+    outcome = anyio.run(
+        lambda: run(
+            folder,
+            seed,
+            seconds,
+            pause=pause,
+            say=typer.echo,
+            brokers=brokers,
+            faults=known if coming else chosen,
+        )
+    )
     typer.echo(f"seed {seed}: {outcome.events} events; {dict(outcome.faults)}")
     for finding in outcome.findings:
         typer.secho(f"FINDING: {finding}", fg="red")

@@ -3,7 +3,8 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -45,12 +46,19 @@ class Actor:
         self._asked: signal.Signals | None = None
         self._steps = anyio.Lock()
         self._retiring = False
+        self._expected: list[str] = []
+        self._said_so = anyio.Event()
+        self._may_run = anyio.Event()
+        self._may_run.set()
         self._retired = anyio.Event()
 
     async def keep(self) -> None:
         """Keep it running until it retires, or kill it when cancelled."""
         while not self._retiring:
+            await self._may_run.wait()
+            self._idle = anyio.Event()
             await self.once()
+            self._idle.set()
             await anyio.sleep(RESTART_SECONDS)
         self._retired.set()
 
@@ -61,6 +69,33 @@ class Actor:
             await self.end(signal.SIGTERM)
             with anyio.move_on_after(STOP_SECONDS):
                 await self._retired.wait()
+
+    @asynccontextmanager
+    async def resting(self) -> AsyncIterator[None]:
+        """Kill it, and do not start it again meanwhile."""
+        self._may_run = anyio.Event()
+        while not self._idle.is_set():  # It may be about to start.
+            await self.end(signal.SIGKILL)
+            with anyio.move_on_after(RESTART_SECONDS):
+                await self._idle.wait()
+        try:
+            yield
+        finally:
+            self._may_run.set()
+
+    @asynccontextmanager
+    async def expected_to_say(self, words: str) -> AsyncIterator[anyio.Event]:
+        """Let it end with these words meanwhile, however often; the event tells that it has."""
+        self._said_so = anyio.Event()
+        self._expected.append(words)
+        try:
+            yield self._said_so
+        finally:
+            self._expected.remove(words)
+
+    def move(self, settings: Mapping[str, str]) -> None:
+        """Have it started with other settings from now on."""
+        self._environment |= settings
 
     async def once(self) -> int:
         """Run it to its end; return the exit code."""
@@ -103,6 +138,8 @@ class Actor:
                 took = anyio.current_time() - (self._asked_at or 0)
                 if took > STOP_SECONDS:
                     self._complain(f"{self.name} took {took:.1f} s to stop:\n{last_words}")
+            case _ if any(words in last_words for words in self._expected):
+                self._said_so.set()
             case _ if FENCED in last_words:
                 self._say(f"{self.name} was fenced off")
             case _:

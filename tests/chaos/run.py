@@ -1,7 +1,7 @@
 """One run: the curtain, the faults at their times, the end of all faults, and the reckoning."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -18,6 +18,7 @@ from tests.chaos.stage import Stage
 from tests.chaos.witness import depose, judge, told
 
 SETTLE_SECONDS = 120.0
+ANSWER_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ class Outcome:
     findings: list[str]
 
 
-def schedule(seed: int, seconds: float, pause: float) -> Iterator[Step]:
+def schedule(
+    seed: int, seconds: float, pause: float, faults: Sequence[Fault] = FAULTS
+) -> Iterator[Step]:
     """Yield all faults in a random order, again and again; `pause` seconds apart on average."""
     chance, at = Random(seed), 0.0
     while True:
-        for fault in chance.sample(FAULTS, len(FAULTS)):
+        for fault in chance.sample(faults, len(faults)):
             at += chance.uniform(0, 2 * pause)
             if at > seconds:
                 return
@@ -50,13 +53,20 @@ def schedule(seed: int, seconds: float, pause: float) -> Iterator[Step]:
 
 
 async def run(
-    folder: Path, seed: int, seconds: float, *, pause: float, say: Callable[[str], None]
+    folder: Path,
+    seed: int,
+    seconds: float,
+    *,
+    pause: float,
+    say: Callable[[str], None],
+    brokers: int = 1,
+    faults: Sequence[Fault] = FAULTS,
 ) -> Outcome:
     """Run, and tell what happens."""
     say(f"seed {seed}: {seconds:.0f} s of faults; logs in {folder}")
-    async with Stage(folder, say) as stage:
+    async with Stage(folder, say, brokers=brokers) as stage:
         stage.raise_curtain(Random(seed))
-        await _unleash(stage, list(schedule(seed, seconds, pause)))
+        await _unleash(stage, list(schedule(seed, seconds, pause, faults)))
         events = await _reckon(stage)
         await _hear(stage)
     for log in sorted({actor.log for actor in stage.actors}):
@@ -73,9 +83,11 @@ async def _unleash(stage: Stage, steps: list[Step]) -> None:
             await anyio.sleep_until(began + step.at)
             faults.start_soon(_commit, step, stage)
         faults.cancel_scope.deadline = anyio.current_time() + SETTLE_SECONDS
-    for server in (stage.kafka, stage.postgres):
-        if not server.running:  # Its restart was among what did not come to an end.
-            await server.start()
+    for server in stage.servers:
+        # Its restart may be among what did not come to an end.
+        await server.start()
+        while not await server.answers():  # noqa: ASYNC110 - it notifies nobody
+            await anyio.sleep(ANSWER_SECONDS)
     stage.say("no more faults")
 
 

@@ -3,7 +3,7 @@
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Self, TypeVar
@@ -11,13 +11,14 @@ from typing import Self, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.kafka import Kafka, new_cluster_id
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.servers.processes import HOST, free_port
+from eventsourcing_kafka.compose.servers.server import Server
 from eventsourcing_kafka.compose.stack.stack import DATABASES, postgres_environment
 from tests.chaos.actor import Actor, Errand
 from tests.chaos.observed import HISTORY, NAME, OBSERVED
-from tests.chaos.proxy import Proxy
+from tests.chaos.proxy import KafkaProxy, Proxy
 from tests.history.entries import Change, Changed, Journal
 
 A = TypeVar("A", bound=Actor)
@@ -30,25 +31,31 @@ WRITERS = 3
 CONSUMER = (OBSERVED, "consumer", "run", "fts", "activity", "--grace", "3")
 
 
+EVENTS = "contentmanagement.events"
+POSITION = "contentmanagement.position"
+
+
 class Stage(anyio.AsyncContextManagerMixin):
     """All that a run needs, below one folder. `findings` is what should not have been."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, say: Callable[[str], None], *, brokers: int = 1) -> None:
         self.findings: list[str] = []
         self.faults: Counter[str] = Counter()
         self.actors: list[Actor] = []
         self.relays: list[Actor] = []
         self.consumers: list[Actor] = []
         self.writers: list[Actor] = []
-        self.kafka_proxy, self.postgres_proxy = Proxy(), Proxy()
-        self.kafka = _kafka(folder / "kafka", self.kafka_proxy.port)
+        self.kafka_proxies = [KafkaProxy() for _ in range(brokers)]
+        self.postgres_proxy = Proxy()
+        self.brokers = brokers_behind(folder, self.kafka_proxies)
         self.postgres = Postgres(folder / "postgres")
         self.restarting = anyio.Lock()
         """One server is restarted at a time; the other may be cut off meanwhile."""
         self.rebuilding: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._folder = folder
-        self.topics = [("contentmanagement.events", True)]
-        """Of events, and whether all are to be in it: not in one that was left for another."""
+        self.prefix = ""
+        self.left: list[str] = []
+        """Prefixes of topics that were left for others."""
         self.history = folder / "history"
         self.journal = Journal.of_this_process(self.history, "stage")
         self._tell = say
@@ -56,12 +63,17 @@ class Stage(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
-        async with self.postgres, self.kafka:
+        async with self.postgres, AsyncExitStack() as up:
+            # None of them answers before most of them are there.
+            async with anyio.create_task_group() as starting:
+                for broker in self.brokers:
+                    starting.start_soon(up.enter_async_context, broker)
             for name in DATABASES.values():
                 await self.postgres.create_database(name)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self.kafka_proxy.serve, self.kafka.port)
-                tasks.start_soon(self.postgres_proxy.serve, self.postgres.port)
+                for proxy, broker in zip(self.kafka_proxies, self.brokers, strict=True):
+                    await tasks.start(proxy.serve, broker.port)
+                await tasks.start(self.postgres_proxy.serve, self.postgres.port)
                 self._tasks: TaskGroup = tasks
                 yield self
                 tasks.cancel_scope.cancel()
@@ -72,10 +84,24 @@ class Stage(anyio.AsyncContextManagerMixin):
         return {
             **postgres_environment(self.postgres, DATABASES),
             "POSTGRES_PORT": str(self.postgres_proxy.port),
-            "KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{self.kafka_proxy.port}",
+            "KAFKA_BOOTSTRAP_SERVERS": ",".join(
+                f"{HOST}:{proxy.port}" for proxy in self.kafka_proxies
+            ),
+            "KAFKA_TOPIC_PREFIX": self.prefix,
             "KAFKA_TOPIC_PARTITIONS": "6",
             "KAFKA_SESSION_TIMEOUT_MS": f"{SESSION_TIMEOUT_SECONDS * 1000:.0f}",
         }
+
+    @property
+    def topics(self) -> list[tuple[str, bool]]:
+        """The topics of events, and whether all are to be in it: not in one that was left."""
+        prefixes = [(prefix, False) for prefix in self.left] + [(self.prefix, True)]
+        return [(f"{prefix}{EVENTS}", complete) for prefix, complete in prefixes]
+
+    @property
+    def servers(self) -> list[Server]:
+        """All servers."""
+        return [self.postgres, *self.brokers]
 
     def raise_curtain(self, chance: Random) -> None:
         """Start relays, consumers and writers."""
@@ -98,6 +124,13 @@ class Stage(anyio.AsyncContextManagerMixin):
             )
             for n in range(WRITERS)
         ]
+
+    def move_to(self, prefix: str) -> None:
+        """Have all processes use topics of another prefix from their next start on."""
+        self.left.append(self.prefix)
+        self.prefix = prefix
+        for actor in self.actors:
+            actor.move({"KAFKA_TOPIC_PREFIX": prefix})
 
     def start(self, name: str, *command: str, **settings: str) -> Actor:
         """Keep a command running until the end."""
@@ -136,17 +169,29 @@ class Stage(anyio.AsyncContextManagerMixin):
         return actor
 
 
-def _kafka(folder: Path, proxy: int) -> Kafka:
-    """Return a broker whose clients are sent to the proxy, and which itself is not."""
-    port, internal, controller = free_port(), free_port(), free_port()
+def brokers_behind(folder: Path, proxies: Sequence[Proxy]) -> list[Kafka]:
+    """Return brokers whose clients are sent to their proxies, and which themselves are not."""
+    voters = {node: free_port() for node in range(1, len(proxies) + 1)}
+    identity = new_cluster_id()
+    return [
+        _broker(folder / f"kafka-{node}", node, voters, proxy.port, identity)
+        for node, proxy in zip(voters, proxies, strict=True)
+    ]
+
+
+def _broker(folder: Path, node: int, voters: Mapping[int, int], proxy: int, identity: str) -> Kafka:
+    port, internal = free_port(), free_port()
+    alone = len(voters) == 1
     return Kafka(
         folder,
         port=port,
-        voters={1: controller},
-        heap="512m",
+        node_id=node,
+        voters=voters,
+        cluster_id=identity,
+        heap="512m" if alone else "256m",
         properties={
             "listeners": f"CLIENT://{HOST}:{port},INTERNAL://{HOST}:{internal},"
-            f"CONTROLLER://{HOST}:{controller}",
+            f"CONTROLLER://{HOST}:{voters[node]}",
             "advertised.listeners": f"CLIENT://{HOST}:{proxy},INTERNAL://{HOST}:{internal}",
             "inter.broker.listener.name": "INTERNAL",
             "listener.security.protocol.map": "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,"
@@ -154,6 +199,6 @@ def _kafka(folder: Path, proxy: int) -> Kafka:
             "group.min.session.timeout.ms": "100",
             # Else the only broker gives its leaderships up before it stops, and Kafka 4.3 then
             # completes transactions without writing their markers (KAFKA-20734).
-            "controlled.shutdown.enable": "false",
+            "controlled.shutdown.enable": "false" if alone else "true",
         },
     )
