@@ -12,6 +12,7 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.relay.topics import EVENTS_CONFIG
 from eventsourcing_kafka.producer.wire import EventTypes
+from eventsourcing_kafka.producer.wire.chain import IDENTITY_CHARACTERS
 from eventsourcing_kafka.producer.wire.event_types import EventType, upcast_from
 from eventsourcing_kafka.producer.wire.records import CIPHERTEXT, JSON
 from eventsourcing_kafka.producer.wire.tracing import TRACEPARENT, TRACESTATE
@@ -33,7 +34,8 @@ _NUMBER = {"type": "string", "pattern": "^[0-9]+$"}
 _CLOUD_EVENT = {
     "type": "object",
     "description": "CloudEvents 1.0 in the binary mode of its Kafka binding, with the extensions "
-    "for partitioning and sequence.",
+    "for partitioning and sequence, and two of our own for the chain of a partition: each record "
+    "names the one before it.",
     "required": [
         "ce_specversion",
         "ce_type",
@@ -44,6 +46,8 @@ _CLOUD_EVENT = {
         "ce_sequence",
         "ce_sequencetype",
         "ce_position",
+        "ce_identity",
+        "ce_predecessor",
         "content-type",
     ],
     "properties": {
@@ -62,6 +66,17 @@ _CLOUD_EVENT = {
             **_NUMBER,
             "description": "The place of the event in the sequence of its source. It grows "
             "inside a partition, and has holes.",
+        },
+        "ce_identity": {
+            "type": "string",
+            "pattern": f"^[0-9a-f]{{{IDENTITY_CHARACTERS}}}$",
+            "description": "A digest of what is stored. Two events of one position differ in it.",
+        },
+        "ce_predecessor": {
+            "type": "string",
+            "pattern": f"^(0|[1-9][0-9]*:[0-9a-f]{{{IDENTITY_CHARACTERS}}})$",
+            "description": "Position and identity of the record before it in its partition; 0 for "
+            "the first. A reader that finds another one there than it has read has missed some.",
         },
         "ce_time": {"type": "string", "format": "date-time", "description": "When it happened."},
         "ce_classversion": {**_NUMBER, "description": "Of the event type; 1 if it is missing."},

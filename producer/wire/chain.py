@@ -78,6 +78,6 @@ def link_in(text: str) -> Link:
 
 def identity_in(text: bytes) -> str:
     """Read an identity as a header has it. Raises `ValueError` if it is none."""
-    if len(text) != IDENTITY_CHARACTERS or not text.isalnum():
+    if not text.isalnum() or len(text) != IDENTITY_CHARACTERS:
         raise ValueError(f"{text[:60]!r} is no identity")
     return text.decode("ascii")

@@ -163,6 +163,8 @@ async def fill_the_disk_under_a_view(stage: Stage, chance: Random) -> None:
     To fill one really takes rights that not everybody has.
     """
     view, table = chance.choice([("fts", "pages"), ("activity", "changes")])
+    if stage.restarting.locked():
+        return  # One at a time: they would queue up.
     async with (
         stage.restarting,
         full_disk(stage.postgres.dsn(DATABASES[view.upper()]), view, table),
@@ -172,20 +174,22 @@ async def fill_the_disk_under_a_view(stage: Stage, chance: Random) -> None:
 
 async def put_the_write_model_back(stage: Stage, chance: Random) -> None:
     """Restore a backup, see that no relay publishes from it, and put everything forward again."""
-    async with stage.restarting, AsyncExitStack() as relays, AsyncExitStack() as writers:
-        for writer in stage.writers:
-            await writers.enter_async_context(writer.resting())
-        if not await _all_is_published(stage):
-            return
-        refused = [
-            await relays.enter_async_context(relay.expected_to_say(RESTORED))
-            for relay in stage.relays
-        ]
-        dsn = stage.postgres.dsn(DATABASES["CONTENTMANAGEMENT"])
-        async with put_back(dsn, chance.randint(1, 50)) as shorter:
-            if shorter:
-                await _see_refused(stage, refused)
-        await writers.aclose()
+    if stage.restarting.locked():
+        return  # One at a time: they would queue up.
+    async with AsyncExitStack() as relays:
+        async with stage.restarting, AsyncExitStack() as writers:
+            for writer in stage.writers:
+                await writers.enter_async_context(writer.resting())
+            if not await _all_is_published(stage):
+                return
+            refused = [
+                await relays.enter_async_context(relay.expected_to_say(RESTORED))
+                for relay in stage.relays
+            ]
+            dsn = stage.postgres.dsn(DATABASES["CONTENTMANAGEMENT"])
+            async with put_back(dsn, chance.randint(1, 50)) as shorter:
+                if shorter:
+                    await _see_refused(stage, refused)
         await anyio.sleep(REFUSAL_SECONDS / 3)  # One may still be on its way out.
 
 
@@ -238,7 +242,7 @@ async def lose_the_last_seconds_of_kafka(stage: Stage, chance: Random) -> None:
 
     Of several it would not be told from one that lies, and Kafka takes nobody for that.
     """
-    if len(stage.brokers) > 1:
+    if len(stage.brokers) > 1 or stage.restarting.locked():
         return
     (broker,) = stage.brokers
     async with stage.restarting, earlier_copy(broker) as put_back_copy:

@@ -18,6 +18,7 @@ from tests.chaos.stage import Stage
 from tests.chaos.witness import depose, judge, told
 
 SETTLE_SECONDS = 120.0
+ANSWER_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,10 @@ async def _unleash(stage: Stage, steps: list[Step]) -> None:
             faults.start_soon(_commit, step, stage)
         faults.cancel_scope.deadline = anyio.current_time() + SETTLE_SECONDS
     for server in stage.servers:
-        if not server.running:  # Its restart was among what did not come to an end.
-            await server.start()
+        # Its restart may be among what did not come to an end.
+        await server.start()
+        while not await server.is_ready():  # noqa: ASYNC110 - it notifies nobody
+            await anyio.sleep(ANSWER_SECONDS)
     stage.say("no more faults")
 
 

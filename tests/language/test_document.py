@@ -15,6 +15,7 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.schema.document import Language, described
 from eventsourcing_kafka.producer.wire import EventTypes
 from eventsourcing_kafka.producer.wire.event_types import Event, EventType
+from tests.chains import linked
 from tests.wire.shop import NOTED, Account, Colour, Order, happened
 
 from .languages import (
@@ -97,7 +98,7 @@ def check(application: type[Application[UUID]], event: Event) -> None:
     writer = writer_of(application)
     assert writer._mapper
     stored = writer._mapper.to_stored_event(event)
-    record = writer.to_record(Notification(id=1, **vars(stored)))
+    record = linked(writer.to_record(Notification(id=1, **vars(stored))))
     headers, value = validators(
         document_of(application), f"{application.name}.{type(event).__qualname__}"
     )

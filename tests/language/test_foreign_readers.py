@@ -24,6 +24,7 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.relay.publisher import SLICE
 from eventsourcing_kafka.producer.wire import Record, WireFormat
+from tests.chains import chained
 from tests.pipeline import ROOT, SECONDS, Pipeline
 
 from .languages import document_of, events_of, published_types, some, validators
@@ -66,7 +67,8 @@ def any_events(wiki: ContentManagement) -> None:
 def written(wiki: ContentManagement) -> list[Record]:
     """Return the record of each event that the wiki has stored."""
     wire = WireFormat.of(wiki)
-    return [wire.to_record(each) for each in wiki.recorder.select_notifications(1, 1_000_000)]
+    notifications = wiki.recorder.select_notifications(1, 1_000_000)
+    return list(chained(map(wire.to_record, notifications), KafkaSettings().topic_partitions))
 
 
 async def aborted(environment: dict[str, str], records: Sequence[Record]) -> None:

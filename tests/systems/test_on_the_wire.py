@@ -18,6 +18,7 @@ from examples.counters.domainmodel import Counter
 from examples.dogschool.domainmodel import Dog
 from examples.game.domainmodel import Player
 from examples.halloffame.domainmodel import HighScoreTable
+from tests.chains import linked
 from tests.systems.census.domainmodel import Population
 from tests.systems.everything.domainmodel import ExampleAggregateRoot
 
@@ -75,6 +76,6 @@ def test_every_event_survives_the_wire(published: Published, place: Place, decry
             writer = WireFormat.of(app, decrypt=decrypt)
             reader = WireFormat(name, EventTypes.of(aggregate), app.mapper)
             for notification in app.recorder.select_notifications(None, 1000):
-                record = writer.to_record(notification)
+                record = linked(writer.to_record(notification))
                 again = reader.to_event(reader.envelope(record.key, record.headers), record.value)
                 assert again == app.mapper.to_domain_event(notification)

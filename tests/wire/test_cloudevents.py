@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from eventsourcing_kafka.producer.wire import Record
 from eventsourcing_kafka.producer.wire.chain import identity_of
 from eventsourcing_kafka.producer.wire.event_types import EventType
+from tests.chains import linked
 from tests.language.languages import events_of, every_type, mapper_of, writer_of
 
 from .conversation import PAGE_ID, stored, titled, written
@@ -57,7 +58,7 @@ def test_the_official_sdk_reads_every_event_of_every_application(
     event = data.draw(events_of(event_type))
     notification = Notification(id=7, **vars(mapper_of(application).to_stored_event(event)))
 
-    parsed = parsed_by_the_sdk(writer_of(application).to_record(notification))
+    parsed = parsed_by_the_sdk(linked(writer_of(application).to_record(notification)))
 
     attributes = parsed.get_data()
     assert isinstance(attributes, dict)
@@ -97,7 +98,7 @@ def in_header(name: str, **attributes: object) -> str:
 
 
 def test_the_official_sdk_reads_ciphertext_as_bytes() -> None:
-    parsed = parsed_by_the_sdk(SECRETIVE.to_record(stored(titled(), mapper=SECRET)))
+    parsed = parsed_by_the_sdk(linked(SECRETIVE.to_record(stored(titled(), mapper=SECRET))))
 
     assert parsed.get_datacontenttype() == "application/octet-stream"
     assert parsed.get_extension("encrypted") == "true"

@@ -3,12 +3,13 @@
 import pytest
 
 from eventsourcing_kafka.producer.wire import WireError, WireFormat
+from tests.chains import linked
 
 from .conversation import READER, read, stored, titled
 from .encryption import SECRET, SECRETIVE, TALKATIVE, WITH_KEY, WITH_WRONG_KEY, WITHOUT_CIPHER
 
 STORED = stored(titled("A secret"), mapper=SECRET)
-CIPHERTEXT = SECRETIVE.to_record(STORED)
+CIPHERTEXT = linked(SECRETIVE.to_record(STORED))
 
 
 def test_ciphertext_is_what_is_published_and_marked_as_such() -> None:
@@ -32,7 +33,7 @@ def test_a_reader_with_the_key_reads_ciphertext() -> None:
 
 
 def test_a_reader_without_the_key_reads_what_was_published_decrypted() -> None:
-    record = TALKATIVE.to_record(STORED)
+    record = linked(TALKATIVE.to_record(STORED))
 
     assert b"A secret" in record.value
     assert "ce_encrypted" not in dict(record.headers)

@@ -9,6 +9,7 @@ NAME = "eventsourcing_kafka.producer"
 FOR_A_TERMINAL = {"typer", "click", "rich"}
 
 
+@pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize("room", ["wire", "wire.tracing", "kafka.clients", "kafka.topics"])
 def test_reading_a_record_needs_nothing_that_is_for_a_terminal(room: str) -> None:
     program = f"import sys, {NAME}.{room}; print(*sys.modules)"

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from eventsourcing_kafka.producer.wire import EventTypes, Record, WireError, WireFormat
 from eventsourcing_kafka.producer.wire.event_types import Event
 from eventsourcing_kafka.producer.wire.fast_path import FastPath
+from tests.chains import linked
 from tests.language.languages import restored
 
 from .conversation import (
@@ -83,7 +84,7 @@ SENT = EventTypes.of(Parcel).named("Parcel.Sent")
 def outcome(wire: WireFormat, notification: Notification) -> tuple[Record, Any] | str:
     """Return the record, and what is in it in whatever order; or how it is refused."""
     try:
-        record = wire.to_record(notification)
+        record = linked(wire.to_record(notification))
         return record._replace(value=b""), json.loads(record.value)
     except (AttributeError, TypeError, ValueError) as refused:
         return repr(refused)

@@ -11,6 +11,7 @@ from eventsourcing.persistence import Mapper, Notification
 from eventsourcing.utils import get_topic
 
 from eventsourcing_kafka.producer.wire import EventTypes, Record, WireError, WireFormat
+from tests.chains import linked
 
 from .conversation import APPLICATION, PLAIN, WRITER, read, stored, written
 from .encryption import SECRET, SECRETIVE
@@ -74,7 +75,7 @@ def stored_by_an_older_program(version: int, mapper: Mapper[Any] = PLAIN) -> Not
 def test_an_older_version_in_the_store_is_published_in_the_current_one(version: int) -> None:
     notification = stored_by_an_older_program(version)
 
-    record = WRITER.to_record(notification)
+    record = linked(WRITER.to_record(notification))
 
     assert dict(record.headers)["ce_classversion"] == b"3"
     again = read(record, READER)
@@ -90,7 +91,7 @@ def test_an_older_version_published_as_ciphertext_is_upcast_by_who_has_the_key(
     notification = stored_by_an_older_program(version, SECRET)
     reader = WireFormat(APPLICATION, EventTypes.of(Account), SECRET)
 
-    again = read(SECRETIVE.to_record(notification), reader)
+    again = read(linked(SECRETIVE.to_record(notification)), reader)
 
     assert vars(again)["balances"] == {1: Decimal("0.00")}
 
