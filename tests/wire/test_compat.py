@@ -1,5 +1,6 @@
 """What is used of the insides of two libraries is there in the versions that are installed."""
 
+import asyncio
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.producer import sender
+from aiokafka.protocol.transaction import EndTxnRequest
 from eventsourcing import postgres, sqlite
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Tracking
 from eventsourcing.postgres import PostgresDatastore
@@ -192,3 +194,21 @@ def test_a_mapper_tells_what_it_is_made_of() -> None:
     assert (mapper.cipher, mapper.compressor) == (None, None)
     assert isinstance(mapper.transcoder, JSONTranscoder)
     assert mapper.transcoder.names == {}
+
+
+async def test_a_request_of_a_transaction_that_gets_no_answer_is_not_sent_again() -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=NOWHERE, transactional_id="roses")
+    kafka.ask_once(producer)
+    transaction, sender_ = producer._txn_manager, producer._sender
+    transaction.set_pid_and_epoch(1, 0)
+    transaction.begin_transaction()
+    sender_._sender_task = asyncio.ensure_future(asyncio.sleep(30))
+
+    with pytest.raises(kafka.UnansweredError, match="EndTxnRequest has got no answer"):
+        await sender_.client.send(0, EndTxnRequest("roses", 1, 0, True), group=None)
+
+    with pytest.raises(kafka.UnansweredError):
+        await transaction.wait_for_transaction_end()
+    with pytest.raises(asyncio.CancelledError):
+        await sender_._sender_task
+    await producer.stop()
