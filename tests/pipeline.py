@@ -309,9 +309,9 @@ class FastPath(anyio.AsyncContextManagerMixin):
     def relay(self) -> None:
         """Put what is new of the wiki into the topic."""
         for notification in self.wiki.recorder.select_notifications(self._position + 1, 10_000):
-            key, value, headers, timestamp, link = self._writing.to_record(notification)
-            self._chain.append(partition_of(key, self.partitions), link, headers)
-            self.put(key, value, headers, timestamp)
+            record = self._writing.to_record(notification)
+            self._chain.append(partition_of(record.key, self.partitions), record)
+            self.put(record.key, record.value, record.headers, record.timestamp_ms)
             self._position = notification.id
 
     def put(
