@@ -18,6 +18,8 @@ class Fault(StrEnum):
     """A notification that is in the topic before."""
     MISORDERED = "misordered"
     """A record that is behind one of a higher position, or before one of a lower."""
+    UNLINKED = "unlinked"
+    """A record that names another predecessor than the record before it in its partition."""
     ALTERED = "altered"
     """A record that is not what the wire format makes of its notification; a row that differs."""
     FOREIGN = "foreign"

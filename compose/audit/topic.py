@@ -21,6 +21,7 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.relay.position import read_published
 from eventsourcing_kafka.producer.wire import Record, WireFormat
+from eventsourcing_kafka.producer.wire.chain import Link, link_in
 from eventsourcing_kafka.producer.wire.tracing import TRACE_HEADERS
 
 BLOCK = 500
@@ -145,6 +146,8 @@ class TopicAudit:
         self._findings = findings
         self._seen = PositionSet()
         self._highest = [0] * partitions
+        self._last: dict[int, str] = {}
+        """The link of the last record of each partition."""
 
     async def compare(
         self, read: PositionedRecord, following: PositionedRecord | None
@@ -167,7 +170,8 @@ class TopicAudit:
             self._found(Fault.DOUBLED, read, "it is in the topic before", expected)
         else:
             self._seen.add(position)
-            self._check_order(read, expected, following)
+            if self._is_in_order(read, expected, following):
+                await self._check_link(read, expected)
         if not same:
             what = await self._differences(position, record)
             self._found(Fault.ALTERED, read, what, expected)
@@ -182,9 +186,9 @@ class TopicAudit:
                 await self._missing(position)
         return due
 
-    def _check_order(
+    def _is_in_order(
         self, read: PositionedRecord, expected: Expected, following: PositionedRecord | None
-    ) -> None:
+    ) -> bool:
         position, record = read
         assert position is not None  # noqa: S101 - it is of a notification
         highest = self._highest[record.partition]
@@ -197,6 +201,33 @@ class TopicAudit:
             self._found(Fault.MISORDERED, read, what, expected)
         else:
             self._highest[record.partition] = position
+            return True
+        return False
+
+    async def _check_link(self, read: PositionedRecord, expected: Expected) -> None:
+        """See that a record in its order names the one before it as its predecessor.
+
+        One that names a notification which should be in between, and is not, is right: that one is
+        missing, or misordered.
+        """
+        position, record = read
+        assert position is not None  # noqa: S101 - it is of a notification
+        headers = dict(record.headers)
+        named = headers.get("ce_predecessor", b"").decode(errors="replace")
+        # What was before the first record that Kafka still has is not known.
+        last = self._last.get(record.partition, named)
+        if named != last and not await self._is_between(last, named, position):
+            what = f"it names {_short(named.encode())} as the one before it, which is {last}"
+            self._found(Fault.UNLINKED, read, what, expected)
+        identity = headers.get("ce_identity", b"").decode(errors="replace")
+        self._last[record.partition] = Link(position, identity).text
+
+    async def _is_between(self, last: str, named: str, position: int) -> bool:
+        try:
+            lower, between = link_in(last).position, link_in(named).position
+        except ValueError:
+            return False
+        return lower < between < position and await self._expected.at(between) is not None
 
     async def _differences(self, position: int, found: ConsumerRecord) -> str:
         if not self._findings.are_wanted:

@@ -39,8 +39,9 @@ class Linger:
             gathered = [*first]
             if self._published < self._handed_on:
                 with anyio.CancelScope() as self._gathering:
-                    while len(gathered) < self._limit:
-                        gathered += await anext(read)
+                    # It ends when its outbox is lost; who reads ahead says why.
+                    while len(gathered) < self._limit and (more := await anext(read, None)):
+                        gathered += more
             for begin in range(0, len(gathered), self._limit):
                 batch = gathered[begin : begin + self._limit]
                 self._handed_on = batch[-1].id

@@ -46,12 +46,12 @@ async def last_published(consumer: AIOKafkaConsumer, topics: Topics) -> Publishe
     end = (await consumer.end_offsets([partition]))[partition]
     # Only now, or it begins to fetch at the end, and what is read waits for that to time out.
     consumer.assign([partition])
-    start, step = end, FIRST_STEP
-    while start > begin:
+    start, step, value = end, FIRST_STEP, None
+    while start > begin and value is None:
         start, step = max(begin, end - step), step * FIRST_STEP
-        if value := await _last_value(consumer, partition, start, end):
-            return msgspec.json.decode(value, type=Published)
-    return None
+        value = await _last_value(consumer, partition, start, end)
+    consumer.pause(partition)  # Or it would go on to fetch what comes.
+    return msgspec.json.decode(value, type=Published) if value else None
 
 
 async def _last_value(

@@ -66,8 +66,10 @@ TRANSACTION_BACKOFF_SECONDS = 0.002
 """Kafka has ended a transaction a few milliseconds after it says so, and refuses the next one until
 then."""
 
-OPEN_SECONDS = 10.0
+MARKER_SECONDS = 3.0
 """So long the markers of a transaction that was ended may take."""
+ANSWER_SECONDS = 8.0
+"""So long Kafka may take to tell what it has. Of a topic that is deleted aiokafka asks for ever."""
 LOOK_SECONDS = 0.02
 
 
@@ -252,7 +254,7 @@ class Publisher:
             await self._producer.begin_transaction()
             enlist_partitions(self._producer, [self._position_end.partition, *self._events])
             await self._producer.abort_transaction()
-            async for attempt in _looking_again(LeftOpenError):
+            async for attempt in _looking_again(LeftOpenError, MARKER_SECONDS):
                 with attempt:
                     if still_open := await self._open_partitions(everything):
                         raise LeftOpenError(
@@ -345,23 +347,33 @@ class Publisher:
         async with self._publishing:
             ends = {end.partition: end.next for end in [self._position_end, *self._ends]}
             tails = {end.partition: end.tail for end in self._ends if end.tail.offset != NOWHERE}
-        async for attempt in _looking_again(LostRecordsError):
+        try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                await self._check_ends(ends)
+                there = await are_there(self._committed, tails, self._link_of)
+        except TimeoutError as error:
+            raise LostRecordsError(
+                f"Kafka does not tell what {self._topics.events} has: is it deleted?"
+            ) from error
+        if not there:
+            raise LostRecordsError(f"Kafka has lost the last records of {self._topics.events}")
+
+    async def _check_ends(self, ends: Mapping[TopicPartition, int]) -> None:
+        async for attempt in _looking_again(LostRecordsError, MARKER_SECONDS):
             with attempt:  # A marker comes a little later than its answer.
                 if short := await self._shorter_than(ends):
                     raise LostRecordsError(f"Kafka has lost the end of {', '.join(short)}")
-        if not await are_there(self._committed, tails, self._link_of):
-            raise LostRecordsError(f"Kafka has lost the last records of {self._topics.events}")
 
     async def _shorter_than(self, ends: Mapping[TopicPartition, int]) -> list[str]:
         found = await self._committed.end_offsets(ends)
         return [f"{each.topic} {each.partition}" for each, end in ends.items() if found[each] < end]
 
 
-def _looking_again(error: type[Exception]) -> AsyncRetrying:
+def _looking_again(error: type[Exception], seconds: float) -> AsyncRetrying:
     return AsyncRetrying(
         retry=retry_if_exception_type(error),
         wait=wait_fixed(LOOK_SECONDS),
-        stop=stop_after_delay(OPEN_SECONDS),
+        stop=stop_after_delay(seconds),
         sleep=anyio.sleep,
         reraise=True,
     )

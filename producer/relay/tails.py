@@ -148,6 +148,7 @@ async def _read(
                     highest = tail
                 read[partition] = _Records(first, highest)
         unread = {each for each in unread if await consumer.position(each) < bounds[each].end}
+    consumer.pause(*starts)  # Or it would go on to fetch what comes.
     return read
 
 

@@ -83,6 +83,21 @@ async def test_a_record_that_comes_late(audited: Audited, placed: list[Placed]) 
     assert finding.what == f"it is behind position {last}"
 
 
+async def test_a_record_that_names_another_one_before_it(
+    audited: Audited, placed: list[Placed]
+) -> None:
+    first, _, third, *_ = several_in_a_partition(placed)
+    named = first.record.link.text
+    torn = header(third.record, "ce_predecessor", named.encode())
+    placed[placed.index(third)] = third._replace(record=torn)
+    await audited.publish(placed)
+
+    finding = await audited.finding()
+
+    assert (finding.fault, finding.position) == (Fault.UNLINKED, third.position)
+    assert finding.what.startswith(f"it names '{named}' as the one before it, which is ")
+
+
 async def test_an_altered_value(audited: Audited, placed: list[Placed]) -> None:
     position, partition, record = placed[4]
     altered = record._replace(value=record.value.replace(b"-", b"+", 1))

@@ -31,6 +31,7 @@ async def make_topic(broker: Kafka, name: str) -> None:
         await admin.close()
 
 
+@pytest.mark.usefixtures("programs")
 async def test_a_broker_comes_back_as_it_was_when_it_was_copied(tmp_path: Path) -> None:
     async with Kafka(tmp_path / "kafka") as broker:
         await make_topic(broker, "early")

@@ -16,6 +16,8 @@ from tests.chaos.stage import brokers_behind
 from tests.history.reading import read_topic
 from tests.pipeline import until
 
+pytestmark = pytest.mark.usefixtures("programs")
+
 TOPIC = "events"
 
 

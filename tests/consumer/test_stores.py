@@ -27,10 +27,16 @@ from eventsourcing_kafka.consumer.operations.redrive import (
     retry,
 )
 from tests.hosting.nursing import MENDED, CannotTakeError, Patient
+from tests.layers import on
 
 from .stores import PARTITIONS, Following, hosted, viewed
 
-STORES = ("a view in Postgres", "hosted on Postgres", "hosted on SQLite", "hosted in memory")
+STORES = [
+    on("a view in Postgres", needs={"postgres"}),
+    on("hosted on Postgres", needs={"postgres"}),
+    "hosted on SQLite",
+    "hosted in memory",
+]
 
 
 @pytest.fixture(params=STORES)

@@ -129,3 +129,15 @@ async def test_no_batch_is_larger_than_the_limit() -> None:
         await stage.read(4, 5)
 
     assert stage.handed_on == [[1], [2, 3, 4], [5]]
+
+
+async def test_what_is_gathered_when_nothing_more_can_be_read_goes_on() -> None:
+    send, read = anyio.create_memory_object_stream[Sequence[Notification]](2)
+    linger = Linger(10)
+    async with send, read, aclosing(linger.batches(read)) as batches:
+        await send.send([notification(1)])
+        assert [each.id for each in await anext(batches)] == [1]
+        await send.send([notification(2)])
+        await send.aclose()  # As when the outbox is lost.
+
+        assert [[each.id for each in batch] async for batch in batches] == [[2]]
