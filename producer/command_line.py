@@ -14,7 +14,7 @@ from rich.table import Table
 from eventsourcing_kafka.producer.importer.command import import_git
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
-from eventsourcing_kafka.producer.relay import Relay, RelayHealth, read_status
+from eventsourcing_kafka.producer.relay import Relay, RelayHealth, read_risks, read_status
 from eventsourcing_kafka.producer.runtime.applications import (
     CONTENT_MANAGEMENT,
     ApplicationTopic,
@@ -98,7 +98,8 @@ def status(
     """Show up to where the events of an application are published.
 
     The gap is in positions, the lag in seconds: the age of the oldest event not yet published. The
-    owner is the relay that has its turn; without one nothing more is published.
+    owner is the relay that has its turn; without one nothing more is published. Settings of the
+    topics that may lose events are named, with what to do.
 
     Example: eventsourcing-kafka producer status --json
     """
@@ -106,13 +107,16 @@ def status(
         outbox, wire = outbox_of(source, limit=1), WireFormat.of(source, decrypt=True)
         settings = KafkaSettings.from_env(os.environ)
         found = finished(lambda: read_status(outbox, wire, settings))
+        risks = finished(lambda: read_risks(wire.application_name, settings))
     fields = msgspec.structs.asdict(found)
     if as_json:
-        typer.echo(msgspec.json.encode(fields))
+        typer.echo(msgspec.json.encode({**fields, "risks": risks}))
         return
     table = Table(*fields)
     table.add_row(*map(_cell, fields.values()))
     Console().print(table)
+    for risk in risks:
+        typer.echo(risk)
 
 
 def _cell(value: object) -> str:

@@ -29,7 +29,7 @@ from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
 from eventsourcing_kafka.producer.wire import WireFormat
-from eventsourcing_kafka.producer.wire.chain import START, Chain
+from eventsourcing_kafka.producer.wire.chain import START, Chain, Link
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 30.0
@@ -293,6 +293,12 @@ class FastPath(anyio.AsyncContextManagerMixin):
     async def _is_listened(self) -> bool:
         cursor = await self.connection.execute(LISTENERS)
         return cursor.rowcount > 0
+
+    def link(self, partition: int, offset: int) -> Link:
+        """Return which record is at an offset."""
+        envelope = self._topic[partition][offset].envelope
+        assert envelope
+        return envelope.link
 
     def offered(self) -> dict[int, int]:
         """Return how many records there are in each partition."""

@@ -61,7 +61,7 @@ class TrackingAudit:
 
     def conclude(self, ends: Mapping[int, int], findings: Findings) -> None:
         """Find out whether the tracking is where the records are."""
-        partition, position, offset = self._tracking
+        partition, position, offset, *_ = self._tracking
         end = ends.get(partition, 0)
         if offset > end:
             findings.add(self._misplaced(f"its next offset is beyond the end, {end}"))
@@ -77,7 +77,7 @@ class TrackingAudit:
         )
 
     def _misplaced(self, what: str) -> Finding:
-        partition, position, offset = self._tracking
+        partition, position, offset, *_ = self._tracking
         return Finding(
             where=f"{self._view}.tracking",
             fault=Fault.POSITION,

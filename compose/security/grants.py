@@ -104,8 +104,8 @@ def acls(
     settings = KafkaSettings.from_env(env)
     topics, relay = Topics.of(application.name, settings), _relay(application)
     events, position = ("topic", topics.events), ("topic", topics.position)
-    yield Acl(relay, ("Create", "Write", "DescribeConfigs"), (events, position))
-    yield Acl(relay, ("Read",), (position,))
+    # It reads what it has written: at the ends of both topics it sees where to go on.
+    yield Acl(relay, ("Create", "Read", "Write", "DescribeConfigs"), (events, position))
     yield Acl(
         relay, ("Write",), (("transactional-id", transactional_id(application.name, settings)),)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import psycopg
 from eventsourcing.persistence import DataError, IntegrityError, InternalError
 
-from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Span
+from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Followed, Span, follow
 from eventsourcing_kafka.consumer.engine.parking import SetAside
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
@@ -62,6 +62,8 @@ class Applied:
     parked: int = 0
     stopped: Mapping[int, str] = field(default_factory=dict)
     """Partitions that stop before an event that can't be applied, and why."""
+    broken: Collection[int] = ()
+    """Partitions whose next record does not follow what is applied."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,16 @@ class Applier:
     ) -> Outcome:
         """Apply a batch, and move the tracking from exactly what was `seen`, all or nothing.
 
+        A partition is applied up to the first record that does not follow what was `seen`.
         An event that can't be applied is parked, with all of its aggregate after it; or its
         partition stops before it, and the rest of the batch is applied. Transient errors are
         raised: the batch is to be applied again. Where a batch is not one transaction, what was
         applied of it before the error is already seen then.
         """
-        records = list(_unapplied(batch, seen))
-        moves = [_step(span, seen[span.partition]) for span in batch]
+        parts = _followed(batch, seen)
+        moves, records = _moves(parts), _news(parts)
+        if not moves:
+            return Applied([], broken=_broken(parts))
         apply = self._together if self._store.capabilities.atomic else self._one_by_one
         while True:
             try:
@@ -144,9 +149,8 @@ class Applier:
                         await self._move(connection, moves)
                         parked, stopped = await apply(connection, records)
                         if stopped:
-                            batch = await self._move_back(connection, batch, moves, stopped)
-                            records = list(_unapplied(batch, seen))
-                            moves = [_step(span, seen[span.partition]) for span in batch]
+                            parts = await self._move_back(connection, parts, stopped)
+                            moves, records = _moves(parts), _news(parts)
             except _MovedByAnotherError:
                 return Moved()
             except (CannotApplyError, *REFUSED_IN_WRITING) as error:
@@ -160,6 +164,7 @@ class Applier:
                     sum(move.records for move in moves) - len(records),
                     parked,
                     {partition: error.story for partition, error in stopped.items()},
+                    _broken(parts),
                 )
 
     async def redrive(self, connection: Any, record: ConsumedRecord) -> None:
@@ -218,24 +223,26 @@ class Applier:
     async def _move_back(
         self,
         connection: Any,
-        batch: Sequence[Span],
-        moves: Sequence[Move],
+        parts: Sequence[Followed],
         stopped: Mapping[int, CannotApplyError],
-    ) -> Sequence[Span]:
+    ) -> Sequence[Followed]:
         """Move partitions back to where they stop, and return the batch as far as it goes."""
         cut = [
-            span.before(error.record.offset) if (error := stopped.get(span.partition)) else span
-            for span in batch
+            follow(part.span.before(error.record.offset), part.move.seen)
+            if (error := stopped.get(part.span.partition))
+            else part
+            for part in parts
         ]
         back = [
             Move(
-                move.to,
-                span.moved(move.seen),
-                len(span.records) - move.records,
-                stopped[span.partition].story,
+                part.move.to,
+                shorter.move.to,
+                shorter.move.records - part.move.records,
+                stopped[part.span.partition].story,
+                shorter.move.news,
             )
-            for span, move in zip(cut, moves, strict=True)
-            if span.partition in stopped
+            for part, shorter in zip(parts, cut, strict=True)
+            if part.span.partition in stopped
         ]
         await self._move(connection, back)
         return cut
@@ -279,17 +286,18 @@ def fold(unit: UnitOfWork, records: Sequence[ConsumedRecord], set_aside: SetAsid
     return failures
 
 
-def _unapplied(batch: Sequence[Span], seen: Mapping[int, Tracking]) -> Iterator[ConsumedRecord]:
-    """Yield the records that have not been applied before."""
-    for span in batch:
-        last = seen[span.partition].position
-        for record in span.records:
-            if record.envelope is None or record.error:  # It may lie about its position.
-                yield record
-            elif record.envelope.position > last:
-                yield record
-                last = record.envelope.position
+def _followed(batch: Sequence[Span], seen: Mapping[int, Tracking]) -> Sequence[Followed]:
+    """Return each span as far as it follows what was seen."""
+    return [follow(span, seen[span.partition]) for span in batch]
 
 
-def _step(span: Span, seen: Tracking) -> Move:
-    return Move(seen, span.moved(seen), len(span.records))
+def _moves(parts: Sequence[Followed]) -> Sequence[Move]:
+    return [part.move for part in parts if part.move.records or part.move.to != part.move.seen]
+
+
+def _news(parts: Sequence[Followed]) -> Sequence[ConsumedRecord]:
+    return [record for part in parts for record in part.move.news]
+
+
+def _broken(parts: Sequence[Followed]) -> Collection[int]:
+    return [part.span.partition for part in parts if part.broken]

@@ -1,5 +1,7 @@
 """What a batch is: spans of consecutive records, read as far as the view needs them.
 
+What follows what is applied is decided here, record by record: the chain tells.
+
 Also what an operator has reset the group's offset of a partition to. Nothing here, nor in what
 applies batches and keeps the tracking, needs the Kafka client.
 """
@@ -12,7 +14,7 @@ from typing import NamedTuple, Protocol, Self
 
 import msgspec
 
-from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.wire import Envelope, EventTypes, WireError, WireFormat
@@ -33,8 +35,6 @@ class OffsetReset(NamedTuple):
     partition: int
     offset: int
     kind: ResetKind
-    first_in_kafka: int
-    """The first offset that Kafka has not deleted."""
 
 
 class KafkaRecord(Protocol):
@@ -86,7 +86,7 @@ class ConsumedRecord(msgspec.Struct, frozen=True):
     value: bytes | None = None
     headers: Sequence[tuple[str, bytes]] = ()
     envelope: Envelope | None = None
-    """None if the headers can't be read."""
+    """None if the record is foreign: not of this application's relay, or not in its partition."""
     event: Event | None = None
     """None if the view does not ask for this type, or the record can't be read."""
     error: WireError | None = None
@@ -103,9 +103,7 @@ class ConsumedRecord(msgspec.Struct, frozen=True):
         key, value, headers = raw.key, raw.value, raw.headers
         envelope = event = error = None
         try:
-            envelope = wire.envelope(key, headers)
-            if partitions:
-                _check_partition(raw, partition_of(key or b"", partitions))
+            envelope = own_envelope(raw, wire, partitions)
             if envelope.type in wanted or envelope.type not in wire.types:
                 event = wire.to_event(envelope, value)
         except WireError as reason:
@@ -129,9 +127,12 @@ class ConsumedRecord(msgspec.Struct, frozen=True):
         return Place(self.partition, self.envelope.position if self.envelope else 0)
 
 
-def _check_partition(raw: KafkaRecord, partition: int) -> None:
-    if raw.partition != partition:
-        raise WireError(f"It is in partition {raw.partition}, and its key belongs in {partition}.")
+def own_envelope(raw: KafkaRecord, wire: WireFormat, partitions: int = 0) -> Envelope:
+    """Read the headers of a record. Raises `WireError` if it is foreign."""
+    envelope = wire.envelope(raw.key, raw.headers)
+    if partitions and (right := partition_of(raw.key or b"", partitions)) != raw.partition:
+        raise WireError(f"It is in partition {raw.partition}, and its key belongs in {right}.")
+    return envelope
 
 
 class Span(NamedTuple):
@@ -165,12 +166,43 @@ class Span(NamedTuple):
         records = [record for record in self.records if record.offset < offset]
         return self._replace(end=offset, records=records)
 
-    def moved(self, seen: Tracking) -> Tracking:
-        """Return the tracking of the partition after this span."""
-        # What can't be read may lie about its position.
-        positions = (
-            record.envelope.position
-            for record in self.records
-            if record.envelope and not record.error
+
+class Followed(NamedTuple):
+    """A span as far as it follows what is applied."""
+
+    span: Span
+    move: Move
+    """The step of the tracking past it, with what of it is new."""
+    broken: bool = False
+    """Whether it ends before a record that does not follow."""
+
+
+def follow(span: Span, seen: Tracking) -> Followed:
+    """Return a span up to the first record that does not follow what was `seen`, or all of it.
+
+    A record follows if its predecessor is the last one, whether it can be decoded or not. What was
+    applied before, or is a copy, is passed over; what is foreign is new, and moves no position.
+    """
+    news: list[ConsumedRecord] = []
+    broken = False
+    position, last, previous = seen.position, seen.link.text, None
+    for record in span.records:
+        envelope = record.envelope
+        if envelope is None:
+            news.append(record)
+        elif envelope.predecessor == last and envelope.position > position:
+            news.append(record)
+            previous = record
+            position = envelope.position
+            last = f"{position}:{envelope.identity}"
+        elif envelope.position > position or (
+            envelope.position == position and envelope.link.text != last
+        ):
+            span, broken = span.before(record.offset), True
+            break
+    to = seen._replace(offset=span.end)
+    if previous and previous.envelope:
+        to = Tracking(
+            span.partition, position, span.end, previous.envelope.identity, previous.offset
         )
-        return Tracking(self.partition, max([seen.position, *positions]), self.end)
+    return Followed(span, Move(seen, to, len(span.records), news=news), broken)

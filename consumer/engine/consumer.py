@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple, assert_never
 
@@ -12,8 +12,11 @@ import anyio
 
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Moved, OnError
 from eventsourcing_kafka.consumer.engine.batch import OffsetReset, ResetKind
+from eventsourcing_kafka.consumer.engine.lookout import Lookout
 from eventsourcing_kafka.consumer.engine.metrics import ViewMetrics
+from eventsourcing_kafka.consumer.engine.parking import Skip
 from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.engine.search import PartitionReader
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError, group_of
 from eventsourcing_kafka.consumer.engine.subscription import (
     PACING,
@@ -23,6 +26,7 @@ from eventsourcing_kafka.consumer.engine.subscription import (
 )
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.engine.work_queue import WORTH_SHARING, WorkQueue
+from eventsourcing_kafka.producer.kafka.clients import groupless_consumer
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.runtime.drain import draining
@@ -91,18 +95,23 @@ class Consumer:
     async def run(self) -> None:
         """Apply for ever; lost servers are waited out.
 
-        Raises `RecordsDeletedError` or `ShapeChangedError`: what only a person can settle.
+        Raises `PartitionsChangedError` or `ShapeChangedError`: what only a person can settle.
         """
         await retrying(f"view {self.store.view.name}", self._apply_what_comes, self.health)
 
     async def _apply_what_comes(self, progressed: Callable[[], None]) -> None:
         partitions = await self._partitions()
-        async with self._working() as connections, self._joined() as subscription:
+        async with (
+            self._working() as connections,
+            self._joined(partitions) as subscription,
+            self._looking(partitions, subscription) as lookout,
+        ):
             await self.store.run(self._prepare, connections[0], partitions)
             self.seen = subscription.seen
             queue = WorkQueue(len(connections), self._limit, self._worth_sharing)
             session = _Session(partitions, subscription, queue, progressed)
             async with anyio.create_task_group() as workers:
+                workers.start_soon(lookout.run)
                 for connection in connections:
                     workers.start_soon(self._apply, session, connection)
                 await self._read(session, connections[0])
@@ -181,6 +190,8 @@ class Consumer:
                 partition,
             )
             subscription.stop(partition)
+        for partition in applied.broken:
+            subscription.break_off(partition)
         self.stopped |= applied.stopped
         self._metrics.applied(applied)
         if applied.parked:
@@ -203,7 +214,31 @@ class Consumer:
         return partitions
 
     @asynccontextmanager
-    async def _joined(self) -> AsyncIterator[Subscription]:
+    async def _looking(self, partitions: int, subscription: Subscription) -> AsyncIterator[Lookout]:
+        async with (
+            self.store.connected() as connection,
+            self._reader(partitions) as reader,
+        ):
+            yield Lookout(
+                self.store,
+                connection,
+                subscription,
+                reader,
+                self._settings,
+                self.stopped,
+                self._pacing,
+            )
+
+    @asynccontextmanager
+    async def _reader(self, partitions: int) -> AsyncIterator[PartitionReader]:
+        view = self.store.view
+        topic = Topics.of(view.application_name, self._settings).events
+        wire = WireFormat(view.application_name, view.types)
+        async with groupless_consumer(self._settings) as kafka:
+            yield PartitionReader(kafka, topic, wire, partitions)
+
+    @asynccontextmanager
+    async def _joined(self, partitions: int) -> AsyncIterator[Subscription]:
         view = self.store.view
         async with (
             self.store.connected() as connection,
@@ -211,8 +246,11 @@ class Consumer:
                 self._group,
                 WireFormat(view.application_name, view.types, view.mapper),
                 view.wanted,
-                _StoreTracking(self.store, connection, self._metrics),
+                _StoreTracking(
+                    self.store, connection, self._metrics, partial(self._reader, partitions)
+                ),
                 self._settings,
+                partitions=partitions,
                 limit=self._limit,
                 instance=self._instance,
                 pacing=self._pacing,
@@ -233,10 +271,17 @@ class _Session(NamedTuple):
 class _StoreTracking(TrackingReader):
     """Where a view is in the partitions of its topic."""
 
-    def __init__(self, store: Store, connection: Any, metrics: ViewMetrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        connection: Any,
+        metrics: ViewMetrics,
+        reader: Callable[[], AbstractAsyncContextManager[PartitionReader]],
+    ) -> None:
         self._store = store
         self._connection = connection
         self._metrics = metrics
+        self._reader = reader
 
     async def read(self, partitions: Collection[int]) -> Mapping[int, Tracking]:
         return await self._store.tracking.read(self._connection, partitions)
@@ -251,8 +296,35 @@ class _StoreTracking(TrackingReader):
                 except NotReplayableError as error:
                     logger.error("%s", error)  # noqa: TRY400 - the text says it all
             case ResetKind.SKIP:
-                logger.warning("partition %d: skipped to offset %d", reset.partition, reset.offset)
-                seen = await self.read([reset.partition])
-                await self._store.skip(self._connection, seen[reset.partition], reset)
+                await self._skip(reset.partition, reset.offset)
             case _:
                 assert_never(reset.kind)
+
+    async def _skip(self, partition: int, offset: int) -> None:
+        """Have the view pass over what lies before an offset: up to the predecessor of its record.
+
+        That is never backwards, which is what a replay is for, or a rebuild.
+        """
+        seen = (await self.read([partition]))[partition]
+        async with self._reader() as reader:
+            to = await reader.before(partition, offset)
+        if to.text == seen.link.text:
+            return  # There is nothing between.
+        if to.position < seen.position:
+            logger.error(
+                "partition %d: not skipped to offset %d: the record before it is %s, and %s is "
+                "applied already",
+                partition,
+                offset,
+                to.text,
+                seen.link.text,
+            )
+            return
+        logger.warning(
+            "partition %d: skipped to offset %d, from %s to %s",
+            partition,
+            offset,
+            seen.link.text,
+            to.text,
+        )
+        await self._store.skip(self._connection, Skip(seen, reader.topic, offset, to))

@@ -1,14 +1,16 @@
 """Events that can't be applied: set aside with their reason, in order, and never lost.
 
 An event is parked in the transaction that moves the tracking past it, and so is every later
-event of the same aggregate; all other aggregates go on. A person then mends what is wrong and has
-them tried again, or drops the first of them. A drop is recorded for ever, with who, when and why.
+event of the same aggregate; all other aggregates go on. What is set aside is known by its position,
+wherever it is read from; what is foreign has none, and is known by its topic and offset. A person
+then mends what is wrong and has them tried again, or drops the first of them. A drop is recorded
+for ever, with who, when and why.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
@@ -17,12 +19,15 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
 
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, RawRecord
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.producer.wire.chain import Link, link_in
 
 CREATE_PARKED: LiteralString = """
     CREATE TABLE {schema}.parked (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         application text NOT NULL,
         partition integer NOT NULL,
+        topic text NOT NULL,
         record_offset bigint NOT NULL,
         position bigint,
         originator_id text NOT NULL,
@@ -34,8 +39,14 @@ CREATE_PARKED: LiteralString = """
         reason text NOT NULL,
         traceback text NOT NULL,
         parked_at timestamptz NOT NULL DEFAULT now(),
-        UNIQUE (application, partition, record_offset)
+        UNIQUE (application, partition, position)
     )
+"""
+
+# What is foreign has no position.
+CREATE_FOREIGN_INDEX: LiteralString = """
+    CREATE UNIQUE INDEX parked_foreign ON {schema}.parked (topic, partition, record_offset)
+     WHERE position IS NULL
 """
 
 # By hash: what can't be read may have a key of any length, and a B-tree takes no long ones.
@@ -43,14 +54,20 @@ CREATE_PARKED_INDEX: LiteralString = """
     CREATE INDEX parked_originator ON {schema}.parked USING hash (originator_id)
 """
 
-# A drop has one offset; a skip, which an operator makes with Kafka's own tool, has many.
+# A drop has one position, or one place in a topic if it was foreign; a skip, which an operator
+# makes with Kafka's own tool, has all positions after a record up to another one.
 CREATE_DROPPED: LiteralString = """
     CREATE TABLE {schema}.dropped (
         application text NOT NULL,
         partition integer NOT NULL,
+        topic text,
         first_offset bigint NOT NULL,
         last_offset bigint NOT NULL,
         position bigint,
+        skipped_after text,
+        skipped_to text,
+        first_position bigint,
+        last_position bigint,
         originator_id text,
         type text,
         failure text,
@@ -62,29 +79,32 @@ CREATE_DROPPED: LiteralString = """
 
 INSERT_PARKED: LiteralString = """
     INSERT INTO {schema}.parked (
-           application, partition, record_offset, position, originator_id, originator_version,
-           type, key, value, headers, reason, traceback)
-    VALUES (%(application)s, %(partition)s, %(record_offset)s, %(position)s, %(originator_id)s,
-            %(originator_version)s, %(type)s, %(key)s, %(value)s, %(headers)s, %(reason)s,
-            %(traceback)s)
+           application, partition, topic, record_offset, position, originator_id,
+           originator_version, type, key, value, headers, reason, traceback)
+    VALUES (%(application)s, %(partition)s, %(topic)s, %(record_offset)s, %(position)s,
+            %(originator_id)s, %(originator_version)s, %(type)s, %(key)s, %(value)s, %(headers)s,
+            %(reason)s, %(traceback)s)
         ON CONFLICT DO NOTHING
 """
 
 # Both in one question: it is asked for every batch, and hardly ever is there anything.
 SELECT_SET_ASIDE: LiteralString = """
-    SELECT DISTINCT originator_id, NULL::integer, NULL::bigint, NULL::bigint
+    SELECT DISTINCT originator_id, NULL::integer, NULL::bigint, NULL::bigint, NULL::text
       FROM {schema}.parked
      WHERE originator_id = ANY(%(originators)b)
      UNION ALL
-    SELECT NULL, partition, first_offset, last_offset
+    SELECT NULL, partition, coalesce(first_position, position, first_offset),
+           coalesce(last_position, position, last_offset),
+           CASE WHEN coalesce(last_position, position) IS NULL THEN topic END
       FROM {schema}.dropped
      WHERE application = %(application)s
        AND partition = ANY(%(partitions)s)
-       AND last_offset >= %(first_offset)s
+       AND (coalesce(last_position, position) >= %(first_position)s
+            OR (coalesce(last_position, position) IS NULL AND topic = ANY(%(topics)s)))
 """
 
 SELECT_PARKED: LiteralString = """
-    SELECT id, application, partition, record_offset, position, originator_id,
+    SELECT id, application, partition, topic, record_offset, position, originator_id,
            originator_version, type, key, value, headers, reason, traceback, parked_at
       FROM {schema}.parked
 """
@@ -113,26 +133,33 @@ DELETE_PARKED: LiteralString = "DELETE FROM {schema}.parked WHERE id = ANY(%(ids
 
 INSERT_DROPPED: LiteralString = """
     INSERT INTO {schema}.dropped (
-           application, partition, first_offset, last_offset, position, originator_id, type,
-           failure, dropped_by, reason)
-    VALUES (%(application)s, %(partition)s, %(first_offset)s, %(last_offset)s, %(position)s,
+           application, partition, topic, first_offset, last_offset, position, skipped_after,
+           skipped_to, first_position, last_position, originator_id, type, failure, dropped_by,
+           reason)
+    VALUES (%(application)s, %(partition)s, %(topic)s, %(first_offset)s, %(last_offset)s,
+            %(position)s, %(skipped_after)s, %(skipped_to)s, %(first_position)s, %(last_position)s,
             %(originator_id)s, %(type)s, %(failure)s, %(dropped_by)s, %(reason)s)
 """
 
 SELECT_DROPPED: LiteralString = """
-    SELECT partition, first_offset, last_offset, position, type, originator_id, failure,
-           dropped_by, reason, dropped_at
+    SELECT partition, topic, first_offset, last_offset, position, skipped_after, skipped_to,
+           first_position, last_position, type, originator_id, failure, dropped_by, reason,
+           dropped_at
       FROM {schema}.dropped
      WHERE application = %(application)s
      ORDER BY dropped_at, partition
 """
 
+# By the names of the columns: another version may have made the other table.
 COPY_DROPPED: LiteralString = """
     INSERT INTO {to}.dropped
-    SELECT * FROM {schema}.dropped
+    SELECT (jsonb_populate_record(NULL::{to}.dropped, to_jsonb(dropped))).* FROM {schema}.dropped
     EXCEPT
     SELECT * FROM {to}.dropped
 """
+
+MAKE = (CREATE_PARKED, CREATE_PARKED_INDEX, CREATE_FOREIGN_INDEX, CREATE_DROPPED)
+"""What makes the tables."""
 
 BEHIND = "An earlier event of this aggregate is parked."
 
@@ -142,15 +169,20 @@ class SetAside(NamedTuple):
 
     parked: set[str]
     """Aggregates that have parked events: what is new of them is parked behind."""
-    dropped: Sequence[tuple[int, range]]
-    """Partitions, and offsets in them that were given up, or skipped."""
+    dropped: Sequence[tuple[int, range, str | None]]
+    """Partitions, and positions in them that were given up, or skipped; with the name of a topic it
+    is offsets in that, of what was foreign."""
 
     def has_dropped(self, record: ConsumedRecord) -> bool:
         """Tell whether a record was given up before."""
         if not self.dropped:  # As ever: it is asked of each record.
             return False
+        at, topic = (
+            (record.envelope.position, None) if record.envelope else (record.offset, record.topic)
+        )
         return any(
-            record.partition == number and record.offset in given for number, given in self.dropped
+            (record.partition, topic) == (number, foreign) and at in given
+            for number, given, foreign in self.dropped
         )
 
 
@@ -160,8 +192,10 @@ class Parked(msgspec.Struct, frozen=True):
     id: int
     application: str
     partition: int
+    topic: str
     record_offset: int
     position: int | None
+    """None if it is foreign."""
     originator_id: str
     """Of the aggregate; the record's key if the headers can't be read."""
     originator_version: int | None
@@ -176,7 +210,9 @@ class Parked(msgspec.Struct, frozen=True):
     def record(self) -> RawRecord:
         """Return the record as Kafka had it."""
         headers = msgspec.msgpack.decode(self.headers, type=list[tuple[str, Any]])
-        return RawRecord("", self.partition, self.record_offset, self.key, self.value, headers)
+        return RawRecord(
+            self.topic, self.partition, self.record_offset, self.key, self.value, headers
+        )
 
 
 class Listed(NamedTuple):
@@ -196,12 +232,19 @@ class Listed(NamedTuple):
 
 
 class Dropped(msgspec.Struct, frozen=True):
-    """What was given up for ever: an event that was dropped, or offsets that were skipped."""
+    """What was given up for ever: an event that was dropped, or positions that were skipped."""
 
     partition: int
+    topic: str | None
     first_offset: int
     last_offset: int
     position: int | None
+    skipped_after: str | None
+    """The record that was applied before those that were skipped."""
+    skipped_to: str | None
+    """The last one of those."""
+    first_position: int | None
+    last_position: int | None
     type: str | None
     originator_id: str | None
     failure: str | None
@@ -210,6 +253,56 @@ class Dropped(msgspec.Struct, frozen=True):
     reason: str
     """Why it was given up."""
     dropped_at: datetime
+
+
+class Skip(NamedTuple):
+    """An operator's word that a view is to go on without some positions: those after T, up to."""
+
+    seen: Tracking
+    topic: str
+    offset: int
+    """What lies before it, and is not applied yet, is passed over."""
+    to: Link
+    """The predecessor of the record there: the last one that is passed over."""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What is kept of it for ever."""
+        return {
+            "partition": self.seen.partition,
+            "topic": self.topic,
+            "first_offset": self.seen.offset,
+            "last_offset": max(self.seen.offset, self.offset) - 1,
+            "position": None,
+            "skipped_after": self.seen.link.text,
+            "skipped_to": self.to.text,
+            "first_position": self.seen.position + 1,
+            "last_position": self.to.position,
+            "originator_id": None,
+            "type": None,
+            "failure": None,
+            "dropped_by": "kafka-consumer-groups",
+            "reason": "The group's offset was reset to the future.",
+        }
+
+
+def permits(dropped: Iterable[Dropped], seen: Tracking, to: Link) -> bool:
+    """Tell whether an operator has let a view go on from what was seen behind another record."""
+    return any(
+        row.partition == seen.partition
+        and row.skipped_after is not None
+        and row.skipped_to is not None
+        and _is_between(link_in(row.skipped_after), seen.link, to, link_in(row.skipped_to))
+        for row in dropped
+    )
+
+
+def _is_between(after: Link, start: Link, end: Link, last: Link) -> bool:
+    return (
+        (start == after or start.position > after.position)
+        and start.position <= end.position
+        and (end == last or end.position < last.position)
+    )
 
 
 class Parking:
@@ -221,7 +314,7 @@ class Parking:
 
     async def create(self, connection: AsyncConnection[Any]) -> None:
         """Create the tables."""
-        for statement in (CREATE_PARKED, CREATE_PARKED_INDEX, CREATE_DROPPED):
+        for statement in MAKE:
             await connection.execute(self._sql(statement))
 
     async def set_aside(
@@ -234,13 +327,16 @@ class Parking:
                 "application": self._application_name,
                 "originators": list({record.originator_id for record in records}),
                 "partitions": list({record.partition for record in records}),
-                "first_offset": min((record.offset for record in records), default=0),
+                "topics": list({record.topic for record in records}),
+                "first_position": min(
+                    (record.envelope.position for record in records if record.envelope), default=0
+                ),
             },
         )
         rows = await cursor.fetchall()
         return SetAside(
             {originator for originator, *_ in rows if originator is not None},
-            [(row[1], range(row[2], row[3] + 1)) for row in rows if row[0] is None],
+            [(row[1], range(row[2], row[3] + 1), row[4]) for row in rows if row[0] is None],
         )
 
     async def dropped(self, connection: AsyncConnection[Any]) -> Sequence[Dropped]:
@@ -309,16 +405,10 @@ class Parking:
         """Record for ever that an event is not applied."""
         await self._record(connection, **dropped_row(parked, by=by, reason=reason))
 
-    async def record_skip(
-        self, connection: AsyncConnection[Any], partition: int, first: int, last: int
-    ) -> None:
-        """Record for ever, and once, that an operator had the view pass over these offsets."""
-        known = [row for row in await self.dropped(connection) if row.partition == partition]
-        if first > last or any(
-            (row.first_offset, row.last_offset) == (first, last) for row in known
-        ):
-            return
-        await self._record(connection, **skipped_row(partition, first, last))
+    async def record_skip(self, connection: AsyncConnection[Any], skip: Skip) -> None:
+        """Record for ever, and once, that an operator had the view pass over some positions."""
+        if not permits(await self.dropped(connection), skip.seen, skip.to):
+            await self._record(connection, **skip.row)
 
     async def _record(self, connection: AsyncConnection[Any], **drop: Any) -> None:
         await connection.execute(
@@ -337,6 +427,7 @@ def parked_row(
     return {
         "application": application_name,
         "partition": record.partition,
+        "topic": record.topic,
         "record_offset": record.offset,
         "position": envelope.position if envelope else None,
         "originator_id": record.originator_id,
@@ -354,29 +445,19 @@ def dropped_row(parked: Parked, *, by: str, reason: str) -> dict[str, Any]:
     """Return what is kept for ever of an event that is dropped."""
     return {
         "partition": parked.partition,
+        "topic": parked.topic,
         "first_offset": parked.record_offset,
         "last_offset": parked.record_offset,
         "position": parked.position,
+        "skipped_after": None,
+        "skipped_to": None,
+        "first_position": None,
+        "last_position": None,
         "originator_id": parked.originator_id,
         "type": parked.type,
         "failure": parked.reason,
         "dropped_by": by,
         "reason": reason,
-    }
-
-
-def skipped_row(partition: int, first: int, last: int) -> dict[str, Any]:
-    """Return what is kept for ever of offsets that an operator had passed over."""
-    return {
-        "partition": partition,
-        "first_offset": first,
-        "last_offset": last,
-        "position": None,
-        "originator_id": None,
-        "type": None,
-        "failure": None,
-        "dropped_by": "kafka-consumer-groups",
-        "reason": "The group's offset was reset to the future.",
     }
 
 

@@ -12,8 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
-from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, OffsetReset
-from eventsourcing_kafka.consumer.engine.parking import Dropped, Parked, SetAside
+from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
+from eventsourcing_kafka.consumer.engine.parking import Dropped, Parked, SetAside, Skip
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, TrackingProgress
 from eventsourcing_kafka.consumer.view import View
 
@@ -140,5 +140,8 @@ class Store(Protocol):
     async def replay(self, connection: Any, partitions: Collection[int] | None = None) -> None:
         """Forget what was applied of some partitions, or of all. Raises `NotReplayableError`."""
 
-    async def skip(self, connection: Any, seen: Tracking, reset: OffsetReset) -> None:
+    async def move(self, connection: Any, move: Move) -> bool:
+        """Move one partition without applying anything; False if it is not as it was seen."""
+
+    async def skip(self, connection: Any, skip: Skip) -> None:
         """Have records passed over that are not applied yet, and record that for ever."""

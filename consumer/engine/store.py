@@ -17,10 +17,9 @@ from eventsourcing.utils import Environment
 from psycopg import AsyncConnection, sql
 from psycopg_pool import AsyncConnectionPool
 
-from eventsourcing_kafka.consumer.engine.batch import OffsetReset
-from eventsourcing_kafka.consumer.engine.parking import Parking
+from eventsourcing_kafka.consumer.engine.parking import MAKE, Parking, Skip
 from eventsourcing_kafka.consumer.engine.protocol import Capabilities, Store
-from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, TrackingTable
+from eventsourcing_kafka.consumer.engine.tracking import CREATE_TRACKING, Move, TrackingTable
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import partition_of
@@ -331,20 +330,19 @@ class ViewStore:
             await self.tracking.reset(connection, numbers)
             await self.tracking.notify(connection)
 
-    async def skip(
-        self, connection: AsyncConnection[Any], seen: Tracking, reset: OffsetReset
-    ) -> None:
+    async def move(self, connection: AsyncConnection[Any], move: Move) -> bool:
+        """Move one partition without applying anything; False if it is not as it was seen."""
+        async with connection.transaction():
+            return await self.tracking.move(connection, [move])
+
+    async def skip(self, connection: AsyncConnection[Any], skip: Skip) -> None:
         """Have records passed over that are not applied yet, and record that for ever.
 
         They are still read, as far as Kafka has them: the view takes note of their versions.
         """
-        kept = max(seen.offset, min(reset.first_in_kafka, reset.offset))
-        move = Move(seen, seen._replace(offset=kept))
         async with connection.transaction():
-            if await self.tracking.move(connection, [move]):
-                await self.parking.record_skip(
-                    connection, seen.partition, seen.offset, reset.offset - 1
-                )
+            if await self.tracking.move(connection, [Move(skip.seen, skip.seen)]):
+                await self.parking.record_skip(connection, skip)
 
 
 def group_of(store: Store, settings: KafkaSettings) -> str:
@@ -361,5 +359,5 @@ def replayable(store: Store) -> ViewStore:
 
 def _fingerprint(view: View, settings: Mapping[str, str]) -> str:
     """Return what changes when the view's tables would be made otherwise."""
-    shape = (view.create, view.indexes, sorted(settings.items()))
+    shape = (CREATE_TRACKING, MAKE, view.create, view.indexes, sorted(settings.items()))
     return sha256(repr(shape).encode()).hexdigest()[:16]

@@ -1,7 +1,8 @@
 """The partitions that this consumer owns, and the batches of events in them.
 
 Where to read from is never Kafka's answer: after every assignment the tracking is read, and the
-consumer seeks to it. Kafka's committed offsets are a mirror, for Kafka's own tools.
+consumer seeks to it. Whether that is the right place, the chain tells. Kafka's committed offsets
+are a mirror, for Kafka's own tools.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.producer.kafka.clients import CLOSE_SECONDS, started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
-from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.retry import SessionLostError
 from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 
 logger = logging.getLogger(__name__)
@@ -98,16 +99,12 @@ class TrackingReader(Protocol):
         """Do what an operator means by a reset. It does no harm to do so again."""
 
 
-class StuckError(TimeoutError):
+class StuckError(SessionLostError):
     """The client brings nothing though there is something: it is to be started again."""
 
 
-class RecordsDeletedError(OperatorError):
-    """Kafka has deleted records that the view has not applied yet."""
-
-
 class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Reads one application's topic as a member of a view's group.
+    """Reads one application's topic, of so many `partitions`, as a member of a view's group.
 
     `seen` is the tracking of each partition as this consumer saw it last.
     """
@@ -117,6 +114,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         consumer: AIOKafkaConsumer,
         group: str,
         topic: str,
+        partitions: int,
         wire: WireFormat,
         wanted: EventTypes,
         tracking: TrackingReader,
@@ -128,6 +126,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = consumer
         self._group = group
         self._topic = topic
+        self._partitions = partitions
         self._wire = wire
         self._wanted = wanted
         self._tracking = tracking
@@ -139,6 +138,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._mirrored: dict[int, Tracking] = {}
         self._behind: dict[TopicPartition, int] = {}
         self._batches_since_check = 0
+        self._broken: set[int] = set()
+        self._needs_a_look = anyio.Event()
 
     @classmethod
     @asynccontextmanager
@@ -150,6 +151,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         tracking: TrackingReader,
         settings: KafkaSettings,
         *,
+        partitions: int,
         limit: int,
         instance: str | None = None,
         pacing: Pacing = PACING,
@@ -171,7 +173,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
         )
         topic = Topics.of(wire.application_name, settings).events
-        subscription = cls(consumer, group, topic, wire, wanted, tracking, settings, limit, pacing)
+        subscription = cls(
+            consumer, group, topic, partitions, wire, wanted, tracking, settings, limit, pacing
+        )
         async with started(consumer):
             consumer.subscribe([topic], listener=subscription)
             async with anyio.create_task_group() as mirroring:
@@ -229,11 +233,15 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         except NoOffsetForPartitionError:  # It is not placed yet.
             return {}
         except OffsetOutOfRangeError as error:
-            if self._unplaced:  # It is the group's offset; placing looks at ours.
-                return {}
-            # The next session finds out why, when it places.
-            raise StuckError(f"Kafka has no such offset: {error}") from error
+            if not self._unplaced:  # It is ours, and not the group's.
+                self._note_out_of_range(error.args[0])
+            return {}
         return fetched
+
+    def _note_out_of_range(self, offsets: Mapping[TopicPartition, int]) -> None:
+        for partition, offset in offsets.items():
+            if self._fetched.get(partition.partition) == offset:
+                self.break_off(partition.partition)
 
     def advance(self, seen: Mapping[int, Tracking], trackings: Iterable[Tracking]) -> None:
         """Take note of what is applied after what was `seen`.
@@ -249,6 +257,22 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         """Read no more of a partition, until it is sought, or assigned anew."""
         with suppress(IllegalStateError):  # It has gone to another member meanwhile.
             self._consumer.pause(self._partition(partition))
+
+    def break_off(self, partition: int) -> None:
+        """Read no more of a partition that does not go on, until it is looked at."""
+        self.stop(partition)
+        self._broken.add(partition)
+        self._needs_a_look.set()
+
+    async def needs_a_look(self) -> None:
+        """Wait until a partition does not go on, or is placed."""
+        await self._needs_a_look.wait()
+        self._needs_a_look = anyio.Event()
+
+    def take_broken(self) -> Collection[int]:
+        """Return the partitions that do not go on, each once."""
+        broken, self._broken = self._broken, set()
+        return broken
 
     def seek(self, trackings: Iterable[Tracking]) -> None:
         """Go on from where the tracking is; what is fetched already from elsewhere is void.
@@ -270,6 +294,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Forget partitions; a batch of theirs that is being applied is judged by the guard."""
         for partition in revoked:
+            self._broken.discard(partition.partition)
             self.seen.pop(partition.partition, None)
             self._fetched.pop(partition.partition, None)
             self._unplaced.discard(partition.partition)
@@ -281,8 +306,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _place_new_partitions(self) -> None:
         """Seek every new partition to its tracking, once operators' resets are applied."""
         unplaced = set(self._unplaced)
-        begins = await self._consumer.beginning_offsets(list(map(self._partition, unplaced)))
-        for reset in await self._resets(await self._tracking.read(unplaced), begins):
+        if max(unplaced) >= self._partitions:
+            raise StuckError(f"{self._topic} has more partitions than {self._partitions} now.")
+        for reset in await self._resets(await self._tracking.read(unplaced)):
             # What it means is written down before it is done. When it is done, and we are killed
             # before the next commit, the same offset would seem to mean something else.
             noted = OffsetAndMetadata(reset.offset, reset.kind.value)
@@ -292,17 +318,15 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 return  # It has gone to another member meanwhile.
             await self._tracking.apply(reset)
         trackings = await self._tracking.read(unplaced)
-        self._check_nothing_is_deleted(trackings, begins)
         if unplaced == self._unplaced:  # No further rebalance meanwhile.
             self._unplaced = set()
             self._mirrored = {}
             self._seek(trackings.values())
+            self._needs_a_look.set()
             await self._mirror()
             logger.info("reading %s, partitions %s", self._topic, sorted(unplaced))
 
-    async def _resets(
-        self, trackings: Mapping[int, Tracking], begins: Mapping[TopicPartition, int]
-    ) -> list[OffsetReset]:
+    async def _resets(self, trackings: Mapping[int, Tracking]) -> list[OffsetReset]:
         """Return what operators have reset the group's offsets of partitions to."""
         async with started(AIOKafkaAdminClient(**self._settings.client())) as admin:
             committed = await admin.list_consumer_group_offsets(
@@ -315,11 +339,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 continue
             if metadata in set(ResetKind):
                 kind = ResetKind(metadata)
-            elif offset != at:
-                kind = ResetKind.REPLAY if offset < at else ResetKind.SKIP
             else:
-                continue
-            resets.append(OffsetReset(partition.partition, offset, kind, begins[partition]))
+                kind = ResetKind.REPLAY if offset < at else ResetKind.SKIP
+            resets.append(OffsetReset(partition.partition, offset, kind))
         return resets
 
     async def _check_all_come_on(self) -> None:
@@ -339,19 +361,6 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         }
         self._batches_since_check = 0
 
-    def _check_nothing_is_deleted(
-        self, trackings: Mapping[int, Tracking], begins: Mapping[TopicPartition, int]
-    ) -> None:
-        offsets = {self._partition(number): seen.offset for number, seen in trackings.items()}
-        for partition, begin in begins.items():
-            if begin > offsets[partition]:
-                raise RecordsDeletedError(
-                    f"{partition.topic}, partition {partition.partition}: the view has applied the "
-                    f"records before offset {offsets[partition]}, and Kafka has deleted those "
-                    f"before {begin}. Set the topic's retention to unlimited; what is deleted "
-                    "can only be published again to a new topic."
-                )
-
     async def _span(
         self, partition: TopicPartition, records: Sequence[ConsumerRecord]
     ) -> Span | None:
@@ -365,9 +374,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._fetched.get(partition.partition) != start or partition.partition in self._unplaced:
             return None  # It was assigned anew after all.
         self._fetched[partition.partition] = end
-        count = len(self._consumer.partitions_for_topic(self._topic) or ())
         consumed = [
-            ConsumedRecord.of(record, self._wire, self._wanted, count) for record in records
+            ConsumedRecord.of(record, self._wire, self._wanted, self._partitions)
+            for record in records
         ]
         return Span(partition.partition, start, end, consumed)
 

@@ -1,8 +1,9 @@
 """Positions, and the guard.
 
-A tracking row says up to which position a view has applied one partition of an application's
-topic. It changes in the transaction that changes the view, and only from the exact values that
-this consumer saw last. If they are others, somebody else moved them: another owner of the
+A tracking row says up to which record a view has applied one partition of an application's topic:
+by position and identity, so that another event at the same position is not taken for it. It
+changes in the transaction that changes the view, and only from the exact values that this consumer
+saw last. If they are others, somebody else moved them: another owner of the
 partition, a replay, a rebuilt generation. Then the transaction rolls back, the rows are read
 again, and the consumer goes on from there. That is the whole answer to zombies and rebalances:
 no clock, no lease, no Kafka offset takes part in it.
@@ -11,15 +12,22 @@ no clock, no lease, no Kafka offset takes part in it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
 from psycopg import AsyncConnection, sql
+
+from eventsourcing_kafka.producer.wire.chain import Link
+
+if TYPE_CHECKING:
+    from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
 
 CREATE_TRACKING: LiteralString = """
     CREATE TABLE {schema}.tracking (
         application text NOT NULL,
         partition integer NOT NULL,
         position bigint NOT NULL,
+        identity text NOT NULL DEFAULT '',
+        record_offset bigint NOT NULL DEFAULT -1,
         next_offset bigint NOT NULL,
         records bigint NOT NULL DEFAULT 0,
         stopped text,
@@ -37,7 +45,7 @@ INSERT_PARTITIONS: LiteralString = """
 """
 
 SELECT_TRACKING: LiteralString = """
-    SELECT partition, position, next_offset
+    SELECT partition, position, next_offset, identity, record_offset
       FROM {schema}.tracking
      WHERE application = %(application)s
        AND partition = ANY(%(partitions)s)
@@ -49,17 +57,21 @@ MOVE_TRACKING: LiteralString = """
     WITH tracked AS (
         UPDATE {schema}.tracking AS tracking
            SET position = moved.position, next_offset = moved.next_offset,
+               identity = moved.identity, record_offset = moved.record_offset,
                records = tracking.records + moved.records, stopped = moved.stopped, moved_at = now()
           FROM unnest(%(partitions)s::integer[],
                       %(seen_positions)s::bigint[], %(seen_offsets)s::bigint[],
+                      %(seen_identities)s::text[],
                       %(positions)s::bigint[], %(offsets)s::bigint[],
+                      %(identities)s::text[], %(record_offsets)s::bigint[],
                       %(records)s::bigint[], %(stopped)s::text[])
-               AS moved (partition, seen_position, seen_offset, position, next_offset,
-                         records, stopped)
+               AS moved (partition, seen_position, seen_offset, seen_identity, position,
+                         next_offset, identity, record_offset, records, stopped)
          WHERE tracking.application = %(application)s
            AND tracking.partition = moved.partition
            AND tracking.position = moved.seen_position
            AND tracking.next_offset = moved.seen_offset
+           AND tracking.identity = moved.seen_identity
            AND tracking.shape = %(shape)s
         RETURNING tracking.partition)
     SELECT count(*), pg_notify(%(channel)s, '') FROM tracked
@@ -74,7 +86,7 @@ HOLD_TRACKING: LiteralString = "LOCK TABLE {schema}.tracking IN EXCLUSIVE MODE"
 SELECT_SHAPE: LiteralString = "SELECT shape FROM {schema}.tracking LIMIT 1"
 
 SELECT_PROGRESS: LiteralString = """
-    SELECT partition, position, next_offset, records,
+    SELECT partition, position, next_offset, identity, record_offset, records,
            (SELECT count(*)
               FROM {schema}.parked
              WHERE parked.application = tracking.application
@@ -91,7 +103,8 @@ SELECT_PROGRESS: LiteralString = """
 
 RESET_TRACKING: LiteralString = """
     UPDATE {schema}.tracking
-       SET position = 0, next_offset = 0, records = 0, stopped = NULL, moved_at = now()
+       SET position = 0, next_offset = 0, identity = '', record_offset = -1, records = 0,
+           stopped = NULL, moved_at = now()
      WHERE application = %(application)s
        AND partition = ANY(%(partitions)s)
 """
@@ -116,7 +129,16 @@ class Tracking(NamedTuple):
     position: int
     """The highest position that is applied; 0 before the first."""
     offset: int
-    """The Kafka offset to go on from."""
+    """The Kafka offset to go on from: a hint, as the chain tells whether it is right."""
+    identity: str = ""
+    """Of the event at that position; empty if it is not known."""
+    record_offset: int = -1
+    """Where its record was in Kafka, a hint as well; -1 before the first."""
+
+    @property
+    def link(self) -> Link:
+        """The record that is applied last, which the next one must name as its predecessor."""
+        return Link(self.position, self.identity)
 
 
 class Move(NamedTuple):
@@ -127,7 +149,9 @@ class Move(NamedTuple):
     records: int = 0
     """How many records it takes in."""
     stopped: str | None = None
-    """Why it ends before an event that can't be applied."""
+    """Why it ends before an event that can't be applied, or that does not follow."""
+    news: Sequence[ConsumedRecord] = ()
+    """Those of the records that were not applied before."""
 
 
 class TrackingProgress(NamedTuple):
@@ -190,8 +214,11 @@ class TrackingTable:
             partitions=[move.seen.partition for move in moves],
             seen_positions=[move.seen.position for move in moves],
             seen_offsets=[move.seen.offset for move in moves],
+            seen_identities=[move.seen.identity for move in moves],
             positions=[move.to.position for move in moves],
             offsets=[move.to.offset for move in moves],
+            identities=[move.to.identity for move in moves],
+            record_offsets=[move.to.record_offset for move in moves],
             records=[move.records for move in moves],
             stopped=[move.stopped for move in moves],
             shape=self._shape,
@@ -211,7 +238,7 @@ class TrackingTable:
     async def progress(self, connection: AsyncConnection[Any]) -> Sequence[TrackingProgress]:
         """Return how far each partition is."""
         cursor = await self._execute(connection, SELECT_PROGRESS)
-        return [TrackingProgress(Tracking(*row[:3]), *row[3:]) for row in await cursor.fetchall()]
+        return [TrackingProgress(Tracking(*row[:5]), *row[5:]) for row in await cursor.fetchall()]
 
     async def reset(self, connection: AsyncConnection[Any], partitions: Collection[int]) -> None:
         """Set partitions back to the start."""

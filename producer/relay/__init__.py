@@ -17,7 +17,7 @@ from eventsourcing_kafka.producer.relay.status import (
     read_status,
     read_topic,
 )
-from eventsourcing_kafka.producer.relay.topics import TopicUnfitError, prepare_topics
+from eventsourcing_kafka.producer.relay.topics import TopicUnfitError, prepare_topics, read_risks
 
 __all__ = [
     "OtherWriteModelError",
@@ -29,6 +29,7 @@ __all__ = [
     "TopicStatus",
     "TopicUnfitError",
     "prepare_topics",
+    "read_risks",
     "read_status",
     "read_topic",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import anyio
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -11,12 +12,17 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
+logger = logging.getLogger(__name__)
+
 FOR_EVER = "-1"
 USUAL_REPLICAS = 3
+IN_SYNC = 2
+"""Replicas that must have a record before it counts as written, where there are enough of them."""
 LARGEST_RECORD_BYTES = 2 * 1024 * 1024
 
 EVENTS_CONFIG = {
@@ -35,10 +41,22 @@ POSITION_CONFIG = {
     # Small segments, so that compaction keeps the topic short: one record a transaction comes in.
     "segment.bytes": str(16 * 1024 * 1024),
 }
+CHECKED = ("cleanup.policy", "retention.ms", "retention.bytes", "min.insync.replicas")
+"""The settings that are looked at in a topic that is there."""
 
 
 class TopicUnfitError(OperatorError):
     """A topic that is there can't carry the events: another count of partitions, or compaction."""
+
+
+class _Topic(NamedTuple):
+    """A topic that is there."""
+
+    name: str
+    partitions: int
+    replicas: int
+    """Of the partition that has the fewest."""
+    config: Mapping[str, str]
 
 
 async def prepare_topics(
@@ -46,7 +64,8 @@ async def prepare_topics(
 ) -> int:
     """Create what is missing, check what is there, and return the partitions of the events topic.
 
-    Raises `TopicUnfitError` with what to do.
+    Raises `TopicUnfitError` with what to do. What may lose events later is only warned of: it can
+    be mended while all runs, and to refuse it would stop installations that are well so far.
     """
     await _create(admin, topics, settings)
     # A topic is not known everywhere in the moment when it is made.
@@ -58,26 +77,75 @@ async def prepare_topics(
         reraise=True,
     ):
         with attempt:
-            partitions = await _checked(admin, topics)
-    return partitions
+            events, position = await _described(admin, topics)
+    _check_policy(events, "delete")
+    _check_policy(position, "compact")
+    if position.partitions != 1:
+        raise TopicUnfitError(f"The topic {position.name!r} must have exactly one partition.")
+    for risk in _risks(events, position):
+        logger.warning("%s", risk)
+    return events.partitions
 
 
-async def _checked(admin: AIOKafkaAdminClient, topics: Topics) -> int:
-    await _check_policies(admin, {topics.events: "delete", topics.position: "compact"})
-    events, position = [await _partitions(admin, name) for name in (topics.events, topics.position)]
-    if position != 1:
-        raise TopicUnfitError(f"The topic {topics.position!r} must have exactly one partition.")
-    return events
+async def read_risks(application_name: str, settings: KafkaSettings) -> Sequence[str]:
+    """Say what in the settings of an application's topics may lose events, and what to do.
+
+    Nothing is said of topics that are not there.
+    """
+    topics = Topics.of(application_name, settings)
+    async with started(AIOKafkaAdminClient(**settings.client())) as admin:
+        if not {topics.events, topics.position} <= set(await admin.list_topics()):
+            return ()
+        return _risks(*await _described(admin, topics))
+
+
+def _risks(events: _Topic, position: _Topic) -> Sequence[str]:
+    return [
+        *(
+            f"The topic {events.name} does not keep its events for ever, {name} is "
+            f"{events.config[name]}: a view that is made anew, or comes late, lacks what was "
+            f"deleted. {_how_to_set(events, name, FOR_EVER)}"
+            for name in ("retention.ms", "retention.bytes")
+            if events.config[name] != FOR_EVER
+        ),
+        *(
+            f"The topic {topic.name} has {topic.replicas} replicas and min.insync.replicas="
+            f"{topic.config['min.insync.replicas']}: what only one broker has counts as written, "
+            f"and is lost with it. {_how_to_set(topic, 'min.insync.replicas', str(IN_SYNC))}"
+            for topic in (events, position)
+            if topic.replicas >= USUAL_REPLICAS
+            and int(topic.config["min.insync.replicas"]) < IN_SYNC
+        ),
+    ]
+
+
+def _how_to_set(topic: _Topic, name: str, value: str) -> str:
+    return (
+        "Set it: eventsourcing-kafka compose kafka configs --alter --entity-type topics "
+        f"--entity-name {topic.name} --add-config {name}={value}"
+    )
+
+
+def _check_policy(topic: _Topic, needed: str) -> None:
+    actual = topic.config["cleanup.policy"]
+    if actual != needed:
+        raise TopicUnfitError(
+            f"The topic {topic.name!r} has cleanup.policy={actual}, and needs {needed}. "
+            f"Change it with kafka-configs, or choose another KAFKA_TOPIC_PREFIX."
+        )
 
 
 async def _create(admin: AIOKafkaAdminClient, topics: Topics, settings: KafkaSettings) -> None:
     brokers = len((await admin.describe_cluster())["brokers"])
     replicas = settings.topic_replication_factor or min(USUAL_REPLICAS, brokers)
-    partitions = settings.topic_partitions
+    in_sync = {"min.insync.replicas": str(IN_SYNC)} if replicas >= USUAL_REPLICAS else {}
     response = await admin.create_topics(
         [
-            NewTopic(topics.events, partitions, replicas, topic_configs=EVENTS_CONFIG),
-            NewTopic(topics.position, 1, replicas, topic_configs=POSITION_CONFIG),
+            NewTopic(name, partitions, replicas, topic_configs={**config, **in_sync})
+            for name, partitions, config in (
+                (topics.events, settings.topic_partitions, EVENTS_CONFIG),
+                (topics.position, 1, POSITION_CONFIG),
+            )
         ]
     )
     for _, code, message in response.topic_errors:
@@ -86,29 +154,36 @@ async def _create(admin: AIOKafkaAdminClient, topics: Topics, settings: KafkaSet
             raise error(message)
 
 
-async def _partitions(admin: AIOKafkaAdminClient, name: str) -> int:
-    (topic,) = await admin.describe_topics([name])
-    if topic["error_code"]:
-        raise for_code(topic["error_code"])(name)
-    return len(topic["partitions"])
+async def _described(admin: AIOKafkaAdminClient, topics: Topics) -> tuple[_Topic, _Topic]:
+    """Return the topics of events and of positions, as they are."""
+    names = (topics.events, topics.position)
+    configs = await _configs(admin, names)
+    found = {topic["topic"]: topic for topic in await admin.describe_topics(list(names))}
+    for name, topic in found.items():
+        if topic["error_code"]:
+            raise for_code(topic["error_code"])(name)
+    events, position = (
+        _Topic(
+            name,
+            len(found[name]["partitions"]),
+            min(len(each["replicas"]) for each in found[name]["partitions"]),
+            configs[name],
+        )
+        for name in names
+    )
+    return events, position
 
 
-async def _check_policies(admin: AIOKafkaAdminClient, policies: Mapping[str, str]) -> None:
+async def _configs(
+    admin: AIOKafkaAdminClient, names: Sequence[str]
+) -> Mapping[str, Mapping[str, str]]:
     resources = [
-        ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": None})
-        for name in policies
+        ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(CHECKED)) for name in names
     ]
+    configs: dict[str, Mapping[str, str]] = {}
     for response in await admin.describe_configs(resources):
         for code, message, _, name, entries in response.resources:
             if code:
                 raise for_code(code)(message)
-            actual = _entry(entries, "cleanup.policy")
-            if actual != policies[name]:
-                raise TopicUnfitError(
-                    f"The topic {name!r} has cleanup.policy={actual}, and needs {policies[name]}. "
-                    f"Change it with kafka-configs, or choose another KAFKA_TOPIC_PREFIX."
-                )
-
-
-def _entry(entries: list[Any], name: str) -> str | None:
-    return next((str(entry[1]) for entry in entries if entry[0] == name), None)
+            configs[name] = {entry[0]: str(entry[1]) for entry in entries}
+    return configs

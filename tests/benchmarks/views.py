@@ -22,7 +22,7 @@ from eventsourcing.projection import EventSourcedProjectionRunner
 from psycopg import AsyncConnection
 
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Outcome, fold
-from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Span
+from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Span, follow
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.parking import SetAside
 from eventsourcing_kafka.consumer.engine.store import ViewStore
@@ -67,10 +67,7 @@ class Batch(NamedTuple):
     @property
     def moves(self) -> list[Move]:
         """What it does to the tracking."""
-        return [
-            Move(seen := self.seen[span.partition], span.moved(seen), len(span.records))
-            for span in self.spans
-        ]
+        return [follow(span, self.seen[span.partition]).move for span in self.spans]
 
 
 class Observed(Applier):

@@ -6,7 +6,7 @@ named here, and nowhere else.
 
 - A relay at aiokafka's own door: what it sends and what it asks for is what Kafka gets to know.
 - A consumer where it applies a batch: `TrackingTable.move` begins each attempt of `Applier.apply`,
-  and `_unapplied` is what that applies or sets aside.
+  and `_followed` tells what that applies or sets aside.
 - An operator by the command itself.
 """
 
@@ -157,7 +157,7 @@ class ObservedConsumer:
         self._refused = (applying.CannotApplyError, *applying.REFUSED_IN_WRITING)
         self._applied = applying.Applied
         _wrap(applying.Applier, "apply", self._applying)
-        _wrap(applying, "_unapplied", self._finding_news)
+        _wrap(applying, "_followed", self._finding_news)
         _wrap(TrackingTable, "move", self._moving)
 
     def _applying(self, apply: Wrapped) -> Wrapped:
@@ -184,11 +184,11 @@ class ObservedConsumer:
             self._journal.write(ApplyEnded(transaction=hand.number, outcome=outcome))
 
     def _finding_news(self, news: Wrapped) -> Wrapped:
-        def observed(*arguments: Any) -> Iterator[Any]:
-            found = list(news(*arguments))
+        def observed(*arguments: Any) -> Sequence[Any]:
+            parts: Sequence[Any] = news(*arguments)
             if hand := self._in_hand.get():
-                hand.news = found
-            return iter(found)
+                hand.news = [record for part in parts for record in part.move.news]
+            return parts
 
         return observed
 

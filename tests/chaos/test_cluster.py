@@ -15,6 +15,7 @@ from eventsourcing_kafka.compose.stack.stack import postgres_environment
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
+from eventsourcing_kafka.producer.relay import read_risks
 from tests.pipeline import Pipeline
 
 
@@ -44,6 +45,7 @@ async def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
         await pipeline.write("load")
         await pipeline.settled()
         assert await replicas(pipeline.settings) == 3
+        assert await read_risks("ContentManagement", pipeline.settings) == []
 
         async with anyio.create_task_group() as load:
             load.start_soon(write_until, pipeline, stopped := anyio.Event())
@@ -58,6 +60,12 @@ async def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
         assert await pipeline.pages() == await pipeline.expected_pages()
         report = await audit(environment, ["fts"])
         assert report.clean, report.findings
+
+        # What a topic has that was made by somebody else.
+        alter = ("--alter", "--entity-type", "topics", "--add-config", "min.insync.replicas=1")
+        await brokers[0].tool("configs", *alter, "--entity-name", "contentmanagement.events")
+        (risk,) = await read_risks("ContentManagement", pipeline.settings)
+        assert "contentmanagement.events has 3 replicas and min.insync.replicas=1" in risk
 
     # Publish the same again, to topics of another prefix.
     setting = {"KAFKA_TOPIC_PREFIX": "other.", "KAFKA_TOPIC_REPLICATION_FACTOR": "2"}

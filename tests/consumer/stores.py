@@ -26,7 +26,7 @@ from eventsourcing_kafka.consumer.unit_of_work import Event, Place
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.wire import WireFormat
-from eventsourcing_kafka.producer.wire.chain import START, Chain
+from eventsourcing_kafka.producer.wire.chain import START, Chain, Link
 from eventsourcing_kafka.producer.wire.discovery import event_types_of
 from examples.dogschool.application import DogSchool
 from examples.dogschool.domainmodel import Dog
@@ -126,6 +126,12 @@ class Following:
         )
         records.append(ConsumedRecord.of(raw, self._wire, TYPES, PARTITIONS))
         return partition
+
+    def link(self, partition: int, offset: int) -> Link:
+        """Return which record is at an offset."""
+        envelope = self.topic[partition][offset].envelope
+        assert envelope
+        return envelope.link
 
     def batch(self, seen: Mapping[int, Tracking], *, again: bool = False) -> list[Span]:
         """Return what a consumer fetches that goes on from what it has seen; or all `again`."""

@@ -8,14 +8,14 @@ from typing import Any, LiteralString
 import anyio
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient
 from psycopg import AsyncConnection
 
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Moved, Outcome
 from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.engine.subscription import Pacing, RecordsDeletedError
+from eventsourcing_kafka.consumer.engine.subscription import Pacing
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.operations.status import read_status
 from eventsourcing_kafka.producer.kafka.clients import started
@@ -330,47 +330,6 @@ async def test_what_the_group_s_offsets_say_does_not_matter(
         await assert_right(pipeline)
         await pipeline.settled()
         await until(lambda: is_mirrored(pipeline))
-
-
-async def test_records_deleted_before_they_are_applied_are_an_error(
-    environment: dict[str, str],
-) -> None:
-    async with Pipeline(environment, consumers=0) as pipeline:
-        await pipeline.write("page", "text")
-        await pipeline.published()
-        ends = {number: end for number, end in (await pipeline.ends()).items() if end}
-        async with started(AIOKafkaAdminClient(**pipeline.settings.client())) as admin:
-            await admin.delete_records(
-                {partition(pipeline, number): RecordsToDelete(end) for number, end in ends.items()}
-            )
-        with pytest.raises(RecordsDeletedError, match="applied the records before offset 0"):
-            await ended(pipeline.consumer())
-
-
-async def test_records_deleted_under_a_running_consumer_are_an_error_and_not_passed_over(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    getmany = AIOKafkaConsumer.getmany
-    async with Pipeline(environment, consumers=0) as pipeline:
-        await pipeline.write("page", "text")
-        await pipeline.published()
-        ends = {number: end for number, end in (await pipeline.ends()).items() if end}
-        gone = {partition(pipeline, number): RecordsToDelete(end) for number, end in ends.items()}
-
-        async def getmany_of_what_is_gone(client: AIOKafkaConsumer, **options: int) -> object:
-            if not gone.keys() <= client.assignment():
-                return await getmany(client, **options)
-            monkeypatch.setattr(AIOKafkaConsumer, "getmany", getmany)
-            client.pause(*gone)
-            assert not await client.getmany(timeout_ms=100)  # What it has fetched already is void.
-            async with started(AIOKafkaAdminClient(**pipeline.settings.client())) as admin:
-                await admin.delete_records(gone)
-            client.resume(*gone)
-            return await client.getmany(**options)
-
-        monkeypatch.setattr(AIOKafkaConsumer, "getmany", getmany_of_what_is_gone)
-        with pytest.raises(RecordsDeletedError, match="applied the records before offset 0"):
-            await ended(pipeline.consumer())
 
 
 async def test_the_status_of_a_view_that_has_not_begun_is_the_whole_topic(

@@ -15,8 +15,7 @@ from eventsourcing_kafka.consumer.engine.applying import (
     Moved,
     OnError,
 )
-from eventsourcing_kafka.consumer.engine.batch import OffsetReset, ResetKind
-from eventsourcing_kafka.consumer.engine.parking import BEHIND
+from eventsourcing_kafka.consumer.engine.parking import BEHIND, Skip
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError
 from eventsourcing_kafka.consumer.hosting.local.parking import MemoryParking
 from eventsourcing_kafka.consumer.operations.redrive import (
@@ -373,15 +372,16 @@ async def test_what_an_operator_skips_is_passed_over_and_recorded_for_ever(
     following.teach(0, "sit", "beg")
     following.relay()
     seen = await following.seen()
-    skip = OffsetReset(0, 2, ResetKind.SKIP, first_in_kafka=0)
+    skip = Skip(seen[0], "topic", 2, following.link(0, 1))
 
     async with following.store.connected() as connection:
         for _ in range(2):
-            await following.store.skip(connection, seen[0], skip)
+            await following.store.skip(connection, skip)
     await following.catch_up()
 
     (dropped,) = await dropped_events(following.store)
     assert (dropped.first_offset, dropped.last_offset) == (0, 1)
+    assert (dropped.skipped_after, dropped.skipped_to) == ("0", following.link(0, 1).text)
     assert await following.counts() == {"beg": 1}
 
 

@@ -21,7 +21,7 @@ from eventsourcing_kafka.producer.contentmanagement.application import ContentMa
 from eventsourcing_kafka.producer.importer.record import GitImport
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.kafka.topics import Topics
+from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.relay.publisher import SLICE
 from eventsourcing_kafka.producer.wire import Record, WireFormat
 from tests.chains import chained
@@ -204,3 +204,30 @@ async def test_the_consumer_of_the_readme_reads_what_is_committed(
         text = await lines([sys.executable, str(program)], len(titles), tmp_path, **environment)
 
     assert sorted(text) == sorted(titles)
+
+
+async def test_the_consumer_of_the_readme_stops_at_a_record_that_does_not_follow(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    topic = topic_of(environment)
+    program = tmp_path / "reader.py"
+    program.write_text(example("python", topic).replace('"titles"', f'"{topic}"'))
+    async with published(environment, another_page) as records:
+        last = records[-1]
+        settings = KafkaSettings.from_env(environment)
+        async with started(AIOKafkaProducer(**settings.client())) as somebody:
+            await somebody.send_and_wait(
+                topic,
+                last.value,
+                key=last.key,
+                partition=partition_of(last.key, settings.topic_partitions),
+                headers=last.headers,  # A copy: it names what was before its original.
+            )
+
+        with anyio.fail_after(SECONDS):
+            done = await anyio.run_process(
+                [sys.executable, str(program)], env={**os.environ, **environment}, check=False
+            )
+
+    assert done.returncode == 1
+    assert f"is not followed by {last.link.position}" in done.stderr.decode()

@@ -189,7 +189,7 @@ def test_what_is_read_is_joined_to_what_was_read_before_it_if_nothing_lies_betwe
 def test_what_is_applied_is_noted_unless_the_partition_went_away_meanwhile(
     meanwhile: Tracking | None, expected: Tracking | None
 ) -> None:
-    fields: Any = [None] * 9
+    fields: Any = [None] * 10
     subscription = Subscription(*fields)
     subscription.seen = {0: meanwhile} if meanwhile else {}
     subscription.advance({0: Tracking(0, 7, 10)}, [Tracking(0, 9, 20)])
@@ -237,7 +237,7 @@ def rebalanced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(Subscription, "_resets", no_resets)
     client = Rebalanced(is_assigned=request.param)
-    fields: Any = [client, "group", "topic", None, None, client, None, 100, Pacing()]
+    fields: Any = [client, "group", "topic", 1, None, None, client, None, 100, Pacing()]
     client.subscription = Subscription(*fields)
     return client
 

@@ -6,7 +6,7 @@ import pytest
 from aiokafka import OffsetAndMetadata
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
-from eventsourcing_kafka.consumer.engine.batch import OffsetReset, ResetKind
+from eventsourcing_kafka.consumer.engine.parking import Skip
 from eventsourcing_kafka.consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
 from eventsourcing_kafka.consumer.operations.replay import (
     UnknownPartitionError,
@@ -244,9 +244,10 @@ async def test_what_is_skipped_is_passed_over_and_what_comes_after_it_follows(
         seen = await wiki.seen()
         wiki.go_on()
         wiki.relay()
-        skip = OffsetReset(partition, wiki.offered()[partition], ResetKind.SKIP, first_in_kafka=0)
+        offset = wiki.offered()[partition]
+        skip = Skip(seen[partition], "topic", offset, wiki.link(partition, offset - 1))
         for _ in range(2):
-            await wiki.store.skip(wiki.connection, seen[partition], skip)
+            await wiki.store.skip(wiki.connection, skip)
         wiki.wiki.update_title(wiki.sick, "New")
 
         await wiki.catch_up()
@@ -258,16 +259,3 @@ async def test_what_is_skipped_is_passed_over_and_what_comes_after_it_follows(
             (partition, seen[partition].offset, skip.offset - 1, "kafka-consumer-groups")
         ]
         assert (await wiki.page(wiki.far)).body == "three\n"
-
-
-async def test_a_skip_of_what_kafka_has_deleted_goes_on_with_what_is_left(
-    schemas: dict[str, str],
-) -> None:
-    async with Wiki(schemas) as wiki:
-        seen = (await wiki.seen())[0]
-        skip = OffsetReset(0, seen.offset + 10, ResetKind.SKIP, first_in_kafka=seen.offset + 4)
-        await wiki.store.skip(wiki.connection, seen, skip)
-        assert (await wiki.seen())[0] == seen._replace(offset=seen.offset + 4)
-        assert await dropped(wiki.store) == [
-            (0, seen.offset, seen.offset + 9, "kafka-consumer-groups")
-        ]

@@ -1,11 +1,22 @@
 """Topics are made with explicit settings, and those that are there must fit."""
 
+import json
+import logging
+import os
+import sys
+
+import anyio
 import pytest
 from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from msgspec.structs import replace
 
-from eventsourcing_kafka.producer.relay import OtherWriteModelError, TopicUnfitError, prepare_topics
+from eventsourcing_kafka.producer.relay import (
+    OtherWriteModelError,
+    TopicUnfitError,
+    prepare_topics,
+    read_risks,
+)
 
 from .under_test import RelayUnderTest
 
@@ -21,6 +32,12 @@ async def config_of(under_test: RelayUnderTest, topic: str) -> dict[str, str]:
         (response,) = await admin.describe_configs([resource])
         ((_, _, _, _, entries),) = response.resources
         return {name: value for name, value, *_ in entries}
+
+
+async def risks_in_the_status(environment: dict[str, str]) -> object:
+    status = [sys.executable, "-m", "eventsourcing_kafka", "producer", "status", "--json"]
+    done = await anyio.run_process(status, env={**os.environ, **environment})
+    return json.loads(done.stdout)["risks"]
 
 
 async def test_events_are_kept_for_ever(under_test: RelayUnderTest) -> None:
@@ -114,6 +131,41 @@ async def test_a_position_topic_of_several_partitions_is_refused(
 
     with ends_with(TopicUnfitError, "must have exactly one partition"):
         await under_test.relay().run()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("retention.ms", "604800000"), ("retention.bytes", "1000000")]
+)
+async def test_a_topic_that_does_not_keep_its_events_is_warned_of_at_each_start_and_in_the_status(
+    under_test: RelayUnderTest,
+    environment: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+    setting: str,
+    value: str,
+) -> None:
+    for_ever = {"retention.ms": "-1", "retention.bytes": "-1"}
+    await under_test.create_topic(under_test.topics.events, 3, {**for_ever, setting: value})
+    under_test.write()
+
+    for _start in range(2):
+        caplog.clear()
+        await under_test.catch_up()
+
+        (warning,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
+        assert f"{setting} is {value}" in warning.getMessage()
+        assert f"--add-config {setting}=-1" in warning.getMessage()
+    assert await risks_in_the_status(environment) == [warning.getMessage()]
+
+
+async def test_topics_as_the_relay_makes_them_have_no_risks(
+    under_test: RelayUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await read_risks(under_test.app.name, under_test.settings) == ()
+
+    await under_test.catch_up()
+
+    assert await read_risks(under_test.app.name, under_test.settings) == []
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
 async def test_a_database_restored_from_a_backup_is_noticed(under_test: RelayUnderTest) -> None:

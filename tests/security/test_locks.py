@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import anyio
 import psycopg
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
@@ -25,7 +25,7 @@ from eventsourcing.persistence import PersistenceError
 
 from eventsourcing_kafka.compose.servers.processes import HOST
 from eventsourcing_kafka.consumer.engine.parking import Parked
-from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore
 from eventsourcing_kafka.consumer.operations.redrive import parked_events
 from eventsourcing_kafka.consumer.views import activity, fts
 from eventsourcing_kafka.consumer.views.activity.queries import pages as edited_pages
@@ -145,15 +145,6 @@ async def publish(
             )
 
 
-async def read(stack: Locked, role: str, topic: str) -> int:
-    """Read from the start of a topic; return how many records come first."""
-    partition = TopicPartition(topic, 0)
-    async with started(AIOKafkaConsumer(**kafka(stack, role))) as consumer:
-        consumer.assign([partition])
-        await consumer.seek_to_beginning(partition)
-        return len(await consumer.getmany(timeout_ms=2000))
-
-
 async def join(stack: Locked, role: str, group: str) -> None:
     consumer = AIOKafkaConsumer(EVENTS, group_id=group, **kafka(stack, role))
     async with started(consumer):
@@ -183,9 +174,10 @@ async def test_the_pipeline_runs_end_to_end_with_the_least_of_rights(stack: Lock
         store = ViewStore.of(activity.VIEW, stack.settings("activity_reader"))
 
         async def counted() -> bool:
-            return [
-                page.edits for page in await edited_pages(store, 10) if page.slug == "roses"
-            ] == [3]
+            with suppress(ViewMissingError):
+                pages = await edited_pages(store, 10)
+                return [page.edits for page in pages if page.slug == "roses"] == [3]
+            return False
 
         await until(counted)
 
@@ -302,6 +294,7 @@ async def test_postgres_refuses_a_role_what_it_must_not_do(
 
 
 async def test_kafka_refuses_a_role_what_it_must_not_do(stack: Locked) -> None:
+    await topics_are_made(stack)
     # Who does not see a topic can neither read nor write it.
     seen = {role: set(await list_topics(stack.settings(role))) for role in ROLES}
     assert seen == {
@@ -312,8 +305,6 @@ async def test_kafka_refuses_a_role_what_it_must_not_do(stack: Locked) -> None:
         "fts_reader": set(),
         "activity_reader": set(),
     }
-    with pytest.raises(TopicAuthorizationFailedError):
-        await read(stack, RELAY, EVENTS)
     for role in ("fts", "activity"):
         with pytest.raises(TopicAuthorizationFailedError):
             await publish(stack, role, EVENTS, forged(1))

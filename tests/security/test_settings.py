@@ -193,7 +193,7 @@ def test_the_grants_are_for_the_names_that_the_settings_give() -> None:
         *("--topic", "v2.contentmanagement.events"),
         *("--group", "blue.Search", "--group", "blue.Search_next"),
     ]
-    assert "--transactional-id blue.contentmanagement.relay" in commands[2]
+    assert "--transactional-id blue.contentmanagement.relay" in commands[1]
     assert script.index('\\connect "wiki"') < script.index('\\connect "views"')
     assert 'CREATE SCHEMA IF NOT EXISTS "Search" AUTHORIZATION "fts"' in script
     assert "GRANT CREATE" not in script

@@ -1,7 +1,8 @@
 """Where a follower that is not in Postgres has come to, as its own recorder tells.
 
-The library tracks positions, and no offsets: a new consumer reads from the first one, and what it
-has applied before is already seen. How far it is in Kafka is noted for those who ask, no more.
+The library tracks positions, and neither identities nor offsets. Those are noted beside: before a
+batch, of all that it is about to apply, and after it. So the record of the position that the
+library has tracked is known, whenever the process ends; unless somebody else has moved it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any, TypeVar, TypeVarTuple
 from anyio import to_thread
 from eventsourcing.sqlite import SQLiteTrackingRecorder
 
-from eventsourcing_kafka.consumer.engine.batch import OffsetReset
+from eventsourcing_kafka.consumer.engine.parking import Skip
 from eventsourcing_kafka.consumer.engine.protocol import Capabilities
-from eventsourcing_kafka.consumer.engine.store import NotReplayableError
+from eventsourcing_kafka.consumer.engine.store import NotReplayableError, PartitionsChangedError
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, TrackingProgress
 from eventsourcing_kafka.consumer.hosting.local.host import LocalHost
 from eventsourcing_kafka.consumer.hosting.local.parking import (
@@ -73,7 +74,6 @@ class LocalTracking:
         self._host = host
         self._parking = parking
         self._noted: dict[int, Tracking] = {}
-        self._records: dict[int, int] = {}
 
     async def read(
         self, connection: LocalConnection | None, partitions: Collection[int]
@@ -93,6 +93,7 @@ class LocalTracking:
         now = {**self._read(set(numbers) - before.keys()), **before}
         if any(now[move.seen.partition] != move.seen for move in moves):
             return False
+        self._parking.begin(move for move in moves if move.seen.partition not in before)
         for move in moves:
             earlier = connection.moves.get(move.seen.partition)
             connection.moves[move.seen.partition] = (
@@ -104,21 +105,21 @@ class LocalTracking:
 
     def note(self, moves: Collection[Move]) -> None:
         """Take note of what is applied, or not wanted."""
-        for move in moves:
-            number = move.to.partition
-            # Whoever reads from the first offset on counts anew.
-            before = self._records.get(number, 0) if move.seen.offset else 0
-            self._records[number] = before + move.records
-            self._noted[number] = move.to
-            self._parking.note(move.to, self._records[number], move.stopped)
+        self._parking.note(moves)
+        self._noted |= {move.to.partition: move.to for move in moves}
 
-    def go_on_from(self, tracking: Tracking) -> None:
-        """Read on from another offset."""
-        self._noted[tracking.partition] = tracking
+    def move_alone(self, move: Move) -> bool:
+        """Move one partition without applying anything; False if it is not as it was seen."""
+        if self._at(move.seen.partition) != move.seen:
+            return False
+        self.note([move])
+        return True
 
-    async def count(self, _connection: Any) -> int:
-        """Return 0: how many partitions there are is not known here."""
-        return 0
+    async def count(self, connection: LocalConnection | None) -> int:
+        """Return the number of partitions; 0 before a consumer has seen the topic."""
+        if connection:
+            return self._parking.count()
+        return await to_thread.run_sync(self._parking.count)
 
     async def progress(self, _connection: Any) -> Sequence[TrackingProgress]:
         """Return how far each partition is, as whoever follows has noted."""
@@ -131,14 +132,17 @@ class LocalTracking:
         return {number: self._at(number) for number in partitions}
 
     def _at(self, partition: int) -> Tracking:
-        """Return the tracking of a partition, from its first offset on if others have moved it.
+        """Return the tracking of a partition; without an identity if somebody else has moved it.
 
         The positions that the library tracks are those of events that the follower wants.
         """
         position = self._host.position(partition)
-        noted = self._noted.get(partition)
-        if noted is None or position > noted.position:
-            noted = self._noted[partition] = Tracking(partition, position, 0)
+        if (noted := self._noted.get(partition)) and position <= noted.position:
+            return noted
+        noted = self._parking.noted(partition)
+        if position > noted.position:
+            noted = self._parking.begun(partition, position) or Tracking(partition, position, 0)
+        self._noted[partition] = noted
         return noted
 
 
@@ -194,8 +198,13 @@ class LocalStore:
     def _pinned(self) -> AbstractContextManager[PinnedConnection | None]:
         return pinned(self._datastore) if self._datastore else nullcontext()
 
-    async def prepare(self, connection: Any, partitions: int, *, indexed: bool = True) -> None:
-        """Prepare nothing: the library has made its tables."""
+    async def prepare(self, _connection: Any, partitions: int, *, indexed: bool = True) -> None:  # noqa: ARG002
+        """Take note of how many partitions there are: the library has made its tables.
+
+        Raises `PartitionsChangedError` if it is another count than before.
+        """
+        if self.parking.expect(partitions) != partitions:
+            raise PartitionsChangedError(self.view.name, partitions)
 
     async def check(self, connection: Any) -> None:
         """Check nothing: whatever is there is as the library makes it."""
@@ -204,10 +213,15 @@ class LocalStore:
         """Raise `NotReplayableError`: what is recorded is recorded."""
         raise NotReplayableError(self.view.name)
 
-    async def skip(self, _connection: Any, seen: Tracking, reset: OffsetReset) -> None:
+    async def move(self, _connection: Any, move: Move) -> bool:
+        """Move one partition without applying anything; False if it is not as it was seen."""
+        return await to_thread.run_sync(self._move, move)
+
+    def _move(self, move: Move) -> bool:
+        with self._lock:
+            return self.tracking.move_alone(move)
+
+    async def skip(self, connection: Any, skip: Skip) -> None:
         """Have records passed over that are not applied yet, and record that for ever."""
-        await to_thread.run_sync(
-            self.parking.record_skip, seen.partition, seen.offset, reset.offset - 1
-        )
-        kept = max(seen.offset, min(reset.first_in_kafka, reset.offset))
-        self.tracking.go_on_from(seen._replace(offset=kept))
+        if await self.move(connection, Move(skip.seen, skip.seen)):
+            await to_thread.run_sync(self.parking.record_skip, skip)

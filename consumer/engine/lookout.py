@@ -1,0 +1,193 @@
+"""What happens where a partition does not go on from what a view has applied.
+
+Then the record that was applied last is looked for. Found, the view goes on behind it: in a topic
+that was made anew, on another cluster, after Kafka has lost its tail. Not found, and nothing is
+there that is not applied, the topic is behind the view: what comes is read until it has come so
+far. Otherwise the partition stops, and says why; the others go on. A stop is no state: whoever
+starts next looks again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping
+from typing import Any
+
+import anyio
+
+from eventsourcing_kafka.consumer.engine.parking import permits
+from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.engine.search import Bounds, Own, PartitionReader, Searched
+from eventsourcing_kafka.consumer.engine.store import group_of
+from eventsourcing_kafka.consumer.engine.subscription import Pacing, Subscription
+from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import Topics
+from eventsourcing_kafka.producer.wire.chain import Link
+
+logger = logging.getLogger(__name__)
+
+BROKEN = "The chain is broken"
+"""What each reason begins with. It quotes no event: anybody may be shown it."""
+
+
+class Lookout:
+    """Looks for what a view has applied last, in the partitions that a subscription has.
+
+    Why partitions have stopped is in `stopped`. The connection is nobody else's.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        connection: Any,
+        subscription: Subscription,
+        reader: PartitionReader,
+        settings: KafkaSettings,
+        stopped: MutableMapping[int, str],
+        pacing: Pacing,
+    ) -> None:
+        self._store = store
+        self._connection = connection
+        self._subscription = subscription
+        self._reader = reader
+        self._settings = settings
+        self._topic = Topics.of(store.view.application_name, settings).events
+        self._stopped = stopped
+        self._pacing = pacing
+        self._looked_at: dict[int, tuple[Tracking, Bounds]] = {}
+
+    async def run(self) -> None:
+        """Look where a partition does not go on, and regularly, and at first, where it is quiet."""
+        while True:
+            with anyio.move_on_after(self._pacing.check_seconds):
+                await self._subscription.needs_a_look()
+            for partition in self._subscription.take_broken():
+                await self._look(partition)
+            await self._look_where_quiet()
+
+    async def _look_where_quiet(self) -> None:
+        """See that the last record is where it was, in partitions that bring nothing."""
+        seen = dict(self._subscription.seen)
+        bounds = await self._reader.bounds(seen)
+        quiet = [each for number, each in seen.items() if each.offset >= bounds[number].end]
+        for number in await self._reader.lost(quiet, bounds):
+            if self._looked_at.get(number) != (seen[number], bounds[number]):
+                self._looked_at[number] = seen[number], bounds[number]
+                await self._look(number)
+
+    async def _look(self, partition: int) -> None:
+        """Find where a partition is to go on, and have it go on there, or stop it."""
+        seen = self._subscription.seen.get(partition)
+        if seen is None:
+            return  # It has gone to another member.
+        found = await self._reader.search(seen)
+        if self._subscription.seen.get(partition) != seen:
+            return  # It has come on, or was moved, meanwhile.
+        match found:
+            case Searched(next=None, place=None):
+                await self._wait(seen, found.bounds, found.tail)
+            case Searched(next=None, place=int(place)):
+                await self._go_on(seen, place, found.bounds.end)
+            case Searched(next=Own() as following, place=int(place)) if (
+                following.predecessor == seen.link.text
+            ):
+                await self._go_on(seen, place, following.offset)
+            case Searched(next=Own() as following):
+                if not await self._pass_over(seen, following):
+                    await self._stop(seen, following, found)
+
+    async def _go_on(self, seen: Tracking, place: int, latest: int) -> None:
+        """Go on behind the record that is applied last, at an offset up to the `latest`."""
+        is_right = seen.record_offset == place and place < seen.offset <= latest
+        offset = seen.offset if is_right else place + 1
+        if await self._move(seen, seen._replace(offset=offset, record_offset=place)) and (
+            place != seen.record_offset
+        ):
+            logger.warning(
+                "partition %d: %s, applied last, is at offset %d of %s now: going on from there",
+                seen.partition,
+                seen.link.text,
+                place,
+                self._topic,
+            )
+
+    async def _wait(self, seen: Tracking, bounds: Bounds, tail: Link) -> None:
+        """Read what comes, until the last record comes, or one that names it."""
+        offset = min(max(seen.offset, bounds.begin), bounds.end)
+        if not await self._move(seen, seen._replace(offset=offset)):
+            return
+        if offset > seen.offset or seen.record_offset < bounds.begin:
+            what = "what comes after it may have been deleted: the gap is not known"
+        else:
+            what = f"the topic is behind the view, it ends with {tail.text}: waiting for the relay"
+        logger.warning(
+            "partition %d: %s, applied last, is not in %s, and %s",
+            seen.partition,
+            seen.link.text,
+            self._topic,
+            what,
+        )
+
+    async def _pass_over(self, seen: Tracking, following: Own) -> bool:
+        """Go on with a record that does not follow, if an operator has said so."""
+        to = following.follows
+        dropped = await self._store.parking.dropped(self._connection)
+        if to is None or not permits(dropped, seen, to):
+            return False
+        logger.warning(
+            "partition %d: skipped from %s to %s", seen.partition, seen.link.text, to.text
+        )
+        return await self._move(
+            seen, Tracking(seen.partition, to.position, following.offset, to.identity)
+        )
+
+    async def _stop(self, seen: Tracking, following: Own, found: Searched) -> None:
+        """Have the partition stop before a record, and say why."""
+        why = self._reason(seen, following, found)
+        at = seen._replace(offset=following.offset)
+        if not await self._store.move(self._connection, Move(seen, at, stopped=why)):
+            return
+        self._subscription.advance({seen.partition: seen}, [at])
+        if self._stopped.get(seen.partition) != why:
+            logger.error("partition %d has stopped. %s", seen.partition, why)
+        self._stopped[seen.partition] = why
+
+    async def _move(self, seen: Tracking, to: Tracking) -> bool:
+        """Have the partition go on from elsewhere."""
+        if to != seen and not await self._store.move(self._connection, Move(seen, to)):
+            return False
+        self._stopped.pop(seen.partition, None)
+        self._subscription.seek([to])
+        return True
+
+    def _reason(self, seen: Tracking, following: Own, found: Searched) -> str:
+        view, last, predecessor = self._store.view, seen.link.text, following.follows
+        expected = last if seen.position else "the first record"
+        if seen.position and not seen.identity:
+            expected = f"that at position {seen.position}, whose identity is not known"
+        where = (
+            f"is in the partition, at offset {found.place}, and this is what comes after it"
+            if found.place is not None
+            else f"is nowhere in the partition, which has the offsets {found.bounds.begin} to "
+            f"{found.bounds.end - 1} and ends with {found.tail.text}"
+        )
+        reason = (
+            f"{BROKEN} at offset {following.offset} of {self._topic}, partition {seen.partition}: "
+            f"expected the record after {expected}, and found {following.link.text}, which is the "
+            f"one after {following.predecessor}. What {view.name} has applied last {where}. "
+            "Records were deleted or lost, or they are of another write model, or of one that was "
+            "restored. "
+        )
+        ways = []
+        if self._store.capabilities.replayable:
+            ways.append(f"fill it anew: eventsourcing-kafka consumer rebuild {view.name}")
+        if predecessor and predecessor.position >= seen.position:
+            ways.append(
+                "go on without what is missing, which is recorded for ever: stop its consumers, "
+                f"kafka-consumer-groups --group {group_of(self._store, self._settings)} --topic "
+                f"{self._topic}:{seen.partition} --reset-offsets --to-offset {following.offset} "
+                "--execute, and start them again"
+            )
+        ways.append("or bring the right topic back, and start its consumers again")
+        return reason + "Either " + "; ".join(ways) + "."

@@ -1,0 +1,202 @@
+"""Where in a partition the record is that a view has applied last, as Kafka has it now.
+
+A topic may have been made anew, or be another one; a broker may have lost its tail; retention may
+have deleted the record. What tells is the chain, read from the partition's start: the first record
+that is the one looked for, or else the first that names it as its predecessor. Nothing is probed:
+a copy of an older record, which a mirror may have appended, would mislead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import NamedTuple
+
+import anyio
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from eventsourcing_kafka.consumer.engine.batch import own_envelope
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.producer.runtime.retry import SessionLostError
+from eventsourcing_kafka.producer.wire import WireError, WireFormat
+from eventsourcing_kafka.producer.wire.chain import START, Link, link_in
+
+POLL_MS = 50
+SILENT_SECONDS = 30.0
+"""A partition that brings nothing for so long, short of its end, is to be looked at anew."""
+
+
+class NothingComesError(SessionLostError):
+    """Kafka brings nothing of what it said that it has."""
+
+
+class Bounds(NamedTuple):
+    """Where a partition begins, and where it ends for a reader of what is committed."""
+
+    begin: int
+    end: int
+
+
+class Own(NamedTuple):
+    """A record of the application's relay."""
+
+    offset: int
+    link: Link
+    predecessor: str
+
+    @property
+    def follows(self) -> Link | None:
+        """Its predecessor; None if what it says is none."""
+        try:
+            return link_in(self.predecessor)
+        except ValueError:
+            return None
+
+
+class Searched(NamedTuple):
+    """What a search has found in one partition."""
+
+    bounds: Bounds
+    place: int | None
+    """The offset of the record; just before its successor if it is deleted; None if not found."""
+    next: Own | None
+    """The first record after it; if it is not found, the first one that is not applied yet."""
+    tail: Link
+    """The record with the highest position, as far as the search has come."""
+
+
+class PartitionReader:
+    """Reads any partition of a view's topic, which has so many `partitions`, without a group."""
+
+    def __init__(
+        self, kafka: AIOKafkaConsumer, topic: str, wire: WireFormat, partitions: int
+    ) -> None:
+        self._kafka = kafka
+        self.topic = topic
+        self._wire = wire
+        self._partitions = partitions
+
+    async def bounds(self, partitions: Iterable[int]) -> Mapping[int, Bounds]:
+        """Ask where partitions begin and end."""
+        asked = [TopicPartition(self.topic, number) for number in partitions]
+        begins = await self._kafka.beginning_offsets(asked)
+        ends = await self._kafka.end_offsets(asked)
+        return {each.partition: Bounds(begins[each], ends[each]) for each in asked}
+
+    async def search(self, seen: Tracking, earlier: Searched | None = None) -> Searched:
+        """Look for the record that is applied last, in the whole of its partition.
+
+        What an `earlier` search without success has read of that is not read again.
+        """
+        last, (begin, end) = seen.link.text, (await self.bounds([seen.partition]))[seen.partition]
+        place = -1 if last == START.text and begin == 0 else None
+        successor = unapplied = None
+        start, tail = begin, START
+        if earlier and earlier.bounds.begin == begin and earlier.bounds.end <= end:
+            start, unapplied, tail = earlier.bounds.end, earlier.next, earlier.tail
+        async with aclosing(self._own(seen.partition, start, end)) as records:
+            async for record in records:
+                tail = max(tail, record.link)
+                is_new = _is_not_applied(record.link, seen.link)
+                if place is None and record.link.text == last:
+                    place = record.offset
+                elif is_new and place is not None:
+                    return Searched(Bounds(begin, end), place, record, tail)
+                elif is_new:
+                    unapplied = unapplied or record
+                    if record.predecessor == last:
+                        successor = successor or record
+        if place is not None:
+            return Searched(Bounds(begin, end), place, None, tail)
+        if successor:
+            return Searched(Bounds(begin, end), successor.offset - 1, successor, tail)
+        return Searched(Bounds(begin, end), None, unapplied, tail)
+
+    async def lost(
+        self, trackings: Iterable[Tracking], bounds: Mapping[int, Bounds]
+    ) -> Collection[int]:
+        """Return the partitions that don't have the record that is applied last where it was.
+
+        Nothing is lost of one of which nothing is applied, if it begins at 0.
+        """
+        last = {
+            TopicPartition(self.topic, seen.partition): seen
+            for seen in trackings
+            if seen.position or bounds[seen.partition].begin
+        }
+        places = {
+            partition: seen.record_offset
+            for partition, seen in last.items()
+            if bounds[seen.partition].begin <= seen.record_offset < bounds[seen.partition].end
+        }
+        ends = {partition: place + 1 for partition, place in places.items()}
+        there = set()
+        async with aclosing(self._records(places, ends)) as fetched:
+            async for partition, records in fetched:
+                own = self._as_own(records[0])
+                if own and own.link.text == last[partition].link.text:
+                    there.add(partition)
+        return [partition.partition for partition in last.keys() - there]
+
+    async def before(self, partition: int, offset: int) -> Link:
+        """Return the predecessor of the first record from an offset on.
+
+        If there is none yet it is the last record before the offset, `START` without one.
+        """
+        begin, end = (await self.bounds([partition]))[partition]
+        async with aclosing(self._own(partition, max(begin, offset), end)) as records:
+            async for record in records:
+                if link := record.follows:
+                    return link
+        tail = START
+        async with aclosing(self._own(partition, begin, min(end, offset))) as records:
+            async for record in records:
+                tail = max(tail, record.link)
+        return tail
+
+    async def _own(self, partition: int, start: int, end: int) -> AsyncGenerator[Own, None]:
+        """Yield the records of ours from one offset to another one."""
+        at = TopicPartition(self.topic, partition)
+        async with aclosing(self._records({at: start}, {at: end})) as fetched:
+            async for _, records in fetched:
+                for record in records:
+                    if own := self._as_own(record):
+                        yield own
+
+    def _as_own(self, record: ConsumerRecord) -> Own | None:
+        try:
+            envelope = own_envelope(record, self._wire, self._partitions)
+        except WireError:
+            return None
+        return Own(record.offset, envelope.link, envelope.predecessor)
+
+    async def _records(
+        self, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> AsyncGenerator[tuple[TopicPartition, Sequence[ConsumerRecord]], None]:
+        """Yield what is read of partitions from their starts to their ends."""
+        unread = {partition for partition in starts if starts[partition] < ends[partition]}
+        self._kafka.assign(list(unread))
+        for partition in unread:
+            self._kafka.seek(partition, starts[partition])
+        silent_since = anyio.current_time()
+        while unread:
+            fetched = await self._kafka.getmany(*unread, timeout_ms=POLL_MS)
+            for partition, records in fetched.items():
+                if wanted := [each for each in records if each.offset < ends[partition]]:
+                    yield partition, wanted
+            if fetched:
+                silent_since = anyio.current_time()
+            elif anyio.current_time() - silent_since > SILENT_SECONDS:
+                raise NothingComesError(f"Nothing comes of {min(unread)}, short of its end.")
+            unread = {
+                partition
+                for partition in unread
+                if await self._kafka.position(partition) < ends[partition]
+            }
+
+
+def _is_not_applied(link: Link, last: Link) -> bool:
+    """Tell whether a record is neither the last that is applied nor one before it."""
+    return link.position > last.position or (
+        link.position == last.position and link.text != last.text
+    )
