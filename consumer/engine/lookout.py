@@ -56,6 +56,7 @@ class Lookout:
         self._stopped = stopped
         self._pacing = pacing
         self._looked_at: dict[int, tuple[Tracking, Bounds]] = {}
+        self._missed: dict[int, Link] = {}
 
     async def run(self) -> None:
         """Look where a partition does not go on, and regularly, and at first, where it is quiet."""
@@ -65,6 +66,7 @@ class Lookout:
             for partition in self._subscription.take_broken():
                 await self._look(partition)
             await self._look_where_quiet()
+            self._tell_what_has_come()
 
     async def _look_where_quiet(self) -> None:
         """See that the last record is where it was, in partitions that bring nothing."""
@@ -73,8 +75,19 @@ class Lookout:
         quiet = [each for number, each in seen.items() if each.offset >= bounds[number].end]
         for number in await self._reader.lost(quiet, bounds):
             if self._looked_at.get(number) != (seen[number], bounds[number]):
-                self._looked_at[number] = seen[number], bounds[number]
                 await self._look(number)
+                if at := self._subscription.seen.get(number):
+                    self._looked_at[number] = at, bounds[number]
+
+    def _tell_what_has_come(self) -> None:
+        for number, missed in list(self._missed.items()):
+            seen = self._subscription.seen.get(number)
+            if seen is None or seen.position <= missed.position:
+                continue
+            del self._missed[number]
+            logger.warning(
+                "partition %d: the topic has come to where the view is: going on from there", number
+            )
 
     async def _look(self, partition: int) -> None:
         """Find where a partition is to go on, and have it go on there, or stop it."""
@@ -101,6 +114,7 @@ class Lookout:
         """Go on behind the record that is applied last, at an offset up to the `latest`."""
         is_right = seen.record_offset == place and place < seen.offset <= latest
         offset = seen.offset if is_right else place + 1
+        self._missed.pop(seen.partition, None)
         if await self._move(seen, seen._replace(offset=offset, record_offset=place)) and (
             place != seen.record_offset
         ):
@@ -115,8 +129,11 @@ class Lookout:
     async def _wait(self, seen: Tracking, bounds: Bounds, tail: Link) -> None:
         """Read what comes, until the last record comes, or one that names it."""
         offset = min(max(seen.offset, bounds.begin), bounds.end)
-        if not await self._move(seen, seen._replace(offset=offset)):
+        if not await self._move(seen, seen._replace(offset=offset)) or (
+            self._missed.get(seen.partition) == seen.link
+        ):
             return
+        self._missed[seen.partition] = seen.link
         if offset > seen.offset or seen.record_offset < bounds.begin:
             what = "what comes after it may have been deleted: the gap is not known"
         else:

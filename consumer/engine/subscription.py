@@ -138,6 +138,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._mirrored: dict[int, Tracking] = {}
         self._behind: dict[TopicPartition, int] = {}
         self._batches_since_check = 0
+        self._is_gone = False
         self._broken: set[int] = set()
         self._needs_a_look = anyio.Event()
 
@@ -194,6 +195,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         """
         checked_at = looked_at = anyio.current_time()
         while True:
+            if self._is_gone:
+                raise StuckError(f"Kafka has no topic {self._topic} any more.")
             if self._unplaced:
                 await self._place_new_partitions()
             spans = await self._read()
@@ -302,6 +305,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Take note only: the tracking may have to be waited for, and aiokafka does not wait."""
         self._unplaced = {partition.partition for partition in assigned}
+        # aiokafka would ask for it again in some minutes.
+        self._is_gone = not (assigned or self._consumer.partitions_for_topic(self._topic))
 
     async def _place_new_partitions(self) -> None:
         """Seek every new partition to its tracking, once operators' resets are applied."""
