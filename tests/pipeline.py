@@ -28,7 +28,7 @@ from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
-from eventsourcing_kafka.producer.wire import WireError, WireFormat
+from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat
 from eventsourcing_kafka.producer.wire.chain import START, Chain, Link
 
 ROOT = Path(__file__).parents[1]
@@ -339,7 +339,8 @@ class FastPath(anyio.AsyncContextManagerMixin):
         """
         partition = partition_of(key or b"", self.partitions)
         if link := self._link_to_be(key, headers):
-            self._chain.append(partition, link, headers)
+            to_be = Record(key or b"", b"", headers, None, link.position, link.identity.encode())
+            self._chain.append(partition, to_be)
         items = self._topic[partition]
         record = ConsumerRecord(
             "topic", partition, len(items), timestamp, 0, key, value, 0, 0, 0, headers
