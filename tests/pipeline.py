@@ -28,7 +28,7 @@ from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
-from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat
 from eventsourcing_kafka.producer.wire.chain import START, Chain, Link
 
 ROOT = Path(__file__).parents[1]
@@ -294,6 +294,12 @@ class FastPath(anyio.AsyncContextManagerMixin):
         cursor = await self.connection.execute(LISTENERS)
         return cursor.rowcount > 0
 
+    def _link_to_be(self, key: bytes | None, headers: list[tuple[str, Any]]) -> Link | None:
+        try:
+            return self._reading.envelope(key, [*headers, ("ce_predecessor", b"0")]).link
+        except WireError:
+            return None
+
     def link(self, partition: int, offset: int) -> Link:
         """Return which record is at an offset."""
         envelope = self._topic[partition][offset].envelope
@@ -315,20 +321,26 @@ class FastPath(anyio.AsyncContextManagerMixin):
     def relay(self) -> None:
         """Put what is new of the wiki into the topic."""
         for notification in self.wiki.recorder.select_notifications(self._position + 1, 10_000):
-            key, value, headers, timestamp, link = self._writing.to_record(notification)
-            self._chain.append(partition_of(key, self.partitions), link, headers)
-            self.put(key, value, headers, timestamp)
+            record = self._writing.to_record(notification)
+            self._chain.append(partition_of(record.key, self.partitions), record)
+            self.put(record.key, record.value, record.headers, record.timestamp_ms)
             self._position = notification.id
 
     def put(
         self,
         key: bytes | None,
         value: bytes | None,
-        headers: Sequence[tuple[str, bytes | None]],
+        headers: list[tuple[str, Any]],
         timestamp: int | None = None,
     ) -> int:
-        """Put a record into the topic, as anybody could; return its partition."""
+        """Put a record into the topic, as anybody could; return its partition.
+
+        One that names no predecessor, and could be of the relay, is linked to those before it.
+        """
         partition = partition_of(key or b"", self.partitions)
+        if link := self._link_to_be(key, headers):
+            to_be = Record(key or b"", b"", headers, None, link.position, link.identity.encode())
+            self._chain.append(partition, to_be)
         items = self._topic[partition]
         record = ConsumerRecord(
             "topic", partition, len(items), timestamp, 0, key, value, 0, 0, 0, headers

@@ -56,7 +56,7 @@ class Expected(NamedTuple):
     @classmethod
     def of(cls, record: Record, partitions: int) -> Expected:
         """Keep of a record what is needed to recognise it."""
-        key, value, headers, timestamp, _ = record
+        key, value, headers, timestamp, *_ = record
         named = dict(headers)
         return cls(
             key,

@@ -90,7 +90,7 @@ class Batch:
         self.size = 0
         """How many records there are."""
         self.by_partition: defaultdict[int, list[BatchBuilder]] = defaultdict(list)
-        self.last: dict[int, Link] = {}
+        self.last: dict[int, Record] = {}
         """The last record of each partition."""
 
 
@@ -104,12 +104,12 @@ class _End:
         self.next = end
         """The lowest offset that the next record can get."""
 
-    def said(self, last: Link | None, records: int) -> Said:
+    def said(self, last: Record | None, records: int) -> Said:
         """Return what a position record says, if its transaction brings so many records."""
         before, offset = self.tail
         if last is None:
             return Said(*before, offset, before.text, offset)
-        return Said(*last, self.next + records - 1, before.text, offset)
+        return Said(*last.link, self.next + records - 1, before.text, offset)
 
     def acknowledged(self, offset: int, records: int) -> None:
         """Take note of where records are. Raises `LostRecordsError` if others must have been."""
@@ -283,12 +283,12 @@ class Publisher:
         new_builder = _uncompressed if small else self._producer.create_batch
         for number, record in enumerate(chain(first, records), 1):
             partition = partition_of(record.key, len(self._events))
-            if self._chain.append(partition, record.link, record.headers):
+            if self._chain.append(partition, record):
                 builders = batch.by_partition[partition]
                 if not builders or not _added(record, builders[-1]):
                     builders.append(new_builder())
                     _added(record, builders[-1])
-                batch.last[partition] = record.link
+                batch.last[partition] = record
                 batch.size += 1
             if number % SLICE == 0:
                 await anyio.lowlevel.checkpoint()
@@ -318,9 +318,9 @@ class Publisher:
     def _take_note(self, sent: list[_Sent], batch: Batch) -> None:
         for to, records, delivery in sent:
             to.acknowledged(delivery.result().offset, records)
-        for partition, link in batch.last.items():
+        for partition, record in batch.last.items():
             end = self._ends[partition]
-            end.tail = Tail(link, end.next - 1)
+            end.tail = Tail(record.link, end.next - 1)
 
     def _position_record(self, batch: Batch) -> BatchBuilder:
         """Return the record batch for the position topic."""

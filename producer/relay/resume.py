@@ -58,5 +58,5 @@ async def check_write_model(
     for at, identity in sorted(published.items()):
         if at not in stored:
             raise OtherWriteModelError(name, max(position, at), f"none at position {at}")
-        if identity_of(stored[at]) != identity:
+        if identity_of(stored[at]).decode() != identity:
             raise OtherWriteModelError(name, max(position, at), f"another one at position {at}")

@@ -9,10 +9,10 @@ chain first, and whoever reads checks each link; what does not follow is never p
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from eventsourcing.persistence import StoredEvent
+from xxhash import xxh3_64_hexdigest
 
 LARGEST_POSITION = 2**63 - 1
 IDENTITY_CHARACTERS = 16
@@ -39,30 +39,50 @@ class Chain:
     """The ends of an application's partitions, while records are appended to them."""
 
     def __init__(self, ends: Iterable[Link]) -> None:
-        self._ends = list(ends)
+        self._ends = [(end.position, end.text.encode()) for end in ends]
 
-    def append(self, partition: int, link: Link, headers: list[tuple[str, bytes]]) -> bool:
+    def append(self, partition: int, record: Linkable) -> bool:
         """Name a record's predecessor in its headers; False if its partition has it already."""
-        predecessor = self._ends[partition]
-        if link.position <= predecessor.position:
+        position, predecessor = self._ends[partition]
+        if record.position <= position:
             return False
-        headers.append(("ce_predecessor", predecessor.text.encode()))
-        self._ends[partition] = link
+        record.headers.append(("ce_predecessor", predecessor))
+        self._ends[partition] = record.position, b"%d:%b" % (record.position, record.identity)
         return True
 
 
-def identity_of(stored: StoredEvent) -> str:
+class Linkable(Protocol):
+    """What is appended to a chain."""
+
+    @property
+    def position(self) -> int:
+        """Its position."""
+
+    @property
+    def identity(self) -> bytes:
+        """Its identity."""
+
+    @property
+    def headers(self) -> list[tuple[str, bytes]]:
+        """Its headers, which its predecessor is added to."""
+
+
+def identity_of(stored: StoredEvent) -> bytes:
     """Return a short digest of what is stored for an event.
 
     Ciphertext and compressed states differ each time that they are made, and so do the identities
     of events that were stored anew; what is copied, dumped or restored keeps its own.
     """
-    what = b"%b %d %b " % (
-        str(stored.originator_id).encode(),
-        stored.originator_version,
+    return digest(
+        b"%b:%d" % (str(stored.originator_id).encode(), stored.originator_version),
         stored.topic.encode(),
+        stored.state,
     )
-    return sha256(what + stored.state).hexdigest()[:IDENTITY_CHARACTERS]
+
+
+def digest(event_id: bytes, topic: bytes, state: bytes) -> bytes:
+    """Return the identity of an event: 64 bits of XXH3, in hexadecimal digits."""
+    return xxh3_64_hexdigest(b"%b %b %b" % (event_id, topic, state)).encode()
 
 
 def link_in(text: str) -> Link:

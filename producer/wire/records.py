@@ -11,7 +11,7 @@ import msgspec
 from eventsourcing.application import Application
 from eventsourcing.persistence import Mapper, Notification, StoredEvent
 
-from eventsourcing_kafka.producer.wire.chain import Link, identity_in, identity_of
+from eventsourcing_kafka.producer.wire.chain import Link, digest, identity_in
 from eventsourcing_kafka.producer.wire.event_types import Event, EventType, EventTypes, WireError
 from eventsourcing_kafka.producer.wire.fast_path import EncodedEvent, FastPath, StoredDecoder
 from eventsourcing_kafka.producer.wire.tracing import trace_of
@@ -33,8 +33,15 @@ class Record(NamedTuple):
     headers: Headers
     timestamp_ms: int | None
     """When the event happened, in milliseconds since 1970; None if only its reader may know."""
-    link: Link
-    """Which record it is in the chain. Its predecessor is known to who appends it."""
+    position: int
+    """The place of its event in its application's sequence."""
+    identity: bytes
+    """What tells its event from another one at that position."""
+
+    @property
+    def link(self) -> Link:
+        """Which record it is in the chain. Its predecessor is known to whoever appends it."""
+        return Link(self.position, self.identity.decode())
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -64,6 +71,7 @@ class EventEncoding(NamedTuple):
     """How all events are published that are stored under one topic of the library's."""
 
     type: EventType
+    topic: bytes
     headers: Headers
     """Those that all of them have."""
     decoder: StoredDecoder | None
@@ -111,29 +119,32 @@ class WireFormat:
         topic = notification.topic
         encoding = self._encodings.get(topic) or self._new_encoding(topic)
         version = notification.originator_version
-        link = Link(notification.id, identity_of(notification))
+        position = notification.id
         key = str(notification.originator_id).encode()
+        event_id = b"%b:%d" % (key, version)
+        identity = digest(event_id, encoding.topic, notification.state)
         headers = [
             *encoding.headers,
-            ("ce_id", b"%b:%d" % (key, version)),
+            ("ce_id", event_id),
             ("ce_subject", key),
             ("ce_partitionkey", key),
             # The sequence extension asks for text that sorts as the numbers do.
             ("ce_sequence", b"%010d" % version),
-            ("ce_position", b"%d" % notification.id),
-            ("ce_identity", link.identity.encode()),
+            ("ce_position", b"%d" % position),
+            ("ce_identity", identity),
             *trace_of(notification),
         ]
         if self._publish_ciphertext:
-            return Record(key, notification.state, headers, None, link)
+            return Record(key, notification.state, headers, None, position, identity)
         fast = encoding.decoder.encoded(notification) if encoding.decoder else None
         value, timestamp = fast or self._encoded(notification, encoding.type)
         if not isinstance(timestamp, datetime):
-            return Record(key, value, headers, None, link)
+            return Record(key, value, headers, None, position, identity)
         if timestamp.utcoffset() is None:  # Then it is a local time, and the headers say which.
             timestamp = timestamp.astimezone(UTC)
         headers.append(("ce_time", msgspec.json.encode(timestamp).strip(b'"')))
-        return Record(key, value, headers, int(timestamp.timestamp() * 1000), link)
+        at = int(timestamp.timestamp() * 1000)
+        return Record(key, value, headers, at, position, identity)
 
     def _encoded(self, notification: Notification, event_type: EventType) -> EncodedEvent:
         assert self._mapper is not None  # noqa: S101 - a writer has one
@@ -154,7 +165,9 @@ class WireFormat:
         if event_type.version > 1:
             headers.append(("ce_classversion", b"%d" % event_type.version))
         decoder = self._fast_path.decoder(event_type) if self._fast_path else None
-        encoding = self._encodings[topic] = EventEncoding(event_type, headers, decoder)
+        encoding = self._encodings[topic] = EventEncoding(
+            event_type, topic.encode(), headers, decoder
+        )
         return encoding
 
     def envelope(self, key: bytes | None, headers: Sequence[tuple[str, bytes]]) -> Envelope:

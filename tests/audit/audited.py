@@ -92,7 +92,7 @@ class Audited:
         async with started(producer):
             await producer.begin_transaction()
             reached = 0
-            for at, partition, (key, value, headers, timestamp, _) in placed:
+            for at, partition, (key, value, headers, timestamp, *_) in placed:
                 await producer.send(
                     self.topics.events,
                     value,

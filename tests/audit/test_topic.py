@@ -11,7 +11,6 @@ from eventsourcing_kafka.compose.audit import Fault
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay
 from eventsourcing_kafka.producer.wire import Record
-from eventsourcing_kafka.producer.wire.chain import START
 from tests.pipeline import until
 
 from .audited import PARTITIONS, Audited, Placed
@@ -144,7 +143,7 @@ async def test_foreign_records(audited: Audited, placed: list[Placed]) -> None:
         [("ce_position", b"1000000000000")],
         [("ce_position", b"3"), ("ce_source", b"/Else")],
     ]
-    foreign = [Placed(0, 1, Record(b"who", b"hello", headers, 1, START)) for headers in claims]
+    foreign = [Placed(0, 1, Record(b"who", b"hello", headers, 1, 0, b"")) for headers in claims]
     await audited.publish([*placed[:5], *foreign, *placed[5:]])
 
     report = await audited.audit()

@@ -182,7 +182,7 @@ async def _read_and_produced(
 async def _send(producer: AIOKafkaProducer, topic: str, batch: Sequence[Record]) -> None:
     partitions = len(await producer.partitions_for(topic))
     async with producer.transaction():
-        for key, value, headers, timestamp, _ in batch:
+        for key, value, headers, timestamp, *_ in batch:
             await producer.send(
                 topic,
                 value,
@@ -215,7 +215,7 @@ async def _send_batches(
     producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]
 ) -> None:
     batch = producer.create_batch()
-    for key, value, headers, timestamp, _ in records:
+    for key, value, headers, timestamp, *_ in records:
         record = {"key": key, "value": value, "headers": headers, "timestamp": timestamp}
         if batch.append(**record) is None:
             await producer.send_batch(batch, topic, partition=partition)

@@ -146,7 +146,7 @@ class Following:
         """Put what is new of the school into the topic."""
         for notification in self.school.recorder.select_notifications(self._position + 1, 1000):
             record = self._wire.to_record(notification)
-            self._chain.append(partition_of(record.key, PARTITIONS), record.link, record.headers)
+            self._chain.append(partition_of(record.key, PARTITIONS), record)
             self.put(record.key, record.value, record.headers)
             self._position = notification.id
 

@@ -1,6 +1,6 @@
 """Records that no view can apply, of every kind, made from a good one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
-
-from eventsourcing_kafka.producer.wire.records import LARGEST_NUMBER
 
 KIB_900 = 900 * 1024
 WORDS = " ".join(f"word{number:x}" for number in range(100_000))[:KIB_900]
@@ -21,7 +19,7 @@ class Raw(NamedTuple):
 
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+    headers: list[tuple[str, Any]]
 
 
 class Event(NamedTuple):
@@ -44,13 +42,14 @@ def record_of(event: Event) -> Raw:
         "user_id": None,
         **event.attributes,
     }
-    headers: list[tuple[str, bytes | None]] = [
+    headers: list[tuple[str, Any]] = [
         ("ce_specversion", b"1.0"),
         ("ce_type", event.type.encode()),
         ("ce_source", b"/ContentManagement"),
         ("ce_subject", key),
         ("ce_sequence", b"%d" % event.version),
         ("ce_position", b"%d" % event.position),
+        ("ce_identity", b"%016x" % event.position),
     ]
     return Raw(key, msgspec.json.encode(attributes), headers)
 
@@ -110,17 +109,19 @@ def _twice(event: Event) -> Raw:
     return raw._replace(headers=[*raw.headers, ("ce_type", b"Page.TitleUpdated")])
 
 
-def _foreign(headers: Sequence[tuple[str, bytes | None]]) -> Tamper:
-    return lambda event: record_of(event)._replace(headers=headers)
+def _foreign(*headers: tuple[str, bytes | None]) -> Tamper:
+    return lambda event: record_of(event)._replace(headers=list(headers))
 
 
 def _with_key(key: bytes | None) -> Tamper:
-    return lambda event: record_of(event)._replace(key=key)
+    def tamper(event: Event) -> Raw:
+        raw = record_of(event)._replace(key=key)
+        return raw._replace(headers=[*raw.headers, ("ce_predecessor", b"0")])
+
+    return tamper
 
 
-def _forged(event: Event) -> Raw:
-    return record_of(event._replace(position=LARGEST_NUMBER))._replace(value=b"{}")
-
+ELSEWHERE = {"ce_source": b"/Elsewhere", "ce_predecessor": b"0"}
 
 POISONS = [
     Poison("not JSON", _value(b"\x00\xff not JSON"), "The value is not a Page.BodyUpdated"),
@@ -143,14 +144,15 @@ POISONS = [
     Poison("a header without a value", _header("ce_sequence", None), "A header is malformed"),
     Poison("no header with a value", _headers(lambda h: h.update(dict.fromkeys(h))), "malformed"),
     Poison("a position too large", _header("ce_position", b"9" * 20), "not a natural number"),
-    Poison("a foreign producer", _foreign([]), "'ce_type' is missing"),
-    Poison("a foreign producer's NUL", _foreign([("a\0b", b"\0")]), "'ce_type' is missing"),
-    Poison("another application", _header("ce_source", b"/Elsewhere"), "not from Content"),
+    Poison("a foreign producer", _foreign(), "'ce_type' is missing"),
+    Poison("a foreign producer's NUL", _foreign(("a\0b", b"\0")), "'ce_type' is missing"),
+    Poison("another application", _headers(lambda h: h.update(ELSEWHERE)), "not from Content"),
     Poison(
         "another aggregate's value", _attributes(diff="", originator_id=UUID(int=1)), "contradicts"
     ),
     Poison("encrypted", _header("ce_encrypted", b"true"), "this reader has no key"),
-    Poison("a forged position", _forged, "The value is not a Page.BodyUpdated"),
+    Poison("no identity", _headers(lambda h: h.pop("ce_identity")), "'ce_identity' is missing"),
+    Poison("no identity but words", _header("ce_identity", b"who knows"), "is no identity"),
     Poison("a tombstone", _value(None), "a tombstone"),
     Poison("900 KB of anything", _value(b"x" * KIB_900), "The value is not a Page.BodyUpdated"),
     Poison(

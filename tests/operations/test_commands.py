@@ -119,7 +119,7 @@ async def test_parked_events_are_listed_shown_dropped_and_tried_again_on_the_com
         lines = json.loads(listed.stdout)
         assert [line["id"] for line in lines] == [first.id, second.id]
         assert lines[0]["originator_id"] == str(originator_id)
-        assert "missing required field `diff`" in outcome(shown)[1]
+        assert "'ce_predecessor' is missing" in outcome(shown)[1]
         assert "Traceback" in outcome(shown)[1]
         assert outcome(unknown) == (
             1,

@@ -38,7 +38,7 @@ from eventsourcing_kafka.producer.relay import prepare_topics
 from eventsourcing_kafka.producer.runtime.applications import open_application
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 from eventsourcing_kafka.producer.wire import Record
-from eventsourcing_kafka.producer.wire.chain import IDENTITY_CHARACTERS, START
+from eventsourcing_kafka.producer.wire.chain import IDENTITY_CHARACTERS
 from tests.pipeline import ROOT, SECONDS, until, write_page
 
 from .locked import (
@@ -208,7 +208,12 @@ def forged(position: int, **headers: str | None) -> Record:
     }
     named = {**usual, **headers}.items()
     return Record(
-        key.encode(), b"{}", [(name, value.encode()) for name, value in named if value], None, START
+        key.encode(),
+        b"{}",
+        [(name, value.encode()) for name, value in named if value],
+        None,
+        position,
+        b"0" * IDENTITY_CHARACTERS,
     )
 
 

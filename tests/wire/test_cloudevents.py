@@ -34,7 +34,7 @@ def test_the_headers_are_these_and_no_others() -> None:
     assert key == str(PAGE_ID).encode()
     assert sorted(headers) == [
         ("ce_id", f"{PAGE_ID}:7".encode()),
-        ("ce_identity", identity_of(stored(titled())).encode()),
+        ("ce_identity", identity_of(stored(titled()))),
         ("ce_partitionkey", str(PAGE_ID).encode()),
         ("ce_position", b"42"),
         ("ce_predecessor", b"0"),
