@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eventsourcing_kafka.compose.monitor.overview import RATED_OVER, Overview, rate
-from eventsourcing_kafka.consumer.operations.status import PartitionStatus
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus, gap_of
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
 from eventsourcing_kafka.producer.runtime.health import Down
 
@@ -84,7 +84,7 @@ class Top:
     ) -> RenderableType:
         if isinstance(found, Down):
             return _down(f"view {name}", found)
-        parked, gap = sum(row.parked for row in found), sum(row.gap for row in found)
+        parked, gap = sum(row.parked for row in found), gap_of(found)
         owners = {row.owner for row in found if row.owner}
         summary = _line(
             f"view {name}",
@@ -137,7 +137,9 @@ def _down(name: str, found: Down) -> Text:
     return _line(name, Text(f"down: {found.down}", "bold red"))
 
 
-def _gap(gap: int, word: str = "gap ") -> Text:
+def _gap(gap: int | None, word: str = "gap ") -> Text:
+    if gap is None:
+        return Text(f"{word}unknown", "red")
     return Text(f"{word}{gap:,}", "yellow" if gap else "green")
 
 
@@ -170,7 +172,7 @@ def _records(view: str, partition: int | None, overview: Overview) -> int | None
 def most_urgent(rows: Sequence[PartitionStatus], room: int) -> Sequence[PartitionStatus]:
     """Return so many partitions, in order: those that somebody should look at first."""
 
-    def urgency(row: PartitionStatus) -> tuple[bool, int, int]:
-        return not row.stopped, -row.gap, -row.parked
+    def urgency(row: PartitionStatus) -> tuple[bool, bool, int, int]:
+        return not row.stopped, row.gap is not None, -(row.gap or 0), -row.parked
 
     return sorted(sorted(rows, key=urgency)[:room], key=lambda row: row.partition)

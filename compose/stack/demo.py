@@ -19,6 +19,7 @@ from eventsourcing_kafka.compose.servers.kafka import tool_command
 from eventsourcing_kafka.compose.stack.parts import WEB, parts
 from eventsourcing_kafka.compose.stack.stack import Stack
 from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.operations.status import gap_of
 from eventsourcing_kafka.consumer.operations.status import read_status as read_view_status
 from eventsourcing_kafka.consumer.views.fts.search import START, STOP, search
 from eventsourcing_kafka.consumer.views.registry import view_named
@@ -94,10 +95,10 @@ async def _caught_up(
         while True:
             relay = await read_relay_status(outbox, wire, settings)
             view = await read_view_status(store, settings)
-            offsets, gap = sum(row.offset for row in view), sum(row.gap for row in view)
+            offsets, gap = sum(row.offset for row in view), gap_of(view)
             progress.update(relayed, completed=relay.position, total=relay.head)
-            progress.update(applied, completed=offsets, total=offsets + gap)
-            if view and not relay.gap and not gap:
+            progress.update(applied, completed=offsets, total=offsets + (gap or 0))
+            if view and not relay.gap and gap == 0:
                 return
             await anyio.sleep(POLL_SECONDS)
 

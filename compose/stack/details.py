@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from eventsourcing_kafka.compose.monitor.overview import opened_sources
-from eventsourcing_kafka.consumer.operations.status import PartitionStatus
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus, gap_of
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.relay import RelayStatus
 
@@ -43,7 +43,7 @@ def _of_view(read: Callable[[], Awaitable[Sequence[PartitionStatus]]]) -> Detail
         stopped = [str(row.partition) for row in rows if row.stopped]
         return (
             f"{sum(row.records for row in rows)} records applied, "
-            f"gap {sum(row.gap for row in rows)}, "
+            f"gap {'unknown' if (gap := gap_of(rows)) is None else gap}, "
             f"lag {max((row.lag_seconds for row in rows), default=0.0):.1f} s, "
             f"{sum(row.parked for row in rows)} parked"
             + (f", stopped: partitions {', '.join(stopped)}" if stopped else "")

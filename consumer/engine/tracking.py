@@ -101,6 +101,11 @@ SELECT_PROGRESS: LiteralString = """
      ORDER BY partition
 """
 
+# What each version of the table has.
+SELECT_OFFSETS: LiteralString = """
+    SELECT partition, next_offset FROM {schema}.tracking WHERE application = %(application)s
+"""
+
 RESET_TRACKING: LiteralString = """
     UPDATE {schema}.tracking
        SET position = 0, next_offset = 0, identity = '', record_offset = -1, records = 0,
@@ -239,6 +244,11 @@ class TrackingTable:
         """Return how far each partition is."""
         cursor = await self._execute(connection, SELECT_PROGRESS)
         return [TrackingProgress(Tracking(*row[:5]), *row[5:]) for row in await cursor.fetchall()]
+
+    async def offsets(self, connection: AsyncConnection[Any]) -> Mapping[int, int]:
+        """Return the offset to go on from of each partition, whichever version made the table."""
+        cursor = await self._execute(connection, SELECT_OFFSETS)
+        return dict(await cursor.fetchall())
 
     async def reset(self, connection: AsyncConnection[Any], partitions: Collection[int]) -> None:
         """Set partitions back to the start."""

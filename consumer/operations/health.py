@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.lookout import BROKEN
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.health import Gauge, HealthCheck, PartitionProgress
@@ -24,7 +25,7 @@ class ViewHealth(HealthCheck[PartitionStatus]):
         Gauge("position", "The highest position applied.", lambda row: row.position),
         Gauge("offset", "The Kafka offset to go on from.", lambda row: row.offset),
         Gauge("head", "The last stable offset of the partition.", lambda row: row.head),
-        Gauge("gap", "Offsets between the two.", lambda row: row.gap),
+        Gauge("gap", "Offsets between the two, if that can be known.", lambda row: row.gap),
         Gauge(
             "lag_seconds",
             "The age of the oldest record that is not applied.",
@@ -35,7 +36,7 @@ class ViewHealth(HealthCheck[PartitionStatus]):
         ),
         Gauge(
             "stopped",
-            "1 if it stands before an event that can't be applied.",
+            "1 if it stands before an event that can't be applied, or that does not follow.",
             lambda row: bool(row.stopped),
         ),
         Gauge("parked", "Events that are set aside now.", lambda row: row.parked),
@@ -60,10 +61,15 @@ class ViewHealth(HealthCheck[PartitionStatus]):
     async def read(self) -> Sequence[PartitionStatus]:
         """Compare the tracking with the topic.
 
-        Why a partition has stopped may quote an event: that is told where the view is.
+        Why a partition has stopped may quote an event: that is told where the view is. If the chain
+        is broken it quotes none.
         """
-        rows = await read_status(self._consumer.store, self._settings)
-        return [replace(row, stopped=SAYS_WHY) if row.stopped else row for row in rows]
+        return [
+            replace(row, stopped=SAYS_WHY)
+            if row.stopped and not row.stopped.startswith(BROKEN)
+            else row
+            for row in await read_status(self._consumer.store, self._settings)
+        ]
 
     def progress(self, row: PartitionStatus) -> PartitionProgress:
         """Tell of a partition; it is ours to bring on when it is assigned to us."""

@@ -68,6 +68,16 @@ class AlreadyRebuildingError(OperatorError):
         super().__init__(f"{name} is being rebuilt already: wait for that, or stop it.")
 
 
+class GenerationStoppedError(OperatorError):
+    """The new generation can't be filled to its end."""
+
+    def __init__(self, name: str, partition: int, why: str) -> None:
+        super().__init__(
+            f"The new generation of {name} has stopped in partition {partition}, and the present "
+            f"one stays: {why}"
+        )
+
+
 class TopicMissingError(OperatorError):
     """There is nothing to fill the view from."""
 
@@ -96,6 +106,7 @@ class Rebuild:
         self._settings = settings
         self._progress_seconds = progress_seconds
         self._nearly = nearly
+        self._stopped: Mapping[int, str] = {}
 
     async def run(
         self, report: Callable[[RebuildProgress], None], *, keep: bool = False, anew: bool = False
@@ -163,6 +174,7 @@ class Rebuild:
     async def _filling(self) -> AsyncIterator[None]:
         """Apply to the new generation while the body runs."""
         consumer = Consumer(self._next, self._settings, connections=CONNECTIONS, indexed=False)
+        self._stopped = consumer.stopped
         async with anyio.create_task_group() as filling:
             filling.start_soon(consumer.run)
             yield
@@ -184,9 +196,9 @@ class Rebuild:
     ) -> None:
         """Wait until the new generation has all that the active one has, which is held."""
         ends = await read_ends(self._next, self._settings)
-        active = await self._active.tracking.read(connection, list(ends))
+        active = await self._active.tracking.offsets(connection)
         # The active one may follow a topic that is no more, further than this one goes.
-        goal = {number: min(seen.offset, ends[number]) for number, seen in active.items()}
+        goal = {number: min(offset, ends[number]) for number, offset in active.items()}
         await self._reached(connection, report, goal, 0, LEVEL_SECONDS)
 
     async def _reached(
@@ -202,6 +214,8 @@ class Rebuild:
         while True:
             progress = await self._progress(connection, goal)
             report(progress)
+            for partition, why in self._stopped.items():
+                raise GenerationStoppedError(self._active.view.name, partition, why)
             if progress.gap <= gap:
                 return waited
             waited = True

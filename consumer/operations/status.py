@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 import msgspec
+import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
@@ -19,12 +21,20 @@ from aiokafka.errors import (
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from eventsourcing_kafka.consumer.engine.protocol import Store
-from eventsourcing_kafka.consumer.engine.store import NOT_THERE, group_of, replayable
+from eventsourcing_kafka.consumer.engine.search import PartitionReader
+from eventsourcing_kafka.consumer.engine.store import (
+    NOT_THERE,
+    PartitionsChangedError,
+    ShapeChangedError,
+    group_of,
+    replayable,
+)
 from eventsourcing_kafka.consumer.engine.tracking import Tracking, TrackingProgress
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
 from eventsourcing_kafka.producer.kafka.compat import assigned_partitions
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
+from eventsourcing_kafka.producer.wire import WireFormat
 
 POLL_MS = 50
 NO_COORDINATOR_YET = (
@@ -46,8 +56,9 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """The Kafka offset to go on from."""
     head: int
     """The last stable offset: what lies before it is committed in Kafka."""
-    gap: int
-    """Offsets between the two: records, and transaction markers."""
+    gap: int | None
+    """Offsets between the two: records, and transaction markers. None if it can't be known: what is
+    applied last is not where it was, or it is deleted and nothing has come since."""
     lag_seconds: float
     """The age of the oldest record not applied; 0 when there is none."""
     records: int
@@ -69,14 +80,26 @@ class PartitionStatus(msgspec.Struct, frozen=True):
         return None if self.rebuild_offset is None else max(0, self.head - self.rebuild_offset)
 
 
+def gap_of(rows: Collection[PartitionStatus]) -> int | None:
+    """Return the gap of all partitions together; None if that of one is not known."""
+    gaps = [row.gap for row in rows if row.gap is not None]
+    return sum(gaps) if len(gaps) == len(rows) else None
+
+
 async def read_status(store: Store, settings: KafkaSettings) -> list[PartitionStatus]:
-    """Compare the tracking of a view with the topic; nothing if there is no topic yet."""
+    """Compare the tracking of a view with the topic; nothing if there is no topic yet.
+
+    Raises `ShapeChangedError`, and `PartitionsChangedError` if it is not the topic that is tracked.
+    """
     async with groupless_consumer(settings) as kafka:
         ends = await _ends(kafka, store, settings)
         if not ends:
             return []
         progress, rebuilt = await _progress(store, [partition.partition for partition in ends])
+        if len(progress) != len(ends):
+            raise PartitionsChangedError(store.view.name, len(ends))
         owners = await _owners(store, settings)
+        unknown = await _unknown(kafka, store, settings, progress)
         at = {partition: progress[partition.partition].tracking.offset for partition in ends}
         lags = await _lags(kafka, at, ends)
         return [
@@ -86,7 +109,7 @@ async def read_status(store: Store, settings: KafkaSettings) -> list[PartitionSt
                 row.tracking.position,
                 row.tracking.offset,
                 end,
-                max(0, end - row.tracking.offset),
+                None if partition.partition in unknown else max(0, end - row.tracking.offset),
                 lags.get(partition, 0.0),
                 row.records,
                 row.parked,
@@ -118,6 +141,32 @@ async def _ends(
     return ends
 
 
+async def _unknown(
+    kafka: AIOKafkaConsumer,
+    store: Store,
+    settings: KafkaSettings,
+    progress: Mapping[int, TrackingProgress],
+) -> Collection[int]:
+    """Return the partitions of which nobody can tell how far the view is behind.
+
+    Of one that has deleted what is applied last, what comes next will tell.
+    """
+    view = store.view
+    topic = Topics.of(view.application_name, settings).events
+    wire = WireFormat(view.application_name, view.types)
+    reader = PartitionReader(kafka, topic, wire, len(progress))
+    bounds = await reader.bounds(progress)
+    trackings = [row.tracking for row in progress.values()]
+    return [
+        number
+        for number in await reader.lost(trackings, bounds)
+        if not (
+            progress[number].tracking.record_offset < bounds[number].begin
+            and bounds[number].begin <= progress[number].tracking.offset < bounds[number].end
+        )
+    ]
+
+
 async def _progress(
     store: Store, partitions: list[int]
 ) -> tuple[dict[int, TrackingProgress], dict[int, int]]:
@@ -126,8 +175,8 @@ async def _progress(
     rebuilt = {}
     async with store.connected() as connection:
         with suppress(*NOT_THERE):  # No consumer has been here yet.
-            rows = await store.tracking.progress(connection)
-            progress |= {row.tracking.partition: row for row in rows}
+            rows = await _tracked(store, connection)
+            progress = {row.tracking.partition: row for row in rows} or progress
         if store.capabilities.replayable:
             with suppress(*NOT_THERE):
                 found = (
@@ -135,6 +184,13 @@ async def _progress(
                 )
                 rebuilt = {number: tracking.offset for number, tracking in found.items()}
     return progress, rebuilt
+
+
+async def _tracked(store: Store, connection: Any) -> Sequence[TrackingProgress]:
+    try:
+        return await store.tracking.progress(connection)
+    except psycopg.errors.UndefinedColumn as error:
+        raise ShapeChangedError(store.view.name) from error
 
 
 # Kafka makes the place of its groups when it is asked for the first one, and is a while at it.

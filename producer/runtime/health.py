@@ -58,7 +58,8 @@ class PartitionProgress(NamedTuple):
     name: str
     at: int
     """A position or an offset, which grows with all progress."""
-    gap: int
+    gap: int | None
+    """None if it can't be known."""
     lag_seconds: float
     ours: bool
     """Whether it is this process that has to make progress there."""
@@ -200,7 +201,9 @@ class HealthCheck(ABC, Generic[R]):
 
 def _behind(progresses: Sequence[PartitionProgress]) -> Iterator[str]:
     for progress in progresses:
-        if progress.gap and progress.lag_seconds > READY_LAG_SECONDS:
+        if progress.gap is None:
+            yield f"{progress.name}: what is applied last is not there, so its gap is not known"
+        elif progress.gap and progress.lag_seconds > READY_LAG_SECONDS:
             yield f"{progress.name} is behind: gap {progress.gap}, lag {progress.lag_seconds:.0f} s"
 
 

@@ -58,7 +58,7 @@ class Reckoning:
             row
             for store in self._stores.values()
             for row in await read_view_status(store, self._settings)
-            if row.gap or row.parked or row.stopped
+            if row.gap != 0 or row.parked or row.stopped
         ]
         return "\n".join(map(str, [relay, *rows])) if relay.gap or rows else ""
 

@@ -1,13 +1,10 @@
 """What holds wherever a view is kept: in Postgres, or hosted on Postgres, on SQLite, in memory."""
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from eventsourcing.persistence import IntegrityError, OperationalError
 
-from eventsourcing_kafka.compose.servers.postgres import Postgres
-from eventsourcing_kafka.compose.stack.stack import postgres_environment
 from eventsourcing_kafka.consumer.engine.applying import (
     ATTEMPTS,
     Applied,
@@ -27,41 +24,8 @@ from eventsourcing_kafka.consumer.operations.redrive import (
     retry,
 )
 from tests.hosting.nursing import MENDED, CannotTakeError, Patient
-from tests.layers import on
 
-from .stores import PARTITIONS, Following, hosted, viewed
-
-STORES = [
-    on("a view in Postgres", needs={"postgres"}),
-    on("hosted on Postgres", needs={"postgres"}),
-    "hosted on SQLite",
-    "hosted in memory",
-]
-
-
-@pytest.fixture(params=STORES)
-async def following(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Following]:
-    """A follower, kept in each place."""
-    match request.param:
-        case "a view in Postgres" | "hosted on Postgres" as kept:
-            postgres: Postgres = request.getfixturevalue("postgres")
-            database: Callable[[str], str] = request.getfixturevalue("database")
-            env = postgres_environment(postgres, {"SYSTEM": database("system")})
-            opened = (viewed if kept == "a view in Postgres" else hosted)(env)
-        case "hosted on SQLite":
-            opened = hosted(
-                {
-                    "PERSISTENCE_MODULE": "eventsourcing.sqlite",
-                    "SQLITE_DBNAME": str(tmp_path / "patient"),
-                }
-            )
-        case _:
-            opened = hosted({})
-    with opened as following:
-        async with following.store.working({}) as connection:
-            await following.store.run(following.store.prepare, connection, PARTITIONS)
-        yield following
-    Patient.meanwhile.clear()
+from .stores import Following
 
 
 @pytest.fixture

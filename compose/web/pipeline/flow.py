@@ -14,7 +14,7 @@ from eventsourcing_kafka.compose.monitor.top import most_urgent
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job, Jobs
 from eventsourcing_kafka.compose.web.pipeline.plots import Plot, gap_plot, rate_plot
 from eventsourcing_kafka.compose.web.pipeline.polling import OLD_SECONDS, PartHistory, Poller
-from eventsourcing_kafka.consumer.operations.status import PartitionStatus
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus, gap_of
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
 from eventsourcing_kafka.producer.runtime.health import READY_LAG_SECONDS, Down
 
@@ -187,7 +187,7 @@ def _view(
 ) -> Card:
     if not found:
         return card._replace(verdicts=[Verdict(Tone.CARE, "there is no topic yet")])
-    gap, parked = sum(row.gap for row in found), sum(row.parked for row in found)
+    gap, parked = gap_of(found), sum(row.parked for row in found)
     lag = max(row.lag_seconds for row in found)
     shown = most_urgent(found, MOST_ROWS)
     rebuilt = [row.rebuild_gap for row in found if row.rebuild_gap is not None]
@@ -199,7 +199,7 @@ def _view(
             *([Verdict(Tone.CARE, f"{parked:,} parked")] if parked else []),
         ],
         figures=[
-            ("gap", f"{gap:,}"),
+            ("gap", "unknown" if gap is None else f"{gap:,}"),
             ("lag", _seconds(lag)),
             ("records", f"{sum(row.records for row in found):,}"),
             ("dropped", f"{sum(row.dropped for row in found):,}"),
@@ -229,7 +229,9 @@ def _unowned(rows: Sequence[PartitionStatus]) -> Sequence[Verdict]:
     return [Verdict(Tone.BAD, f"nobody has partition {numbers}")] if alone else []
 
 
-def _behind(gap: int, lag_seconds: float) -> Sequence[Verdict]:
+def _behind(gap: int | None, lag_seconds: float) -> Sequence[Verdict]:
+    if gap is None:
+        return [Verdict(Tone.CARE, "what is applied last is not there: the gap is not known")]
     if not gap or lag_seconds <= READY_LAG_SECONDS:
         return []
     return [Verdict(Tone.CARE, f"is behind: gap {gap:,}, lag {_seconds(lag_seconds)}")]
@@ -245,7 +247,7 @@ def _rate_of(history: PartHistory[Any]) -> Plot:
     return rate_plot(history.points, current_time(), history.rate())
 
 
-def _gap_of(history: PartHistory[Any], gap: int) -> Plot:
+def _gap_of(history: PartHistory[Any], gap: int | None) -> Plot:
     return gap_plot(history.points, current_time(), gap)
 
 

@@ -37,10 +37,11 @@ def rate_plot(points: Iterable[Point], now: float, rate: float | None) -> Plot:
     return _plot("rate", said, steps, now, lambda step: _rate_in(steps, step), "{:,.0f}/s")
 
 
-def gap_plot(points: Iterable[Point], now: float, gap: int) -> Plot:
+def gap_plot(points: Iterable[Point], now: float, gap: int | None) -> Plot:
     """Draw how far behind a part was."""
     steps = _steps(points)
-    return _plot("gap", f"{gap:,}", steps, now, lambda step: _gap_in(steps, step), "{:,.0f}")
+    known = "unknown" if gap is None else f"{gap:,}"
+    return _plot("gap", known, steps, now, lambda step: _gap_in(steps, step), "{:,.0f}")
 
 
 def _steps(points: Iterable[Point]) -> Steps:

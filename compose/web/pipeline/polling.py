@@ -17,7 +17,7 @@ import anyio
 from anyio import current_time
 
 from eventsourcing_kafka.compose.monitor.overview import RATED_OVER, Sources, rate
-from eventsourcing_kafka.consumer.operations.status import PartitionStatus
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus, gap_of
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
 from eventsourcing_kafka.producer.runtime.health import READ_SECONDS, Down, read_or_down
 
@@ -65,7 +65,7 @@ class PartHistory(Generic[T]):
         name: str,
         read: Callable[[], Awaitable[T]],
         done: Callable[[T], int],
-        gap: Callable[[T], int],
+        gap: Callable[[T], int | None],
         pace: Pace,
     ) -> None:
         self.name = name
@@ -148,8 +148,7 @@ class Poller:
             for name, read in sources.topics.items()
         ]
         self.views: Sequence[PartHistory[Sequence[PartitionStatus]]] = [
-            PartHistory(name, read, _records, lambda rows: sum(row.gap for row in rows), pace)
-            for name, read in sources.views.items()
+            PartHistory(name, read, _records, gap_of, pace) for name, read in sources.views.items()
         ]
         self.watchers = 0
         self._somebody = anyio.Event()

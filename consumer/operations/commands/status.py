@@ -42,7 +42,8 @@ def status(
 ) -> None:
     """Show how far views are, partition by partition; exit with 1 if one has stopped.
 
-    The gap is in Kafka offsets, the lag in seconds: the age of the oldest event not applied.
+    The gap is in Kafka offsets, the lag in seconds: the age of the oldest event not applied. A gap
+    is unknown while what was applied last is not in the topic.
 
     Example: eventsourcing-kafka consumer status fts
 
@@ -73,7 +74,7 @@ class Line(msgspec.Struct, frozen=True):
 
     partition: int
     position: int
-    gap: int
+    gap: int | str
     lag: float
     records: int
     parked: int
@@ -88,7 +89,7 @@ class Line(msgspec.Struct, frozen=True):
         return cls(
             row.partition,
             row.position,
-            row.gap,
+            "unknown" if row.gap is None else row.gap,
             row.lag_seconds,
             row.records,
             row.parked,
