@@ -339,10 +339,8 @@ class FastPath(anyio.AsyncContextManagerMixin):
         """
         partition = partition_of(key or b"", self.partitions)
         if link := self._link_to_be(key, headers):
-            self._chain.append(
-                partition,
-                Record(key or b"", b"", headers, None, link.position, link.identity.encode()),
-            )
+            to_be = Record(key or b"", b"", headers, None, link.position, link.identity.encode())
+            self._chain.append(partition, to_be)
         items = self._topic[partition]
         record = ConsumerRecord(
             "topic", partition, len(items), timestamp, 0, key, value, 0, 0, 0, headers

@@ -8,7 +8,7 @@ from typing import Annotated
 import anyio
 import typer
 
-from tests.chaos.faults import COMING, FAULTS
+from tests.chaos.faults import FAULTS
 from tests.chaos.run import run
 
 
@@ -27,16 +27,12 @@ def main(
         list[str] | None,
         typer.Option(help="Only these faults, one of `tests.chaos.faults` each; not all."),
     ] = None,
-    coming: Annotated[
-        bool, typer.Option(help="Also what the product is not made for yet.")
-    ] = False,
     logs: Annotated[Path | None, typer.Option(help="An empty folder for data and logs.")] = None,
 ) -> None:
     """Break everything, all the time, and see that nothing is lost or doubled."""
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     folder = logs or Path(tempfile.mkdtemp(prefix="chaos-"))
-    known = [*FAULTS, *COMING]
-    chosen = [each for each in known if each.__name__ in fault] if fault else FAULTS
+    chosen = [each for each in FAULTS if each.__name__ in fault] if fault else FAULTS
     outcome = anyio.run(
         lambda: run(
             folder,
@@ -45,7 +41,7 @@ def main(
             pause=pause,
             say=typer.echo,
             brokers=brokers,
-            faults=known if coming else chosen,
+            faults=chosen,
         )
     )
     typer.echo(f"seed {seed}: {outcome.events} events; {dict(outcome.faults)}")

@@ -116,7 +116,9 @@ class Actor:
     async def end(self, stop_signal: signal.Signals) -> None:
         """Send a signal that ends it."""
         async with self._steps:
-            self._asked, self._asked_at = stop_signal, anyio.current_time()
+            # Who is killed already has no time to stop well.
+            if self._asked is not signal.SIGKILL:
+                self._asked, self._asked_at = stop_signal, anyio.current_time()
             self._signal(stop_signal)
 
     async def freeze(self, seconds: float) -> None:

@@ -292,11 +292,6 @@ FAULTS: list[Fault] = [
     kill_a_rebuild,
     fill_the_disk_under_a_view,
     put_the_write_model_back,
-]
-
-COMING: list[Fault] = [
-    # What the product does not survive yet: a relay that ends a producer with the first request
-    # that is not answered, and records that name those before them, are to change that.
     deliver_a_request_late,
     lose_the_last_seconds_of_kafka,
     make_the_topic_anew,
