@@ -298,6 +298,10 @@ async def audit_topic(
                 tracking_audit.observe(read.record, of_notification)
             if of_notification and topic_audit.records % BLOCK == 0:
                 advance(topics.events, min(of_notification, position), position)
+    if published is None and topic_audit.records:
+        what = f"there is no position record, and the topic has {topic_audit.records} records"
+        where = f"{wire.application_name}.relay"
+        findings.add(Finding(where=where, fault=Fault.POSITION, what=what))
     due = await topic_audit.find_missing(min(position, head))
     for tracking_audit in tracking_audits:
         tracking_audit.conclude(ends, findings)

@@ -215,7 +215,9 @@ class Applier:
         """Set records aside, and tell how many; or raise why the first can't be applied."""
         parked = 0
         for record, reason in failures:
-            if reason and self._on_error is not OnError.PARK:
+            # What is foreign is nobody's error: to raise it would end whoever reads for ever.
+            is_foreign = record.envelope is None and self._on_error is OnError.RAISE
+            if reason and self._on_error is not OnError.PARK and not is_foreign:
                 raise CannotApplyError(record, reason) from reason
             parked += await self._store.parking.park(connection, record, reason)
         return parked

@@ -24,7 +24,7 @@ from eventsourcing_kafka.consumer.engine.subscription import (
     Subscription,
     TrackingReader,
 )
-from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.engine.work_queue import WORTH_SHARING, WorkQueue
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
@@ -309,7 +309,8 @@ class _StoreTracking(TrackingReader):
         async with self._reader() as reader:
             to = await reader.before(partition, offset)
         if to.text == seen.link.text:
-            return  # There is nothing between.
+            await self._pass_over(seen, offset)
+            return
         if to.position < seen.position:
             logger.error(
                 "partition %d: not skipped to offset %d: the record before it is %s, and %s is "
@@ -328,3 +329,17 @@ class _StoreTracking(TrackingReader):
             to.text,
         )
         await self._store.skip(self._connection, Skip(seen, reader.topic, offset, to))
+
+    async def _pass_over(self, seen: Tracking, offset: int) -> None:
+        """Go on with the next record of the chain, which an operator has found behind others.
+
+        What lies between is none of it, though it looks like the relay's: nothing is lost by it.
+        """
+        to = seen._replace(offset=offset)
+        if offset > seen.offset and await self._store.move(self._connection, Move(seen, to)):
+            logger.warning(
+                "partition %d: passed over what does not follow, from offset %d to %d",
+                seen.partition,
+                seen.offset,
+                offset - 1,
+            )

@@ -63,6 +63,9 @@ HEARTBEAT_MS = 1000
 METADATA = "position="
 """What the metadata of our own commits begins with. Kafka's tool leaves none."""
 
+METADATA_MS = 10_000
+"""So soon a member hears that its topic was deleted, or made anew: by itself after 5 minutes."""
+
 MAX_POLL_INTERVAL_MS = 30 * 60 * 1000
 """A group member that is silent for longer is put out. The guard makes that harmless."""
 
@@ -172,6 +175,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             enable_auto_commit=False,
             auto_offset_reset="none",  # Nobody but us says where to read.
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+            metadata_max_age_ms=METADATA_MS,
         )
         topic = Topics.of(wire.application_name, settings).events
         subscription = cls(
