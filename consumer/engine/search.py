@@ -115,28 +115,33 @@ class PartitionReader:
     async def lost(
         self, trackings: Iterable[Tracking], bounds: Mapping[int, Bounds]
     ) -> Collection[int]:
-        """Return the partitions that don't have the record that is applied last where it was.
+        """Return the partitions in which a view is not where its offset says that it is.
 
-        Nothing is lost of one of which nothing is applied, if it begins at 0.
+        The record that is applied last is not where it was, or behind it and before the offset
+        there are others that are not applied: published anew, where markers were before. Nothing
+        is lost of a partition of which nothing is applied, if it begins at 0.
         """
-        last = {
-            TopicPartition(self.topic, seen.partition): seen
-            for seen in trackings
-            if seen.position or bounds[seen.partition].begin
-        }
-        places = {
-            partition: seen.record_offset
-            for partition, seen in last.items()
-            if bounds[seen.partition].begin <= seen.record_offset < bounds[seen.partition].end
-        }
-        ends = {partition: place + 1 for partition, place in places.items()}
-        there = set()
-        async with aclosing(self._records(places, ends)) as fetched:
+        seen = {TopicPartition(self.topic, each.partition): each for each in trackings}
+        starts, ends = {}, {}
+        for partition, tracking in seen.items():
+            begin, end = bounds[partition.partition]
+            start = tracking.record_offset if tracking.position else 0
+            if begin <= start <= end:
+                starts[partition], ends[partition] = (
+                    start,
+                    min(end, max(start + 1, tracking.offset)),
+                )
+        there = {each for each in starts if not seen[each].position}
+        behind = set()
+        async with aclosing(self._records(starts, ends)) as fetched:
             async for partition, records in fetched:
-                own = self._as_own(records[0])
-                if own and own.link.text == last[partition].link.text:
-                    there.add(partition)
-        return [partition.partition for partition in last.keys() - there]
+                for own in filter(None, map(self._as_own, records)):
+                    last = seen[partition].link
+                    if own.offset == starts[partition] and own.link.text == last.text:
+                        there.add(partition)
+                    elif _is_not_applied(own.link, last):
+                        behind.add(partition)
+        return [each.partition for each in seen if each not in there or each in behind]
 
     async def before(self, partition: int, offset: int) -> Link:
         """Return the predecessor of the first record from an offset on.

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from eventsourcing_kafka.compose.audit import audit
 from eventsourcing_kafka.compose.servers.kafka import Kafka
@@ -15,6 +16,7 @@ from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.consumer.engine.subscription import Pacing
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.consumer.views import activity
+from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import OtherWriteModelError, Publisher, Relay
@@ -87,6 +89,40 @@ async def test_a_topic_that_is_lost_is_published_again_and_the_view_goes_on(
 
     async with running(environment) as pipeline:
         await pipeline.write("lilies", "white\n")
+
+
+async def test_what_is_published_anew_to_the_offsets_of_what_was_no_record_is_applied(
+    environment: dict[str, str],
+) -> None:
+    environment["KAFKA_TOPIC_PARTITIONS"] = "1"
+    async with running(environment) as pipeline:
+        await pipeline.write("roses")
+        await pipeline.settled()
+        # The record that is applied last keeps its offset, and so does the end of the partition.
+        await aborted(pipeline, records=1)
+        (end,) = (await pipeline.ends()).values()
+
+    await delete_topics(environment["KAFKA_BOOTSTRAP_SERVERS"], topics_of(pipeline))
+
+    async with Pipeline(environment, consumers=0, relay=False) as pipeline:
+        await pipeline.do(pipeline.wiki.update_body, "roses", "red\n")
+        await pipeline.do(pipeline.wiki.update_body, "roses", "white\n")
+        pipeline.start_relay()
+        await pipeline.published()
+        assert await pipeline.ends() == {0: end}
+    async with running(environment):
+        pass
+
+
+async def aborted(pipeline: Pipeline, records: int) -> None:
+    """Have offsets taken by records of a transaction that is aborted, and by its marker."""
+    events, _ = topics_of(pipeline)
+    producer = AIOKafkaProducer(**pipeline.settings.client(), transactional_id=f"{events}.aborted")
+    async with started(producer):
+        await producer.begin_transaction()
+        for _ in range(records):
+            await producer.send_and_wait(events, b"", partition=0)
+        await producer.abort_transaction()
 
 
 @pytest.mark.usefixtures("programs")
