@@ -199,19 +199,21 @@ class Lookout:
         ways = []
         if self._store.capabilities.replayable:
             ways.append(f"fill it anew: eventsourcing-kafka consumer rebuild {view.name}")
+        group = group_of(self._store, self._settings)
         reset = (
-            f"kafka-consumer-groups --group {group_of(self._store, self._settings)} --topic "
-            f"{self._topic}:{seen.partition} --reset-offsets --execute --to-offset"
-        )
+            f"stop its consumers, kafka-consumer-groups --group {group} --topic "
+            f"{self._topic}:{seen.partition} --reset-offsets --to-offset {{}} --execute, "
+            "and start them again"
+        ).format
         if found.place is not None:
             ways.append(
                 f"if what is at offset {following.offset} is not the relay's, and what follows is, "
-                f"pass it over: stop its consumers, {reset} {following.offset + 1}, and start them"
+                f"pass it over: {reset(following.offset + 1)}"
             )
         if predecessor and predecessor.position > seen.position:
             ways.append(
                 "if the events between are lost, go on without them, which is recorded for ever: "
-                f"stop its consumers, {reset} {following.offset}, and start them"
+                + reset(following.offset)
             )
         ways.append("bring the right topic back, and start its consumers again")
         return f"{reason}One of: {'; '.join(ways)}. The audit tells which events are missing."

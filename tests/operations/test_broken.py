@@ -283,6 +283,32 @@ async def test_a_stopped_partition_goes_on_without_what_is_missing_if_an_operato
         assert caplog.text.count("skipped from") == 1
 
 
+async def test_what_a_stranger_has_written_is_passed_over_if_an_operator_says_so(
+    environment: dict[str, str], kafka: Kafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with applied(environment | {"KAFKA_TOPIC_PARTITIONS": "1"}) as pipeline:
+        last = (await records(pipeline))[-1]
+        strange = {"ce_identity": b"another1another1", "ce_predecessor": b"9998:another2another2"}
+        await append(pipeline, last, ce_position=b"9999", **strange)
+        await write(pipeline, "late", pages=2, edits=2)
+        await pipeline.published()
+        start(pipeline)
+        await until(lambda: has_stopped(pipeline))
+        why = (await stopped(pipeline))[0]
+        at = (await pipeline.trackings())[0].offset
+        assert "pass it over: stop its consumers, kafka-consumer-groups --group " in why
+        assert f"--to-offset {at + 1} --execute" in why
+
+        await Operator(kafka, pipeline).reset("to-offset", f"{at + 1}")
+        start(pipeline)
+        await pipeline.settled()
+
+        assert await stopped(pipeline) == {}
+        assert "passed over what does not follow" in caplog.text
+        async with pipeline.store.connected() as connection:
+            assert await pipeline.store.parking.dropped(connection) == []
+
+
 async def test_foreign_records_are_parked_and_copies_are_passed_over(
     environment: dict[str, str],
 ) -> None:
