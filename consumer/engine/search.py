@@ -23,7 +23,7 @@ from eventsourcing_kafka.producer.wire.chain import START, Link, link_in
 
 POLL_MS = 50
 FIRST_STEP = 8
-"""Offsets to go back at first for the last record; a transaction takes one more than its records."""
+"""Offsets to go back at first for the last record. A transaction takes one more than records."""
 SILENT_SECONDS = 30.0
 """A partition that brings nothing for so long, short of its end, is to be looked at anew."""
 

@@ -260,8 +260,7 @@ async def test_another_shape_is_refused_until_it_is_rebuilt_and_then_the_old_cod
 BEFORE_THE_CHAIN: Sequence[LiteralString] = (
     "ALTER TABLE {schema}.tracking DROP COLUMN identity, DROP COLUMN record_offset",
     "ALTER TABLE {schema}.parked DROP COLUMN topic",
-    "ALTER TABLE {schema}.dropped DROP COLUMN topic, DROP COLUMN skipped_to,"
-    " DROP COLUMN first_position",
+    "ALTER TABLE {schema}.dropped DROP COLUMN topic, DROP COLUMN skipped_to",
     "UPDATE {schema}.tracking SET shape = 'old'",
 )
 
