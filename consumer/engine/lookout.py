@@ -155,9 +155,10 @@ class Lookout:
         logger.warning(
             "partition %d: skipped from %s to %s", seen.partition, seen.link.text, to.text
         )
-        return await self._move(
-            seen, Tracking(seen.partition, to.position, following.offset, to.identity)
+        at = Tracking(
+            seen.partition, to.position, following.offset, to.identity, following.offset - 1
         )
+        return await self._move(seen, at)
 
     async def _stop(self, seen: Tracking, following: Own, found: Searched) -> None:
         """Have the partition stop before a record, and say why."""

@@ -22,6 +22,8 @@ from eventsourcing_kafka.producer.wire import WireError, WireFormat
 from eventsourcing_kafka.producer.wire.chain import START, Link, link_in
 
 POLL_MS = 50
+FIRST_STEP = 8
+"""Offsets to go back at first for the last record. A transaction takes one more than records."""
 SILENT_SECONDS = 30.0
 """A partition that brings nothing for so long, short of its end, is to be looked at anew."""
 
@@ -153,10 +155,13 @@ class PartitionReader:
             async for record in records:
                 if link := record.follows:
                     return link
-        tail = START
-        async with aclosing(self._own(partition, begin, min(end, offset))) as records:
-            async for record in records:
-                tail = max(tail, record.link)
+        tail, end, step = START, min(end, offset), FIRST_STEP
+        start = end
+        while tail == START and start > begin:
+            start, step = max(begin, end - step), step * FIRST_STEP
+            async with aclosing(self._own(partition, start, end)) as records:
+                async for record in records:
+                    tail = max(tail, record.link)
         return tail
 
     async def _own(self, partition: int, start: int, end: int) -> AsyncGenerator[Own, None]:

@@ -166,7 +166,7 @@ def test_a_drop_is_recorded_for_ever_and_those_behind_go_on(stored: Env) -> None
 
 
 def test_what_was_dropped_is_not_parked_again_though_nobody_can_read_it(stored: Env) -> None:
-    """A follower in SQLite reads its topic from the start whenever it starts."""
+    """A record that is foreign is read again by who begins before it."""
     settings = KafkaSettings.from_env(stored)
     topic = Topics.of(DogSchool.name, settings).events
 

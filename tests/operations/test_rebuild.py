@@ -1,11 +1,11 @@
 """A new generation beside the active one, and the swap."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, LiteralString
 
 import anyio
 import psycopg
@@ -26,6 +26,7 @@ from eventsourcing_kafka.consumer.operations.redrive import (
     parked_events,
     retry,
 )
+from eventsourcing_kafka.consumer.operations.status import read_status
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.consumer.views.activity import VIEW as ACTIVITY
 from eventsourcing_kafka.consumer.views.fts import VIEW
@@ -254,6 +255,34 @@ async def test_another_shape_is_refused_until_it_is_rebuilt_and_then_the_old_cod
         pipeline.start_consumer()
         await assert_right(pipeline)
         assert len(await search(new, "häusern")) == found
+
+
+BEFORE_THE_CHAIN: Sequence[LiteralString] = (
+    "ALTER TABLE {schema}.tracking DROP COLUMN identity, DROP COLUMN record_offset",
+    "ALTER TABLE {schema}.parked DROP COLUMN topic",
+    "ALTER TABLE {schema}.dropped DROP COLUMN topic, DROP COLUMN skipped_to",
+    "UPDATE {schema}.tracking SET shape = 'old'",
+)
+
+
+async def test_tables_of_before_the_chain_are_refused_with_what_to_do_and_rebuilt(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment | TWO) as pipeline:
+        await write(pipeline, "page", pages=2, edits=1)
+        await pipeline.settled()
+        await pipeline.consumers.pop().stop()
+        async with pipeline.store.connected() as connection:
+            for statement in BEFORE_THE_CHAIN:
+                await connection.execute(pipeline.store.sql(statement))
+
+        with pytest.raises(ShapeChangedError, match="consumer rebuild fts"):
+            await read_status(pipeline.store, pipeline.settings)
+        await assert_refused(pipeline.consumer())
+
+        await rebuild(pipeline.store, pipeline.settings).run(nothing)
+        pipeline.start_consumer()
+        await assert_right(pipeline)
 
 
 async def test_what_is_parked_is_applied_by_a_rebuild_that_can_and_what_was_dropped_stays_so(

@@ -95,7 +95,7 @@ class Line(msgspec.Struct, frozen=True):
             row.parked,
             row.dropped or None,
             row.rebuild_gap,
-            row.stopped,
+            "see below" if row.stopped else None,
             row.owner,
         )
 
@@ -104,7 +104,13 @@ def _rendered(found: Sequence[PartitionStatus] | Down) -> RenderableType:
     if isinstance(found, Down):
         return Text(f"down: {found.down}", "bold red")
     views = groupby(found, lambda row: row.view)
-    return Group(*(_table(view, [Line.of(row) for row in rows]) for view, rows in views))
+    tables = [_table(view, [Line.of(row) for row in rows]) for view, rows in views]
+    reasons = [
+        Text(f"{row.view}, partition {row.partition} has stopped: {row.stopped}\n", "red")
+        for row in found
+        if row.stopped
+    ]
+    return Group(*tables, *reasons)
 
 
 def _table(view: str, lines: Sequence[Line]) -> Table:
