@@ -240,7 +240,7 @@ async def test_what_is_not_the_relays_imports_nothing_and_is_parked(
         "ce_source": [None, "/Another"],
         "ce_subject": [None, "another"],
     }
-    records = [forged(10**6 + n, ce_type=name) for n, name in enumerate(FORGED)]
+    records = [forged(10**6, ce_type=name, ce_identity="none") for name in FORGED]
     records += [
         forged(10**6, **{name: value}) for name, values in malformed.items() for value in values
     ]
@@ -259,8 +259,6 @@ async def test_what_is_not_the_relays_imports_nothing_and_is_parked(
     assert {event.key for event in set_aside} == {record.key for record in [*records, misplaced]}
     (why,) = (event.reason for event in set_aside if event.key == misplaced.key)
     assert "its key belongs in" in why
-    reasons = {event.type: event.reason.split(":")[0] for event in set_aside if event.type}
-    assert {reasons[name] for name in FORGED} == {"UnknownEventTypeError"}
     assert not imported.exists()
 
 

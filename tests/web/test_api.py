@@ -27,8 +27,9 @@ BODY = "# Roses 🌹\n\na rose is red\n"
 ROSES = "/api/pages/roses%2Fred%20ones"
 PARK: LiteralString = """
     INSERT INTO {schema}.parked (
-           application, partition, record_offset, originator_id, headers, reason, traceback)
-    VALUES ('contentmanagement', 0, 0, %s, '', 'in a test', '')
+           application, topic, partition, record_offset, originator_id, headers, reason,
+           traceback)
+    VALUES ('contentmanagement', '', 0, 0, %s, '', 'in a test', '')
 """
 
 

@@ -18,7 +18,7 @@ from eventsourcing_kafka.compose.web.auth.session import User
 from eventsourcing_kafka.compose.web.pipeline import polling
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job
 from eventsourcing_kafka.consumer.operations.redrive import dropped_events, parked_events
-from tests.operations.poison import Event, record_of
+from tests.operations.poison import Event, Raw, record_of
 from tests.operations.test_commands import produce
 from tests.pipeline import Pipeline
 
@@ -150,8 +150,9 @@ async def for_ever(_: Job) -> str:
 async def an_event_is_parked(pipeline: Pipeline) -> None:
     originator_id = await pipeline.write("page", "one\n")
     await pipeline.settled()
-    raw = record_of(Event(originator_id, 3, 0, {}, HOSTILE))
-    await produce(pipeline, raw)
+    key, value, headers = record_of(Event(originator_id, 3, 0, {}))
+    hostile = {**dict(headers), "ce_sequence": HOSTILE.encode()}
+    await produce(pipeline, Raw(key, value, list(hostile.items())))
     await pipeline.do(pipeline.wiki.update_body, "page", "two\n")
     await pipeline.settled()
 

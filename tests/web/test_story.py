@@ -13,8 +13,9 @@ from .browser import Browser, served, text_of
 
 PARK: LiteralString = """
     INSERT INTO {schema}.parked (
-           application, partition, record_offset, originator_id, headers, reason, traceback)
-    VALUES ('', 0, 0, %s, '', '', '')
+           application, topic, partition, record_offset, originator_id, headers, reason,
+           traceback)
+    VALUES ('', '', 0, 0, %s, '', '', '')
 """
 
 ROSES = "/edit/roses/red%20ones"
