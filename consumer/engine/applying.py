@@ -215,12 +215,19 @@ class Applier:
         """Set records aside, and tell how many; or raise why the first can't be applied."""
         parked = 0
         for record, reason in failures:
-            # What is foreign is nobody's error: to raise it would end whoever reads for ever.
-            is_foreign = record.envelope is None and self._on_error is OnError.RAISE
-            if reason and self._on_error is not OnError.PARK and not is_foreign:
+            if reason and not self._parks(record):
                 raise CannotApplyError(record, reason) from reason
             parked += await self._store.parking.park(connection, record, reason)
         return parked
+
+    def _parks(self, record: ConsumedRecord) -> bool:
+        """Tell whether a record that can't be applied is set aside.
+
+        What is foreign is no error of a policy: raised, it would end a runner at each start.
+        """
+        if self._on_error is OnError.RAISE and not self._redriving:
+            return record.envelope is None
+        return self._on_error is OnError.PARK
 
     async def _move_back(
         self,
