@@ -298,7 +298,7 @@ async def audit_topic(
                 tracking_audit.observe(read.record, of_notification)
             if of_notification and topic_audit.records % BLOCK == 0:
                 advance(topics.events, min(of_notification, position), position)
-    if published is None and topic_audit.records:
+    if topic_audit.records and not (published or await read_published(topics, settings)):
         what = f"there is no position record, and the topic has {topic_audit.records} records"
         where = f"{wire.application_name}.relay"
         findings.add(Finding(where=where, fault=Fault.POSITION, what=what))
