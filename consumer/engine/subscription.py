@@ -73,6 +73,9 @@ AT_ONCE = 250
 """Records that are fetched, and then decoded while they are still in the processor's caches. After
 them it is the others' turn: Postgres is to have its next statement, and not to wait for a batch."""
 
+GONE_SECONDS = 2.0
+"""A topic of which a client knows nothing for so long has been deleted."""
+
 CHECK_SECONDS = 30.0
 """So often each partition must have come on, unless it was at its true end."""
 
@@ -141,7 +144,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._mirrored: dict[int, Tracking] = {}
         self._behind: dict[TopicPartition, int] = {}
         self._batches_since_check = 0
-        self._is_gone = False
+        self._without_any_since: float | None = None
         self._broken: set[int] = set()
         self._needs_a_look = anyio.Event()
 
@@ -199,8 +202,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         """
         checked_at = looked_at = anyio.current_time()
         while True:
-            if self._is_gone:
-                raise StuckError(f"Kafka has no topic {self._topic} any more.")
+            self._check_topic_is_there()
             if self._unplaced:
                 await self._place_new_partitions()
             spans = await self._read()
@@ -309,8 +311,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Take note only: the tracking may have to be waited for, and aiokafka does not wait."""
         self._unplaced = {partition.partition for partition in assigned}
-        # aiokafka would ask for it again in some minutes.
-        self._is_gone = not (assigned or self._consumer.partitions_for_topic(self._topic))
+        self._without_any_since = None if assigned else anyio.current_time()
 
     async def _place_new_partitions(self) -> None:
         """Seek every new partition to its tracking, once operators' resets are applied."""
@@ -352,6 +353,17 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 kind = ResetKind.REPLAY if offset < at else ResetKind.SKIP
             resets.append(OffsetReset(partition.partition, offset, kind))
         return resets
+
+    def _check_topic_is_there(self) -> None:
+        """Raise `StuckError` if it was deleted: aiokafka would ask for it again in some minutes.
+
+        A client that has joined before it was told of the topic has no partitions for a moment.
+        """
+        since = self._without_any_since
+        if since is None or anyio.current_time() - since < GONE_SECONDS:
+            return
+        if not self._consumer.partitions_for_topic(self._topic):
+            raise StuckError(f"Kafka has no topic {self._topic} any more.")
 
     async def _check_all_come_on(self) -> None:
         """Raise `StuckError` if a partition stands where it stood, short of its end, a check ago.
