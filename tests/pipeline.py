@@ -231,7 +231,7 @@ class Pipeline(anyio.AsyncContextManagerMixin):
         return part
 
 
-class FastPath(anyio.AsyncContextManagerMixin):
+class WithoutKafka(anyio.AsyncContextManagerMixin):
     """A wiki in memory, and a view of it in Postgres, with no Kafka between.
 
     What Kafka would bring is made from the wiki's notifications by the same wire format.

@@ -7,30 +7,13 @@ from collections.abc import Collection, Mapping
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
 from eventsourcing_kafka.compose.audit.audit import audit
 from eventsourcing_kafka.compose.audit.report import Finding, Report
 from eventsourcing_kafka.producer.runtime.cli import progress_console
-
-
-class RateColumn(ProgressColumn):
-    """How many a second."""
-
-    def render(self, task: Task) -> Text:
-        """Return the rate; nothing before there is one."""
-        rate = task.finished_speed or task.speed
-        return Text(f"{rate:,.0f}/s" if rate else "")
+from eventsourcing_kafka.producer.runtime.progress_bar import progress_bar
 
 
 async def audit_and_show(
@@ -43,15 +26,8 @@ async def audit_and_show(
     as_json: bool,
 ) -> Report:
     """Run the audit with progress on standard error, and print what it found."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
-        TimeRemainingColumn(),
-    )
     console = progress_console()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with progress_bar(console, disable=not console.is_terminal) as progress:
         tasks = {}
 
         def advance(what: str, done: int, total: int) -> None:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
 import msgspec
 
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
-from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.wire import Envelope, EventTypes, WireError, WireFormat
+from eventsourcing_kafka.producer.wire.records import KafkaRecord, own_envelope
 
 
 class ResetKind(StrEnum):
@@ -35,34 +35,6 @@ class OffsetReset(NamedTuple):
     partition: int
     offset: int
     kind: ResetKind
-
-
-class KafkaRecord(Protocol):
-    """A record as Kafka's client returns it."""
-
-    @property
-    def topic(self) -> str:
-        """The topic it is in."""
-
-    @property
-    def partition(self) -> int:
-        """The partition it is in."""
-
-    @property
-    def offset(self) -> int:
-        """Its place there."""
-
-    @property
-    def key(self) -> bytes | None:
-        """The aggregate's ID, if the relay has written it."""
-
-    @property
-    def value(self) -> bytes | None:
-        """The event's attributes, if the relay has written it."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
-        """The envelope, if the relay has written it."""
 
 
 class RawRecord(NamedTuple):
@@ -125,14 +97,6 @@ class ConsumedRecord(msgspec.Struct, frozen=True):
     def place(self) -> Place:
         """Where its event comes from."""
         return Place(self.partition, self.envelope.position if self.envelope else 0)
-
-
-def own_envelope(raw: KafkaRecord, wire: WireFormat, partitions: int = 0) -> Envelope:
-    """Read the headers of a record. Raises `WireError` if it is foreign."""
-    envelope = wire.envelope(raw.key, raw.headers)
-    if partitions and (right := partition_of(raw.key or b"", partitions)) != raw.partition:
-        raise WireError(f"It is in partition {raw.partition}, and its key belongs in {right}.")
-    return envelope
 
 
 class Span(NamedTuple):

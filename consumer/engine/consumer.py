@@ -16,7 +16,7 @@ from eventsourcing_kafka.consumer.engine.lookout import Lookout
 from eventsourcing_kafka.consumer.engine.metrics import ViewMetrics
 from eventsourcing_kafka.consumer.engine.parking import Skip
 from eventsourcing_kafka.consumer.engine.protocol import Store
-from eventsourcing_kafka.consumer.engine.search import PartitionReader
+from eventsourcing_kafka.consumer.engine.search import ChainSearch
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError, group_of
 from eventsourcing_kafka.consumer.engine.subscription import (
     PACING,
@@ -230,12 +230,12 @@ class Consumer:
             )
 
     @asynccontextmanager
-    async def _reader(self, partitions: int) -> AsyncIterator[PartitionReader]:
+    async def _reader(self, partitions: int) -> AsyncIterator[ChainSearch]:
         view = self.store.view
         topic = Topics.of(view.application_name, self._settings).events
         wire = WireFormat(view.application_name, view.types)
         async with groupless_consumer(self._settings) as kafka:
-            yield PartitionReader(kafka, topic, wire, partitions)
+            yield ChainSearch(kafka, topic, wire, partitions)
 
     @asynccontextmanager
     async def _joined(self, partitions: int) -> AsyncIterator[Subscription]:
@@ -276,7 +276,7 @@ class _StoreTracking(TrackingReader):
         store: Store,
         connection: Any,
         metrics: ViewMetrics,
-        reader: Callable[[], AbstractAsyncContextManager[PartitionReader]],
+        reader: Callable[[], AbstractAsyncContextManager[ChainSearch]],
     ) -> None:
         self._store = store
         self._connection = connection

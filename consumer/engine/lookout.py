@@ -17,10 +17,11 @@ import anyio
 
 from eventsourcing_kafka.consumer.engine.parking import permits
 from eventsourcing_kafka.consumer.engine.protocol import Store
-from eventsourcing_kafka.consumer.engine.search import Bounds, Own, PartitionReader, Searched
+from eventsourcing_kafka.consumer.engine.search import ChainSearch, Own, Searched
 from eventsourcing_kafka.consumer.engine.store import group_of
 from eventsourcing_kafka.consumer.engine.subscription import Pacing, Subscription
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
+from eventsourcing_kafka.producer.kafka.ranges import Bounds
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.wire.chain import Link
@@ -42,7 +43,7 @@ class Lookout:
         store: Store,
         connection: Any,
         subscription: Subscription,
-        reader: PartitionReader,
+        reader: ChainSearch,
         settings: KafkaSettings,
         stopped: MutableMapping[int, str],
         pacing: Pacing,

@@ -8,35 +8,17 @@ a copy of an older record, which a mirror may have appended, would mislead.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from contextlib import aclosing
 from typing import NamedTuple
 
-import anyio
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from eventsourcing_kafka.consumer.engine.batch import own_envelope
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
-from eventsourcing_kafka.producer.runtime.retry import SessionLostError
+from eventsourcing_kafka.producer.kafka.ranges import Bounds, bounds_of, records_in, steps_back
 from eventsourcing_kafka.producer.wire import WireError, WireFormat
 from eventsourcing_kafka.producer.wire.chain import START, Link, link_in
-
-POLL_MS = 50
-FIRST_STEP = 8
-"""Offsets to go back at first for the last record. A transaction takes one more than records."""
-SILENT_SECONDS = 30.0
-"""A partition that brings nothing for so long, short of its end, is to be looked at anew."""
-
-
-class NothingComesError(SessionLostError):
-    """Kafka brings nothing of what it said that it has."""
-
-
-class Bounds(NamedTuple):
-    """Where a partition begins, and where it ends for a reader of what is committed."""
-
-    begin: int
-    end: int
+from eventsourcing_kafka.producer.wire.records import own_envelope
 
 
 class Own(NamedTuple):
@@ -67,7 +49,7 @@ class Searched(NamedTuple):
     """The record with the highest position, as far as the search has come."""
 
 
-class PartitionReader:
+class ChainSearch:
     """Reads any partition of a view's topic, which has so many `partitions`, without a group."""
 
     def __init__(
@@ -81,9 +63,8 @@ class PartitionReader:
     async def bounds(self, partitions: Iterable[int]) -> Mapping[int, Bounds]:
         """Ask where partitions begin and end."""
         asked = [TopicPartition(self.topic, number) for number in partitions]
-        begins = await self._kafka.beginning_offsets(asked)
-        ends = await self._kafka.end_offsets(asked)
-        return {each.partition: Bounds(begins[each], ends[each]) for each in asked}
+        found = await bounds_of(self._kafka, asked)
+        return {partition.partition: each for partition, each in found.items()}
 
     async def search(self, seen: Tracking, earlier: Searched | None = None) -> Searched:
         """Look for the record that is applied last, in the whole of its partition.
@@ -124,22 +105,19 @@ class PartitionReader:
         is lost of a partition of which nothing is applied, if it begins at 0.
         """
         seen = {TopicPartition(self.topic, each.partition): each for each in trackings}
-        starts, ends = {}, {}
+        ranges = {}
         for partition, tracking in seen.items():
             begin, end = bounds[partition.partition]
             start = tracking.record_offset if tracking.position else 0
             if begin <= start <= end:
-                starts[partition], ends[partition] = (
-                    start,
-                    min(end, max(start + 1, tracking.offset)),
-                )
-        there = {each for each in starts if not seen[each].position}
+                ranges[partition] = Bounds(start, min(end, max(start + 1, tracking.offset)))
+        there = {each for each in ranges if not seen[each].position}
         behind = set()
-        async with aclosing(self._records(starts, ends)) as fetched:
+        async with aclosing(records_in(self._kafka, ranges)) as fetched:
             async for partition, records in fetched:
                 for own in filter(None, map(self._as_own, records)):
                     last = seen[partition].link
-                    if own.offset == starts[partition] and own.link.text == last.text:
+                    if own.offset == ranges[partition].begin and own.link.text == last.text:
                         there.add(partition)
                     elif _is_not_applied(own.link, last):
                         behind.add(partition)
@@ -155,19 +133,19 @@ class PartitionReader:
             async for record in records:
                 if link := record.follows:
                     return link
-        tail, end, step = START, min(end, offset), FIRST_STEP
-        start = end
-        while tail == START and start > begin:
-            start, step = max(begin, end - step), step * FIRST_STEP
+        tail, end = START, min(end, offset)
+        for start in steps_back(begin, end):
             async with aclosing(self._own(partition, start, end)) as records:
                 async for record in records:
                     tail = max(tail, record.link)
+            if tail != START:
+                break
         return tail
 
     async def _own(self, partition: int, start: int, end: int) -> AsyncGenerator[Own, None]:
         """Yield the records of ours from one offset to another one."""
         at = TopicPartition(self.topic, partition)
-        async with aclosing(self._records({at: start}, {at: end})) as fetched:
+        async with aclosing(records_in(self._kafka, {at: Bounds(start, end)})) as fetched:
             async for _, records in fetched:
                 for record in records:
                     if own := self._as_own(record):
@@ -179,30 +157,6 @@ class PartitionReader:
         except WireError:
             return None
         return Own(record.offset, envelope.link, envelope.predecessor)
-
-    async def _records(
-        self, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
-    ) -> AsyncGenerator[tuple[TopicPartition, Sequence[ConsumerRecord]], None]:
-        """Yield what is read of partitions from their starts to their ends."""
-        unread = {partition for partition in starts if starts[partition] < ends[partition]}
-        self._kafka.assign(list(unread))
-        for partition in unread:
-            self._kafka.seek(partition, starts[partition])
-        silent_since = anyio.current_time()
-        while unread:
-            fetched = await self._kafka.getmany(*unread, timeout_ms=POLL_MS)
-            for partition, records in fetched.items():
-                if wanted := [each for each in records if each.offset < ends[partition]]:
-                    yield partition, wanted
-            if fetched:
-                silent_since = anyio.current_time()
-            elif anyio.current_time() - silent_since > SILENT_SECONDS:
-                raise NothingComesError(f"Nothing comes of {min(unread)}, short of its end.")
-            unread = {
-                partition
-                for partition in unread
-                if await self._kafka.position(partition) < ends[partition]
-            }
 
 
 def _is_not_applied(link: Link, last: Link) -> bool:

@@ -21,7 +21,7 @@ from aiokafka.errors import (
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from eventsourcing_kafka.consumer.engine.protocol import Store
-from eventsourcing_kafka.consumer.engine.search import PartitionReader
+from eventsourcing_kafka.consumer.engine.search import ChainSearch
 from eventsourcing_kafka.consumer.engine.store import (
     NOT_THERE,
     PartitionsChangedError,
@@ -154,7 +154,7 @@ async def _unknown(
     view = store.view
     topic = Topics.of(view.application_name, settings).events
     wire = WireFormat(view.application_name, view.types)
-    reader = PartitionReader(kafka, topic, wire, len(progress))
+    reader = ChainSearch(kafka, topic, wire, len(progress))
     bounds = await reader.bounds(progress)
     trackings = [row.tracking for row in progress.values()]
     return [

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer
+from eventsourcing_kafka.producer.kafka.ranges import Bounds, bounds_of, records_in, steps_back
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.relay.tails import Said
 
 KEY = b"relay"
-FIRST_STEP = 8
-"""Offsets to go back at first. A transaction takes two; aborted ones may lie behind the last good
-one."""
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -42,24 +41,12 @@ async def last_published(consumer: AIOKafkaConsumer, topics: Topics) -> Publishe
     if topics.position not in await consumer.topics():
         return None
     partition = TopicPartition(topics.position, 0)
-    begin = (await consumer.beginning_offsets([partition]))[partition]
-    end = (await consumer.end_offsets([partition]))[partition]
-    # Only now, or it begins to fetch at the end, and what is read waits for that to time out.
-    consumer.assign([partition])
-    start, step, value = end, FIRST_STEP, None
-    while start > begin and value is None:
-        start, step = max(begin, end - step), step * FIRST_STEP
-        value = await _last_value(consumer, partition, start, end)
-    consumer.pause(partition)  # Or it would go on to fetch what comes.
-    return msgspec.json.decode(value, type=Published) if value else None
-
-
-async def _last_value(
-    consumer: AIOKafkaConsumer, partition: TopicPartition, start: int, end: int
-) -> bytes | None:
-    consumer.seek(partition, start)
-    last = None
-    while await consumer.position(partition) < end:
-        for record in (await consumer.getmany(partition, timeout_ms=50)).get(partition, ()):
-            last = record.value
-    return last
+    begin, end = (await bounds_of(consumer, [partition]))[partition]
+    for start in steps_back(begin, end):
+        value = None
+        async with aclosing(records_in(consumer, {partition: Bounds(start, end)})) as fetched:
+            async for _, records in fetched:
+                value = records[-1].value
+        if value:
+            return msgspec.json.decode(value, type=Published)
+    return None

@@ -25,6 +25,7 @@ from eventsourcing_kafka.producer.kafka.compat import (
     set_transaction_backoff,
     uncompressed_batch,
 )
+from eventsourcing_kafka.producer.kafka.ranges import bounds_of
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.relay.position import KEY, Published, last_published
@@ -35,7 +36,6 @@ from eventsourcing_kafka.producer.relay.tails import (
     Said,
     Tail,
     are_there,
-    bounds_of,
     find_tails,
 )
 from eventsourcing_kafka.producer.relay.topics import (
@@ -46,6 +46,7 @@ from eventsourcing_kafka.producer.relay.topics import (
 from eventsourcing_kafka.producer.runtime.retry import SessionLostError
 from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat
 from eventsourcing_kafka.producer.wire.chain import Chain, Link
+from eventsourcing_kafka.producer.wire.records import own_envelope
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +203,8 @@ class Publisher:
         await self._end_what_is_open()
         self.last = last = await last_published(self._committed, self._topics)
         self._check_partitions(last)
-        bounds = await bounds_of(self._committed, self._events)
+        bounds = await bounds_of(self._committed, [self._position_end.partition, *self._events])
+        self._position_end.next = bounds.pop(self._position_end.partition).end
         said = dict(zip(self._events, last.said if last else [], strict=False))
         tails = await find_tails(
             self._committed,
@@ -234,11 +236,9 @@ class Publisher:
 
     def _link_of(self, record: ConsumerRecord) -> Link | None:
         try:
-            envelope = self._wire.envelope(record.key, record.headers)
+            return own_envelope(record, self._wire, len(self._events)).link
         except WireError:
             return None
-        ours = partition_of(record.key, len(self._events)) == record.partition
-        return envelope.link if ours else None
 
     async def _end_what_is_open(self) -> None:
         """Abort transactions that are open, and wait until no partition has one.
@@ -266,7 +266,6 @@ class Publisher:
         partitions = [self._position_end.partition, *self._events]
         stable = await self._committed.end_offsets(partitions)
         ends = await everything.end_offsets(partitions)
-        self._position_end.next = ends[self._position_end.partition]
         return [
             f"{each.topic} {each.partition}" for each in partitions if stable[each] < ends[each]
         ]

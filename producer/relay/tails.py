@@ -9,17 +9,18 @@ the last one: a copy of an older record, which a mirror or an operator may appen
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from eventsourcing_kafka.producer.kafka.ranges import Bounds, bounds_of, records_in
 from eventsourcing_kafka.producer.wire.chain import START, Link
 
 logger = logging.getLogger(__name__)
 
-POLL_MS = 50
 NOWHERE = -1
 """The offset of a record that there is not."""
 
@@ -54,22 +55,6 @@ class Tail(NamedTuple):
 EMPTY = Tail(START, NOWHERE)
 
 
-class Bounds(NamedTuple):
-    """Where a partition begins, and where it ends for a reader of what is committed."""
-
-    begin: int
-    end: int
-
-
-async def bounds_of(
-    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]
-) -> Mapping[TopicPartition, Bounds]:
-    """Ask where partitions begin and end."""
-    begins = await consumer.beginning_offsets(partitions)
-    ends = await consumer.end_offsets(partitions)
-    return {partition: Bounds(begins[partition], ends[partition]) for partition in partitions}
-
-
 async def find_tails(
     consumer: AIOKafkaConsumer,
     bounds: Mapping[TopicPartition, Bounds],
@@ -82,23 +67,23 @@ async def find_tails(
     position record says that a record of ours is; if it is not there, the whole partition is.
     """
     anchored = {
-        partition: said[partition].anchor
+        partition: Bounds(said[partition].anchor, end)
         for partition, (begin, end) in bounds.items()
         if begin <= said[partition].anchor < end
     }
     found: dict[TopicPartition, Tail] = {}
-    for partition, records in (await _read(consumer, anchored, bounds, link_of)).items():
+    for partition, records in (await _read(consumer, anchored, link_of)).items():
         anchor = records.first
         if (anchor.offset, anchor.link.text) == (said[partition].anchor, said[partition].before):
             found[partition] = records.highest
     whole = {
-        partition: begin
+        partition: bounds[partition]
         for partition, (begin, end) in bounds.items()
         if partition not in found and begin < end
     }
     if lost := [each for each in whole if said[each].anchor != NOWHERE]:
         logger.warning("looking for the last records of %d partitions from the start", len(lost))
-    for partition, records in (await _read(consumer, whole, bounds, link_of)).items():
+    for partition, records in (await _read(consumer, whole, link_of)).items():
         found[partition] = records.highest
     return {
         partition: found.get(partition) or _without_records(bounds[partition], said[partition])
@@ -125,30 +110,20 @@ class _Records(NamedTuple):
 
 
 async def _read(
-    consumer: AIOKafkaConsumer,
-    starts: Mapping[TopicPartition, int],
-    bounds: Mapping[TopicPartition, Bounds],
-    link_of: LinkOf,
+    consumer: AIOKafkaConsumer, ranges: Mapping[TopicPartition, Bounds], link_of: LinkOf
 ) -> dict[TopicPartition, _Records]:
-    """Read partitions from their starts to their ends; leave out those with no record of ours."""
+    """Read ranges of partitions; leave out those with no record of ours."""
     read: dict[TopicPartition, _Records] = {}
-    consumer.assign(list(starts))
-    for partition, start in starts.items():
-        consumer.seek(partition, start)
-    unread = set(starts)
-    while unread:
-        for partition, records in (await consumer.getmany(*unread, timeout_ms=POLL_MS)).items():
+    async with aclosing(records_in(consumer, ranges)) as fetched:
+        async for partition, records in fetched:
             for record in records:
-                link = link_of(record)
-                if link is None or record.offset >= bounds[partition].end:
+                if (link := link_of(record)) is None:
                     continue
                 tail = Tail(link, record.offset)
                 first, highest = read.get(partition) or _Records(tail, tail)
                 if link.position > highest.link.position:
                     highest = tail
                 read[partition] = _Records(first, highest)
-        unread = {each for each in unread if await consumer.position(each) < bounds[each].end}
-    consumer.pause(*starts)  # Or it would go on to fetch what comes.
     return read
 
 
@@ -165,7 +140,7 @@ async def are_there(
     if any(start >= bounds[partition].end for partition, start in starts.items()):
         return False
     at_tails = {partition: Bounds(start, start + 1) for partition, start in starts.items()}
-    read = await _read(consumer, starts, at_tails, link_of)
+    read = await _read(consumer, at_tails, link_of)
     return all(
         partition in read and read[partition].first.link == tails[partition].link
         for partition in starts

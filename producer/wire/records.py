@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 from uuid import UUID
 
 import msgspec
 from eventsourcing.application import Application
 from eventsourcing.persistence import Mapper, Notification, StoredEvent
 
+from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.wire.chain import Link, digest, identity_in
 from eventsourcing_kafka.producer.wire.event_types import Event, EventType, EventTypes, WireError
 from eventsourcing_kafka.producer.wire.fast_path import EncodedEvent, FastPath, StoredDecoder
@@ -251,3 +252,39 @@ def _natural_number(text: bytes) -> int:
 def _doubled(headers: Sequence[tuple[str, bytes]]) -> str:
     names = [name for name, _ in headers]
     return next(name for name in names if names.count(name) > 1)
+
+
+class KafkaRecord(Protocol):
+    """A record as Kafka's client returns it."""
+
+    @property
+    def topic(self) -> str:
+        """The topic it is in."""
+
+    @property
+    def partition(self) -> int:
+        """The partition it is in."""
+
+    @property
+    def offset(self) -> int:
+        """Its place there."""
+
+    @property
+    def key(self) -> bytes | None:
+        """The aggregate's ID, if the relay has written it."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The event's attributes, if the relay has written it."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """The envelope, if the relay has written it."""
+
+
+def own_envelope(raw: KafkaRecord, wire: WireFormat, partitions: int = 0) -> Envelope:
+    """Read the headers of a record. Raises `WireError` if it is foreign."""
+    envelope = wire.envelope(raw.key, raw.headers)
+    if partitions and (right := partition_of(raw.key or b"", partitions)) != raw.partition:
+        raise WireError(f"It is in partition {raw.partition}, and its key belongs in {right}.")
+    return envelope

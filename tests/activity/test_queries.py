@@ -17,7 +17,7 @@ from eventsourcing_kafka.consumer.views.activity.queries import (
 )
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, user_id_cvar
 from tests.operations.poison import Event, record_of
-from tests.pipeline import FastPath, page_id, write_page
+from tests.pipeline import WithoutKafka, page_id, write_page
 
 from .counting import expected_activity, found_activity
 
@@ -33,7 +33,7 @@ async def test_changes_come_newest_first_with_the_page_s_name_of_today(
     schemas: dict[str, str],
 ) -> None:
     ada = uuid4()
-    async with FastPath(schemas, VIEW) as shortcut:
+    async with WithoutKafka(schemas, VIEW) as shortcut:
         with acting(ada):
             write_page(shortcut.wiki, "rose", "a flower")
         write_page(shortcut.wiki, "zebra")
@@ -61,7 +61,7 @@ async def test_the_latest_changes_of_one_user_are_found_among_those_of_others(
     schemas: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada, bob = uuid4(), uuid4()
-    async with FastPath(schemas, VIEW) as shortcut:
+    async with WithoutKafka(schemas, VIEW) as shortcut:
         with acting(ada):
             write_page(shortcut.wiki, "rose", "a", "b")
         with acting(bob):
@@ -88,7 +88,7 @@ async def test_edits_are_counted_by_user_and_by_page_with_the_first_and_the_last
     schemas: dict[str, str],
 ) -> None:
     ada = uuid4()
-    async with FastPath(schemas, VIEW) as shortcut:
+    async with WithoutKafka(schemas, VIEW) as shortcut:
         with acting(ada):
             write_page(shortcut.wiki, "rose", "a", "b", "c")
         for body in "xyz":
@@ -113,7 +113,7 @@ async def test_edits_are_counted_by_user_and_by_page_with_the_first_and_the_last
 async def test_a_time_without_a_zone_beside_good_ones_is_parked_alone(
     schemas: dict[str, str],
 ) -> None:
-    async with FastPath(schemas, VIEW) as shortcut:
+    async with WithoutKafka(schemas, VIEW) as shortcut:
         rose = write_page(shortcut.wiki, "rose", "a")
         position = shortcut.wiki.create_page("Zebra", "zebra")
         shortcut.relay()
@@ -130,4 +130,4 @@ async def test_activity_before_any_consumer_ran_says_which_to_start(
 ) -> None:
     for query in (changes, contributors, pages):
         with pytest.raises(ViewMissingError, match="consumer run activity"):
-            await query(FastPath(schemas, VIEW).store, 10)
+            await query(WithoutKafka(schemas, VIEW).store, 10)

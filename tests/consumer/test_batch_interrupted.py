@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from eventsourcing_kafka.consumer.engine.applying import Applier
 from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
-from tests.pipeline import FastPath, pages_of, write_page
+from tests.pipeline import WithoutKafka, pages_of, write_page
 
 from .interrupting import Interrupted, cancel, cut_off, cut_off_with_the_answer_unread
 
@@ -20,7 +20,7 @@ Interrupt = Callable[[anyio.CancelScope, AsyncConnection[Any]], None]
 
 
 async def apply_interrupted(
-    shortcut: FastPath,
+    shortcut: WithoutKafka,
     batch: Sequence[Span],
     seen: dict[int, Tracking],
     n: int,
@@ -42,7 +42,7 @@ async def apply_interrupted(
 async def test_a_batch_interrupted_at_any_await_is_applied_once(
     environment: dict[str, str], interrupt: Interrupt
 ) -> None:
-    async with FastPath(environment) as shortcut:
+    async with WithoutKafka(environment) as shortcut:
         write_page(shortcut.wiki, "every")
         for n in count(1):
             write_page(shortcut.wiki, f"page{n}", "one\n", "one\ntwo\n")

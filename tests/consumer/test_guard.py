@@ -3,11 +3,11 @@
 import anyio
 
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Moved
-from tests.pipeline import FastPath, pages_of, write_page
+from tests.pipeline import WithoutKafka, pages_of, write_page
 
 
 async def test_of_two_that_apply_a_batch_at_once_one_does(environment: dict[str, str]) -> None:
-    async with FastPath(environment) as shortcut:
+    async with WithoutKafka(environment) as shortcut:
         write_page(shortcut.wiki, "page", *(f"{number}\n" for number in range(50)))
         seen = await shortcut.seen()
         batch, outcomes = shortcut.batch(seen), []
@@ -26,7 +26,7 @@ async def test_of_two_that_apply_a_batch_at_once_one_does(environment: dict[str,
 async def test_one_partition_that_was_moved_rolls_the_whole_batch_back(
     environment: dict[str, str],
 ) -> None:
-    async with FastPath(environment) as shortcut:
+    async with WithoutKafka(environment) as shortcut:
         for number in range(10):
             write_page(shortcut.wiki, f"page{number}", "text")
         seen = await shortcut.seen()

@@ -5,7 +5,7 @@ from uuid import uuid4
 import anyio
 
 from eventsourcing_kafka.consumer.views.fts.reading import read_page
-from tests.pipeline import FastPath, write_page
+from tests.pipeline import WithoutKafka, write_page
 
 READS = 20
 """More than it takes until psycopg has a statement prepared."""
@@ -30,7 +30,7 @@ SWAP = (
 async def test_reads_share_the_connections_and_lost_ones_are_replaced(
     schemas: dict[str, str],
 ) -> None:
-    async with FastPath(schemas) as shortcut:
+    async with WithoutKafka(schemas) as shortcut:
         page_id = write_page(shortcut.wiki, "page", "text")
         await shortcut.catch_up()
 
@@ -51,7 +51,7 @@ async def test_reads_share_the_connections_and_lost_ones_are_replaced(
 async def test_who_waits_for_a_position_does_not_keep_a_connection_from_readers(
     schemas: dict[str, str],
 ) -> None:
-    async with FastPath(schemas) as shortcut, shortcut.store.kept_open(1):
+    async with WithoutKafka(schemas) as shortcut, shortcut.store.kept_open(1):
         page_id = write_page(shortcut.wiki, "page", "text")
         position = shortcut.wiki.recorder.max_notification_id()
         assert position
@@ -67,7 +67,7 @@ async def test_who_waits_for_a_position_does_not_keep_a_connection_from_readers(
 async def test_what_is_kept_open_reads_the_generation_that_is_active(
     schemas: dict[str, str],
 ) -> None:
-    async with FastPath(schemas) as shortcut, shortcut.store.kept_open(1):
+    async with WithoutKafka(schemas) as shortcut, shortcut.store.kept_open(1):
         page_id = write_page(shortcut.wiki, "page", "text")
         await shortcut.catch_up()
         for _ in range(READS):

@@ -8,7 +8,7 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from tests.pipeline import FastPath, Pipeline, page_id, write_page
+from tests.pipeline import Pipeline, WithoutKafka, page_id, write_page
 
 
 async def test_every_command_s_position_is_one_to_wait_for(environment: dict[str, str]) -> None:
@@ -42,7 +42,7 @@ async def test_waiting_begins_before_any_consumer_has_run(environment: dict[str,
 async def test_who_waits_is_woken_and_does_not_poll(
     environment: dict[str, str],
 ) -> None:
-    async with FastPath(environment) as shortcut:
+    async with WithoutKafka(environment) as shortcut:
         originator_id = write_page(shortcut.wiki, "page", "text")
         position = shortcut.wiki.recorder.max_notification_id()
         assert position
@@ -56,7 +56,7 @@ async def test_who_waits_is_woken_and_does_not_poll(
 
 
 async def test_what_does_not_come_is_a_timeout(environment: dict[str, str]) -> None:
-    async with FastPath(environment) as shortcut:
+    async with WithoutKafka(environment) as shortcut:
         write_page(shortcut.wiki, "page", "text")
         await shortcut.catch_up()
         with pytest.raises(TimeoutError):
@@ -66,7 +66,7 @@ async def test_what_does_not_come_is_a_timeout(environment: dict[str, str]) -> N
 async def test_another_aggregate_s_position_in_another_partition_is_not_taken_for_one_s_own(
     environment: dict[str, str],
 ) -> None:
-    async with FastPath(environment) as shortcut:
+    async with WithoutKafka(environment) as shortcut:
         write_page(shortcut.wiki, "page", "text")
         await shortcut.catch_up()
         await shortcut.sql("UPDATE {schema}.tracking SET position = 99 WHERE partition = 0")

@@ -16,7 +16,7 @@ from eventsourcing_kafka.consumer.views.fts.search import (
     SearchTooLongError,
     search,
 )
-from tests.pipeline import FastPath, page_id, pages_of, write_page
+from tests.pipeline import WithoutKafka, page_id, pages_of, write_page
 
 HOSTILE = [
     "",
@@ -47,16 +47,16 @@ END_OTHERS = """
 
 
 @asynccontextmanager
-async def filled(environment: dict[str, str], **bodies: str) -> AsyncIterator[FastPath]:
+async def filled(environment: dict[str, str], **bodies: str) -> AsyncIterator[WithoutKafka]:
     """Make a view of pages with these slugs and bodies."""
-    async with FastPath(environment) as shortcut:
+    async with WithoutKafka(environment) as shortcut:
         for slug, body in bodies.items():
             write_page(shortcut.wiki, slug, body)
         await shortcut.catch_up()
         yield shortcut
 
 
-async def found(shortcut: FastPath, query: str) -> list[str]:
+async def found(shortcut: WithoutKafka, query: str) -> list[str]:
     return [result.slug for result in await search(shortcut.store, query)]
 
 
@@ -175,17 +175,17 @@ async def test_words_are_stemmed_in_the_language_set(
 
 async def test_an_unknown_language_is_an_error_that_names_it(environment: dict[str, str]) -> None:
     with pytest.raises(psycopg.errors.UndefinedObject, match="klingon"):
-        async with FastPath(environment | {"FTS_LANGUAGE": "klingon"}):
+        async with WithoutKafka(environment | {"FTS_LANGUAGE": "klingon"}):
             pass
 
 
 async def test_tables_made_with_other_settings_are_not_used(environment: dict[str, str]) -> None:
-    async with FastPath(environment):
+    async with WithoutKafka(environment):
         pass
-    async with FastPath(environment):
+    async with WithoutKafka(environment):
         pass
     with pytest.raises(ShapeChangedError, match="fts"):
-        async with FastPath(environment | {"FTS_LANGUAGE": "german"}):
+        async with WithoutKafka(environment | {"FTS_LANGUAGE": "german"}):
             pass
 
 
@@ -208,7 +208,7 @@ async def test_a_query_that_no_page_could_hold_is_refused(
 
 async def test_a_search_before_any_consumer_ran_says_so(environment: dict[str, str]) -> None:
     with pytest.raises(ViewMissingError, match="consumer run fts"):
-        await search(FastPath(environment).store, "rose")
+        await search(WithoutKafka(environment).store, "rose")
 
 
 async def test_a_body_too_long_to_index_is_stored_whole_and_found_by_its_early_words(

@@ -35,7 +35,7 @@ from eventsourcing_kafka.consumer.views.fts.policy import PageInfo, policy
 from eventsourcing_kafka.consumer.views.fts.search import search
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from tests.consumer.interrupting import Interrupted
-from tests.pipeline import SECONDS, FastPath, Pipeline, page_id, until
+from tests.pipeline import SECONDS, Pipeline, WithoutKafka, page_id, until
 
 from .counted import assert_counted_once, is_waited_for, write
 
@@ -371,10 +371,10 @@ async def test_a_view_is_rebuilt_by_one_at_a_time(environment: dict[str, str]) -
 async def test_a_rebuild_of_what_is_not_there_says_what_to_do(
     environment: dict[str, str], schemas: dict[str, str]
 ) -> None:
-    async with FastPath(schemas) as shortcut:
+    async with WithoutKafka(schemas) as shortcut:
         settings = KafkaSettings.from_env(environment)
         with pytest.raises(TopicMissingError, match=r"no topic .*contentmanagement\.events"):
             await rebuild(shortcut.store, settings).run(nothing)
-        activity = FastPath(schemas, ACTIVITY).store
+        activity = WithoutKafka(schemas, ACTIVITY).store
         with pytest.raises(ViewMissingError, match="consumer run activity"):
             await rebuild(activity, settings).run(nothing)

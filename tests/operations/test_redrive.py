@@ -18,7 +18,7 @@ from eventsourcing_kafka.consumer.operations.redrive import (
     parked_originators,
     retry,
 )
-from tests.pipeline import SECONDS, FastPath, pages_of, until
+from tests.pipeline import SECONDS, WithoutKafka, pages_of, until
 
 from .poison import POISONS, record_of
 from .wiki import Wiki
@@ -46,7 +46,7 @@ async def mend(wiki: Wiki) -> None:
     await wiki.sql("UPDATE {schema}.pages SET body = E'one\\n' WHERE body = 'another'")
 
 
-async def everything(wiki: FastPath) -> dict[str, Any]:
+async def everything(wiki: WithoutKafka) -> dict[str, Any]:
     """Return all rows of the view."""
     tables = {}
     for name in ("pages", "tracking", "parked", "dropped"):
@@ -293,10 +293,10 @@ async def test_nobody_mends_a_view_that_is_not_there_or_of_another_shape(
     schemas: dict[str, str],
 ) -> None:
     with pytest.raises(ViewMissingError, match="consumer run fts"):
-        await retry(FastPath(schemas).store, "somebody")
+        await retry(WithoutKafka(schemas).store, "somebody")
     async with sick_page(schemas) as wiki:
         (event, *_) = await wiki.parked()
-        german = FastPath(schemas | {"FTS_LANGUAGE": "german"}).store
+        german = WithoutKafka(schemas | {"FTS_LANGUAGE": "german"}).store
         for mending in (
             retry(german, str(wiki.sick_id)),
             drop(german, event.id, by="me", reason="no"),

@@ -16,7 +16,7 @@ from eventsourcing_kafka.consumer.operations.replay import (
 from eventsourcing_kafka.consumer.operations.status import read_status
 from eventsourcing_kafka.consumer.views.activity import VIEW
 from tests.activity.counting import expected_activity, found_activity
-from tests.pipeline import FastPath, Pipeline, page_id, until
+from tests.pipeline import Pipeline, WithoutKafka, page_id, until
 
 from .counted import Assignments, activity, assert_counted_once, write
 from .operator import Operator
@@ -93,15 +93,15 @@ async def test_a_replay_while_no_consumer_runs_is_there_when_one_starts(
 
 
 async def test_a_replay_of_what_is_not_there_says_what_is(schemas: dict[str, str]) -> None:
-    shortcut = FastPath(schemas, VIEW)
+    shortcut = WithoutKafka(schemas, VIEW)
     for replaying in (replay_view(shortcut.store), applied_records(shortcut.store)):
         with pytest.raises(ViewMissingError, match="consumer run activity"):
             await replaying
     async with shortcut:
         with pytest.raises(UnknownPartitionError, match="has no partition 7: it has 0 to 1"):
             await applied_records(shortcut.store, [1, 7])
-    async with FastPath(schemas):
-        german = FastPath(schemas | {"FTS_LANGUAGE": "german"}).store
+    async with WithoutKafka(schemas):
+        german = WithoutKafka(schemas | {"FTS_LANGUAGE": "german"}).store
         with pytest.raises(ShapeChangedError):
             await replay_view(german)
 

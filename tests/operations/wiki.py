@@ -12,12 +12,12 @@ from eventsourcing_kafka.consumer.views.fts import VIEW
 from eventsourcing_kafka.consumer.views.fts.policy import PageInfo
 from eventsourcing_kafka.consumer.views.fts.search import search
 from eventsourcing_kafka.producer.contentmanagement.diff import create_diff
-from tests.pipeline import FastPath, page_id, pages_of, write_page
+from tests.pipeline import WithoutKafka, page_id, pages_of, write_page
 
 from .poison import Event, Raw, Tamper
 
 
-class Wiki(FastPath):
+class Wiki(WithoutKafka):
     """Pages with one body each: `sick` and its `neighbour` in one partition, `far` in another."""
 
     def __init__(self, environment: Mapping[str, str], view: View = VIEW) -> None:

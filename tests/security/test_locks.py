@@ -40,6 +40,7 @@ from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 from eventsourcing_kafka.producer.wire import Record
 from eventsourcing_kafka.producer.wire.chain import IDENTITY_CHARACTERS
 from tests.pipeline import ROOT, SECONDS, until, write_page
+from tests.wire.test_reading import FORGED
 
 from .locked import (
     ADMIN,
@@ -180,16 +181,6 @@ async def test_the_pipeline_runs_end_to_end_with_the_least_of_rights(stack: Lock
             return False
 
         await until(counted)
-
-
-FORGED = [
-    "os:system",
-    "exploit",
-    "exploit:Exploit",
-    "exploit.Exploit",
-    "Page.Created:x",
-    "x" * 10_000,
-]
 
 
 def forged(position: int, **headers: str | None) -> Record:

@@ -1,7 +1,9 @@
 """A record that the relay of this application has not written is refused, whatever is in it."""
 
 import json
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,6 +22,16 @@ from tests.language.languages import restored
 from .conversation import APPLICATION, PAGE_ID, READER, WIKI, read, titled, written
 
 Tampering = Callable[[Record], Record]
+
+FORGED = [
+    "os:system",
+    "exploit",
+    "exploit:Exploit",
+    "exploit.Exploit",
+    "Page.Created:x",
+    "x" * 10_000,
+]
+"""Names of types that look as if something were to be imported."""
 
 GOOD = written(titled())
 CREATED = written(
@@ -171,6 +183,19 @@ def test_an_unknown_type_is_named_with_the_known_ones(name: str) -> None:
     assert repr(name[:80]) in str(refused.value)
     assert "Page.BodyUpdated" in str(refused.value)
     assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_no_name_of_a_type_has_anything_imported(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exploit.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(UnknownEventTypeError):
+        read(with_header("ce_type", name.encode())(GOOD))
+
+    assert "exploit" not in sys.modules
 
 
 def test_a_reader_without_types_says_that_it_knows_none() -> None:
