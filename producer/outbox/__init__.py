@@ -60,8 +60,9 @@ class Outbox(Protocol):
     def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position.
 
-        Full batches while there is a backlog, and then what there is as soon as it is there.
-        A position left out is one that no notification will ever have.
+        Full batches while there is a backlog, and then what there is as soon as it is there. An
+        empty batch says that there was no more. A position left out is one that no notification
+        will ever have.
         """
         ...
 

@@ -205,6 +205,7 @@ class PostgresOutbox:
                 if len(batch) == len(rows) < limit:
                     # There was no more. Whatever is committed since then sends a NOTIFY that we
                     # have not had yet: selecting at once would only take Postgres' time.
+                    yield []
                     await _notified(connection, self._poll_seconds)
                 limit = min(2 * limit, self.limit)
 

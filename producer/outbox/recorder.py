@@ -58,6 +58,7 @@ class RecorderOutbox:
                 yield batch
                 after = batch[-1].id
             if len(batch) < self.limit:
+                yield []
                 await anyio.sleep(POLL_SECONDS)
 
     def _select(self, after: int, limit: int) -> Sequence[Notification]:

@@ -15,10 +15,10 @@ class Linger:
     """A stage between the outbox and the making of batches.
 
     A transaction of one event costs Kafka, and each view, as much as one of fifty: who commits
-    often would keep them all busy. So what is read while a transaction is under way is held back
-    until that has ended, and then as long again as it took, but no longer than `longest` seconds.
-    What is read while nothing is under way goes on at once, and so does what fills a batch of
-    `limit` notifications.
+    often would keep them all busy. So what comes while a transaction is under way, once the outbox
+    had no more, is held back until that has ended, and then as long again as it took, but no
+    longer than `longest` seconds. What comes while nothing is under way goes on at once, and so
+    does what fills a batch of `limit` notifications, and a backlog.
     """
 
     def __init__(self, limit: int, longest: float = LONGEST_LINGER) -> None:
@@ -35,13 +35,17 @@ class Linger:
 
         `read` may be cancelled while it waits for the next: nothing of it must be lost by that.
         """
-        async for first in read:
-            gathered = [*first]
-            if self._published < self._handed_on:
+        caught_up = False
+        async for latest in read:
+            gathered = [*latest]
+            if caught_up and self._published < self._handed_on:
                 with anyio.CancelScope() as self._gathering:
-                    # It ends when its outbox is lost; who reads ahead says why.
-                    while len(gathered) < self._limit and (more := await anext(read, None)):
+                    while len(gathered) < self._limit:
+                        # It ends when its outbox is lost; who reads ahead says why.
+                        if (more := await anext(read, None)) is None:
+                            break
                         gathered += more
+            caught_up = len(gathered) < self._limit and (caught_up or not latest)
             for begin in range(0, len(gathered), self._limit):
                 batch = gathered[begin : begin + self._limit]
                 self._handed_on = batch[-1].id

@@ -13,6 +13,13 @@ from eventsourcing_kafka.producer.outbox import Outbox, PostgresOutbox
 Batches = AsyncGenerator[Sequence[Notification], None]
 
 
+async def next_batch(batches: Batches) -> Sequence[Notification]:
+    """Return the next batch that has anything in it."""
+    while not (batch := await anext(batches)):
+        pass
+    return batch
+
+
 @asynccontextmanager
 async def reading(outbox: Outbox, after: int = 0, deadline: float = 10) -> AsyncIterator[Batches]:
     """Read batches, for so many seconds at most."""
@@ -25,7 +32,7 @@ async def next_positions(batches: Batches, count: int = 1) -> list[int]:
     """Return the positions of the next batches, up to so many notifications or a few more."""
     positions: list[int] = []
     while len(positions) < count:
-        positions += [notification.id for notification in await anext(batches)]
+        positions += [notification.id for notification in await next_batch(batches)]
     return positions
 
 

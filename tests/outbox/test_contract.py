@@ -7,7 +7,7 @@ from eventsourcing_kafka.producer.contentmanagement.application import ContentMa
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.outbox.postgres import POLL_SECONDS
 
-from .readers import next_positions, read, reading
+from .readers import next_batch, next_positions, read, reading
 from .writers import write, write_in_a_thread
 
 
@@ -26,7 +26,7 @@ async def test_what_is_read_is_what_the_library_reads(app: ContentManagement) ->
     app.update_body("rose", "is a rose")
 
     async with reading(outbox_of(app)) as batches:
-        read_here = await anext(batches)
+        read_here = await next_batch(batches)
 
     assert list(read_here) == list(app.recorder.select_notifications(start=1, limit=100))
 
@@ -48,20 +48,29 @@ async def test_batches_are_full_while_there_is_a_backlog(app: ContentManagement)
     write(app.recorder, 10)
 
     async with reading(outbox_of(app, limit=4)) as batches:
-        sizes = [len(await anext(batches)) for _ in range(3)]
+        sizes = [len(await next_batch(batches)) for _ in range(3)]
 
     assert sizes == [4, 4, 2]
+
+
+async def test_an_empty_batch_says_that_there_was_no_more(app: ContentManagement) -> None:
+    write(app.recorder, 7)
+
+    async with reading(outbox_of(app, limit=5)) as batches:
+        sizes = [len(await anext(batches)) for _ in range(3)]
+
+    assert sizes == [5, 2, 0]
 
 
 async def test_a_reader_that_has_caught_up_is_woken_by_a_writer(app: ContentManagement) -> None:
     async with reading(outbox_of(app)) as batches:
         write(app.recorder)
-        await anext(batches)
+        await next_batch(batches)
         for _ in range(5):
             async with anyio.create_task_group() as group:
                 group.start_soon(write_in_a_thread, app.recorder)
                 with anyio.fail_after(POLL_SECONDS * 0.8):
-                    assert len(await anext(batches)) == 1
+                    assert len(await next_batch(batches)) == 1
 
 
 async def test_an_empty_store_is_waited_for(app: ContentManagement) -> None:

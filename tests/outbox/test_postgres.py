@@ -8,7 +8,7 @@ from eventsourcing.postgres import PostgresApplicationRecorder
 from eventsourcing_kafka.producer.outbox import PostgresOutbox
 from eventsourcing_kafka.producer.outbox.postgres import UnfitOutboxError
 
-from .readers import WatchedOutbox, next_positions, read, reading
+from .readers import WatchedOutbox, next_batch, next_positions, read, reading
 from .writers import Table, write
 
 KILL_OUTBOXES = """
@@ -42,7 +42,7 @@ async def test_the_first_batch_is_small_and_the_next_ones_are_twice_as_large_up_
     write(recorder, 17)
 
     async with reading(PostgresOutbox.of(recorder, limit=5, first_batch=2)) as batches:
-        sizes = [len(await anext(batches)) for _ in range(5)]
+        sizes = [len(await next_batch(batches)) for _ in range(5)]
 
     assert sizes == [2, 4, 5, 5, 1]
 
@@ -66,7 +66,7 @@ async def test_a_lost_connection_is_an_error_and_reading_goes_on_after_the_last_
         assert await next_positions(batches, 2) == [1, 2]
         await table.execute(KILL_OUTBOXES)
         with pytest.raises(psycopg.OperationalError):
-            await anext(batches)
+            await next_batch(batches)
     write(recorder, 2)
 
     assert await read(outbox, after=2, count=2) == [3, 4]

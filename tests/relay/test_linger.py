@@ -23,7 +23,12 @@ class Stage:
         self._send, self._read = anyio.create_memory_object_stream[Sequence[Notification]]()
 
     async def read(self, *positions: int) -> None:
-        """Have a batch with these positions read, and whatever follows from that happen."""
+        """Have all that there is read, with these positions, and whatever follows happen."""
+        await self.read_of_more(*positions)
+        await self.read_of_more()
+
+    async def read_of_more(self, *positions: int) -> None:
+        """Have a batch with these positions read, which are not all that there is."""
         await self._send.send([notification(position) for position in positions])
         await anyio.wait_all_tasks_blocked()
 
@@ -112,6 +117,16 @@ async def test_what_has_waited_for_one_transaction_waits_for_all_that_were_hande
     assert stage.handed_on == [[1], [2, 3], [4]]
 
 
+async def test_a_backlog_is_not_held_back_however_small_its_batches_are() -> None:
+    async with lingering(Linger(10)) as stage:
+        await stage.read_of_more(1)
+        await stage.read_of_more(2, 3)
+        await stage.read(4)
+        await stage.read(5)
+
+    assert stage.handed_on == [[1], [2, 3], [4]], "and what comes after it is"
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3])
 async def test_a_backlog_goes_on_at_once_in_batches_that_are_full(limit: int) -> None:
     async with lingering(Linger(limit)) as stage:
@@ -132,11 +147,12 @@ async def test_no_batch_is_larger_than_the_limit() -> None:
 
 
 async def test_what_is_gathered_when_nothing_more_can_be_read_goes_on() -> None:
-    send, read = anyio.create_memory_object_stream[Sequence[Notification]](2)
+    send, read = anyio.create_memory_object_stream[Sequence[Notification]](3)
     linger = Linger(10)
     async with send, read, aclosing(linger.batches(read)) as batches:
         await send.send([notification(1)])
         assert [each.id for each in await anext(batches)] == [1]
+        await send.send([])
         await send.send([notification(2)])
         await send.aclose()  # As when the outbox is lost.
 

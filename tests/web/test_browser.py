@@ -148,8 +148,10 @@ async def a_retry_in_vain_says_why(olga: Visitor) -> None:
     page = olga.page
     await page.goto("/pipeline/views/fts/parked")
     await page.get_by_role("link", name="Retry").click()
+    button = page.get_by_role("button", name="Retry")
+    await expect(button).to_be_visible()
     assert await faults(page) == []
-    await page.get_by_role("button", name="Retry").click()
+    await button.click()
     await expect(page.get_by_role("alert")).to_be_visible()
 
 
