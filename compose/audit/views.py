@@ -28,6 +28,7 @@ from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.views.registry import audit_of
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.wire.event_types import published_name
 
 # While it is held no rebuild swaps the view for another. Before the snapshot is taken.
 HOLD_GENERATION: LiteralString = "LOCK TABLE {schema}.tracking IN ROW SHARE MODE"
@@ -173,7 +174,8 @@ class ViewAudit:
                 if notification.id > trackings[partition].position:
                     continue
                 self._events += 1
-                if types.stored_as(notification.topic).name in view.wanted:
+                known = types.find(notification.topic, published_name(notification.topic))
+                if known and known in view.wanted:
                     event = self._model.mapper.to_domain_event(notification)
                     yield AuditedEvent(event, partition, self._disposition(notification.id, key))
         self._advance(view.name, head, head)

@@ -17,6 +17,7 @@ from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
 from eventsourcing_kafka.producer.runtime.retry import is_transient
+from eventsourcing_kafka.producer.wire import OutdatedError
 from eventsourcing_kafka.producer.wire.tracing import processing
 
 CONFLICTS = (IntegrityError, InternalError, psycopg.errors.InFailedSqlTransaction)
@@ -223,8 +224,11 @@ class Applier:
     def _parks(self, record: ConsumedRecord) -> bool:
         """Tell whether a record that can't be applied is set aside.
 
-        What is foreign is no error of a policy: raised, it would end a runner at each start.
+        What is newer than this program is not: once it is updated, it goes on by itself. What is
+        foreign is no error of a policy: raised, it would end a runner at each start.
         """
+        if isinstance(record.error, OutdatedError):
+            return False
         if self._on_error is OnError.RAISE and not self._redriving:
             return record.envelope is None
         return self._on_error is OnError.PARK

@@ -11,10 +11,11 @@ import msgspec
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.relay.topics import EVENTS_CONFIG
+from eventsourcing_kafka.producer.schema.attributes import Attributes
 from eventsourcing_kafka.producer.wire import EventTypes
 from eventsourcing_kafka.producer.wire.chain import IDENTITY_CHARACTERS
+from eventsourcing_kafka.producer.wire.envelope import BYTES, JSON
 from eventsourcing_kafka.producer.wire.event_types import EventType, upcast_from
-from eventsourcing_kafka.producer.wire.records import CIPHERTEXT, JSON
 from eventsourcing_kafka.producer.wire.tracing import TRACEPARENT, TRACESTATE
 
 ASYNCAPI = "3.0.0"
@@ -169,18 +170,19 @@ def _happens(event_type: EventType) -> bool:
 
 
 def _event_schema(event_type: EventType, key: str) -> Schema:
+    attributes = Attributes(event_type)
     (root,), components = msgspec.json.schema_components(
-        [event_type.attributes], ref_template=f"#/components/schemas/{key}/$defs/{{name}}"
+        [attributes.typed], ref_template=f"#/components/schemas/{key}/$defs/{{name}}"
     )
     schema: Schema = components.pop(root["$ref"].rpartition("/")[2])
     schema["title"] = event_type.name
     if description := _description(event_type.cls):
         schema["description"] = description
-    for name, default in event_type.defaults.items():
+    for name, default in attributes.defaults.items():
         schema["properties"][name]["default"] = msgspec.to_builtins(default, str_keys=True)
     if schema["properties"].get("timestamp") == {"type": "string"}:
         schema["properties"]["timestamp"]["format"] = "date-time"  # The library gives it a zone.
-    if event_type.names_aggregate:
+    if attributes.names_aggregate:
         schema["properties"]["originator_topic"] = {"const": event_type.aggregate_name}
     schema[CLASS_VERSION] = event_type.version
     if event_type.version > 1:
@@ -262,6 +264,6 @@ def _message(language: Language, key: str, schema: Schema) -> dict[str, Any]:
     }
     if language.encrypted:
         headers["ce_encrypted"] = {"const": "true"}
-        message["contentType"] = CIPHERTEXT.decode()
+        message["contentType"] = BYTES.decode()
         message["payload"] = {"description": "Ciphertext, for those who have the key."}
     return message

@@ -16,6 +16,7 @@ from jsonschema.protocols import Validator
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.published import language_of
+from eventsourcing_kafka.producer.schema.attributes import Attributes
 from eventsourcing_kafka.producer.schema.document import (
     Document,
     Language,
@@ -76,14 +77,15 @@ def mapper_of(application: type[Application[UUID]]) -> Mapper[UUID]:
 
 def events_of(event_type: EventType) -> st.SearchStrategy[Event]:
     """Return events with any attributes of the annotated types."""
+    declared = Attributes(event_type)
     hints = {**get_type_hints(event_type.cls), "originator_id": UUID}
     attributes = {
         name: ZONED if hint is datetime else st.from_type(hint)
         for name, hint in hints.items()
-        if name in event_type.attributes.__annotations__
+        if name in declared.typed.__annotations__
     }
     attributes["originator_version"] = st.integers(1, 2**63 - 1)
-    if event_type.names_aggregate:
+    if declared.names_aggregate:
         attributes["originator_topic"] = st.just(event_type.topic.rpartition(".")[0])
     return st.fixed_dictionaries(attributes).map(lambda given: restored(event_type, **given))
 
