@@ -31,6 +31,8 @@ from eventsourcing_kafka.producer.relay import read_status as read_relay_status
 from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat
 from eventsourcing_kafka.producer.wire.chain import START, Chain, Link
 
+RELAY = ("producer", "relay", "--name", "ContentManagement")
+"""The command of the wiki's relay."""
 ROOT = Path(__file__).parents[1]
 SECONDS = 30.0
 """Whatever is waited for longer will not come."""

@@ -7,9 +7,10 @@ from eventsourcing_kafka.compose.servers.errors import StackError
 SERVERS = ("kafka", "postgres")
 
 WEB = "web"
+WIKI = "eventsourcing_kafka.producer.contentmanagement.application:ContentManagement"
 
 SERVICES: dict[str, tuple[str, ...]] = {
-    "relay": ("producer", "relay"),
+    "relay": ("producer", "relay", "-a", WIKI),
     "consumer fts": ("consumer", "run", "fts"),
     "consumer activity": ("consumer", "run", "activity"),
     WEB: ("compose", "web"),

@@ -234,7 +234,13 @@ class PostgresOutbox:
         return sql.SQL(statement).format(**self._names)
 
     async def _check(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        cursor = await connection.execute(self._sql(SELECT_UNFIT))
+        try:
+            cursor = await connection.execute(self._sql(SELECT_UNFIT))
+        except psycopg.errors.UndefinedTable as error:
+            raise UnfitOutboxError(
+                f"There are no events to read: {error.diag.message_primary}. Its application makes "
+                "it. Are its name, and the POSTGRES_… settings, the application's?"
+            ) from error
         for (reason,) in await cursor.fetchall():
             if reason:
                 raise UnfitOutboxError(f"The outbox can't be read safely: {reason}.")

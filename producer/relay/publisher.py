@@ -15,6 +15,7 @@ import anyio.lowlevel
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import MessageSizeTooLargeError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
@@ -40,8 +41,10 @@ from eventsourcing_kafka.producer.relay.tails import (
 )
 from eventsourcing_kafka.producer.relay.topics import (
     LARGEST_RECORD_BYTES,
+    TooLargeError,
     TopicUnfitError,
     prepare_topics,
+    read_limit,
 )
 from eventsourcing_kafka.producer.runtime.retry import SessionLostError
 from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat
@@ -93,6 +96,7 @@ class Batch:
         self.by_partition: defaultdict[int, list[BatchBuilder]] = defaultdict(list)
         self.last: dict[int, Record] = {}
         """The last record of each partition."""
+        self.largest: Record | None = None
 
 
 class _End:
@@ -288,6 +292,8 @@ class Publisher:
                     builders.append(new_builder())
                     _added(record, builders[-1])
                 batch.last[partition] = record
+                if not batch.largest or len(record.value) > len(batch.largest.value):
+                    batch.largest = record
                 batch.size += 1
             if number % SLICE == 0:
                 await anyio.lowlevel.checkpoint()
@@ -297,7 +303,8 @@ class Publisher:
         """Publish a batch and the position that it reaches, all or nothing.
 
         An error leaves it open whether they are published: a new publisher finds out. Raises
-        `LostRecordsError` when Kafka puts them where it had others.
+        `LostRecordsError` when Kafka puts them where it had others, and `TooLargeError` when it
+        takes none so large.
         """
         async with self._publishing:
             await self._producer.begin_transaction()
@@ -308,7 +315,12 @@ class Publisher:
                 for partition, builder in zip(batch.by_partition, next_of_each, strict=True):
                     if builder:
                         sent.append(await self._send(self._ends[partition], builder))
-            await _all_delivered(each.delivery for each in sent)
+            try:
+                await _all_delivered(each.delivery for each in sent)
+            except MessageSizeTooLargeError as error:
+                assert batch.largest  # noqa: S101 - a position record is small
+                limit = await read_limit(self._topics, self._settings)
+                raise TooLargeError(batch.largest, self._topics, limit) from error
             self._take_note(sent, batch)
             await self._producer.commit_transaction()
             for end in {each.to for each in sent}:

@@ -9,7 +9,7 @@ import typer
 from anyio import to_thread
 from eventsourcing.application import Application
 from eventsourcing.postgres import PostgresFactory
-from eventsourcing.utils import Environment
+from eventsourcing.utils import Environment, TopicError, resolve_topic
 
 from eventsourcing_kafka.producer.runtime.construct import construct
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
@@ -17,14 +17,60 @@ from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, con
 from eventsourcing_kafka.producer.runtime.retry import retrying
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 
-CONTENT_MANAGEMENT = "eventsourcing_kafka.producer.contentmanagement.application:ContentManagement"
+A = TypeVar("A", bound=Application)  # type: ignore[type-arg]
+
 
 ApplicationTopic = Annotated[
-    str,
-    typer.Option("--application", "-a", help="The application, as module:Class.", metavar="TOPIC"),
+    str | None,
+    typer.Option(
+        "--application",
+        "-a",
+        metavar="MODULE:CLASS",
+        help="The application: its name, its settings, and a mapper of its own come from the "
+        "class.",
+    ),
 ]
 
-A = TypeVar("A", bound=Application)  # type: ignore[type-arg]
+ApplicationName = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="Or its name alone, where none of its code is: how it stores comes from the settings.",
+    ),
+]
+
+
+def application_class(topic: str) -> type[Application[Any]]:
+    """Return the application that MODULE:CLASS is. Raises `BadParameter` if it is none."""
+    if not all(topic.partition(":")):
+        raise typer.BadParameter(f"{topic!r} names no class: write module:Class.")
+    try:
+        found = resolve_topic(topic)
+    except TopicError as error:
+        raise typer.BadParameter(f"{error}. The current folder is looked in, too.") from error
+    if not (isinstance(found, type) and issubclass(found, Application)):
+        raise typer.BadParameter(f"{topic} is no application of the library: {found!r}.")
+    return found
+
+
+def chosen(application: str | None, name: str | None) -> type[Application[Any]]:
+    """Return the application that a command is told. Raises `BadParameter` if that is not one."""
+    if application and not name:
+        return application_class(application)
+    if name and not application:
+        return known_by_name(name)
+    raise typer.BadParameter(
+        "Which application? Name its class, -a module:Class, or where its code is not installed "
+        "its name, --name Name."
+        if not name
+        else "Either -a or --name: the class has a name."
+    )
+
+
+def known_by_name(name: str) -> type[Application[Any]]:
+    """Return an application of which no more is known than its name, and so how it stores."""
+    return type(name, (Application,), {"name": name, "env": {"CREATE_TABLE": "no"}})
 
 
 def open_application(cls: type[A], env: Mapping[str, str]) -> A:

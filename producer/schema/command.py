@@ -13,7 +13,7 @@ from eventsourcing.application import Application
 from eventsourcing.utils import Environment, resolve_topic
 
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.runtime.applications import CONTENT_MANAGEMENT, ApplicationTopic
+from eventsourcing_kafka.producer.runtime.applications import ApplicationTopic, application_class
 from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
 
 # What makes the document is imported where it is made: the relay starts without it.
@@ -35,7 +35,7 @@ class SchemaOutdatedError(OperatorError):
 
 
 def publish_schema(
-    application: ApplicationTopic = CONTENT_MANAGEMENT,
+    application: ApplicationTopic = None,
     system: Annotated[
         str | None,
         typer.Option(
@@ -83,14 +83,15 @@ def publish_schema(
         typer.echo(text, nl=False)
 
 
-def _languages(application: str, system: str | None) -> list[Language]:
+def _languages(application: str | None, system: str | None) -> list[Language]:
     from eventsourcing.system import System
 
-    if not system:
-        named = resolve_topic(application)
-        if not (isinstance(named, type) and issubclass(named, Application)):
-            raise SettingsError(f"{application} is no application of the library: module:Class.")
-        return [_language(named)]
+    if application and not system:
+        return [_language(application_class(application))]
+    if application or not system:
+        raise typer.BadParameter(
+            "Describe what? Name one: -a module:Class, or --system module:SYSTEM"
+        )
     found = resolve_topic(system)
     if not isinstance(found, System):
         raise SettingsError(f"{system} is no system of the library, but a {type(found).__name__}.")

@@ -81,8 +81,8 @@ class WireFormat:
         self.application_name = application_name
         self.types = types
         self._source = f"/{application_name}".encode()
-        self._encrypts = mapper is not None and mapper.cipher is not None and not decrypt
-        self._state = _plain_state(mapper) if mapper and not self._encrypts else None
+        self._state = _plain_state(mapper, decrypt) if mapper else None
+        self.encrypted = self._state is None and mapper is not None and mapper.cipher is not None
         self._decoder = EventDecoder(types, mapper)
         self._headers: dict[str, tuple[bytes, Headers]] = {}
 
@@ -138,7 +138,7 @@ class WireFormat:
             ("ce_storedtopic", topic.encode()),
             ("content-type", BYTES if self._state is None else JSON),
         ]
-        if self._encrypts:
+        if self.encrypted:
             headers.append(("ce_encrypted", b"true"))
         found = self._headers[topic] = topic.encode(), headers
         return found
@@ -212,19 +212,16 @@ def _add_what_is_stored(headers: Headers, published: Published) -> int | None:
         return None
 
 
-def _plain_state(mapper: Mapper[Any]) -> Callable[[bytes], bytes] | None:
-    """Return what makes the library's JSON of a stored state; None if that is no such thing."""
+def _plain_state(mapper: Mapper[Any], decrypt: bool) -> Callable[[bytes], bytes] | None:
+    """Return what makes the library's JSON of a stored state; None to publish it as it is."""
     if type(mapper) is not Mapper or type(mapper.transcoder) is not JSONTranscoder:
-        if mapper.cipher is not None:
-            raise WireError(
-                "What a mapper or a transcoder of the application's own has made is published as "
-                "it is stored, and so encrypted: it can't be published decrypted."
-            )
         return None
     decompress = _decompressing(mapper.compressor)
     cipher = mapper.cipher
     if cipher is None:
         return decompress
+    if not decrypt:
+        return None
     return lambda state: decompress(cipher.decrypt(state))
 
 

@@ -20,6 +20,7 @@ from tests.chaos.actor import Actor, Errand
 from tests.chaos.observed import HISTORY, NAME, OBSERVED
 from tests.chaos.proxy import KafkaProxy, Proxy
 from tests.history.entries import Change, Changed, Journal
+from tests.pipeline import RELAY
 
 A = TypeVar("A", bound=Actor)
 
@@ -106,8 +107,7 @@ class Stage(anyio.AsyncContextManagerMixin):
     def raise_curtain(self, chance: Random) -> None:
         """Start relays, consumers and writers."""
         self.relays = [
-            self.start(f"relay-{n}", OBSERVED, "producer", "relay", "--grace", "3")
-            for n in range(RELAYS)
+            self.start(f"relay-{n}", OBSERVED, *RELAY, "--grace", "3") for n in range(RELAYS)
         ]
         self.consumers = [self.start("consumer-0", *CONSUMER)] + [
             # Static members: a restart leaves their partitions where they are.

@@ -27,7 +27,7 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 from examples.dogschool.application import DogSchool
-from tests.pipeline import ROOT, SECONDS, pages_of, select_pages
+from tests.pipeline import RELAY, ROOT, SECONDS, pages_of, select_pages
 
 HERE = Path(__file__).parent
 SEEN = json.loads((HERE / "seen.json").read_text())
@@ -223,7 +223,7 @@ async def test_they_are_published_applied_and_found_unaltered_as_they_stand(
     moved: dict[str, str],
 ) -> None:
     count = len(SEEN["ContentManagement"])
-    with running(moved, "producer", "relay"), running(moved, "consumer", "run", "fts"):
+    with running(moved, *RELAY), running(moved, "consumer", "run", "fts"):
         assert await published(moved, "ContentManagement", count) == SEEN["ContentManagement"]
 
         with ContentManagement(moved) as wiki:
