@@ -10,6 +10,7 @@ import anyio
 from aiokafka import ConsumerRecord, TopicPartition
 from anyio import to_thread
 from anyio.abc import TaskGroup
+from eventsourcing.utils import get_topic
 from psycopg import AsyncConnection, sql
 
 from eventsourcing_kafka.consumer.engine.applying import Applier, OnError, Outcome
@@ -31,7 +32,8 @@ from eventsourcing_kafka.producer.relay import read_status as read_relay_status
 from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat
 from eventsourcing_kafka.producer.wire.chain import START, Chain, Link
 
-RELAY = ("producer", "relay", "--name", "ContentManagement")
+WIKI = get_topic(ContentManagement)
+RELAY = ("producer", "relay", "-a", WIKI)
 """The command of the wiki's relay."""
 ROOT = Path(__file__).parents[1]
 SECONDS = 30.0

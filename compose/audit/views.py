@@ -163,7 +163,7 @@ class ViewAudit:
         self, trackings: Mapping[int, Tracking]
     ) -> AsyncGenerator[AuditedEvent, None]:
         """Yield the events that the view wants and is past, aggregate by aggregate."""
-        view, types, head = self._store.view, self._wire.types, await self._model.head()
+        view, head = self._store.view, await self._model.head()
         async with aclosing(self._model.by_aggregate(head)) as notifications:
             async for notification in notifications:
                 self._read += 1
@@ -174,8 +174,8 @@ class ViewAudit:
                 if notification.id > trackings[partition].position:
                     continue
                 self._events += 1
-                known = types.find(notification.topic, published_name(notification.topic))
-                if known and known in view.wanted:
+                topic = notification.topic
+                if view.wanted.find(topic, published_name(topic)):
                     event = self._model.mapper.to_domain_event(notification)
                     yield AuditedEvent(event, partition, self._disposition(notification.id, key))
         self._advance(view.name, head, head)

@@ -59,17 +59,17 @@ def stored(name: str, folder: Path) -> dict[str, str]:
     }
 
 
-OF_THE_CHAIN = {"ce_identity", "ce_predecessor"}
+ADDED_SINCE = {"ce_identity", "ce_predecessor", "ce_storedtopic", "ce_unwrapped"}
 
 
 def as_seen(
     key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], timestamp: int | None
 ) -> Record:
-    """Return a record as it is told of in the file, which knows of no chain."""
+    """Return a record as it is told of in the file, which is older than some headers."""
     return {
         "key": key.decode(),
         "value": json.loads(value),
-        "headers": {name: text.decode() for name, text in headers if name not in OF_THE_CHAIN},
+        "headers": {name: text.decode() for name, text in headers if name not in ADDED_SINCE},
         "timestamp": timestamp,
     }
 
