@@ -13,8 +13,8 @@ from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, start
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import Outbox
-from eventsourcing_kafka.producer.relay.position import read_published
 from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.wire.position import read_published
 
 
 class RelayStatus(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -12,9 +12,29 @@ from eventsourcing_kafka.producer.kafka.clients import groupless_consumer
 from eventsourcing_kafka.producer.kafka.ranges import Bounds, bounds_of, records_in, steps_back
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
-from eventsourcing_kafka.producer.relay.tails import Said
+from eventsourcing_kafka.producer.wire.chain import START, Link
 
 KEY = b"relay"
+
+NOWHERE = -1
+"""The offset of a record that there is not."""
+
+
+class Said(msgspec.Struct, frozen=True, array_like=True):
+    """What a position record says of the last record of one partition."""
+
+    position: int
+    """0 while there is none."""
+    identity: str
+    lowest: int
+    """The lowest offset that it can have: that of the partition's end, when it was sent."""
+    before: str
+    """The link of the record that was the last one when it was sent: itself, if it was there."""
+    anchor: int
+    """The offset of that record, from which on this one is to be found."""
+
+
+NOTHING = Said(*START, NOWHERE, START.text, NOWHERE)
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -28,6 +48,18 @@ class Published(msgspec.Struct, frozen=True):
     """Which relay has written it: who finds another one's has been replaced."""
     said: Sequence[Said]
     """What the last record of each partition is to be, with this transaction."""
+
+    def is_reached(self, links: Mapping[int, Link]) -> bool:
+        """Tell whether what is applied of each partition has come to what this says of it.
+
+        `links` are the records that are applied last. An identity may not be known.
+        """
+        return len(links) == len(self.said) and all(
+            link.position > said.position
+            or (link.position == said.position and link.identity in ("", said.identity))
+            for said, link in zip(self.said, map(links.get, range(len(self.said))), strict=True)
+            if link is not None
+        )
 
 
 async def read_published(topics: Topics, settings: KafkaSettings) -> Published | None:
