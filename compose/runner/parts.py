@@ -34,6 +34,9 @@ from eventsourcing_kafka.producer.wire.position import read_published
 
 POLL_SECONDS = 0.02
 
+PLACED_SECONDS = 30.0
+"""So long a start waits for the consumers to have their partitions."""
+
 
 Question = Callable[[], Awaitable[bool]]
 
@@ -89,6 +92,7 @@ class Parts:
         running, self._scope = self._portal.start_task(self._run, listener)
         self._exit.callback(running.result)
         self._exit.callback(self._portal.call, self._cancel)
+        self._portal.call(self._wait_until_placed)
 
     def stop(self) -> None:
         """Finish the batches in hand, and stop all."""
@@ -139,6 +143,16 @@ class Parts:
             policys = error.__cause__ if isinstance(error, CannotApplyError) else None
             self._error = self._error or policys or error
             self._ended.set()
+
+    async def _wait_until_placed(self) -> None:
+        """Wait until the consumers have their partitions, of applications that are published here.
+
+        Nobody waits for ever: where Kafka can't be reached the log says so.
+        """
+        here = {leading.topics.events for leading in self._leadings}
+        placed = [each.consumer.placed for each in self._followings if each.topic in here]
+        with anyio.move_on_after(PLACED_SECONDS):
+            await self._until(lambda: _all_set(placed))
 
     async def _cancel(self) -> None:
         self._scope.cancel()
@@ -206,6 +220,10 @@ class Parts:
         if not self._counts.get(topic):
             self._counts[topic] = await partitions_of(topic, self._settings)
         return self._counts[topic]
+
+
+async def _all_set(events: Collection[anyio.Event]) -> bool:
+    return all(event.is_set() for event in events)
 
 
 async def _applied(

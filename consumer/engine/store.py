@@ -90,6 +90,7 @@ class ViewStore:
     """One generation of a view: its schema has the tables, the tracking, and what is parked."""
 
     capabilities = Capabilities()
+    floor = 0
 
     def __init__(
         self,
@@ -307,6 +308,9 @@ class ViewStore:
         except NOT_THERE:
             return False  # No consumer has been here yet.
         return bool(positions) and positions[partition_of(key, len(positions))] >= position
+
+    async def raise_mark(self, connection: AsyncConnection[Any], position: int) -> None:
+        """Keep none: who waits for this view looks at its tracking."""
 
     async def replay(
         self, connection: AsyncConnection[Any], partitions: Collection[int] | None = None

@@ -7,6 +7,7 @@ has what is needed here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from eventsourcing.persistence import StoredEvent
@@ -15,8 +16,9 @@ from eventsourcing.persistence import StoredEvent
 if TYPE_CHECKING:
     import sqlite3
 
-    from eventsourcing.postgres import PostgresDatastore
+    from eventsourcing.postgres import PostgresDatastore, PostgresTrackingRecorder
     from eventsourcing.sqlite import SQLiteConnection
+    from psycopg import AsyncConnection
 
 
 def pool_arguments(datastore: PostgresDatastore) -> dict[str, Any]:
@@ -60,3 +62,21 @@ def insert_tracking(recorder: Any, cursor: Any, tracking: Any) -> None:
     The public `insert_tracking` begins and commits a transaction of its own.
     """
     recorder._insert_tracking(cursor, tracking)  # noqa: SLF001
+
+
+async def raise_tracking(
+    connection: AsyncConnection[Any],
+    recorder: PostgresTrackingRecorder,
+    application_name: str,
+    position: int,
+) -> None:
+    """Track a position of an application on an async connection, unless a higher one is tracked.
+
+    The recorder's own connection may be in the middle of a transaction.
+    """
+    from psycopg.errors import UniqueViolation
+
+    tracking = {"application_name": application_name, "notification_id": position}
+    # With a row for each position, as of old, one that is there already is refused.
+    with suppress(UniqueViolation):
+        await connection.execute(recorder.insert_tracking_statement, tracking)

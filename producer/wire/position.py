@@ -72,7 +72,11 @@ async def last_published(consumer: AIOKafkaConsumer, topics: Topics) -> Publishe
     """Do the same, with a consumer that reads what is committed, and has no group."""
     if topics.position not in await consumer.topics():
         return None
-    partition = TopicPartition(topics.position, 0)
+    return await last_in(consumer, TopicPartition(topics.position, 0))
+
+
+async def last_in(consumer: AIOKafkaConsumer, partition: TopicPartition) -> Published | None:
+    """Do the same, where it is known that the topic is there."""
     begin, end = (await bounds_of(consumer, [partition]))[partition]
     for start in steps_back(begin, end):
         value = None
