@@ -133,6 +133,8 @@ def _view(
 ) -> View:
     types = event_types_of(leader)
     topics = set(getattr(follower, "topics", ()))
+    for topic in topics:
+        types.stored_as(topic)  # Wherever its class is defined.
     return View(
         name=name,
         application_name=leader.name,

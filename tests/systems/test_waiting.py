@@ -1,18 +1,14 @@
 """Waiting as the library waits: for one position, under the application's own name."""
 
-from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 import pytest
 from eventsourcing.persistence import InfrastructureFactory
 from eventsourcing.projection import ProjectionRunner
-from eventsourcing.system import SingleThreadedRunner
 from eventsourcing.utils import Environment
 
 from eventsourcing_kafka.compose.runner import KafkaProjectionRunner, KafkaRunner
 from examples.dogschool.application import DogSchool
-from examples.tallies.projection import Tallies
 from examples.tricks.projection import Tricks, TricksView
 from tests.hosting.tallying import Left, chain
 from tests.layers import on
@@ -110,6 +106,7 @@ def test_a_view_goes_from_the_library_s_runner_to_ours_and_back(
         wait(runner, position)
 
     constructed = parts(place, stored)
+    runner: Any
     with DogSchool(constructed["env"]) as school:
         school.register_dog("Billy")
     for number in range(2):
