@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
+import anyio
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -15,6 +16,8 @@ from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.wire.chain import START, Link
 
 KEY = b"relay"
+
+POLL_SECONDS = 0.02
 
 NOWHERE = -1
 """The offset of a record that there is not."""
@@ -66,6 +69,16 @@ async def read_published(topics: Topics, settings: KafkaSettings) -> Published |
     """Return the last committed position record, reading from the end of its topic."""
     async with groupless_consumer(settings) as committed:
         return await last_published(committed, topics)
+
+
+async def published_from(position: int, topics: Topics, settings: KafkaSettings) -> Published:
+    """Wait until a position is published, and return the position record that says so."""
+    async with groupless_consumer(settings) as committed:
+        while True:
+            last = await last_published(committed, topics)
+            if last and last.position >= position:
+                return last
+            await anyio.sleep(POLL_SECONDS)  # Kafka does not tell.
 
 
 async def last_published(consumer: AIOKafkaConsumer, topics: Topics) -> Published | None:
