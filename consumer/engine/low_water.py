@@ -66,10 +66,10 @@ class LowWater:
         """Raise it whenever something is applied, until it is as high as Kafka has it."""
         pause = SHORTEST_PAUSE
         while True:
-            began = anyio.current_time()
+            began, moved = anyio.current_time(), self._subscription.moved
             is_settled = await self._raise()
             with anyio.move_on_after(None if is_settled else pause) as waiting:
-                await self._subscription.moved()
+                await moved.wait()
             if waiting.cancelled_caught:
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:

@@ -112,7 +112,8 @@ class StuckError(SessionLostError):
 class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     """Reads one application's topic, of so many `partitions`, as a member of a view's group.
 
-    `seen` is the tracking of each partition as this consumer saw it last.
+    `seen` is the tracking of each partition as this consumer saw it last. `moved` is set, and
+    replaced by another event, when something is applied, or a partition is placed.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         pacing: Pacing,
     ) -> None:
         self.seen: dict[int, Tracking] = {}
+        self.moved = anyio.Event()
         self._consumer = consumer
         self._group = group
         self._topic = topic
@@ -147,7 +149,6 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._without_any_since: float | None = None
         self._broken: set[int] = set()
         self._needs_a_look = anyio.Event()
-        self._moved = anyio.Event()
         self._placed = anyio.Event()
 
     @classmethod
@@ -266,12 +267,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._note_moved()
 
     def _note_moved(self) -> None:
-        self._moved.set()
-        self._moved = anyio.Event()
-
-    async def moved(self) -> None:
-        """Wait until something is applied, or a partition is placed."""
-        await self._moved.wait()
+        self.moved.set()
+        self.moved = anyio.Event()
 
     async def placed(self) -> None:
         """Wait until it has its partitions, which may be none, and reads from where they are."""
