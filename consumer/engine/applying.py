@@ -174,7 +174,11 @@ class Applier:
 
     async def _together(self, connection: Any, records: Sequence[ConsumedRecord]) -> _Effect:
         """Apply records in one unit of work."""
-        concerned = [record for record in records if record.event or record.error]
+        concerned = [
+            record
+            for record in records
+            if (record.event or record.error) and not self._is_below_the_floor(record)
+        ]
         if not concerned:
             return _Effect()
         set_aside = await self._store.parking.set_aside(connection, concerned)
@@ -186,6 +190,12 @@ class Applier:
         failures = fold(unit, concerned, set_aside)
         await unit.write(connection)
         return _Effect(await self._park(connection, failures))
+
+    def _is_below_the_floor(self, record: ConsumedRecord) -> bool:
+        """Tell whether the library's own runner has applied it. What was parked, it has not."""
+        if self._redriving or record.envelope is None:
+            return False
+        return record.envelope.position <= self._store.floor
 
     async def _one_by_one(self, connection: Any, records: Sequence[ConsumedRecord]) -> _Effect:
         """Apply each record in a unit of its own, up to where its partition stops."""

@@ -37,6 +37,8 @@ class Capabilities:
     library tracks is positions."""
     reachable: bool = True
     """Another process finds here what one has recorded."""
+    marked: bool = False
+    """It keeps the low-water mark as well, for those who wait as the library waits."""
 
 
 class TrackingStore(Protocol):
@@ -112,6 +114,13 @@ class Store(Protocol):
         """What it can do."""
 
     @property
+    def floor(self) -> int:
+        """What is at or below this position is applied, whatever the tracking says.
+
+        The library's own runner, or an earlier consumer, has said so under the library's name.
+        """
+
+    @property
     def tracking(self) -> TrackingStore:
         """How far it is."""
 
@@ -136,6 +145,9 @@ class Store(Protocol):
 
     async def check(self, connection: Any) -> None:
         """Raise an `OperatorError` unless all is there, as the code that runs would make it."""
+
+    async def raise_mark(self, connection: Any, position: int) -> None:
+        """Say under the library's own name that all is applied up to a position; never lower it."""
 
     async def replay(self, connection: Any, partitions: Collection[int] | None = None) -> None:
         """Forget what was applied of some partitions, or of all. Raises `NotReplayableError`."""

@@ -22,10 +22,11 @@ from eventsourcing_kafka.consumer.engine.protocol import Capabilities, Store
 from eventsourcing_kafka.consumer.engine.tracking import CREATE_TRACKING, Move, TrackingTable
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.kafka.topics import partition_of
+from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, connected
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
+from eventsourcing_kafka.producer.wire.position import Published, published_from, read_published
 
 LOOK_AGAIN_SECONDS = 1.0
 """While waiting for a position: a pooler may swallow the NOTIFY."""
@@ -90,6 +91,7 @@ class ViewStore:
     """One generation of a view: its schema has the tables, the tracking, and what is parked."""
 
     capabilities = Capabilities()
+    floor = 0
 
     def __init__(
         self,
@@ -97,11 +99,16 @@ class ViewStore:
         connect: Callable[[], dict[str, Any]],
         schema: str,
         settings: Mapping[str, str],
+        env: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.view = view
         self.schema = schema
         self._connect = connect
         self._settings = settings
+        self._env = env
+        """Tells how to reach Kafka, should anybody wait for a position."""
+        self._published: Published | None = None
+        """A position record that somebody has waited for."""
         self._kept_open: AsyncConnectionPool[AsyncConnection[Any]] | None = None
         self._shape = _fingerprint(view, settings)
         self.tracking = TrackingTable(schema, view.application_name, self._shape)
@@ -116,11 +123,11 @@ class ViewStore:
         settings = {
             name: named.get(name.upper()) or default for name, default in view.settings.items()
         }
-        return cls(view, partial(connect_arguments, datastore), schema, settings)
+        return cls(view, partial(connect_arguments, datastore), schema, settings, env)
 
     def generation(self, schema: str) -> Self:
         """Return the same view in another schema."""
-        return type(self)(self.view, self._connect, schema, self._settings)
+        return type(self)(self.view, self._connect, schema, self._settings, self._env)
 
     def next_generation(self) -> Self:
         """Return the one that a rebuild fills, whether there is one or not."""
@@ -276,37 +283,72 @@ class ViewStore:
     async def wait(
         self,
         position: int,
-        originator_id: UUID | str,
+        originator_id: UUID | str | None = None,
         *,
         seconds: float | None = 10.0,
         look_again: float = LOOK_AGAIN_SECONDS,
     ) -> None:
-        """Wait until the view has applied the notification of `originator_id` at `position`.
+        """Wait until the view has applied all up to `position`.
 
-        So you read your own writes. It is woken as soon as the view is there. Raises
-        `TimeoutError` if it is not within `seconds`; None waits for ever. Where a NOTIFY can be
-        lost, as behind a pooler, it looks again after so many seconds.
+        So you read your own writes. It is woken as soon as the view is there. Kafka is asked which
+        record of each partition that is; with the `originator_id` of what is at the position given
+        it need not be, and only what comes before it in its own partition is waited for. Raises
+        `TimeoutError` if it is not there within `seconds`; None waits for ever. Where a NOTIFY can
+        be lost, as behind a pooler, it looks again after so many seconds.
         """
         with anyio.fail_after(seconds):
             # One of its own: it would be missed among those that are kept open.
             async with connected(**self._session({})) as connection:
                 listen = sql.SQL("LISTEN {}").format(sql.Identifier(self.tracking.channel))
                 await connection.execute(listen)
-                while not await self._has(connection, position, str(originator_id).encode()):
+                if originator_id is None and not self._knows(position):
+                    self._published = await published_from(position, *self._topics())
+                while not await self._is_there(connection, position, originator_id):
                     async for _ in connection.notifies(timeout=look_again, stop_after=1):
                         break
 
-    async def has(self, position: int, originator_id: UUID | str) -> bool:
-        """Tell whether the view has applied the notification of `originator_id` at `position`."""
+    async def has(self, position: int, originator_id: UUID | str | None = None) -> bool:
+        """Tell whether the view has applied all up to `position`, as `wait` waits for it."""
         async with self.connected() as connection:
-            return await self._has(connection, position, str(originator_id).encode())
+            if await self._is_there(connection, position, originator_id):
+                return True
+            if originator_id is not None or self._knows(position):
+                return False
+            self._published = await read_published(*self._topics())
+            return await self._is_there(connection, position, originator_id)
 
-    async def _has(self, connection: AsyncConnection[Any], position: int, key: bytes) -> bool:
+    async def _is_there(
+        self, connection: AsyncConnection[Any], position: int, originator_id: UUID | str | None
+    ) -> bool:
         try:
-            positions = await self.tracking.positions(connection)
+            if originator_id is None:
+                return await self._has_all(connection, position)
+            return await self._has(connection, position, str(originator_id).encode())
         except NOT_THERE:
             return False  # No consumer has been here yet.
+
+    async def _has_all(self, connection: AsyncConnection[Any], position: int) -> bool:
+        partitions = range(await self.tracking.count(connection))
+        tracked = await self.tracking.read(connection, partitions)
+        if tracked and all(each.position >= position for each in tracked.values()):
+            return True
+        links = {number: each.link for number, each in tracked.items()}
+        return bool(self._published and self._knows(position) and self._published.is_reached(links))
+
+    def _knows(self, position: int) -> bool:
+        """Tell whether a position record is known that says what there is up to a position."""
+        return self._published is not None and self._published.position >= position
+
+    def _topics(self) -> tuple[Topics, KafkaSettings]:
+        settings = KafkaSettings.from_env(self._env)
+        return Topics.of(self.view.application_name, settings), settings
+
+    async def _has(self, connection: AsyncConnection[Any], position: int, key: bytes) -> bool:
+        positions = await self.tracking.positions(connection)
         return bool(positions) and positions[partition_of(key, len(positions))] >= position
+
+    async def raise_mark(self, connection: AsyncConnection[Any], position: int) -> None:
+        """Keep none: who waits for this view looks at its tracking."""
 
     async def replay(
         self, connection: AsyncConnection[Any], partitions: Collection[int] | None = None

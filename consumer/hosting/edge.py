@@ -9,7 +9,8 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from eventsourcing.application import Application
 from eventsourcing.persistence import Mapper, TrackingRecorder
-from eventsourcing.postgres import PostgresRecorder
+from eventsourcing.postgres import PostgresTrackingRecorder
+from psycopg import AsyncConnection
 
 from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
@@ -24,6 +25,7 @@ from eventsourcing_kafka.consumer.hosting.threads import in_worker
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.compat import raise_tracking
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
 from eventsourcing_kafka.producer.wire import EventTypes
@@ -36,13 +38,21 @@ Ts = TypeVarTuple("Ts")
 class HostedStore(ViewStore):
     """Where a follower in Postgres has come to: in a schema for this edge, beside its tables."""
 
-    capabilities = Capabilities(replayable=False, concurrent=False)
+    capabilities = Capabilities(replayable=False, concurrent=False, marked=True)
 
-    def __init__(
-        self, host: PostgresHost, view: View, connect: Callable[[], dict[str, Any]]
-    ) -> None:
-        super().__init__(view, connect, view.name, {})
+    def __init__(self, host: PostgresHost, view: View, recorder: PostgresTrackingRecorder) -> None:
+        super().__init__(view, partial(connect_arguments, recorder.datastore), view.name, {})
         self._host = host
+        self._recorder = recorder
+
+    async def prepare(self, connection: Any, partitions: int, *, indexed: bool = True) -> None:
+        """Create what is not there yet, and see what the library's own runner has applied."""
+        await super().prepare(connection, partitions, indexed=indexed)
+        self.floor = self._recorder.max_tracking_id(self.view.application_name) or 0
+
+    async def raise_mark(self, connection: AsyncConnection[Any], position: int) -> None:
+        """Say under the library's own name that all is applied up to a position."""
+        await raise_tracking(connection, self._recorder, self.view.application_name, position)
 
     def working(self, _settings: Mapping[str, str]) -> AbstractAsyncContextManager[Any]:
         """Open the follower's own connection: all that it does is in the same transaction."""
@@ -91,11 +101,11 @@ def store_of(
 ) -> Store:
     """Return where a follower has come to."""
     edge = edge_name(name, leader.name)
-    if isinstance(recorder, PostgresRecorder):
+    if isinstance(recorder, PostgresTrackingRecorder):
         _check_length(edge)
         host = PostgresHost(follower, recorder.datastore, leader.name)
         view = _view(edge, follower, leader, mapper, host.unit_of_work)
-        return HostedStore(host, view, partial(connect_arguments, recorder.datastore))
+        return HostedStore(host, view, recorder)
     local = LocalHost(follower, recorder, leader.name)
     return LocalStore(_view(edge, follower, leader, mapper, local.unit_of_work), local)
 
@@ -122,12 +132,13 @@ def _view(
     unit_of_work: Callable[[str], UnitOfWork],
 ) -> View:
     types = event_types_of(leader)
-    topics = set(getattr(follower, "topics", ()))
+    # Wherever their classes are defined.
+    named = [types.register(resolve_topic(topic)) for topic in getattr(follower, "topics", ())]
     return View(
         name=name,
         application_name=leader.name,
         types=types,
-        wanted=EventTypes(known.cls for known in types if not topics or known.topic in topics),
+        wanted=EventTypes(known.cls for known in named or types),
         tables=(),
         create=(),
         unit_of_work=unit_of_work,

@@ -29,12 +29,8 @@ from eventsourcing_kafka.producer.kafka.compat import (
 from eventsourcing_kafka.producer.kafka.ranges import bounds_of
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
-from eventsourcing_kafka.producer.relay.position import KEY, Published, last_published
 from eventsourcing_kafka.producer.relay.tails import (
     EMPTY,
-    NOTHING,
-    NOWHERE,
-    Said,
     Tail,
     are_there,
     find_tails,
@@ -49,6 +45,14 @@ from eventsourcing_kafka.producer.relay.topics import (
 from eventsourcing_kafka.producer.runtime.retry import SessionLostError
 from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat
 from eventsourcing_kafka.producer.wire.chain import Chain, Link
+from eventsourcing_kafka.producer.wire.position import (
+    KEY,
+    NOTHING,
+    NOWHERE,
+    Published,
+    Said,
+    last_published,
+)
 from eventsourcing_kafka.producer.wire.records import own_envelope
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,6 @@ from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import Outbox
 from eventsourcing_kafka.producer.relay.linger import Linger
 from eventsourcing_kafka.producer.relay.metrics import RelayMetrics
-from eventsourcing_kafka.producer.relay.position import read_published
 from eventsourcing_kafka.producer.relay.publisher import (
     TRANSACTION_TIMEOUT_MS,
     Batch,
@@ -42,6 +41,7 @@ from eventsourcing_kafka.producer.runtime.retry import (
     retrying,
 )
 from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.wire.position import read_published
 from eventsourcing_kafka.producer.wire.tracing import TraceHeaders, sending, traces_of
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, start
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import Outbox
-from eventsourcing_kafka.producer.relay.position import read_published
 from eventsourcing_kafka.producer.relay.topics import TooLargeError, read_limit
 from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat
+from eventsourcing_kafka.producer.wire.position import read_published
 
 SMALL = 64 * 1024
 """Bytes of a record of which it is not asked whether its topic takes it."""

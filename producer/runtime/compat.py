@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -19,8 +20,9 @@ from eventsourcing.persistence import StoredEvent, find_id_convertor, str_to_uui
 if TYPE_CHECKING:
     import sqlite3
 
-    from eventsourcing.postgres import PostgresDatastore
+    from eventsourcing.postgres import PostgresDatastore, PostgresTrackingRecorder
     from eventsourcing.sqlite import SQLiteConnection
+    from psycopg import AsyncConnection
 
 
 def pool_arguments(datastore: PostgresDatastore) -> dict[str, Any]:
@@ -115,3 +117,21 @@ def id_type(event_class: Any) -> type[UUID | str]:
     The library's mapper asks the same. Raises `TypeError` for a class that does not say.
     """
     return UUID if find_id_convertor(event_class, str) is str_to_uuid_convertor else str
+
+
+async def raise_tracking(
+    connection: AsyncConnection[Any],
+    recorder: PostgresTrackingRecorder,
+    application_name: str,
+    position: int,
+) -> None:
+    """Track a position of an application on an async connection, unless a higher one is tracked.
+
+    The recorder's own connection may be in the middle of a transaction.
+    """
+    from psycopg.errors import UniqueViolation
+
+    tracking = {"application_name": application_name, "notification_id": position}
+    # With a row for each position, as of old, one that is there already is refused.
+    with suppress(UniqueViolation):
+        await connection.execute(recorder.insert_tracking_statement, tracking)

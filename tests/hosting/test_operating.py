@@ -11,19 +11,16 @@ import anyio
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
-from eventsourcing.persistence import InfrastructureFactory
-from eventsourcing.utils import Environment
 from psycopg import connect, sql
 from typer.testing import CliRunner, Result
 
 from eventsourcing_kafka.compose.audit import Report
 from eventsourcing_kafka.compose.command_line import app as compose
-from eventsourcing_kafka.compose.runner import KafkaRunner
-from eventsourcing_kafka.compose.runner.parts import Parts
+from eventsourcing_kafka.compose.runner import KafkaProjectionRunner, KafkaRunner
 from eventsourcing_kafka.consumer.command_line import app as consumer
+from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.engine.parking import BEHIND
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError
-from eventsourcing_kafka.consumer.hosting.edge import follow
 from eventsourcing_kafka.consumer.hosting.systems import (
     InMemoryError,
     UnknownEdgeError,
@@ -313,21 +310,18 @@ def projecting(
 
     Yields the school, the view, and what waits until that has everything.
     """
-    settings = KafkaSettings.from_env(env)
-    named = Environment(projection_class.name, env)
-    with DogSchool(env) as school, InfrastructureFactory[Any].construct(named) as factory:
-        seen, view = (factory.tracking_recorder(view_class) for _ in range(2))
-        hosted, name = projection_class(view=view), projection_class.name
-        parts = Parts(settings, {})
-        parts.add_relay(school, settings)
-        parts.add_consumer(
-            follow(name, hosted, view, DogSchool, school.mapper, settings), school.name, settings
-        )
-        parts.start()
-        try:
-            yield school, seen, lambda: parts.wait(SECONDS)
-        finally:
-            parts.stop()
+    with KafkaProjectionRunner(
+        application_class=DogSchool,
+        projection_class=projection_class,
+        view_class=view_class,
+        env=env,
+        on_error=OnError.PARK,
+    ) as runner:
+
+        def wait() -> None:
+            runner.wait(runner.app.recorder.max_notification_id(), timeout=SECONDS)
+
+        yield runner.app, runner.view, wait
 
 
 def test_what_a_projection_could_not_take_is_applied_by_a_retry(projected: tuple[str, Env]) -> None:

@@ -8,13 +8,13 @@ import pytest
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.relay import Publisher
-from eventsourcing_kafka.producer.relay.position import read_published
 from eventsourcing_kafka.producer.relay.publisher import (
     BATCH_BYTES,
     SLICE,
     WORTH_COMPRESSING,
 )
 from eventsourcing_kafka.producer.relay.topics import LARGEST_RECORD_BYTES
+from eventsourcing_kafka.producer.wire.position import read_published
 
 from .under_test import PAGES, PARTITIONS, RelayUnderTest, by_offset, by_position, positions
 

@@ -122,8 +122,21 @@ class LocalTracking:
         return await to_thread.run_sync(self._parking.count)
 
     async def progress(self, _connection: Any) -> Sequence[TrackingProgress]:
-        """Return how far each partition is, as whoever follows has noted."""
-        return await to_thread.run_sync(self._parking.progress)
+        """Return how far each partition is, whichever process follows it."""
+        return await to_thread.run_sync(self._progress)
+
+    def _progress(self) -> Sequence[TrackingProgress]:
+        return [
+            row._replace(tracking=self._latest(row.tracking)) for row in self._parking.progress()
+        ]
+
+    def _latest(self, noted: Tracking) -> Tracking:
+        """Return what is noted; or what the library has tracked beyond it, before a batch ended."""
+        position = self._host.position(noted.partition)
+        if position <= noted.position:
+            return noted
+        begun = self._parking.begun(noted.partition, position)
+        return begun or noted._replace(position=position, identity="")
 
     async def notify(self, _connection: Any) -> None:
         """Wake nobody: the library's recorders are asked again and again."""
@@ -159,10 +172,12 @@ class LocalStore:
             concurrent=False,
             atomic=False,
             tracks_offsets=False,
+            marked=True,
             reachable=bool(self._datastore and not self._datastore.pool.is_sqlite_memory_mode),
         )
         self.parking: LocalParking = (SQLiteParking if is_sqlite else MemoryParking)(host)
         self.tracking = LocalTracking(host, self.parking)
+        self.floor = 0
         self._host = host
         self._lock = threading.RLock()
 
@@ -199,15 +214,24 @@ class LocalStore:
         return pinned(self._datastore) if self._datastore else nullcontext()
 
     async def prepare(self, _connection: Any, partitions: int, *, indexed: bool = True) -> None:  # noqa: ARG002
-        """Take note of how many partitions there are: the library has made its tables.
+        """Take note of how many partitions there are, and of what the library's runner has applied.
 
         Raises `PartitionsChangedError` if it is another count than before.
         """
         if self.parking.expect(partitions) != partitions:
             raise PartitionsChangedError(self.view.name, partitions)
+        self.floor = self._host.mark()
 
     async def check(self, connection: Any) -> None:
         """Check nothing: whatever is there is as the library makes it."""
+
+    async def raise_mark(self, _connection: Any, position: int) -> None:
+        """Say under the library's own name that all is applied up to a position."""
+        await to_thread.run_sync(self._raise_mark, position)
+
+    def _raise_mark(self, position: int) -> None:
+        with self._lock:  # Not in the one transaction of a redrive.
+            self._host.raise_mark(position)
 
     async def replay(self, _connection: Any, _partitions: Collection[int] | None = None) -> None:
         """Raise `NotReplayableError`: what is recorded is recorded."""
