@@ -9,7 +9,7 @@ import typer
 from anyio import to_thread
 from eventsourcing.application import Application
 from eventsourcing.postgres import PostgresFactory
-from eventsourcing.utils import Environment
+from eventsourcing.utils import Environment, resolve_topic
 
 from eventsourcing_kafka.producer.runtime.construct import construct
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
@@ -17,14 +17,29 @@ from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, con
 from eventsourcing_kafka.producer.runtime.retry import retrying
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 
-CONTENT_MANAGEMENT = "eventsourcing_kafka.producer.contentmanagement.application:ContentManagement"
-
 ApplicationTopic = Annotated[
     str,
-    typer.Option("--application", "-a", help="The application, as module:Class.", metavar="TOPIC"),
+    typer.Option(
+        "--application",
+        "-a",
+        help="The application.",
+        metavar="MODULE:CLASS",
+        envvar="APPLICATION_TOPIC",
+    ),
 ]
 
 A = TypeVar("A", bound=Application)  # type: ignore[type-arg]
+
+
+def application_named(topic: str) -> type[Application[Any]]:
+    """Return the application class that `module:Class` is.
+
+    Raises `SettingsError` if it is something else, or the library's `TopicError`.
+    """
+    found = resolve_topic(topic) if ":" in topic else None
+    if isinstance(found, type) and issubclass(found, Application):
+        return found
+    raise SettingsError(f"{topic} is no application of the library: name one as module:Class.")
 
 
 def open_application(cls: type[A], env: Mapping[str, str]) -> A:

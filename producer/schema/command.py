@@ -13,7 +13,7 @@ from eventsourcing.application import Application
 from eventsourcing.utils import Environment, resolve_topic
 
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.runtime.applications import CONTENT_MANAGEMENT, ApplicationTopic
+from eventsourcing_kafka.producer.runtime.applications import ApplicationTopic, application_named
 from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
 
 # What makes the document is imported where it is made: the relay starts without it.
@@ -35,7 +35,7 @@ class SchemaOutdatedError(OperatorError):
 
 
 def publish_schema(
-    application: ApplicationTopic = CONTENT_MANAGEMENT,
+    application: ApplicationTopic = "",
     system: Annotated[
         str | None,
         typer.Option(
@@ -61,11 +61,13 @@ def publish_schema(
     Keep it in your repository. What would break a reader of older or newer events is refused, with
     what to do instead; versions of events that only the file still knows are carried on.
 
-    Example: eventsourcing-kafka producer schema --output schema.json
+    Example: eventsourcing-kafka producer schema -a shop.application:Shop --output schema.json
     """
     from eventsourcing_kafka.producer.schema.changes import breaks
     from eventsourcing_kafka.producer.schema.document import described
 
+    if not (application or system):
+        raise typer.BadParameter("say which", param_hint="--application or --system")
     if output and check:
         raise typer.BadParameter("give one of them", param_hint="--output and --check")
     languages = _languages(application, system)
@@ -87,10 +89,7 @@ def _languages(application: str, system: str | None) -> list[Language]:
     from eventsourcing.system import System
 
     if not system:
-        named = resolve_topic(application)
-        if not (isinstance(named, type) and issubclass(named, Application)):
-            raise SettingsError(f"{application} is no application of the library: module:Class.")
-        return [_language(named)]
+        return [_language(application_named(application))]
     found = resolve_topic(system)
     if not isinstance(found, System):
         raise SettingsError(f"{system} is no system of the library, but a {type(found).__name__}.")

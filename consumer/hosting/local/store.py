@@ -204,14 +204,14 @@ class LocalStore:
         Raises `PartitionsChangedError` if it is another count than before.
         """
         if self.parking.expect(partitions) != partitions:
-            raise PartitionsChangedError(self.view.name, partitions)
+            raise PartitionsChangedError(self.view, partitions)
 
     async def check(self, connection: Any) -> None:
         """Check nothing: whatever is there is as the library makes it."""
 
     async def replay(self, _connection: Any, _partitions: Collection[int] | None = None) -> None:
         """Raise `NotReplayableError`: what is recorded is recorded."""
-        raise NotReplayableError(self.view.name)
+        raise NotReplayableError(self.view)
 
     async def move(self, _connection: Any, move: Move) -> bool:
         """Move one partition without applying anything; False if it is not as it was seen."""
