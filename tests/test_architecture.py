@@ -15,7 +15,7 @@ NAME = "eventsourcing_kafka"
 PACKAGES = ("producer", "consumer", "compose")
 
 PUBLISHED_LANGUAGE = re.compile(
-    r"producer(\.(kafka|runtime|wire)(\..+)?|\.published|\.\w+\.(domainmodel|diff))"
+    r"producer(\.(kafka|runtime|wire)(\..+)?|\.published|\.\w+\.(domainmodel|diff|published))"
 )
 """What a consumer may know of the producers: events, the wire, and what every process needs."""
 NOT_FOR_CONSUMERS = ("producer.relay", "producer.outbox")

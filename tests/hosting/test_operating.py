@@ -224,9 +224,7 @@ def test_before_a_follower_has_run_it_has_done_nothing(env: Env) -> None:
 
     rows = json.loads(invoke(consumer, env, "status", "--json", *CLINIC).stdout)
     assert [(row["position"], row["offset"]) for row in rows] == [(0, 0)] * 8
-    assert "eventsourcing-kafka compose run tests.hosting.nursing:clinic" in str(
-        parked(env, "list").exception
-    )
+    assert f"eventsourcing-kafka compose run {CLINIC[1]}" in str(parked(env, "list").exception)
 
 
 @pytest.mark.parametrize("command", ["status", "replay", "rebuild"])
