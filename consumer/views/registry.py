@@ -68,7 +68,7 @@ def _installed_view(name: str) -> View:
         point = brought(GROUP)[name]
     except KeyError:
         raise UnknownViewError(
-            f"There is no view {name!r}. There are: {', '.join(view_names())}. "
+            f"There is no view {name!r}. There are: {', '.join(view_names()) or 'none'}. "
             "One that is not installed is named by where it is: module:VIEW"
         ) from None
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -67,9 +67,18 @@ def opened_stores(
 
 @contextmanager
 def opened_store(name: str | None, system: str | None) -> Iterator[Store]:
-    """Find one view by its name; without one, the only one there is, or that a system has."""
+    """Find one view by its name; without one, the only one that is installed, or that a system has.
+
+    Raises typer's `BadParameter` with those there are.
+    """
+    if not (name or system):
+        _only(view_names())
     with opened_stores([name] if name else [], system) as stores:
-        if len(stores) != 1:
-            there = ", ".join(store.view.name for store in stores) or "none, but module:VIEW"
-            raise typer.BadParameter(f"say which: {there}", param_hint="--view")
+        _only([store.view.name for store in stores])
         yield stores[0]
+
+
+def _only(names: Sequence[str]) -> None:
+    if len(names) != 1:
+        there = ", ".join(names) or "module:VIEW"
+        raise typer.BadParameter(f"say which: {there}", param_hint="--view")
