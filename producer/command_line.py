@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from eventsourcing_kafka.producer.importer.command import import_git
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay, RelayHealth, read_risks, read_status
@@ -31,6 +30,7 @@ from eventsourcing_kafka.producer.runtime.metrics_server import (
     listen,
     serving_metrics,
 )
+from eventsourcing_kafka.producer.runtime.plugins import brought_commands
 from eventsourcing_kafka.producer.runtime.process import run
 from eventsourcing_kafka.producer.schema.command import publish_schema
 from eventsourcing_kafka.producer.wire import WireFormat
@@ -49,8 +49,9 @@ Decrypt = Annotated[
 ]
 
 
-app.command("import-git")(import_git)
 app.command("schema")(publish_schema)
+for commands in brought_commands("producer"):
+    app.add_typer(commands)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.stack.sample import APPLICATION
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_cvar
 from tests.layers import QUICK, SERVERS, fixtures_of, layers, watched
@@ -160,6 +161,7 @@ def settings(
         "KAFKA_TOPIC_PREFIX": f"{token}.",
         "KAFKA_GROUP_PREFIX": f"{token}.",
         **postgres_environment(postgres, names),
+        "APPLICATION_TOPIC": APPLICATION,
     }
 
 

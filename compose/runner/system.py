@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from threading import Event
 from typing import Any, TypeVar
 
-from eventsourcing.application import Application
+from eventsourcing.application import Application, ProgrammingError
 from eventsourcing.postgres import PostgresApplicationRecorder
 from eventsourcing.projection import EventSourcedProjection
 from eventsourcing.system import Runner, System
@@ -17,7 +17,7 @@ from eventsourcing.utils import EnvType
 from eventsourcing_kafka.compose.runner.memory import Names
 from eventsourcing_kafka.compose.runner.parts import Parts
 from eventsourcing_kafka.consumer.engine.applying import OnError
-from eventsourcing_kafka.consumer.hosting.edge import follow
+from eventsourcing_kafka.consumer.hosting.edge import SOME_SYSTEM, follow
 from eventsourcing_kafka.consumer.hosting.mapper import mapper_of
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.construct import construct
@@ -126,7 +126,16 @@ class KafkaRunner(Runner[Any]):
         leader_class = self.system.get_app_cls(leader)
         settings = self._names.settings_to_follow(self.apps.get(leader), app.recorder)
         mapper = mapper_of(leader_class, app, self.env)
-        consumer = follow(name, app, app.recorder, leader_class, mapper, settings, self._on_error)
+        consumer = follow(
+            name,
+            app,
+            app.recorder,
+            leader_class,
+            mapper,
+            settings,
+            self._on_error,
+            system=_topic_of(self.system),
+        )
         self._parts.add_consumer(consumer, leader, settings)
 
     @contextmanager
@@ -142,6 +151,15 @@ class KafkaRunner(Runner[Any]):
             app.close()
         self.apps.clear()
         self._hosted.clear()
+
+
+def _topic_of(system: System) -> str:
+    """Return what names a system on a command line, if it is an attribute of its module."""
+    try:
+        topic = system.topic
+    except (AttributeError, ProgrammingError):
+        return SOME_SYSTEM
+    return SOME_SYSTEM if topic.startswith("__main__:") else topic
 
 
 def _selected(system: System, only: Collection[str] | None) -> list[str]:

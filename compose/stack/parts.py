@@ -3,16 +3,15 @@
 from collections.abc import Collection
 
 from eventsourcing_kafka.compose.servers.errors import StackError
+from eventsourcing_kafka.compose.stack.sample import VIEWS
 
 SERVERS = ("kafka", "postgres")
 
 WEB = "web"
-WIKI = "eventsourcing_kafka.producer.contentmanagement.application:ContentManagement"
 
 SERVICES: dict[str, tuple[str, ...]] = {
-    "relay": ("producer", "relay", "-a", WIKI),
-    "consumer fts": ("consumer", "run", "fts"),
-    "consumer activity": ("consumer", "run", "activity"),
+    "relay": ("producer", "relay"),
+    **{f"consumer {view}": ("consumer", "run", view) for view in VIEWS},
     WEB: ("compose", "web"),
 }
 """What runs on the servers: the command, and its arguments, of each process."""

@@ -193,8 +193,9 @@ class Consumer:
         for partition in applied.stopped:
             logger.error(
                 "partition %d has stopped before an event that can't be applied: "
-                "eventsourcing-kafka consumer status says why",
+                "eventsourcing-kafka consumer status %s says why",
                 partition,
+                self.store.view.arguments,
             )
             subscription.stop(partition)
         for partition in applied.broken:
@@ -203,7 +204,9 @@ class Consumer:
         self._metrics.applied(applied)
         if applied.parked:
             logger.warning(
-                "%d events parked: eventsourcing-kafka consumer parked list", applied.parked
+                "%d events parked: eventsourcing-kafka consumer parked list --view %s",
+                applied.parked,
+                self.store.view.arguments,
             )
 
     async def _partitions(self) -> int:

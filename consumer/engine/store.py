@@ -46,44 +46,44 @@ NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 class ShapeChangedError(OperatorError):
     """The code makes the view's tables otherwise than they were made."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, view: View) -> None:
         super().__init__(
-            f"The tables of {name} were made by other code, or with other settings. "
-            f"Fill new ones beside them and swap: eventsourcing-kafka consumer rebuild {name}"
+            f"The tables of {view.name} were made by other code, or with other settings. "
+            "Fill new ones beside them and swap: "
+            f"eventsourcing-kafka consumer rebuild {view.arguments}"
         )
 
 
 class PartitionsChangedError(OperatorError):
     """The topic has another count of partitions than the view has tracked."""
 
-    def __init__(self, name: str, partitions: int) -> None:
+    def __init__(self, view: View, partitions: int) -> None:
         super().__init__(
-            f"The topic has {partitions} partitions, and the view {name} has followed another "
+            f"The topic has {partitions} partitions, and the view {view.name} has followed another "
             "count. Is it another topic? Fill the view anew: "
-            f"eventsourcing-kafka consumer rebuild {name}"
+            f"eventsourcing-kafka consumer rebuild {view.arguments}"
         )
 
 
 class NotReplayableError(OperatorError):
     """A replay would record events a second time."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, view: View) -> None:
         super().__init__(
-            f"{name} can't be replayed: it is an application that may record events of its own, "
-            "and they would be recorded, and published, a second time; or a projection, and only "
-            "that knows how to empty its tables. Follow with a new one, under another name, on a "
-            "database of its own."
+            f"{view.name} can't be replayed: it is an application that may record events of its "
+            "own, and they would be recorded, and published, a second time; or a projection, and "
+            "only that knows how to empty its tables. Follow with a new one, under another name, "
+            "on a database of its own."
         )
 
 
 class ViewMissingError(OperatorError):
     """No consumer has made the view yet."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, view: View) -> None:
         super().__init__(
-            f"There is no view {name} yet. Start its consumer: "
-            f"eventsourcing-kafka consumer run {name}, or, for a follower in a system: "
-            "eventsourcing-kafka compose run MODULE:SYSTEM"
+            f"There is no view {view.name} yet. Start its consumer: eventsourcing-kafka "
+            + (f"compose run {view.system}" if view.system else f"consumer run {view.arguments}")
         )
 
 
@@ -116,7 +116,7 @@ class ViewStore:
 
     @classmethod
     def of(cls, view: View, env: Mapping[str, str]) -> Self:
-        """Find a view by the library's settings, prefixed with its name: `FTS_POSTGRES_DBNAME`."""
+        """Find a view by the library's settings, prefixed with its name: `ORDERS_POSTGRES_…`."""
         named = Environment(view.name, with_password_files(env))
         datastore = PostgresFactory(named).datastore
         schema = named.get(PostgresFactory.POSTGRES_SCHEMA) or view.name
@@ -221,7 +221,7 @@ class ViewStore:
                     await self.create_indexes(connection)
             await self.check(connection)
             if await self.tracking.count(connection) != partitions:
-                raise PartitionsChangedError(self.view.name, partitions)
+                raise PartitionsChangedError(self.view, partitions)
 
     async def exists(self, connection: AsyncConnection[Any]) -> bool:
         """Tell whether the tables have been made."""
@@ -242,16 +242,16 @@ class ViewStore:
         try:
             await self.tracking.hold(connection)
         except NOT_THERE as error:
-            raise ViewMissingError(self.view.name) from error
+            raise ViewMissingError(self.view) from error
         await self.check(connection)
 
     async def check(self, connection: AsyncConnection[Any]) -> None:
         """Raise `ViewMissingError` or `ShapeChangedError` unless the tables are as the code is."""
         shape = await self.tracking.shape(connection)
         if shape is None:
-            raise ViewMissingError(self.view.name)
+            raise ViewMissingError(self.view)
         if shape != self._shape:
-            raise ShapeChangedError(self.view.name)
+            raise ShapeChangedError(self.view)
 
     async def create_indexes(self, connection: AsyncConnection[Any]) -> None:
         """Create what makes the view quick to read."""
@@ -396,7 +396,7 @@ def replayable(store: Store) -> ViewStore:
     """Return a view that can be emptied and filled anew. Raises `NotReplayableError`."""
     if isinstance(store, ViewStore) and store.capabilities.replayable:
         return store
-    raise NotReplayableError(store.view.name)
+    raise NotReplayableError(store.view)
 
 
 def _fingerprint(view: View, settings: Mapping[str, str]) -> str:

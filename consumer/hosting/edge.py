@@ -10,6 +10,7 @@ from typing import Any, TypeVar, TypeVarTuple
 from eventsourcing.application import Application
 from eventsourcing.persistence import Mapper, TrackingRecorder
 from eventsourcing.postgres import PostgresTrackingRecorder
+from eventsourcing.utils import resolve_topic
 from psycopg import AsyncConnection
 
 from eventsourcing_kafka.consumer.engine.applying import OnError
@@ -30,6 +31,9 @@ from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
 from eventsourcing_kafka.producer.wire import EventTypes
 from eventsourcing_kafka.producer.wire.discovery import event_types_of
+
+SOME_SYSTEM = "MODULE:SYSTEM"
+"""Where a runner is told no name of it, who operates it knows where it is."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -81,6 +85,7 @@ def follow(
     mapper: Mapper[Any],
     settings: KafkaSettings,
     on_error: OnError = OnError.PARK,
+    system: str = SOME_SYSTEM,
 ) -> Consumer:
     """Return the consumer that has a follower, with its recorder, follow a leader.
 
@@ -88,7 +93,7 @@ def follow(
     what it has in memory during a batch is not committed yet. Raises `SettingsError` if their
     names are too long together.
     """
-    store = store_of(name, follower, recorder, leader, mapper)
+    store = store_of(name, follower, recorder, leader, mapper, system)
     return Consumer(store, settings, on_error=on_error)
 
 
@@ -98,16 +103,18 @@ def store_of(
     recorder: TrackingRecorder,
     leader: type[Application[Any]],
     mapper: Mapper[Any],
+    system: str = SOME_SYSTEM,
 ) -> Store:
-    """Return where a follower has come to."""
+    """Return where a follower has come to. Hints name it as one of `system`."""
     edge = edge_name(name, leader.name)
     if isinstance(recorder, PostgresTrackingRecorder):
         _check_length(edge)
         host = PostgresHost(follower, recorder.datastore, leader.name)
-        view = _view(edge, follower, leader, mapper, host.unit_of_work)
+        view = _view(edge, follower, leader, mapper, system, host.unit_of_work)
         return HostedStore(host, view, recorder)
     local = LocalHost(follower, recorder, leader.name)
-    return LocalStore(_view(edge, follower, leader, mapper, local.unit_of_work), local)
+    view = _view(edge, follower, leader, mapper, system, local.unit_of_work)
+    return LocalStore(view, local)
 
 
 def edge_name(follower: str, leader: str) -> str:
@@ -129,6 +136,7 @@ def _view(
     follower: Follower,
     leader: type[Application[Any]],
     mapper: Mapper[Any],
+    system: str,
     unit_of_work: Callable[[str], UnitOfWork],
 ) -> View:
     types = event_types_of(leader)
@@ -143,4 +151,5 @@ def _view(
         create=(),
         unit_of_work=unit_of_work,
         mapper=mapper,
+        system=system,
     )

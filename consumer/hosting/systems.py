@@ -70,12 +70,12 @@ def edges_named(topic: str) -> Mapping[str, Edge]:
     found = resolve_topic(topic)
     if isinstance(found, Projected):
         name = edge_name(found.projection_class.name, found.application_class.name)
-        return {name: Edge(found.application_class, partial(_open_projected, found))}
+        return {name: Edge(found.application_class, partial(_open_projected, topic, found))}
     system = system_named(topic)
     edges = [tuple(map(system.get_app_cls, edge)) for edge in system.edges]
     return {
         edge_name(follower.name, leader.name): Edge(
-            leader, partial(_open_follower, follower, leader)
+            leader, partial(_open_follower, topic, follower, leader)
         )
         for leader, follower in edges
     }
@@ -100,18 +100,23 @@ def opened(edges: Mapping[str, Edge], env: Mapping[str, str]) -> Iterator[list[S
 
 
 def _open_follower(
-    follower: type[Application[Any]], leader: type[Application[Any]], env: EnvType, exits: ExitStack
+    topic: str,
+    follower: type[Application[Any]],
+    leader: type[Application[Any]],
+    env: EnvType,
+    exits: ExitStack,
 ) -> Store:
     app: Any = exits.enter_context(construct(follower, env))
-    return store_of(follower.name, app, app.recorder, leader, mapper_of(leader, app, env))
+    return store_of(follower.name, app, app.recorder, leader, mapper_of(leader, app, env), topic)
 
 
-def _open_projected(projected: Projected, env: EnvType, exits: ExitStack) -> Store:
+def _open_projected(topic: str, projected: Projected, env: EnvType, exits: ExitStack) -> Store:
     leader, projection_class, view_class = projected
     if issubclass(projection_class, EventSourcedProjection):
-        return _open_follower(projection_class, leader, env, exits)
+        return _open_follower(topic, projection_class, leader, env, exits)
     named = Environment(projection_class.name, dict(env))
     factory = exits.enter_context(InfrastructureFactory[Any].construct(named))
     view = factory.tracking_recorder(view_class)
     mapper = exits.enter_context(construct(leader, env)).mapper
-    return store_of(projection_class.name, projection_class(view=view), view, leader, mapper)
+    projection = projection_class(view=view)
+    return store_of(projection_class.name, projection, view, leader, mapper, topic)

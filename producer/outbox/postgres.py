@@ -86,9 +86,9 @@ KEEP_TURN_FOR: LiteralString = "SELECT set_config('idle_session_timeout', %s, fa
 # The lock goes with its session, and so does the session's name, which every role may read; its
 # address it may not.
 SELECT_OWNER: LiteralString = """
-    SELECT activity.application_name
+    SELECT session.application_name
       FROM pg_locks AS lock
-      JOIN pg_stat_activity AS activity USING (pid)
+      JOIN pg_stat_activity AS session USING (pid)
      WHERE lock.locktype = 'advisory'
        AND lock.granted
        AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -9,7 +9,7 @@ import typer
 from anyio import to_thread
 from eventsourcing.application import Application
 from eventsourcing.postgres import PostgresFactory
-from eventsourcing.utils import Environment, TopicError, resolve_topic
+from eventsourcing.utils import Environment, resolve_topic
 
 from eventsourcing_kafka.producer.runtime.construct import construct
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
@@ -26,6 +26,7 @@ ApplicationTopic = Annotated[
         "--application",
         "-a",
         metavar="MODULE:CLASS",
+        envvar="APPLICATION_TOPIC",
         help="The application: its name, its settings, and a mapper of its own come from the "
         "class.",
     ),
@@ -41,36 +42,35 @@ ApplicationName = Annotated[
 ]
 
 
-def application_class(topic: str) -> type[Application[Any]]:
-    """Return the application that MODULE:CLASS is. Raises `BadParameter` if it is none."""
-    if not all(topic.partition(":")):
-        raise typer.BadParameter(f"{topic!r} names no class: write module:Class.")
-    try:
-        found = resolve_topic(topic)
-    except TopicError as error:
-        raise typer.BadParameter(f"{error}. The current folder is looked in, too.") from error
-    if not (isinstance(found, type) and issubclass(found, Application)):
-        raise typer.BadParameter(f"{topic} is no application of the library: {found!r}.")
-    return found
-
-
 def chosen(application: str | None, name: str | None) -> type[Application[Any]]:
-    """Return the application that a command is told. Raises `BadParameter` if that is not one."""
-    if application and not name:
-        return application_class(application)
-    if name and not application:
+    """Return the application that a command is told: by its name, or else by its class.
+
+    Raises `BadParameter` if it is told neither, `SettingsError` if that is no application.
+    """
+    if name:
         return known_by_name(name)
+    if application:
+        return application_named(application)
     raise typer.BadParameter(
         "Which application? Name its class, -a module:Class, or where its code is not installed "
-        "its name, --name Name."
-        if not name
-        else "Either -a or --name: the class has a name."
+        "its name, --name Name"
     )
 
 
 def known_by_name(name: str) -> type[Application[Any]]:
     """Return an application of which no more is known than its name, and so how it stores."""
     return type(name, (Application,), {"name": name, "env": {"CREATE_TABLE": "no"}})
+
+
+def application_named(topic: str) -> type[Application[Any]]:
+    """Return the application class that `module:Class` is.
+
+    Raises `SettingsError` if it is something else, or the library's `TopicError`.
+    """
+    found = resolve_topic(topic) if ":" in topic else None
+    if isinstance(found, type) and issubclass(found, Application):
+        return found
+    raise SettingsError(f"{topic} is no application of the library: name one as module:Class.")
 
 
 def open_application(cls: type[A], env: Mapping[str, str]) -> A:

@@ -13,7 +13,7 @@ from eventsourcing.application import Application
 from eventsourcing.utils import Environment, resolve_topic
 
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.runtime.applications import ApplicationTopic, application_class
+from eventsourcing_kafka.producer.runtime.applications import ApplicationTopic, application_named
 from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
 
 # What makes the document is imported where it is made: the relay starts without it.
@@ -61,11 +61,13 @@ def publish_schema(
     Keep it in your repository. What would break a reader of older or newer events is refused, with
     what to do instead; versions of events that only the file still knows are carried on.
 
-    Example: eventsourcing-kafka producer schema --output schema.json
+    Example: eventsourcing-kafka producer schema -a shop.application:Shop --output schema.json
     """
     from eventsourcing_kafka.producer.schema.changes import breaks
     from eventsourcing_kafka.producer.schema.document import described
 
+    if not (application or system):
+        raise typer.BadParameter("say which", param_hint="--application or --system")
     if output and check:
         raise typer.BadParameter("give one of them", param_hint="--output and --check")
     languages = _languages(application, system)
@@ -86,12 +88,12 @@ def publish_schema(
 def _languages(application: str | None, system: str | None) -> list[Language]:
     from eventsourcing.system import System
 
-    if application and not system:
-        return [_language(application_class(application))]
-    if application or not system:
+    if not system and not application:
         raise typer.BadParameter(
             "Describe what? Name one: -a module:Class, or --system module:SYSTEM"
         )
+    if not system:
+        return [_language(application_named(application or ""))]
     found = resolve_topic(system)
     if not isinstance(found, System):
         raise SettingsError(f"{system} is no system of the library, but a {type(found).__name__}.")

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 
 from eventsourcing_kafka.compose.servers.server import Server
-from eventsourcing_kafka.compose.stack.stack import DATABASES
+from eventsourcing_kafka.compose.stack.sample import DATABASES
 from tests.chaos.damage import delete_topics, earlier_copy, full_disk, put_back
 from tests.chaos.proxy import Api, Proxy
 from tests.chaos.stage import CONSUMER, EVENTS, POSITION, SESSION_TIMEOUT_SECONDS, Stage

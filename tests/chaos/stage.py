@@ -15,7 +15,8 @@ from eventsourcing_kafka.compose.servers.kafka import Kafka, new_cluster_id
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.servers.processes import HOST, free_port
 from eventsourcing_kafka.compose.servers.server import Server
-from eventsourcing_kafka.compose.stack.stack import DATABASES, postgres_environment
+from eventsourcing_kafka.compose.stack.sample import APPLICATION, DATABASES
+from eventsourcing_kafka.compose.stack.stack import postgres_environment
 from tests.chaos.actor import Actor, Errand
 from tests.chaos.observed import HISTORY, NAME, OBSERVED
 from tests.chaos.proxy import KafkaProxy, Proxy
@@ -84,6 +85,7 @@ class Stage(anyio.AsyncContextManagerMixin):
         """The settings of all processes: every connection goes through a proxy."""
         return {
             **postgres_environment(self.postgres, DATABASES),
+            "APPLICATION_TOPIC": APPLICATION,
             "POSTGRES_PORT": str(self.postgres_proxy.port),
             "KAFKA_BOOTSTRAP_SERVERS": ",".join(
                 f"{HOST}:{proxy.port}" for proxy in self.kafka_proxies

@@ -219,7 +219,7 @@ class LocalStore:
         Raises `PartitionsChangedError` if it is another count than before.
         """
         if self.parking.expect(partitions) != partitions:
-            raise PartitionsChangedError(self.view.name, partitions)
+            raise PartitionsChangedError(self.view, partitions)
         self.floor = self._host.mark()
 
     async def check(self, connection: Any) -> None:
@@ -235,7 +235,7 @@ class LocalStore:
 
     async def replay(self, _connection: Any, _partitions: Collection[int] | None = None) -> None:
         """Raise `NotReplayableError`: what is recorded is recorded."""
-        raise NotReplayableError(self.view.name)
+        raise NotReplayableError(self.view)
 
     async def move(self, _connection: Any, move: Move) -> bool:
         """Move one partition without applying anything; False if it is not as it was seen."""
