@@ -218,6 +218,7 @@ class PostgresOutbox:
         `OperationalError`, in the body, when the turn is lost.
         """
         async with self._connected(f"{RELAY}{socket.gethostname()}-{os.getpid()}") as connection:
+            await self._check(connection)
             await self._await_turn(connection)
             await connection.execute(self._sql(KEEP_TURN_FOR), [TURN_MS])
             async with anyio.create_task_group() as keeping:
