@@ -77,10 +77,8 @@ async def test_a_state_that_is_stored_otherwise_ends_it_with_what_to_do(
 async def test_a_name_that_stores_nothing_makes_no_tables(named: dict[str, str]) -> None:
     with construct(known_by_name("Shop"), named) as app:
         relay = Relay(outbox_of(app), WireFormat.of(app), KafkaSettings.from_env(named))
-        with pytest.raises(BaseExceptionGroup) as ended:
+        with pytest.raises(UnfitOutboxError, match=r"shop_events.*Its application makes it"):
             await relay.run()
-
-    assert ended.group_contains(UnfitOutboxError, match="shop_events.*Its application makes it")
 
 
 async def test_which_application_is_always_said(
