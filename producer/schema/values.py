@@ -140,16 +140,16 @@ class Values:
         kinds = [each for each in (places[0] if places else ()) if isinstance(each, Kind)]
         common = [kind for kind in kinds if all(kind in found for found in places)]
         for kind in common:
-            yield _array([kind.published] * len(places), fixed=elements.fixed)
+            yield array([kind.published] * len(places), fixed=elements.fixed)
         if not common or any(found != common for found in places):
             nested = [self.nested(each) for each in elements.types]
-            yield _array(nested, fixed=elements.fixed)
+            yield array(nested, fixed=elements.fixed)
 
     def _described(self, hint: Any) -> Iterator[Kind | Schema]:
         """Yield what is stored of the values of a type."""
         for each in alternatives(hint):
             if elements := elements_of(each):
-                yield _array([self.nested(one) for one in elements.types], fixed=elements.fixed)
+                yield array([self.nested(one) for one in elements.types], fixed=elements.fixed)
             elif is_typeddict(each):
                 yield self._object(each)
             elif get_origin(each) is Literal:
@@ -264,7 +264,8 @@ def _nullable(schema: Schema) -> Schema:
     return {**schema, "type": [schema["type"], "null"], **values}
 
 
-def _array(elements: Sequence[Schema], *, fixed: bool) -> Schema:
+def array(elements: Sequence[Schema], *, fixed: bool) -> Schema:
+    """Return the schema of a list: of these elements, or of any number that are as the first."""
     if not fixed:
         return {"type": "array", "items": elements[0]} if elements[0] else {"type": "array"}
     if not elements:
