@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import Any, ClassVar, NotRequired, TypedDict, TypeVar, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
 
 from eventsourcing_kafka.producer.wire.event_types import EventType
 
@@ -22,16 +22,7 @@ class Attributes:
             for field in fields
             if field.default is not dataclasses.MISSING
         }
-        hints = _attribute_types(cls)
-        # As a typed dictionary: msgspec describes that.
-        self.typed: Any = TypedDict(  # type: ignore[misc]
-            event_type.name.replace(".", ""),
-            {
-                name: NotRequired[hint] if name in self.defaults else hint
-                for name, hint in hints.items()
-            },
-        )
-        self.names_aggregate = "originator_topic" in hints
+        self.types = _attribute_types(cls)
 
 
 def _attribute_types(cls: type) -> dict[str, Any]:
