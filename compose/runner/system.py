@@ -50,7 +50,7 @@ class KafkaRunner(Runner[Any]):
         """
         settings = with_password_files({**os.environ, **(env or {})})
         super().__init__(system, settings)
-        names = _selected(system, only)
+        names = selected(system, only)
         kafka = KafkaSettings.from_env(settings)
         self._names = Names(kafka)
         self._parts = Parts(kafka, settings, self._names)
@@ -162,7 +162,11 @@ def _topic_of(system: System) -> str:
     return SOME_SYSTEM if topic.startswith("__main__:") else topic
 
 
-def _selected(system: System, only: Collection[str] | None) -> list[str]:
+def selected(system: System, only: Collection[str] | None) -> list[str]:
+    """Return the names of the applications to run.
+
+    Raises `SettingsError` for one that the system has not.
+    """
     unknown = set(only or ()) - set(system.nodes)
     if unknown:
         raise SettingsError(

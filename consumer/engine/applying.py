@@ -174,11 +174,9 @@ class Applier:
 
     async def _together(self, connection: Any, records: Sequence[ConsumedRecord]) -> _Effect:
         """Apply records in one unit of work."""
-        concerned = [
-            record
-            for record in records
-            if (record.event or record.error) and not self._is_below_the_floor(record)
-        ]
+        concerned = await self._above_the_floor(
+            connection, [record for record in records if record.event or record.error]
+        )
         if not concerned:
             return _Effect()
         set_aside = await self._store.parking.set_aside(connection, concerned)
@@ -191,11 +189,17 @@ class Applier:
         await unit.write(connection)
         return _Effect(await self._park(connection, failures))
 
-    def _is_below_the_floor(self, record: ConsumedRecord) -> bool:
-        """Tell whether the library's own runner has applied it. What was parked, it has not."""
-        if self._redriving or record.envelope is None:
-            return False
-        return record.envelope.position <= self._store.floor
+    async def _above_the_floor(
+        self, connection: Any, records: Sequence[ConsumedRecord]
+    ) -> Sequence[ConsumedRecord]:
+        """Leave out what the library's own runner has applied. What was parked, it has not.
+
+        The tracking has moved in this transaction, so that no replay can lower the floor meanwhile.
+        """
+        if self._redriving or not any(_is_within(self._store.floor, each) for each in records):
+            return records
+        floor = await self._store.read_floor(connection)
+        return [record for record in records if not _is_within(floor, record)]
 
     async def _one_by_one(self, connection: Any, records: Sequence[ConsumedRecord]) -> _Effect:
         """Apply each record in a unit of its own, up to where its partition stops."""
@@ -307,6 +311,10 @@ def fold(unit: UnitOfWork, records: Sequence[ConsumedRecord], set_aside: SetAsid
             failures.append(Failure(record, reason))
             set_aside.parked.add(record.originator_id)
     return failures
+
+
+def _is_within(floor: int, record: ConsumedRecord) -> bool:
+    return record.envelope is not None and record.envelope.position <= floor
 
 
 def _followed(batch: Sequence[Span], seen: Mapping[int, Tracking]) -> Sequence[Followed]:

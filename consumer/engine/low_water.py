@@ -58,7 +58,6 @@ class LowWater:
         self._awaited: Published | None = None
         """A position record that is not reached yet. While more is published than is applied, the
         newest one would never be."""
-        self._mark = 0
         self._is_there = False
         self._told = False
 
@@ -89,16 +88,12 @@ class LowWater:
     async def _raise(self) -> bool:
         """Raise it as far as is known now; tell whether it is at the last position record."""
         newest = await self._newest()
-        progress = await self._store.tracking.progress(self._connection)
-        links = {row.tracking.partition: row.tracking.link for row in progress}
+        candidates = [each for each in (newest, self._awaited) if each]
+        links = await self._store.raise_mark(self._connection, candidates)
         highest = max((link.position for link in links.values()), default=0)
         if newest is None:
             self._tell_that_there_is_none(highest)
             return False
-        for reached in filter(None, (newest, self._awaited)):
-            if reached.is_reached(links) and reached.position > self._mark:
-                await self._store.raise_mark(self._connection, reached.position)
-                self._mark = reached.position
         if newest.is_reached(links):
             self._awaited = None
             # What is applied may be visible before the position record of its transaction.

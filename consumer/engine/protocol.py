@@ -16,6 +16,8 @@ from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
 from eventsourcing_kafka.consumer.engine.parking import Dropped, Parked, SetAside, Skip
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, TrackingProgress
 from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.producer.wire.chain import Link
+from eventsourcing_kafka.producer.wire.position import Published
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -117,7 +119,8 @@ class Store(Protocol):
     def floor(self) -> int:
         """What is at or below this position is applied, whatever the tracking says.
 
-        The library's own runner, or an earlier consumer, has said so under the library's name.
+        The library's own runner, or an earlier consumer, has said so under the library's name. It
+        may be lower by now, after a replay.
         """
 
     @property
@@ -146,8 +149,21 @@ class Store(Protocol):
     async def check(self, connection: Any) -> None:
         """Raise an `OperatorError` unless all is there, as the code that runs would make it."""
 
-    async def raise_mark(self, connection: Any, position: int) -> None:
-        """Say under the library's own name that all is applied up to a position; never lower it."""
+    async def read_floor(self, connection: Any) -> int:
+        """Return the floor as it is now, on a working connection."""
+
+    async def raise_mark(
+        self, connection: Any, candidates: Sequence[Published]
+    ) -> Mapping[int, Link]:
+        """Say under the library's own name that all is applied up to a position; never lower it.
+
+        The position is that of the first position record that is reached, if one is. That is found
+        out, and said, in one transaction, which no replay comes between. Returns what is applied
+        last of each partition.
+        """
+
+    def check_replayable(self, partitions: Collection[int] | None = None) -> None:
+        """Raise `NotReplayableError` if some partitions, or all, can't be applied again."""
 
     async def replay(self, connection: Any, partitions: Collection[int] | None = None) -> None:
         """Forget what was applied of some partitions, or of all. Raises `NotReplayableError`."""

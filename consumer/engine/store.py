@@ -26,6 +26,7 @@ from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, connected
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
+from eventsourcing_kafka.producer.wire.chain import Link
 from eventsourcing_kafka.producer.wire.position import Published, published_from, read_published
 
 LOOK_AGAIN_SECONDS = 1.0
@@ -65,16 +66,17 @@ class PartitionsChangedError(OperatorError):
         )
 
 
+RECORDS_EVENTS = (
+    "it is an application that may record events of its own, and they would be recorded, and "
+    "published, a second time. Follow with a new one, under another name, on a database of its own."
+)
+
+
 class NotReplayableError(OperatorError):
     """A replay would record events a second time."""
 
-    def __init__(self, view: View) -> None:
-        super().__init__(
-            f"{view.name} can't be replayed: it is an application that may record events of its "
-            "own, and they would be recorded, and published, a second time; or a projection, and "
-            "only that knows how to empty its tables. Follow with a new one, under another name, "
-            "on a database of its own."
-        )
+    def __init__(self, name: str, why: str = RECORDS_EVENTS) -> None:
+        super().__init__(f"{name} can't be replayed: {why}")
 
 
 class ViewMissingError(OperatorError):
@@ -347,8 +349,25 @@ class ViewStore:
         positions = await self.tracking.positions(connection)
         return bool(positions) and positions[partition_of(key, len(positions))] >= position
 
-    async def raise_mark(self, connection: AsyncConnection[Any], position: int) -> None:
-        """Keep none: who waits for this view looks at its tracking."""
+    async def read_floor(self, _connection: AsyncConnection[Any]) -> int:
+        """Return 0: only we fill such a view."""
+        return 0
+
+    async def raise_mark(
+        self,
+        connection: AsyncConnection[Any],
+        candidates: Sequence[Published],  # noqa: ARG002 - others need it
+    ) -> Mapping[int, Link]:
+        """Say nothing: who waits for this view looks at its tracking."""
+        rows = await self.tracking.progress(connection)
+        return {row.tracking.partition: row.tracking.link for row in rows}
+
+    def check_replayable(
+        self,
+        partitions: Collection[int] | None = None,  # noqa: ARG002 - others need it
+    ) -> None:
+        """Raise `NotReplayableError` for a view that records events of its own."""
+        replayable(self)
 
     async def replay(
         self, connection: AsyncConnection[Any], partitions: Collection[int] | None = None
@@ -358,7 +377,7 @@ class ViewStore:
         Running consumers find the tracking moved, and start over. What was dropped stays so.
         Raises `NotReplayableError` for a view that records events of its own.
         """
-        replayable(self)
+        self.check_replayable(partitions)
         async with connection.transaction():
             await self.hold(connection)
             numbers = list(partitions or range(await self.tracking.count(connection)))
@@ -396,7 +415,7 @@ def replayable(store: Store) -> ViewStore:
     """Return a view that can be emptied and filled anew. Raises `NotReplayableError`."""
     if isinstance(store, ViewStore) and store.capabilities.replayable:
         return store
-    raise NotReplayableError(store.view)
+    raise NotReplayableError(store.view.name)
 
 
 def _fingerprint(view: View, settings: Mapping[str, str]) -> str:

@@ -89,8 +89,8 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
     return construct(cls, settings)
 
 
-async def reach(cls: type[Application[Any]], env: Mapping[str, str]) -> None:
-    """Connect once to the database that an application's settings name.
+async def reach(cls: type[Any], env: Mapping[str, str]) -> None:
+    """Connect once to the database that the settings of an application, or a projection, name.
 
     Where that fails `open_application` would wait for minutes, give no reason, and not hear Ctrl-C.
     Raises psycopg's `OperationalError`, with the reason.
@@ -111,9 +111,11 @@ async def open_reached(cls: type[A], env: Mapping[str, str]) -> A:
 
 
 async def wait_until_reachable(
-    name: str, classes: Collection[type[Application[Any]]], env: Mapping[str, str]
+    name: str, classes: Collection[type[Any]], env: Mapping[str, str]
 ) -> bool:
     """Wait, for ever, until the databases of applications can be connected to; then return True.
+
+    They may be projections, too.
 
     Meanwhile the log says what is waited for, by `name`.
     """

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 from uuid import UUID
 
 from eventsourcing import utils
@@ -134,4 +134,21 @@ async def raise_tracking(
     tracking = {"application_name": application_name, "notification_id": position}
     # With a row for each position, as of old, one that is there already is refused.
     with suppress(UniqueViolation):
-        await connection.execute(recorder.insert_tracking_statement, tracking)
+        async with connection.transaction():
+            await connection.execute(recorder.insert_tracking_statement, tracking)
+
+
+DELETE_TRACKING: LiteralString = """
+    DELETE FROM {table}
+     WHERE application_name = %(name)s OR starts_with(application_name, %(name)s || ':')
+"""
+
+
+def delete_tracking(recorder: PostgresTrackingRecorder, application_name: str) -> None:
+    """Forget what a recorder has tracked of an application, and of its partitions."""
+    from psycopg.sql import SQL, Identifier
+
+    table = Identifier(recorder.datastore.schema, recorder.tracking_table_name)
+    with recorder.datastore.get_connection() as connection:
+        statement = SQL(DELETE_TRACKING).format(table=table)
+        connection.execute(statement, {"name": application_name})

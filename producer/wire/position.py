@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 
 import anyio
@@ -63,6 +63,11 @@ class Published(msgspec.Struct, frozen=True):
             for said, link in zip(self.said, map(links.get, range(len(self.said))), strict=True)
             if link is not None
         )
+
+
+def reached_position(candidates: Iterable[Published], links: Mapping[int, Link]) -> int | None:
+    """Return the position of the first position record that is reached."""
+    return next((each.position for each in candidates if each.is_reached(links)), None)
 
 
 async def read_published(topics: Topics, settings: KafkaSettings) -> Published | None:

@@ -41,7 +41,7 @@ async def test_a_new_type_of_event_stops_its_partition_until_the_view_is_updated
         assert {page.title for page in await pipeline.pages()} == {"Rose", "Tulip"}
 
         async with WithoutKafka(environment) as updated:
-            updated.wiki, updated.relay = pipeline.wiki, updated.relay
+            updated.wiki = pipeline.wiki
             assert await updated.seen() == seen
             await updated.catch_up()
             assert {page.title for page in await updated.pages()} == {"A rose", "Tulip"}

@@ -189,8 +189,9 @@ def test_the_grants_are_for_the_names_that_the_settings_give() -> None:
     commands = list(as_commands(acls(ContentManagement, [fts.VIEW], env, rebuild=True)))
     script = "\n".join(as_script(grants(ContentManagement, [fts.VIEW], env)))
 
-    assert shlex.split(commands[-1])[-6:] == [
+    assert shlex.split(commands[-1])[-8:] == [
         *("--topic", "v2.contentmanagement.events"),
+        *("--topic", "v2.contentmanagement.position"),
         *("--group", "blue.Search", "--group", "blue.Search_next"),
     ]
     assert "--transactional-id blue.contentmanagement.relay" in commands[1]
