@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -46,7 +47,10 @@ async def test_what_nobody_here_has_a_class_of_is_published(
     with construct(Shop, named) as shop:
         shop.recorder.insert_events([placed(b'{"amount":{"_type_":"decimal_str","_data_":"5"}}')])
     with construct(known_by_name("Shop"), named) as app:
-        under_test = RelayUnderTest(app, KafkaSettings.from_env(named), RelayProgress(monkeypatch))
+        named_only: Any = app
+        under_test = RelayUnderTest(
+            named_only, KafkaSettings.from_env(named), RelayProgress(monkeypatch)
+        )
         await under_test.catch_up()
         (record,) = await under_test.records()
 

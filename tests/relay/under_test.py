@@ -84,7 +84,7 @@ class RelayUnderTest:
     """One application and its topics."""
 
     def __init__(
-        self, app: Any, settings: KafkaSettings, progress: RelayProgress
+        self, app: ContentManagement, settings: KafkaSettings, progress: RelayProgress
     ) -> None:
         self.app = app
         self.settings = settings
