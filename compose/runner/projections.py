@@ -67,14 +67,28 @@ class _KafkaProjectionRunner(Generic[TApplication]):
         self.app_name = self.app.name
         self._tracking_recorder = recorder
         self._has_called_stop = False
+        try:
+            self._parts = self._started(cls, hosted, environment, on_error)
+        except BaseException:
+            self.app.close()
+            raise
+
+    def _started(
+        self,
+        cls: type[Application[Any]],
+        hosted: _Hosted,
+        environment: dict[str, str],
+        on_error: OnError,
+    ) -> Parts:
         settings = KafkaSettings.from_env(environment)
         names = Names(settings)
-        self._parts = Parts(settings, environment, names)
-        self._parts.add_relay(self.app, names.settings_of(self.app))
+        parts = Parts(settings, environment, names)
+        parts.add_relay(self.app, names.settings_of(self.app))
         to_follow = names.settings_to_follow(self.app, hosted.recorder)
         consumer = follow(*hosted, cls, self.app.mapper, to_follow, on_error)
-        self._parts.add_consumer(consumer, self.app.name, to_follow)
-        self._parts.start()
+        parts.add_consumer(consumer, self.app.name, to_follow)
+        parts.start()
+        return parts
 
     @property
     def is_running(self) -> bool:
