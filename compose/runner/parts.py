@@ -28,7 +28,7 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay, RelayHealth
-from eventsourcing_kafka.producer.runtime.health import HealthCheck
+from eventsourcing_kafka.producer.runtime.health import HealthCheck, Report
 from eventsourcing_kafka.producer.runtime.metrics_server import listen_as_set, serving_metrics
 from eventsourcing_kafka.producer.runtime.retry import first_error
 from eventsourcing_kafka.producer.wire import WireFormat
@@ -122,6 +122,13 @@ class Parts:
             self._portal.call(self._wait_until_applied, timeout, position)
         finally:
             self.raise_error()
+
+    def health(self) -> Sequence[Report]:
+        """Compare each part with the true head, and judge it; one that has ended is not healthy."""
+        return self._portal.call(self._reports)
+
+    async def _reports(self) -> Sequence[Report]:
+        return [await part.report() for part in self._watched]
 
     def raise_error(self) -> None:
         """Raise the error that ended a part, to each who waits."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from threading import Event, Thread
 from types import TracebackType
@@ -24,6 +25,8 @@ from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.hosting.edge import follow
 from eventsourcing_kafka.consumer.hosting.follower import Follower
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.construct import at_once_with_others, construct
+from eventsourcing_kafka.producer.runtime.health import Report
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 
 TApplication = TypeVar("TApplication", bound=Application[Any])
@@ -60,18 +63,32 @@ class _KafkaProjectionRunner(Generic[TApplication]):
     ) -> None:
         environment = _full_environment(env)
         cls = _application(application_class)
-        self.app = cast("TApplication", cls(environment))
+        self.app = cast("TApplication", construct(cls, environment))
         self.app_name = self.app.name
         self._tracking_recorder = recorder
         self._has_called_stop = False
+        try:
+            self._parts = self._started(cls, hosted, environment, on_error)
+        except BaseException:
+            self.app.close()
+            raise
+
+    def _started(
+        self,
+        cls: type[Application[Any]],
+        hosted: _Hosted,
+        environment: dict[str, str],
+        on_error: OnError,
+    ) -> Parts:
         settings = KafkaSettings.from_env(environment)
         names = Names(settings)
-        self._parts = Parts(settings, environment, names)
-        self._parts.add_relay(self.app, names.settings_of(self.app))
+        parts = Parts(settings, environment, names)
+        parts.add_relay(self.app, names.settings_of(self.app))
         to_follow = names.settings_to_follow(self.app, hosted.recorder)
         consumer = follow(*hosted, cls, self.app.mapper, to_follow, on_error)
-        self._parts.add_consumer(consumer, self.app.name, to_follow)
-        self._parts.start()
+        parts.add_consumer(consumer, self.app.name, to_follow)
+        parts.start()
+        return parts
 
     @property
     def is_running(self) -> bool:
@@ -101,6 +118,13 @@ class _KafkaProjectionRunner(Generic[TApplication]):
     def run_forever(self, timeout: float | None = None) -> None:
         """Block until it is stopped, or for `timeout` seconds; raise the projection's error."""
         self._parts.run_forever(timeout)
+
+    def health(self) -> Sequence[Report]:
+        """Return how well each part is, the relay's and each consumer's; it blocks for a moment.
+
+        One that has ended with an error, or has lost its server, is not healthy, and says why.
+        """
+        return self._parts.health()
 
     def stop(self) -> None:
         """Finish the batch in hand, and stop."""
@@ -141,17 +165,18 @@ class KafkaProjectionRunner(_KafkaProjectionRunner[TApplication], Generic[TAppli
         env: EnvType | None = None,
         on_error: OnError = OnError.RAISE,
     ) -> None:
-        def construct() -> TView:
+        @at_once_with_others
+        def make() -> TView:
             named = Environment(projection_class.name, _full_environment(env))
             factory = InfrastructureFactory[Any].construct(named)
             view: TView = factory.tracking_recorder(view_class)
             return view
 
-        self.view = construct()
+        self.view = make()
         self.projection = projection_class(view=self.view)
         view, projection = self.view, self.projection
         if _is_in_postgres(view):
-            view = construct()
+            view = make()
             projection = projection_class(view=view)
         hosted = _Hosted(projection_class.name, projection, view)
         super().__init__(application_class, self.view, hosted, env, on_error)
@@ -170,11 +195,11 @@ class KafkaEventSourcedProjectionRunner(
         env: EnvType | None = None,
         on_error: OnError = OnError.RAISE,
     ) -> None:
-        self.projection: TProjection = projection_class(_full_environment(env))
+        self.projection: TProjection = construct(projection_class, _full_environment(env))
         recorder = self.projection.recorder
         self._processing = self.projection
         if _is_in_postgres(recorder):
-            self._processing = projection_class(_full_environment(env))
+            self._processing = construct(projection_class, _full_environment(env))
         hosted = _Hosted(projection_class.name, self._processing, self._processing.recorder)
         super().__init__(application_class, recorder, hosted, env, on_error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from eventsourcing_kafka.consumer.hosting.mapper import mapper_of
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.construct import construct
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
+from eventsourcing_kafka.producer.runtime.health import Report
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 
 A = TypeVar("A", bound=Application[Any])
@@ -106,6 +107,13 @@ class KafkaRunner(Runner[Any]):
     def run_forever(self, timeout: float | None = None) -> None:
         """Block until it is stopped, or for `timeout` seconds; raise the error that ends a part."""
         self._parts.run_forever(timeout)
+
+    def health(self) -> Sequence[Report]:
+        """Return how well each part is, the relay's and each consumer's; it blocks for a moment.
+
+        One that has ended with an error, or has lost its server, is not healthy, and says why.
+        """
+        return self._parts.health()
 
     def watch_for_errors(self, timeout: float | None = None) -> bool:
         """Block until an error ends a part, and then stop, which raises it; or for some seconds.

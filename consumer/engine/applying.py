@@ -16,6 +16,7 @@ from eventsourcing_kafka.consumer.engine.parking import SetAside
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.retry import is_transient
 from eventsourcing_kafka.producer.wire import OutdatedError
 from eventsourcing_kafka.producer.wire.tracing import processing
@@ -76,7 +77,7 @@ Outcome = Applied | Moved
 """What can come of a batch. All else is an error, and the batch is to be applied again."""
 
 
-class CannotApplyError(Exception):
+class CannotApplyError(OperatorError):
     """An event can't be applied to the view. Its cause says why.
 
     The `story` may quote the event: it is for those who may read the view, and for no log.

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import anyio
 import pytest
 from eventsourcing.persistence import InfrastructureFactory, Tracking
 from eventsourcing.utils import Environment
+from psycopg.sql import SQL, Identifier
 
 from eventsourcing_kafka.compose.runner import KafkaProjectionRunner
 from eventsourcing_kafka.consumer.engine.applying import OnError
@@ -152,6 +154,64 @@ def test_nothing_at_or_below_what_the_library_has_tracked_is_applied(
     with KafkaProjectionRunner(**constructed) as runner:
         runner.wait(applied + 1, timeout=SECONDS)
         assert [runner.view.get_count(trick) for trick in ("sit", "beg", "roll over")] == [0, 0, 1]
+
+
+def test_it_is_never_higher_than_what_is_applied(constructed: Constructed) -> None:
+    """Looked at all the time, while two consumers share what comes."""
+    dogs = ["Billy", *dogs_of_other_partitions("Billy")]
+    taught: dict[int, int] = {}
+    marks = set()
+    with (
+        KafkaProjectionRunner(**constructed) as one,
+        KafkaProjectionRunner(**constructed) as other,
+        opened_view(constructed) as view,
+    ):
+        for name in dogs:
+            one.app.register_dog(name)
+
+        def teach() -> None:
+            for number in range(1, 201):
+                position = one.app.add_trick(dogs[number % len(dogs)], "sit")
+                taught[position] = number
+
+        teaching = Thread(target=teach)
+        teaching.start()
+        while teaching.is_alive() or view.get_count("sit") < 200:
+            mark = view.max_tracking_id("DogSchool") or 0
+            count = view.get_count("sit")
+            known = [number for position, number in list(taught.items()) if position <= mark]
+            assert count >= max(known, default=0)
+            marks.add(mark)
+        teaching.join()
+        for runner in (one, other):
+            runner.wait(max(taught), timeout=SECONDS)
+    assert len(marks) > 2
+
+
+def test_it_comes_again_where_a_consumer_has_ended_before_it_was_written(
+    constructed: Constructed,
+) -> None:
+    with KafkaProjectionRunner(**constructed) as runner:
+        runner.app.register_dog("Billy")
+        position = runner.app.add_trick("Billy", "sit")
+        runner.wait(position, timeout=SECONDS)
+    with opened_view(constructed) as view:
+        forget(view)
+        assert view.max_tracking_id("DogSchool") is None
+    with KafkaProjectionRunner(**constructed) as runner:
+        runner.wait(position, timeout=SECONDS)
+        assert runner.view.get_count("sit") == 1
+
+
+def forget(view: Any) -> None:
+    """Delete the mark."""
+    if isinstance(view, SQLiteTricksView):
+        with view.datastore.transaction(commit=True) as cursor:
+            cursor.execute("DELETE FROM tracking WHERE application_name = 'DogSchool'")
+        return
+    table = Identifier(view.datastore.schema, view.tracking_table_name)
+    with view.datastore.get_connection() as connection:
+        connection.execute(SQL("DELETE FROM {} WHERE application_name = 'DogSchool'").format(table))
 
 
 @contextmanager

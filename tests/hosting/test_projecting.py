@@ -12,6 +12,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from anyio import to_thread
 from eventsourcing.persistence import InfrastructureFactory
@@ -19,11 +20,13 @@ from eventsourcing.utils import Environment
 from typer.testing import CliRunner, Result
 
 from eventsourcing_kafka.compose.command_line import app as compose
+from eventsourcing_kafka.compose.monitor.overview import opened_sources
 from eventsourcing_kafka.compose.runner import KafkaRunner
 from eventsourcing_kafka.compose.servers.processes import free_port
 from eventsourcing_kafka.consumer.command_line import app as consumer
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError
 from eventsourcing_kafka.consumer.hosting.systems import InMemoryError
+from eventsourcing_kafka.producer.runtime.health import Down
 from examples.dogschool.application import DogSchool
 from tests.operations.child import Child, child
 from tests.pipeline import ROOT, SECONDS
@@ -115,6 +118,12 @@ async def test_it_needs_no_more_than_kafka_and_its_view_and_parks_what_it_can_no
             told = connection.getresponse().read().decode()
             connection.close()
             assert re.search(rf'view_parked{{partition="\d",view="{VIEW}"}} 2.0', told)
+
+            with opened_sources(alone, topic) as sources:
+                overview = anyio.run(sources.read)
+            assert isinstance(overview.heads["DogSchool"], Down)
+            assert not isinstance(overview.topics["DogSchool"], Down)
+            assert not isinstance(overview.views[VIEW], Down)
 
             assert "2 applied" in told_by(alone | MENDED, "parked", "retry", "--all", *system)
             assert (view.get_count("poison"), view.get_count("sit")) == (1, 1)

@@ -3,15 +3,20 @@
 from uuid import UUID
 
 import pytest
-from eventsourcing.application import Application
+from eventsourcing.application import Application, ProcessingEvent
+from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.system import RunnerAlreadyStartedError, System
 
+from eventsourcing_kafka.compose.runner import KafkaRunner
+from eventsourcing_kafka.consumer.engine.applying import OnError
 from examples.dogschool.application import DogSchool
+from examples.dogschool.domainmodel import Dog
 from tests.hosting.tallying import Left, Tallying, chain
+from tests.layers import on
 from tests.pipeline import SECONDS
 
 from .staging import Stage, over
-from .storing import POPO, POSTGRES, SQLITE_FILES
+from .storing import POPO, POSTGRES, SQLITE_FILES, Persistence, Place
 
 STORES = [POPO, SQLITE_FILES, POSTGRES]
 
@@ -110,3 +115,53 @@ def test_what_was_followed_is_not_followed_again(stage: Stage) -> None:
             school.add_trick("Billy", "beg")
             stage.settle(runner)
             assert runner.get(Left).count("beg") == taught
+
+
+class PickyError(Exception):
+    """It does not like it."""
+
+
+class Picky(Tallying):
+    """Can't take begging."""
+
+    def policy(
+        self, domain_event: DomainEventProtocol[UUID], processing_event: ProcessingEvent[UUID]
+    ) -> None:
+        super().policy(domain_event, processing_event)
+        if isinstance(domain_event, Dog.TrickAdded) and domain_event.trick == "beg":
+            raise PickyError
+
+
+picky = System(pipes=[[DogSchool, Picky]])
+
+
+@pytest.mark.parametrize("store", [POPO, SQLITE_FILES, on(POSTGRES, needs=POSTGRES.servers)])
+@pytest.mark.usefixtures("kafka")
+def test_an_error_of_a_follower_surfaces_if_it_is_asked_to(
+    place: Place, store: Persistence
+) -> None:
+    env = {**store.environment(place, picky), **place.kafka}
+    runner = KafkaRunner(picky, env, on_error=OnError.RAISE)
+    runner.start()
+    school = runner.get(DogSchool)
+    school.register_dog("Billy")
+    school.add_trick("Billy", "beg")
+    with pytest.raises(PickyError):
+        runner.wait()
+    with pytest.raises(PickyError):
+        runner.run_forever()
+    assert runner.watch_for_errors()
+    assert not runner.apps
+
+
+@pytest.mark.usefixtures("kafka")
+def test_an_error_of_a_follower_is_raised_at_the_stop_if_nobody_has_seen_it(place: Place) -> None:
+    env = {**POPO.environment(place, picky), **place.kafka}
+    with pytest.raises(PickyError), KafkaRunner(picky, env, on_error=OnError.RAISE) as runner:
+        let_it_beg(runner)
+
+
+def let_it_beg(runner: KafkaRunner) -> None:
+    runner.get(DogSchool).register_dog("Billy")
+    runner.get(DogSchool).add_trick("Billy", "beg")
+    assert runner.has_errored.wait(SECONDS)

@@ -55,9 +55,9 @@ def test_the_view_comes_to_each_position_as_soon_as_one_waits(place: Place, stor
     with KafkaProjectionRunner(**parts(place, stored)) as runner:
         for name in ("Billy", "Milly", "Scrappy"):
             position = runner.app.register_dog(name)
-            runner.view.wait(runner.app.name, position)
+            runner.view.wait(runner.app.name, position, timeout=SECONDS)
             position = runner.app.add_trick(name, "roll over")
-            runner.view.wait(runner.app.name, position)
+            runner.view.wait(runner.app.name, position, timeout=SECONDS)
             assert runner.view.max_tracking_id("DogSchool") == position
         assert runner.view.get_count("roll over") == 3
 
