@@ -71,6 +71,10 @@ def published(language: Language, event: Event) -> Record:
     return linked(writer.to_record(Notification(id=1, **vars(stored))))
 
 
+def writer_of(application: type[Application[UUID]]) -> WireFormat:
+    return WireFormat(application.name, EventTypes(), mapper_of(application))
+
+
 def language_at(application: type[Application[UUID]], *, encrypted: bool = False) -> Language:
     return Language(application.name, language_of(application), encrypted, mapper_of(application))
 

@@ -8,9 +8,10 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from itertools import count
-from typing import Any, ClassVar, NotRequired, TypedDict, cast
+from typing import Any, ClassVar, Literal, NotRequired, TypedDict, cast
 from uuid import UUID
 
+import msgspec
 import pytest
 from eventsourcing.domain import Aggregate
 from eventsourcing.persistence import JSONTranscoder, Mapper, Transcoding
@@ -237,6 +238,53 @@ def test_a_version_long_gone_must_be_readable_too() -> None:
 
 def test_an_object_inside_itself_is_compared_once() -> None:
     assert found(sold(tree=Tree), sold(tree=Tree)) == []
+
+
+def in_first_format(**attributes: Any) -> Document:
+    """Return a document as the first wire format had it, of an event with such attributes."""
+    kept = document(sold(**attributes))
+    kept["info"]["version"] = "1.0"
+    schema = kept["components"]["schemas"]["Shop.Book.Sold"]
+    typed = TypedDict("Sold", attributes)  # type: ignore[misc]
+    (root,), components = msgspec.json.schema_components(
+        [typed], ref_template="#/components/schemas/Shop.Book.Sold/$defs/{name}"
+    )
+    schema["properties"].update(components.pop(root["$ref"].rpartition("/")[2])["properties"])
+    schema["$defs"] = components
+    return kept
+
+
+FIRST_FORMAT: list[Any] = [
+    int,
+    int | None,
+    str | int | None,
+    float,
+    list[float | None],
+    UUID | None,
+    list[UUID],
+    dict[str, list[UUID | None]],
+    dict[int, Decimal],
+    datetime | None,
+    list[datetime],
+    tuple[int, UUID],
+    tuple[str, ...],
+    Literal["a", "b"],
+    Colour | None,
+    Money,
+    list[MoneyPerhapsOfACountry] | None,
+]
+
+
+@pytest.mark.parametrize("hint", FIRST_FORMAT, ids=str)
+def test_what_the_first_wire_format_wrote_in_another_way_breaks_nobody(hint: Any) -> None:
+    assert breaks(in_first_format(price=hint), document(sold(price=hint))) == []
+
+
+@pytest.mark.parametrize("hint", FIRST_FORMAT, ids=str)
+def test_what_breaks_a_reader_of_the_first_wire_format_is_found(hint: Any) -> None:
+    (only,) = breaks(in_first_format(price=hint), document(sold(price=list[bool])))
+
+    assert "'price' takes other values" in only.problem
 
 
 ATTRIBUTES = st.dictionaries(
