@@ -14,10 +14,9 @@ from eventsourcing_kafka.producer.schema.document import (
 )
 from eventsourcing_kafka.producer.schema.meaning import Meaning, shown
 from eventsourcing_kafka.producer.schema.values import Schema
+from eventsourcing_kafka.producer.wire.state import CREATED
 
 _FIRST_FORMAT = "1.0"
-_LIBRARY_S_OWN = {"originator_topic"}
-"""Attributes whose values nobody who defines events can change."""
 
 
 class Break(NamedTuple):
@@ -95,6 +94,7 @@ class _Comparison:
     def __init__(self, older: Schema, newer: Schema, first_format: bool) -> None:
         self._older = older
         self._newer = newer
+        self._first_format = first_format
         self._was = Meaning(older, first_format=first_format)
         self._is_now = Meaning(newer, first_format=first_format)
 
@@ -114,7 +114,9 @@ class _Comparison:
                 yield f"{attribute} has no default value any more, and older events may lack it."
             elif name in needed - needs:
                 yield f"{attribute} has a default value now, and older readers need it always."
-            elif name in were and name not in _LIBRARY_S_OWN:
+            elif name == CREATED and self._first_format:
+                continue  # It said which class it is, which nobody who defines events can change.
+            elif name in were:
                 yield from self._in_attributes(attribute, were[name], are[name])
 
     def _in_attributes(self, attribute: str, was: Schema, is_now: Schema) -> Iterator[str]:

@@ -116,8 +116,8 @@ def _is_not_finite(schema: Schema) -> bool:
         case {"type": "array", "items": dict(items)}:
             return _is_not_finite(items)
         case {"properties": {"_type_": {"const": kind}, "_data_": _}}:
-            return bool(kind == NOT_FINITE)
+            return str(kind) == NOT_FINITE
         case {"enum": list(values)}:
-            return values == NOT_FINITE_TEXT["enum"]
+            return set(map(str, values)) == set(NOT_FINITE_TEXT["enum"])
         case _:
             return False

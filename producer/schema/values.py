@@ -17,6 +17,7 @@ as its attribute `json_schema`, without references to others; where nothing is s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
+from datetime import date, datetime
 from enum import Enum
 from types import NoneType, UnionType
 from typing import (
@@ -141,7 +142,7 @@ class Values:
         common = [kind for kind in kinds if all(kind in found for found in places)]
         for kind in common:
             yield array([kind.published] * len(places), fixed=elements.fixed)
-        if not common or any(found != common for found in places):
+        if len(common) != 1 or any(found != common for found in places):
             nested = [self.nested(each) for each in elements.types]
             yield array(nested, fixed=elements.fixed)
 
@@ -177,8 +178,8 @@ class Values:
 
     def _transcoded(self, cls: type) -> Iterator[Kind | Schema]:
         """Yield what transcodings store of a class, and of its subclasses; else anything."""
-        found = [each for each in self._transcodings if _is_subclass(each.type, cls)]
-        if not found or any(_is_subclass(native, cls) for native in _STORED_BY_NAME):
+        found = [each for each in self._transcodings if _is_kind_of(each.type, cls)]
+        if not found or any(_is_kind_of(native, cls) for native in _STORED_BY_NAME):
             yield {}
         for transcoding in found:
             yield self._kind(transcoding)
@@ -300,8 +301,9 @@ def _returned(transcoding: Transcoding) -> Any:
         return Any
 
 
-def _is_subclass(cls: type, other: type) -> bool:
+def _is_kind_of(cls: type, other: type) -> bool:
     try:
-        return issubclass(cls, other)
+        # Nobody means a time who says that it is a date.
+        return issubclass(cls, other) and (cls, other) != (datetime, date)
     except TypeError:  # A protocol that is not for run time.
         return False
