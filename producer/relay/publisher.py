@@ -23,6 +23,7 @@ from eventsourcing_kafka.producer.kafka.compat import (
     BatchBuilder,
     ask_once,
     enlist_partitions,
+    failing_as_its_transaction,
     set_transaction_backoff,
     uncompressed_batch,
 )
@@ -259,9 +260,10 @@ class Publisher:
             logger.warning(
                 "Kafka has lost the end of a transaction: its events are published again"
             )
-            await self._producer.begin_transaction()
-            enlist_partitions(self._producer, [self._position_end.partition, *self._events])
-            await self._producer.abort_transaction()
+            with failing_as_its_transaction(self._producer):
+                await self._producer.begin_transaction()
+                enlist_partitions(self._producer, [self._position_end.partition, *self._events])
+                await self._producer.abort_transaction()
             async for attempt in _looking_again(LeftOpenError, MARKER_SECONDS):
                 with attempt:
                     if still_open := await self._open_partitions(everything):
@@ -311,24 +313,29 @@ class Publisher:
         takes none so large.
         """
         async with self._publishing:
-            await self._producer.begin_transaction()
-            # First, so that Kafka hears at once of all partitions that the transaction is about.
-            sent = [await self._send(self._position_end, self._position_record(batch))]
-            # Round by round: a partition's next builder waits until the one before it has gone.
-            for next_of_each in zip_longest(*batch.by_partition.values()):
-                for partition, builder in zip(batch.by_partition, next_of_each, strict=True):
-                    if builder:
-                        sent.append(await self._send(self._ends[partition], builder))
             try:
-                await _all_delivered(each.delivery for each in sent)
+                with failing_as_its_transaction(self._producer):
+                    await self._producer.begin_transaction()
+                    sent = await self._send_all(batch)
+                    await _all_delivered(each.delivery for each in sent)
+                    self._take_note(sent, batch)
+                    await self._producer.commit_transaction()
             except MessageSizeTooLargeError as error:
                 assert batch.largest  # noqa: S101 - a position record is small
                 limit = await read_limit(self._topics, self._settings)
                 raise TooLargeError(batch.largest, self._topics, limit) from error
-            self._take_note(sent, batch)
-            await self._producer.commit_transaction()
             for end in {each.to for each in sent}:
                 end.next += 1  # The marker of the transaction.
+
+    async def _send_all(self, batch: Batch) -> list[_Sent]:
+        # First, so that Kafka hears at once of all partitions that the transaction is about.
+        sent = [await self._send(self._position_end, self._position_record(batch))]
+        # Round by round: a partition's next builder waits until the one before it has gone.
+        for next_of_each in zip_longest(*batch.by_partition.values()):
+            for partition, builder in zip(batch.by_partition, next_of_each, strict=True):
+                if builder:
+                    sent.append(await self._send(self._ends[partition], builder))
+        return sent
 
     def _take_note(self, sent: list[_Sent], batch: Batch) -> None:
         for to, records, delivery in sent:

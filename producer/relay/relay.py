@@ -127,10 +127,11 @@ class Relay:
         try:
             await self._publish_what_comes(progressed)
         except Exception as error:
-            if not isinstance(first_error(error), EPOCH_LOST):
+            refusal = _refusal_of_epoch(first_error(error))
+            if refusal is None:
                 raise
             await self._check_not_replaced()
-            raise EpochLostError(f"Kafka has ended the epoch: {first_error(error)!r}") from error
+            raise EpochLostError(f"Kafka has ended the epoch: {refusal!r}") from error
 
     async def _check_not_replaced(self) -> None:
         topics = Topics.of(self._wire.application_name, self._settings)
@@ -222,3 +223,13 @@ class Relay:
             records = map(self._wire.to_record, notifications)
             batch = await publisher.batch(records, notifications[-1].id)
             yield batch, traces_of(notifications)
+
+
+def _refusal_of_epoch(error: BaseException | None) -> BaseException | None:
+    """Return what Kafka has said of an epoch that has ended, if that is behind an error.
+
+    aiokafka puts what it does not expect behind an error that says no more than "unexpected".
+    """
+    while error and not isinstance(error, EPOCH_LOST):
+        error = error.__cause__
+    return error

@@ -53,6 +53,8 @@ class Stage(anyio.AsyncContextManagerMixin):
         self.postgres = Postgres(folder / "postgres")
         self.restarting = anyio.Lock()
         """One server is restarted at a time; the other may be cut off meanwhile."""
+        self.restoring = anyio.Lock()
+        """What Kafka has stays there meanwhile: by that a write model is known to be restored."""
         self.rebuilding: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._folder = folder
         self.prefix = ""
@@ -152,9 +154,9 @@ class Stage(anyio.AsyncContextManagerMixin):
         """Write into the chronicle of the run."""
         self._tell(f"{time.monotonic() - self._began:7.1f} s  {text}")
 
-    def change(self, what: Change) -> None:
+    def change(self, what: Change, topic: str | None = None) -> None:
         """Take note, before it happens, of what explains what else would be an anomaly."""
-        self.journal.write(Changed(what=what))
+        self.journal.write(Changed(what=what, topic=topic))
 
     def complain(self, finding: str) -> None:
         """Take note of what should not have been."""

@@ -153,7 +153,5 @@ def test_what_can_not_be_published_surfaces_where_one_waits(
 ) -> None:
     with KafkaRunner(till, env) as runner:
         runner.get(Till).put_in()
-        with pytest.raises(
-            WireError, match=r"Dog\.Registered .* can't be published"
-        ):
+        with pytest.raises(WireError, match=r"Dog\.Registered .* can't be published"):
             waiting(runner)

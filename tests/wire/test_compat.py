@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,6 +86,60 @@ async def test_partitions_are_enlisted_in_a_transaction() -> None:
     kafka.enlist_partitions(producer, PARTITIONS)
 
     assert transaction.partitions_to_add() == set(PARTITIONS)
+    await producer.stop()
+
+
+CALLS: list[Callable[[AIOKafkaProducer], Awaitable[Any]]] = [
+    AIOKafkaProducer.begin_transaction,
+    AIOKafkaProducer.commit_transaction,
+    AIOKafkaProducer.abort_transaction,
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
+async def test_what_is_asked_of_a_transaction_that_has_failed_fails_for_its_reason(
+    call: Callable[[AIOKafkaProducer], Awaitable[Any]],
+) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=NOWHERE, transactional_id="roses")
+    transaction, reason = producer._txn_manager, KafkaConnectionError("its reason")
+    reason.__cause__ = behind_it = OSError("behind it")
+    transaction.set_pid_and_epoch(1, 0)
+    transaction.begin_transaction()
+    transaction.fatal_error(reason)
+
+    with (
+        pytest.raises(KafkaConnectionError, match="its reason") as raised,
+        kafka.failing_as_its_transaction(producer),
+    ):
+        await call(producer)
+
+    assert raised.value.__cause__ is behind_it
+    await producer.stop()
+
+
+async def test_a_producer_that_has_failed_before_its_first_transaction_says_why() -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=NOWHERE, transactional_id="roses")
+    transaction, reason = producer._txn_manager, KafkaConnectionError("its reason")
+    producer._message_accumulator.fail_all(reason)
+    with pytest.raises(AttributeError):
+        transaction.fatal_error(reason)  # There is no future yet that could have it.
+
+    with (
+        pytest.raises(KafkaConnectionError, match="its reason"),
+        kafka.failing_as_its_transaction(producer),
+    ):
+        transaction.begin_transaction()
+    await producer.stop()
+
+
+async def test_an_error_that_is_not_of_the_transaction_is_left_as_it_is() -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=NOWHERE, transactional_id="roses")
+
+    with (
+        pytest.raises(ValueError, match="of somebody else"),
+        kafka.failing_as_its_transaction(producer),
+    ):
+        raise ValueError("of somebody else")
     await producer.stop()
 
 
