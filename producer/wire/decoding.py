@@ -142,7 +142,8 @@ def _fast(event_type: EventType, envelope: Envelope, value: bytes) -> dict[str, 
         return None  # What is wrong is found without the fast path.
     if attributes.get(ID) != envelope.originator_id or CLASS_VERSION in attributes:
         return None
-    if attributes.get(VERSION) != envelope.version:
+    version = attributes.get(VERSION)
+    if version != envelope.version or type(version) is not int:
         return None
     if type(attributes.get(CREATED)) is str:
         attributes[CREATED] = (
