@@ -168,8 +168,9 @@ class WireFormat:
         except WireError:
             raise
         except Exception as error:  # The class's own code, over what was not checked yet.
+            said = f"{type(error).__name__}: {error}"
             asked = " Is CIPHER_KEY the application's?" if envelope.encrypted else ""
-            raise WireError(f"The value is not a {event_type.name}: {error!r}.{asked}") from error
+            raise WireError(f"The value is not a {event_type.name}: {said}.{asked}") from error
 
     def to_stored(self, envelope: Envelope, value: bytes) -> StoredEvent:
         """Return the stored event that a record was made of, its state uncompressed.

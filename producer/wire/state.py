@@ -244,7 +244,7 @@ def _kinds_as_text(*kinds: Unwrapped) -> bytes:
 
 def _kind_of(value: Any) -> str | None:
     """Return the kind of what is wrapped; None for all else."""
-    if type(value) is not dict or len(value) != 2 or DATA not in value or TYPE not in value:
+    if type(value) is not dict or value.keys() != {TYPE, DATA}:
         return None
     kind = value[TYPE]
     return kind if type(kind) is str else None
