@@ -18,6 +18,7 @@ from eventsourcing_kafka.producer.wire.envelope import BYTES, JSON, Envelope, He
 from eventsourcing_kafka.producer.wire.event_types import (
     Event,
     EventTypes,
+    OutdatedError,
     WireError,
     published_name,
 )
@@ -168,6 +169,8 @@ class WireFormat:
         except WireError:
             raise
         except Exception as error:  # The class's own code, over what was not checked yet.
+            if isinstance(error.__cause__, OutdatedError):
+                raise error.__cause__ from None
             said = f"{type(error).__name__}: {error}"
             asked = " Is CIPHER_KEY the application's?" if envelope.encrypted else ""
             raise WireError(f"The value is not a {event_type.name}: {said}.{asked}") from error

@@ -278,7 +278,7 @@ def test_any_value_and_header_give_a_tree_or_are_refused(value: object, kinds: o
 
 
 AT = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
-of_order = partial(dict, originator_topic="shop.domain:Order")
+of_order: Any = partial(dict, originator_topic="shop.domain:Order")
 
 
 @pytest.mark.parametrize(
