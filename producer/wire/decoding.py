@@ -22,6 +22,7 @@ from eventsourcing.persistence import (
     DecimalAsStr,
     JSONTranscoder,
     StoredEvent,
+    Transcoder,
     UUIDAsHex,
 )
 from eventsourcing.persistence import Mapper as LibraryMapper
@@ -83,6 +84,24 @@ def stored_state(envelope: Envelope, value: bytes) -> bytes:
     return state_of(tree)
 
 
+class _Checking(Transcoder):
+    """Says of what is in no header which version of its class it is, once it is decrypted."""
+
+    def __init__(self, transcoder: Transcoder, event_type: EventType) -> None:
+        self._transcoder = transcoder
+        self._event_type = event_type
+
+    def encode(self, obj: Any) -> bytes:
+        return self._transcoder.encode(obj)
+
+    def decode(self, data: bytes) -> Any:
+        state = self._transcoder.decode(data)
+        version = state.get(CLASS_VERSION) if isinstance(state, dict) else None
+        if isinstance(version, int):
+            self._event_type.check_version(version)
+        return state
+
+
 class EventDecoder:
     """Makes events of what is published of them, with the application's own mapper."""
 
@@ -91,6 +110,7 @@ class EventDecoder:
         self._mapper = mapper or usual_mapper()
         self._of_json = copy(self._mapper)
         self._of_json.compressor = self._of_json.cipher = None
+        self._of_bytes: dict[EventType, Mapper] = {}
         self._is_usual = _is_usual(self._mapper)
 
     def decoded(self, event_type: EventType, envelope: Envelope, value: bytes) -> Event:
@@ -106,7 +126,7 @@ class EventDecoder:
             # The library restores stored events the same way: frozen dataclasses, no __init__.
             object.__setattr__(event, "__dict__", attributes)
         else:
-            mapper = self._of_json if envelope.is_json else self._mapper
+            mapper = self._of_json if envelope.is_json else self._checking(event_type)
             event = mapper.to_domain_event(
                 StoredEvent(
                     originator_id=event_type.originator_id(envelope.originator_id),
@@ -117,6 +137,13 @@ class EventDecoder:
             )
         self._check_created(event_type, envelope, event)
         return event
+
+    def _checking(self, event_type: EventType) -> Mapper:
+        """Return the mapper, which refuses what a later version of a class has stored."""
+        if event_type not in self._of_bytes:
+            self._of_bytes[event_type] = mapper = copy(self._mapper)
+            mapper.transcoder = _Checking(self._mapper.transcoder, event_type)
+        return self._of_bytes[event_type]
 
     def _check_created(self, event_type: EventType, envelope: Envelope, event: Event) -> None:
         """Have a created event name an aggregate that is known: the library will import it."""
@@ -142,7 +169,8 @@ def _fast(event_type: EventType, envelope: Envelope, value: bytes) -> dict[str, 
         return None  # What is wrong is found without the fast path.
     if attributes.get(ID) != envelope.originator_id or CLASS_VERSION in attributes:
         return None
-    if attributes.get(VERSION) != envelope.version:
+    version = attributes.get(VERSION)
+    if version != envelope.version or type(version) is not int:
         return None
     if type(attributes.get(CREATED)) is str:
         attributes[CREATED] = (

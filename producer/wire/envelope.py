@@ -67,17 +67,17 @@ def envelope_in(headers: Sequence[tuple[str, bytes]], key: bytes | None, source:
             named["ce_subject"].decode(),
             _natural_number(named["ce_sequence"]),
             _natural_number(named["ce_position"]),
-            _natural_number(named["ce_classversion"]) if "ce_classversion" in named else 1,
+            _class_version(named["ce_classversion"]) if "ce_classversion" in named else 1,
             "ce_encrypted" in named,
             named["content-type"] == JSON,
-            named.get("ce_unwrapped", b""),
+            bytes(named.get("ce_unwrapped", b"")),
             named["ce_originatortopic"].decode() if "ce_originatortopic" in named else None,
             identity_in(named["ce_identity"]),
             named["ce_predecessor"].decode(),
         )
     except KeyError as error:
         raise WireError(f"The header {error} is missing.") from None
-    except (UnicodeDecodeError, ValueError, AttributeError) as error:
+    except (UnicodeDecodeError, ValueError, AttributeError, TypeError) as error:
         raise WireError(f"A header is malformed: {error}") from None
     if named.get("ce_source") != source:
         raise WireError(f"The record is not from {source.decode()[1:]}.")
@@ -93,6 +93,12 @@ def _natural_number(text: bytes) -> int:
     if text.isdigit() and len(text) <= MAX_DIGITS and (number := int(text)) <= LARGEST_NUMBER:
         return number
     raise ValueError(f"{text[:40]!r} is not a natural number")
+
+
+def _class_version(text: bytes) -> int:
+    if version := _natural_number(text):
+        return version
+    raise ValueError("0 is no class version")
 
 
 def _doubled(headers: Sequence[tuple[str, bytes]]) -> str:

@@ -18,6 +18,7 @@ from eventsourcing_kafka.producer.wire.envelope import BYTES, JSON, Envelope, He
 from eventsourcing_kafka.producer.wire.event_types import (
     Event,
     EventTypes,
+    OutdatedError,
     WireError,
     published_name,
 )
@@ -120,12 +121,12 @@ class WireFormat:
         try:
             state = self._state(notification.state)
             published = publish(state, topic, originator_id, version)
+            at = _add_what_is_stored(headers, published)
         except Exception as error:
             raise WireError(
                 f"{published_name(topic)} {originator_id} version {version}, at position "
                 f"{position}, can't be published: {error}. {ADVICE}"
             ) from error
-        at = _add_what_is_stored(headers, published)
         return Record(key, published.value, headers, at, position, identity)
 
     def _new_headers(self, topic: str) -> tuple[bytes, Headers]:
@@ -168,7 +169,11 @@ class WireFormat:
         except WireError:
             raise
         except Exception as error:  # The class's own code, over what was not checked yet.
-            raise WireError(f"The value is not a {event_type.name}: {error}") from error
+            if isinstance(error.__cause__, OutdatedError):
+                raise error.__cause__ from None
+            said = f"{type(error).__name__}: {error}"
+            asked = " Is CIPHER_KEY the application's?" if envelope.encrypted else ""
+            raise WireError(f"The value is not a {event_type.name}: {said}.{asked}") from error
 
     def to_stored(self, envelope: Envelope, value: bytes) -> StoredEvent:
         """Return the stored event that a record was made of, its state uncompressed.

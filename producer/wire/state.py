@@ -32,6 +32,9 @@ DECIMAL_STR = DecimalAsStr.name
 NOT_FINITE = "_float_"
 """The kind of a number that JSON does not have. The library stores it as JavaScript writes it."""
 
+MOST_VERSIONS = 2**63 - 1
+"""The largest number that a header has."""
+
 MOST_PATTERNS = 1000
 """Headers that are kept, made or read. A topic has some; who makes up more gets none kept."""
 
@@ -103,7 +106,7 @@ def restore(value: bytes, kinds: bytes, class_version: int, created: str) -> dic
     `created` is the topic of the aggregate that the event creates, if it creates one. Raises
     `StateError`.
     """
-    tree = _json_object(value)
+    tree = _json_object(value, _READING if NOT_FINITE.encode() in value else _PLAIN)
     named = kinds_in(kinds)
     for name, kind in named.items():
         if name not in tree:
@@ -111,8 +114,6 @@ def restore(value: bytes, kinds: bytes, class_version: int, created: str) -> dic
         tree[name] = _wrapped(kind, tree[name])
     if names_aggregate(tree, named):
         tree[CREATED] = created
-    if NOT_FINITE.encode() in value + kinds:
-        tree = _with_numbers(tree)
     if class_version > 1 and CLASS_VERSION not in tree:
         tree[CLASS_VERSION] = class_version
     return tree
@@ -124,11 +125,13 @@ def names_aggregate(tree: Mapping[str, Any], kinds: Kinds) -> bool:
 
 
 def state_of(tree: Mapping[str, Any]) -> bytes:
-    """Return a state as the library's JSON transcoder stores it."""
+    """Return a state as the library's JSON transcoder stores it. Raises `StateError`."""
     try:
         return json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:  # A lone surrogate, which another program has stored escaped.
         return json.dumps(tree, separators=(",", ":")).encode()
+    except RecursionError as error:
+        raise StateError("it is nested too deep") from error
 
 
 @lru_cache(MOST_PATTERNS)
@@ -137,8 +140,8 @@ def kinds_in(text: bytes) -> Kinds:
     if not text:
         return {}
     try:
-        return msgspec.json.decode(text, type=dict[str, str | list[str]])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return msgspec.convert(json.loads(text.decode()), dict[str, str | list[str]])
+    except (ValueError, RecursionError) as error:
         raise StateError(f"its header names no kinds: {error}") from error
 
 
@@ -176,12 +179,14 @@ def _decoded(state: bytes) -> dict[str, Any]:
     try:
         return _decode_usual(state)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {name: _without_numbers(value) for name, value in _json_object(state).items()}
+        return _json_object(state, _WRITING)
 
 
-def _json_object(text: bytes) -> dict[str, Any]:
+def _json_object(text: bytes, decoder: json.JSONDecoder) -> dict[str, Any]:
     try:
-        tree = json.loads(text)
+        tree = decoder.decode(text.decode())
+    except StateError:
+        raise
     except (ValueError, RecursionError) as error:
         raise StateError(f"it is no JSON: {error}") from error
     if not isinstance(tree, dict):
@@ -201,7 +206,9 @@ def _encoded(tree: Mapping[str, Any]) -> bytes:
 def _taken_out(tree: dict[str, Any]) -> int:
     """Take the class version out, if it is where the library puts it, and return it."""
     version = tree.get(CLASS_VERSION)
-    if type(version) is not int or version <= 1 or next(reversed(tree)) != CLASS_VERSION:
+    if type(version) is not int or not 1 < version <= MOST_VERSIONS:
+        return 1
+    if next(reversed(tree)) != CLASS_VERSION:
         return 1
     del tree[CLASS_VERSION]
     return version
@@ -237,7 +244,7 @@ def _kinds_as_text(*kinds: Unwrapped) -> bytes:
 
 def _kind_of(value: Any) -> str | None:
     """Return the kind of what is wrapped; None for all else."""
-    if type(value) is not dict or list(value) != [TYPE, DATA]:
+    if type(value) is not dict or value.keys() != {TYPE, DATA}:
         return None
     kind = value[TYPE]
     return kind if type(kind) is str else None
@@ -273,38 +280,41 @@ def _wrapped(kind: str | list[str], value: Any) -> Any:
         value = value.replace("-", "")
     elif kind == DATETIME_ISO and isinstance(value, str) and value.endswith("Z"):
         value = value[:-1] + UTC_OFFSET
+    elif kind == NOT_FINITE:
+        return _number(value)
     return {TYPE: kind, DATA: value}
 
 
-def _without_numbers(value: Any) -> Any:
-    """Return a tree with the numbers wrapped that JSON does not have."""
-    match value:
-        case float():
-            return value if isfinite(value) else {TYPE: NOT_FINITE, DATA: json.dumps(value)}
-        case list():
-            return [_without_numbers(each) for each in value]
-        case dict():
-            if _kind_of(value) == NOT_FINITE:
-                raise StateError(f"{NOT_FINITE} is the name of a transcoding, and means a number")
-            return {name: _without_numbers(each) for name, each in value.items()}
-        case _:
-            return value
+def _wrapped_number(text: str) -> Mapping[str, str]:
+    return {TYPE: NOT_FINITE, DATA: text}
 
 
-def _with_numbers(value: Any) -> Any:
-    """Return the tree that such a one was made of."""
-    match value:
-        case list():
-            return [_with_numbers(each) for each in value]
-        case dict():
-            if _kind_of(value) == NOT_FINITE:
-                return _number(value[DATA])
-            return {name: _with_numbers(each) for name, each in value.items()}
-        case _:
-            return value
+def _finite(text: str) -> float | Mapping[str, str]:
+    """Return a number, wrapped if it is too large for one, and so is not finite."""
+    number = float(text)
+    return number if isfinite(number) else _wrapped_number(json.dumps(number))
+
+
+def _not_taken(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an object as it is. Raises `StateError` if it would be read as a number."""
+    if _kind_of(value) == NOT_FINITE:
+        raise StateError(f"{NOT_FINITE} is the name of a transcoding, and means a number")
+    return value
+
+
+def _unwrapped_number(value: dict[str, Any]) -> Any:
+    return _number(value[DATA]) if _kind_of(value) == NOT_FINITE else value
 
 
 def _number(text: Any) -> float:
-    if text not in {"NaN", "Infinity", "-Infinity"}:
+    if text not in ("NaN", "Infinity", "-Infinity"):
         raise StateError(f"{text!r} is no number that JSON does not have")
     return float(text)
+
+
+_PLAIN = json.JSONDecoder()
+_WRITING = json.JSONDecoder(
+    parse_constant=_wrapped_number, parse_float=_finite, object_hook=_not_taken
+)
+_READING = json.JSONDecoder(object_hook=_unwrapped_number)
+"""They wrap and unwrap while they read, and go as deep as the library does."""
