@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NAME = "eventsourcing_kafka"
-PACKAGES = ("producer", "consumer", "compose")
+PACKAGES = ("producer", "consumer", "compose", "testing")
 
 PUBLISHED_LANGUAGE = re.compile(
     r"producer(\.(kafka|runtime|wire)(\..+)?|\.published|\.\w+\.(domainmodel|diff|published))"
@@ -153,6 +153,11 @@ RULES: list[tuple[str, tuple[str, ...], Callable[[str, str], bool]]] = [
         "a consumer does not know who puts it together",
         ("consumer",),
         lambda _module, imported: not is_in(imported, "compose"),
+    ),
+    (
+        "nobody but tests has the kit for tests",
+        ("producer", "consumer", "compose"),
+        lambda _module, imported: not is_in(imported, "testing"),
     ),
     (
         "a producer knows neither its consumers nor who puts it together",

@@ -23,7 +23,7 @@ from eventsourcing_kafka.compose.stack.sample import APPLICATION
 from eventsourcing_kafka.consumer.views.registry import views_named
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from tests.conftest import NOT_DURABLE, QUICK_TO_GIVE_UP
+from eventsourcing_kafka.testing.plugin import NOT_DURABLE, QUICK_TO_GIVE_UP
 from tests.pipeline import ROOT
 
 from .tls import behind_tls
