@@ -10,6 +10,7 @@ from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.consumer.views.fts import VIEW
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 from eventsourcing_kafka.producer.wire import EventTypes
+from eventsourcing_kafka.testing import ViewUnderTest
 from tests.pipeline import WithoutKafka, page_id
 
 OLDER = [each.cls for each in VIEW.types if each.name != "Page.TitleUpdated"]
@@ -40,11 +41,10 @@ async def test_a_new_type_of_event_stops_its_partition_until_the_view_is_updated
         seen = await pipeline.seen()
         assert {page.title for page in await pipeline.pages()} == {"Rose", "Tulip"}
 
-        async with WithoutKafka(environment) as updated:
-            updated.wiki = pipeline.wiki
+        async with ViewUnderTest(VIEW, environment, pipeline.wiki) as updated:
             assert await updated.seen() == seen
-            await updated.catch_up()
-            assert {page.title for page in await updated.pages()} == {"A rose", "Tulip"}
+            await updated.apply()
+            assert {page.title for page in await pipeline.pages()} == {"A rose", "Tulip"}
 
 
 def _written(pipeline: WithoutKafka) -> UUID:
