@@ -366,6 +366,10 @@ class Publisher:
 
     async def check_tails(self) -> None:
         """Raise `LostRecordsError` if Kafka no longer has what it has acknowledged."""
+        # At once, even if a transaction is under way: aiokafka would wait for a topic in it.
+        there = await self._committed.topics()
+        if missing := {self._topics.events, self._topics.position} - there:
+            raise LostRecordsError(f"Kafka no longer has the topic {' and '.join(sorted(missing))}")
         async with self._publishing:
             ends = {end.partition: end.next for end in [self._position_end, *self._ends]}
             tails = {end.partition: end.tail for end in self._ends if end.tail.offset != NOWHERE}

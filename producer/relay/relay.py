@@ -184,12 +184,16 @@ class Relay:
         last, tails = publisher.last, publisher.tails
         await check_write_model(self._outbox, self._wire.application_name, last, tails)
         position = position_to_go_on(last, tails)
-        if last and position < last.position:
-            self._metrics.lost(last.position - position)
+        # If the position record is gone, too, there are still the tails, and what we knew before.
+        was = max(
+            last.position if last else 0, self.position, *(tail.link.position for tail in tails)
+        )
+        if position < was:
+            self._metrics.lost(was - position)
             logger.warning(
                 "Kafka has lost events that were published up to position %d: "
                 "what is missing after position %d is published again",
-                last.position,
+                was,
                 position,
             )
         logger.info("publishing after position %d", position)

@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
     "relay": relay.throughput,
     "relay-start": relay.start,
     "relay-latency": relay.latency,
+    "relay-partitions": relay.many_partitions,
     "update-body": commands.update_body,
     "import": commands.import_git,
     "fts": views.fts,

@@ -17,6 +17,7 @@ from eventsourcing_kafka.compose.servers.processes import HOST
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.compat import UnansweredError
 from eventsourcing_kafka.producer.relay import OtherWriteModelError, Publisher
+from eventsourcing_kafka.producer.runtime.metrics import REGISTRY
 from eventsourcing_kafka.producer.wire.chain import START, Link
 from tests.chaos.proxy import Api, KafkaProxy
 from tests.chaos.stage import brokers_behind
@@ -93,18 +94,29 @@ async def test_a_topic_that_was_deleted_is_published_again_and_nothing_twice(
     await is_whole(under_test, last)
 
 
-async def test_a_topic_that_is_made_anew_under_a_running_relay_is_published_again(
-    under_test: RelayUnderTest, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("lost", [{"events"}, {"position"}, {"events", "position"}], ids=sorted)
+async def test_a_topic_that_is_deleted_under_a_running_relay_is_soon_missed_and_published_again(
+    under_test: RelayUnderTest, caplog: pytest.LogCaptureFixture, lost: set[str]
 ) -> None:
+    counted = lost_by(under_test)
     async with under_test.relaying(check=0.1):
         last = under_test.write(20)
         await under_test.progress.reached(last)
         under_test.progress.forget()
-        await delete_topics(under_test, under_test.topics.events)
+        await delete_topics(under_test, *(getattr(under_test.topics, name) for name in lost))
+        last = under_test.write(10)
         await under_test.progress.reached(last)
 
+    await under_test.catch_up()
     await is_whole(under_test, last)
     assert "is published again" in caplog.text
+    assert "waiting for its server" not in caplog.text
+    assert lost_by(under_test) > counted
+
+
+def lost_by(under_test: RelayUnderTest) -> float:
+    labels = {"application": under_test.app.name}
+    return REGISTRY.get_sample_value("eventsourcing_kafka_relay_lost_total", labels) or 0
 
 
 async def test_what_a_torn_transaction_has_lost_is_published(under_test: RelayUnderTest) -> None:
