@@ -366,14 +366,12 @@ class Publisher:
 
     async def check_tails(self) -> None:
         """Raise `LostRecordsError` if Kafka no longer has what it has acknowledged."""
-        # At once, even if a transaction is under way: aiokafka would wait for a topic in it.
-        there = await self._committed.topics()
-        if missing := {self._topics.events, self._topics.position} - there:
-            raise LostRecordsError(f"Kafka no longer has the topic {' and '.join(sorted(missing))}")
-        async with self._publishing:
-            ends = {end.partition: end.next for end in [self._position_end, *self._ends]}
-            tails = {end.partition: end.tail for end in self._ends if end.tail.offset != NOWHERE}
         try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                await self._check_topics()
+            async with self._publishing:
+                ends = {end.partition: end.next for end in [self._position_end, *self._ends]}
+                tails = {e.partition: e.tail for e in self._ends if e.tail.offset != NOWHERE}
             with anyio.fail_after(ANSWER_SECONDS):
                 await self._check_ends(ends)
                 there = await are_there(self._committed, tails, self._link_of)
@@ -383,6 +381,12 @@ class Publisher:
             ) from error
         if not there:
             raise LostRecordsError(f"Kafka has lost the last records of {self._topics.events}")
+
+    async def _check_topics(self) -> None:
+        """Look whether they are there, whatever is under way: a transaction would wait for them."""
+        there = await self._committed.topics()
+        if missing := {self._topics.events, self._topics.position} - there:
+            raise LostRecordsError(f"Kafka no longer has the topic {' and '.join(sorted(missing))}")
 
     async def _check_ends(self, ends: Mapping[TopicPartition, int]) -> None:
         async for attempt in _looking_again(LostRecordsError, MARKER_SECONDS):

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from random import Random
 from signal import SIGKILL, SIGTERM
 from typing import Any
@@ -200,9 +200,7 @@ async def _restore(stage: Stage, chance: Random, *, grown: bool) -> None:
                 for relay in stage.relays
             ]
             dsn = stage.postgres.dsn(DATABASES["CONTENTMANAGEMENT"])
-            async with put_back(dsn, chance.randint(1, 50), grown=grown) as shorter:
-                if shorter:
-                    await _see_refused(stage, refused)
+            await _see_refused(stage, refused, put_back(dsn, chance.randint(1, 50), grown=grown))
         await anyio.sleep(REFUSAL_SECONDS / 3)  # One may still be on its way out.
 
 
@@ -219,12 +217,28 @@ async def _all_is_published(stage: Stage) -> bool:
     return False
 
 
-async def _see_refused(stage: Stage, refused: Sequence[anyio.Event]) -> None:
-    """Start the relays anew, and wait until one of them refuses to go on."""
-    async with AsyncExitStack() as relays:
-        for relay in stage.relays:
-            await relays.enter_async_context(relay.resting())
-        said = [relay.log.stat().st_size for relay in stage.relays]
+async def _see_refused(
+    stage: Stage, refused: Sequence[anyio.Event], restored: AbstractAsyncContextManager[bool]
+) -> None:
+    """Start the relays anew, and wait until one of them refuses to go on.
+
+    Nobody has a connection to a database while it is restored: a relay that went on in its session
+    would publish what it has grown by.
+    """
+    async with AsyncExitStack() as meanwhile:
+        async with AsyncExitStack() as relays:
+            for relay in stage.relays:
+                await relays.enter_async_context(relay.resting())
+            said = [relay.log.stat().st_size for relay in stage.relays]
+            shorter = await meanwhile.enter_async_context(restored)
+        if shorter:
+            await _wait_for_refusal(stage, refused, said)
+
+
+async def _wait_for_refusal(
+    stage: Stage, refused: Sequence[anyio.Event], said: Sequence[int]
+) -> None:
+    """Wait until a relay has ended with its refusal; complain of one that has gone on instead."""
 
     def gone_on() -> list[Actor]:
         return [

@@ -1,7 +1,7 @@
 """What a fault takes for a finding, and what it leaves alone meanwhile."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from random import Random
 
@@ -51,8 +51,26 @@ async def test_a_relay_that_goes_on_with_a_restored_write_model_is_a_finding_and
         a_relay_that(does, stage, tmp_path / "relay-0.log") as relay,
         relay.expected_to_say(faults.RESTORED) as refused,
     ):
-        await faults._see_refused(stage, [refused])
+        await faults._see_refused(stage, [refused], nullcontext(enter_result=True))
     assert stage.findings == findings
+
+
+@pytest.mark.usefixtures("programs")
+async def test_no_relay_runs_while_a_write_model_is_restored(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, print)
+    running: list[bool] = []
+
+    @asynccontextmanager
+    async def restored() -> AsyncIterator[bool]:
+        running.append(not relay._idle.is_set())
+        yield True
+
+    async with (
+        a_relay_that(REFUSES, stage, tmp_path / "relay-0.log") as relay,
+        relay.expected_to_say(faults.RESTORED) as refused,
+    ):
+        await faults._see_refused(stage, [refused], restored())
+    assert running == [False]
 
 
 @pytest.mark.parametrize("fault", [faults.make_the_topic_anew, faults.change_the_prefix])

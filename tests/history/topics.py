@@ -84,20 +84,22 @@ def _position(record: Record) -> int:
 
 
 class Commits:
-    """What relays have asked Kafka to commit to topics that have changed since.
+    """What relays have asked Kafka to commit to topics that have changed, and were left since.
 
-    A topic that was made anew, and left for another one before it was whole again, no longer has
-    what a view has rightly applied. Those who committed that are all that can still tell of it.
+    One that was made anew, and left for another one before it was whole again, no longer has what
+    a view has rightly applied. Those who committed that are all that can still tell of it.
     """
 
     def __init__(self, history: History, topics: Topics) -> None:
         endings, ends = _endings(history)
+        complete = topics.complete
         self._since: dict[tuple[str, int, int, Event], float] = {}
         for process, sent in history.of(Sent):
             of = (process, sent.transaction)
             ending = endings.get(of)
             fate = _fate(ending, ends.get(of))
-            if ending and fate is not _Fate.ABORTED and topics.has_changed(sent.topic):
+            left = topics.has_changed(sent.topic) and sent.topic not in complete
+            if left and ending and fate is not _Fate.ABORTED:
                 for record in sent.records:
                     key = (sent.topic, sent.partition, record.position, record.event)
                     self._since[key] = min(ending.at, self._since.get(key, ending.at))

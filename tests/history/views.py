@@ -230,7 +230,7 @@ def _not_committed(step: _Step, record: Record, topics: Topics, commits: Commits
     same = [at for number, at in there if number == move.partition and at.event == record.event]
     if not same:
         if commits.had(move.topic, move.partition, record, step.began):
-            return None  # The topic has changed since.
+            return None  # Whatever the topic that was left still has.
         return f"{move.topic} has {', '.join(str(at) for _, at in there) or 'nothing'} there"
     offsets = {at.offset for at in same}
     if record.offset in {UNKNOWN_OFFSET, *offsets} or topics.has_changed(move.topic):
