@@ -20,15 +20,20 @@ STAYS = "import time; time.sleep(1000)"
 
 
 @asynccontextmanager
-async def a_relay_that(does: str, stage: Stage, log: Path) -> AsyncIterator[Actor]:
-    """Keep a program running in the place of the relays."""
+async def a_relay_that(
+    does: str, stage: Stage, log: Path
+) -> AsyncIterator[tuple[Actor, anyio.Event]]:
+    """Keep a program running in the place of the relays, which may refuse; tell when it has."""
     command = ["timeit", "--number", "1", "--repeat", "1", f"{does}; {STAYS}"]
     relay = Actor("relay-0", command, log, {}, stage.say, stage.complain)
     stage.relays = [relay]
-    async with anyio.create_task_group() as tasks:
+    async with (
+        relay.expected_to_say(faults.RESTORED) as refused,
+        anyio.create_task_group() as tasks,
+    ):
         tasks.start_soon(relay.keep)
         await anyio.wait_all_tasks_blocked()
-        yield relay
+        yield relay, refused
         tasks.cancel_scope.cancel()
 
 
@@ -47,10 +52,7 @@ async def test_a_relay_that_goes_on_with_a_restored_write_model_is_a_finding_and
 ) -> None:
     monkeypatch.setattr(faults, "REFUSAL_SECONDS", 2 if does == IS_FROZEN else 30)
     stage = Stage(tmp_path, print)
-    async with (
-        a_relay_that(does, stage, tmp_path / "relay-0.log") as relay,
-        relay.expected_to_say(faults.RESTORED) as refused,
-    ):
+    async with a_relay_that(does, stage, tmp_path / "relay-0.log") as (_, refused):
         await faults._see_refused(stage, [refused], nullcontext(enter_result=True))
     assert stage.findings == findings
 
@@ -65,10 +67,7 @@ async def test_no_relay_runs_while_a_write_model_is_restored(tmp_path: Path) -> 
         running.append(not relay._idle.is_set())
         yield True
 
-    async with (
-        a_relay_that(REFUSES, stage, tmp_path / "relay-0.log") as relay,
-        relay.expected_to_say(faults.RESTORED) as refused,
-    ):
+    async with a_relay_that(REFUSES, stage, tmp_path / "relay-0.log") as (relay, refused):
         await faults._see_refused(stage, [refused], restored())
     assert running == [False]
 

@@ -119,7 +119,7 @@ async def test_it_needs_no_more_than_kafka_and_its_view_and_parks_what_it_can_no
             connection.close()
             assert re.search(rf'view_parked{{partition="\d",view="{VIEW}"}} 2.0', told)
 
-            with opened_sources(alone, topic) as sources:
+            with opened_sources(alone, system=topic) as sources:
                 overview = anyio.run(sources.read)
             assert isinstance(overview.heads["DogSchool"], Down)
             assert not isinstance(overview.topics["DogSchool"], Down)

@@ -196,6 +196,8 @@ def forged(position: int, **headers: str | None) -> Record:
         "ce_identity": "0" * IDENTITY_CHARACTERS,
         "ce_predecessor": "0",
     }
+    usual["ce_storedtopic"] = f"exploit:{headers.get('ce_type', usual['ce_type'])}"
+    usual["content-type"] = "application/json"
     named = {**usual, **headers}.items()
     return Record(
         key.encode(),

@@ -122,7 +122,7 @@ async def test_a_stop_and_a_rebuild_show_and_no_event_is_quoted(
         async with asked(watched) as watcher, running(consumer.run):
             assert await watcher.figure("view_rebuild_gap") is None
             (why,) = await watcher.finds(503)
-            assert why.endswith(" has stopped: eventsourcing-kafka consumer status says why")
+            assert why.endswith(" has stopped: eventsourcing-kafka consumer status fts says why")
             told = await watcher.told()
             assert (told.figure("view_stopped"), told.figure("view_gap")) == (1, 1)
 

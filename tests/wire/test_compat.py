@@ -20,12 +20,14 @@ from eventsourcing import postgres, sqlite, utils
 from eventsourcing.domain import Aggregate
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Tracking
 from eventsourcing.postgres import PostgresDatastore
+from eventsourcing.utils import Environment
 
 import tests.wire
 from eventsourcing_kafka.producer.kafka import compat as kafka
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.outbox.traced import TracedRecorder
 from eventsourcing_kafka.producer.runtime import compat as library
+from eventsourcing_kafka.producer.runtime.postgres import connected
 
 NOWHERE = "127.0.0.1:1"
 """Nobody answers there."""
@@ -215,6 +217,21 @@ def test_a_recorder_inserts_events_on_a_cursor() -> None:
     for name in ("_insert_events", "_insert_stored_events"):
         hook = getattr(postgres.PostgresApplicationRecorder, name)
         inspect.signature(hook).bind(Recorder(), None, [], more=1)
+
+
+async def test_a_tracking_is_raised_on_another_connection_and_forgotten(
+    environment: dict[str, str],
+) -> None:
+    settings = Environment("fts", environment)
+    with postgres.PostgresFactory(settings) as factory:
+        recorder = factory.tracking_recorder()
+        async with connected(**library.pool_arguments(recorder.datastore)) as connection:
+            for position in (3, 5, 4):
+                await library.raise_tracking(connection, recorder, "Shop", position)
+            assert recorder.max_tracking_id("Shop") == 5
+
+            library.delete_tracking(recorder, "Shop")
+            assert recorder.max_tracking_id("Shop") is None
 
 
 def test_the_hook_of_a_traced_recorder_is_the_librarys() -> None:
