@@ -147,7 +147,7 @@ class EventDecoder:
 
     def _check_created(self, event_type: EventType, envelope: Envelope, event: Event) -> None:
         """Have a created event name an aggregate that is known: the library will import it."""
-        created = getattr(event, CREATED, None)
+        created = vars(event).get(CREATED) if hasattr(event, "__dict__") else None
         if created is None or self._types.knows_aggregate(created):
             return
         if created != usual_aggregate(envelope.topic):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -16,6 +17,9 @@ JSON = b"application/json"
 BYTES = b"application/octet-stream"
 
 Headers = list[tuple[str, bytes]]
+
+MOST_TOPICS = 1000
+"""Stored topics that are remembered. An application has some; who makes up more slows us a bit."""
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -61,9 +65,12 @@ def envelope_in(headers: Sequence[tuple[str, bytes]], key: bytes | None, source:
     if len(named) != len(headers):
         raise WireError(f"The header {_doubled(headers)!r} is there twice.")
     try:
+        type_name = named["ce_type"]
+        topic, name, name_as_bytes = _stored_under(named["ce_storedtopic"])
+        is_its_name = type_name == name_as_bytes or type_name.decode() == name
         envelope = Envelope(
-            named["ce_type"].decode(),
-            named["ce_storedtopic"].decode(),
+            name,
+            topic,
             named["ce_subject"].decode(),
             _natural_number(named["ce_sequence"]),
             _natural_number(named["ce_position"]),
@@ -83,9 +90,17 @@ def envelope_in(headers: Sequence[tuple[str, bytes]], key: bytes | None, source:
         raise WireError(f"The record is not from {source.decode()[1:]}.")
     if key != named["ce_subject"]:
         raise WireError("The key is not the header 'ce_subject'.")
-    if envelope.type != published_name(envelope.topic):
+    if not is_its_name:
         raise WireError("The header 'ce_type' is not what is published of 'ce_storedtopic'.")
     return envelope
+
+
+@lru_cache(MOST_TOPICS)
+def _stored_under(topic: bytes) -> tuple[str, str, bytes]:
+    """Return a stored topic as text, and what is published of it, as text and as bytes."""
+    text = topic.decode()
+    name = published_name(text)
+    return text, name, name.encode()
 
 
 def _natural_number(text: bytes) -> int:
