@@ -11,13 +11,12 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar, cast, get_origin
 
 from eventsourcing.application import Application
 from eventsourcing.persistence import (
-    InfrastructureFactory,
     TrackingRecorder,
     WaitInterruptedError,
 )
 from eventsourcing.postgres import PostgresRecorder
 from eventsourcing.projection import EventSourcedProjection, Projection
-from eventsourcing.utils import Environment, EnvType
+from eventsourcing.utils import EnvType
 
 from eventsourcing_kafka.compose.runner.memory import Names
 from eventsourcing_kafka.compose.runner.parts import Parts
@@ -25,7 +24,7 @@ from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.hosting.edge import follow
 from eventsourcing_kafka.consumer.hosting.follower import Follower
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.runtime.construct import at_once_with_others, construct
+from eventsourcing_kafka.producer.runtime.construct import construct, construct_view
 from eventsourcing_kafka.producer.runtime.health import Report
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 
@@ -165,12 +164,8 @@ class KafkaProjectionRunner(_KafkaProjectionRunner[TApplication], Generic[TAppli
         env: EnvType | None = None,
         on_error: OnError = OnError.RAISE,
     ) -> None:
-        @at_once_with_others
         def make() -> TView:
-            named = Environment(projection_class.name, _full_environment(env))
-            factory = InfrastructureFactory[Any].construct(named)
-            view: TView = factory.tracking_recorder(view_class)
-            return view
+            return construct_view(projection_class.name, _full_environment(env), view_class)[1]
 
         self.view = make()
         self.projection = projection_class(view=self.view)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from eventsourcing.application import Application
-from eventsourcing.persistence import InfrastructureFactory, TrackingRecorder
+from eventsourcing.persistence import TrackingRecorder
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.projection import EventSourcedProjection, Projection
 from eventsourcing.system import System
@@ -22,7 +22,7 @@ from eventsourcing.utils import Environment, EnvType, resolve_topic
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.hosting.edge import edge_name, store_of
 from eventsourcing_kafka.consumer.hosting.mapper import mapper_of, mapper_of_leader
-from eventsourcing_kafka.producer.runtime.construct import construct
+from eventsourcing_kafka.producer.runtime.construct import construct, construct_view
 from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
@@ -139,8 +139,7 @@ def _open_projected(topic: str, projected: Projected, env: EnvType, exits: ExitS
     if issubclass(projection_class, EventSourcedProjection):
         app: Any = exits.enter_context(construct(projection_class, env))
         return store_of(projection_class.name, app, app.recorder, leader, mapper, topic)
-    named = Environment(projection_class.name, dict(env))
-    factory = exits.enter_context(InfrastructureFactory[Any].construct(named))
-    view = factory.tracking_recorder(view_class)
+    factory, view = construct_view(projection_class.name, env, view_class)
+    exits.callback(factory.close)
     projection = projection_class(view=view)
     return store_of(projection_class.name, projection, view, leader, mapper, topic)

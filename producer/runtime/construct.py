@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from eventsourcing.application import Application
-from eventsourcing.persistence import DatabaseError, OperationalError
+from eventsourcing.persistence import (
+    DatabaseError,
+    InfrastructureFactory,
+    OperationalError,
+    TrackingRecorder,
+)
+from eventsourcing.utils import Environment
 from psycopg.errors import DeadlockDetected
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 A = TypeVar("A", bound=Application)  # type: ignore[type-arg]
+V = TypeVar("V", bound=TrackingRecorder)
 
 
 def _is_conflict(error: BaseException) -> bool:
@@ -22,16 +29,15 @@ def _is_conflict(error: BaseException) -> bool:
 
 # When several processes create the tables of a new database at once, Postgres fails some of them,
 # IF NOT EXISTS notwithstanding. At the next attempt the tables are there.
-at_once_with_others = retry(
+_at_once_with_others = retry(
     retry=retry_if_exception(_is_conflict),
     stop=stop_after_attempt(5),
     wait=wait_random(0.05, 0.3),
     reraise=True,
 )
-"""Decorates what constructs something of the library's that makes its tables."""
 
 
-@at_once_with_others
+@_at_once_with_others
 def construct(cls: type[A], env: Mapping[str, str] | None) -> A:
     """Construct an application, though others construct theirs on the same database meanwhile.
 
@@ -46,3 +52,18 @@ def construct(cls: type[A], env: Mapping[str, str] | None) -> A:
             factory.close()
         raise
     return app
+
+
+@_at_once_with_others
+def construct_view(
+    name: str, env: Mapping[str, str], view_class: type[V] | None
+) -> tuple[InfrastructureFactory[V], V]:
+    """Construct what a projection keeps, and the factory that closes it, as `construct` does."""
+    factory: InfrastructureFactory[V] = InfrastructureFactory.construct(
+        Environment(name, dict(env))
+    )
+    try:
+        return factory, factory.tracking_recorder(view_class)
+    except BaseException:
+        factory.close()
+        raise

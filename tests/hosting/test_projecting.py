@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,6 @@ from typing import Any
 import anyio
 import pytest
 from anyio import to_thread
-from eventsourcing.persistence import InfrastructureFactory
-from eventsourcing.utils import Environment
 from typer.testing import CliRunner, Result
 
 from eventsourcing_kafka.compose.command_line import app as compose
@@ -26,6 +24,7 @@ from eventsourcing_kafka.compose.servers.processes import free_port
 from eventsourcing_kafka.consumer.command_line import app as consumer
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError
 from eventsourcing_kafka.consumer.hosting.systems import InMemoryError
+from eventsourcing_kafka.producer.runtime.construct import construct_view
 from eventsourcing_kafka.producer.runtime.health import Down
 from examples.dogschool.application import DogSchool
 from tests.operations.child import Child, child
@@ -62,9 +61,9 @@ def alone(topic: str, env: Env, tmp_path: Path) -> Env:
 @contextmanager
 def opened_view(topic: str, env: Env) -> Iterator[Any]:
     view_class = getattr(nursing, topic.partition(":")[2]).view_class
-    named = Environment("squeamish", env)
-    with InfrastructureFactory[Any].construct(named) as factory:
-        yield factory.tracking_recorder(view_class)
+    factory, view = construct_view("squeamish", env, view_class)
+    with closing(factory):
+        yield view
 
 
 def run(topic: str, env: Env, log: Path, *arguments: str) -> AbstractAsyncContextManager[Child]:

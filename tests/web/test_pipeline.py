@@ -98,7 +98,7 @@ async def a_killed_database_is_told(feed: Feed, portal: BlockingPortal, postgres
         with anyio.fail_after(8):
             for part in (OUTBOX, RELAY, FTS):
                 await feed.says(part, "down: ")
-        assert feed.verdicts(TOPIC) == ["well"]
+        await feed.says(TOPIC, "well")
     finally:
         portal.call(postgres.start)
     for part in (OUTBOX, RELAY, FTS):
