@@ -8,13 +8,18 @@ from typing import Any, LiteralString
 
 from eventsourcing.persistence import Mapper
 
+from eventsourcing_kafka.consumer.audit import Audit
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
 from eventsourcing_kafka.producer.wire import EventTypes
 
 
 @dataclass(frozen=True)
 class View:
-    """What defines a view. A folder of `consumer` that has one as `VIEW` is a view."""
+    """What defines a view.
+
+    Wherever it is, commands find it as `module:VIEW`; or by its name, if a distribution that is
+    installed has an entry point for it, in the group `eventsourcing_kafka.views`.
+    """
 
     name: str
     """Names its group, its schema, and the prefix of its settings."""
@@ -35,4 +40,19 @@ class View:
     mapper: Mapper[Any] | None = None
     """The application's own, with its key: where the events are encrypted."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """What shapes the tables, with defaults: `language` is set by `FTS_LANGUAGE`, for one."""
+    """What shapes the tables, with defaults: `language` is set by `ORDERS_LANGUAGE`, for one."""
+    application_topic: str = ""
+    """Where that application is, `module:Class`, for those who look into the write model: audit,
+    top, and grants. Who keeps the view does not import it."""
+    audit: Audit | None = None
+    """Compares its rows with the events; without it they are not compared."""
+    topic: str = ""
+    """`module:VIEW`, if it was found so. Whoever finds it fills it in."""
+    system: str = ""
+    """`module:NAME` of the system or projection whose follower it is, if it is one."""
+
+    @property
+    def arguments(self) -> str:
+        """What names it on a command line."""
+        named = self.topic or self.name
+        return f"{named} --system {self.system}" if self.system else named

@@ -7,21 +7,21 @@ from typing import Annotated
 
 import msgspec
 import typer
-from eventsourcing.utils import resolve_topic
 from rich.console import Console
 from rich.table import Table
 
-from eventsourcing_kafka.producer.importer.command import import_git
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay, RelayHealth, read_risks, read_status
 from eventsourcing_kafka.producer.runtime.applications import (
-    CONTENT_MANAGEMENT,
+    ApplicationName,
     ApplicationTopic,
+    chosen,
     open_reached,
     open_when_reachable,
 )
 from eventsourcing_kafka.producer.runtime.cli import CommandLine, finished
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.logs import LogFormat, LogFormatOption, start_logs
 from eventsourcing_kafka.producer.runtime.metrics_server import (
     EVERYWHERE,
@@ -30,6 +30,7 @@ from eventsourcing_kafka.producer.runtime.metrics_server import (
     listen,
     serving_metrics,
 )
+from eventsourcing_kafka.producer.runtime.plugins import brought_commands
 from eventsourcing_kafka.producer.runtime.process import run
 from eventsourcing_kafka.producer.schema.command import publish_schema
 from eventsourcing_kafka.producer.wire import WireFormat
@@ -39,7 +40,7 @@ app = CommandLine(
     "Settings are the eventsourcing library's (PERSISTENCE_MODULE, POSTGRES_…) and Kafka's "
     "(KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC_PREFIX, KAFKA_TOPIC_PARTITIONS). "
     'Those of a stack on this machine: eval "$(eventsourcing-kafka compose env)"\n\n'
-    "Example: eventsourcing-kafka producer relay",
+    "Example: eventsourcing-kafka producer relay -a shop.application:Shop",
 )
 
 Decrypt = Annotated[
@@ -48,13 +49,15 @@ Decrypt = Annotated[
 ]
 
 
-app.command("import-git")(import_git)
 app.command("schema")(publish_schema)
+for commands in brought_commands("producer"):
+    app.add_typer(commands)
 
 
 @app.command()
 def relay(
-    application: ApplicationTopic = CONTENT_MANAGEMENT,
+    application: ApplicationTopic = None,
+    name: ApplicationName = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Notifications in one Kafka transaction, at most.")
     ] = 2000,
@@ -71,18 +74,26 @@ def relay(
     It goes on from the position that its last Kafka transaction recorded. Of several relays for
     one application one publishes; the others wait, and one takes over when it ends.
 
-    Example: eventsourcing-kafka producer relay
+    It needs none of the application's code, but for a mapper or a transcoder of its own.
 
-    Example: eventsourcing-kafka producer relay --metrics-port 9100
+    Example: eventsourcing-kafka producer relay -a shop.application:Shop
+
+    Example: eventsourcing-kafka producer relay --name Shop --metrics-port 9100
     """
+    cls = chosen(application, name)
     start_logs(log_format)
     listener = listen(metrics_port, metrics_host)
     settings = KafkaSettings.from_env(os.environ)
 
     async def main() -> None:
-        with await open_when_reachable(resolve_topic(application), os.environ) as source:
+        with await open_when_reachable(cls, os.environ) as source:
             outbox = outbox_of(source, limit=batch_size)
             wire = WireFormat.of(source, decrypt=decrypt)
+            if decrypt and wire.encrypted:
+                raise SettingsError(
+                    f"What {cls.name} stores can't be published decrypted: a mapper or a "
+                    "transcoder of its own makes it, so it is published as it is stored."
+                )
             publishing = Relay(outbox, wire, settings, grace=grace)
             async with serving_metrics([RelayHealth(publishing, outbox, wire, settings)], listener):
                 await publishing.run()
@@ -92,18 +103,21 @@ def relay(
 
 @app.command()
 def status(
-    application: ApplicationTopic = CONTENT_MANAGEMENT,
+    application: ApplicationTopic = None,
+    name: ApplicationName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show up to where the events of an application are published.
 
     The gap is in positions, the lag in seconds: the age of the oldest event not yet published. The
     owner is the relay that has its turn; without one nothing more is published. Settings of the
-    topics that may lose events are named, with what to do.
+    topics that may lose events are named, with what to do. If the next event can't be published it
+    says why, and exits with 1.
 
-    Example: eventsourcing-kafka producer status --json
+    Example: eventsourcing-kafka producer status -a shop.application:Shop --json
     """
-    with finished(lambda: open_reached(resolve_topic(application), os.environ)) as source:
+    cls = chosen(application, name)
+    with finished(lambda: open_reached(cls, os.environ)) as source:
         outbox, wire = outbox_of(source, limit=1), WireFormat.of(source, decrypt=True)
         settings = KafkaSettings.from_env(os.environ)
         found = finished(lambda: read_status(outbox, wire, settings))
@@ -111,12 +125,15 @@ def status(
     fields = msgspec.structs.asdict(found)
     if as_json:
         typer.echo(msgspec.json.encode({**fields, "risks": risks}))
-        return
+        raise typer.Exit(1 if found.problem else 0)
+    problem = fields.pop("problem")
     table = Table(*fields)
     table.add_row(*map(_cell, fields.values()))
     Console().print(table)
-    for risk in risks:
-        typer.echo(risk)
+    for each in filter(None, [problem, *risks]):
+        typer.echo(each)
+    if problem:
+        raise typer.Exit(1)
 
 
 def _cell(value: object) -> str:

@@ -2,27 +2,29 @@
 
 import gc
 import os
-import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import BlockingPortal
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.stack.sample import APPLICATION
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_cvar
+from eventsourcing_kafka.testing.plugin import (
+    database,
+    databases,
+    kafka,
+    kafka_settings,
+    portal,
+    postgres,
+    token,
+)
 from tests.layers import QUICK, SERVERS, fixtures_of, layers, watched
 
-NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-
-QUICK_TO_GIVE_UP = {
-    "group.min.session.timeout.ms": "100",
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
-}
+__all__ = ["database", "databases", "kafka", "portal", "postgres", "settings", "token"]
 
 # A broker that lives for a test never earns back what its second compiler takes.
 os.environ["JDK_JAVA_OPTIONS"] = "-XX:TieredStopAtLevel=1"
@@ -60,58 +62,12 @@ def programs() -> None:
     """Lets a test start programs of its own; it is a slow one then."""
 
 
-@pytest.fixture(scope="session")
-def portal() -> Iterator[BlockingPortal]:
-    """Runs the session's servers in a loop and a thread of their own, apart from any test's."""
-    with start_blocking_portal() as portal:
-        yield portal
-
-
-@pytest.fixture(scope="session")
-def kafka(portal: BlockingPortal) -> Iterator[Kafka]:
-    """A broker for all tests; one that kills its broker starts another."""
-    with (
-        tempfile.TemporaryDirectory(prefix="kafka-") as folder,
-        portal.wrap_async_context_manager(
-            Kafka(Path(folder, "data"), properties=QUICK_TO_GIVE_UP)
-        ) as kafka,
-    ):
-        yield kafka
-
-
-@pytest.fixture(scope="session")
-def postgres(portal: BlockingPortal) -> Iterator[Postgres]:
-    """A database server for all tests; one that kills its server starts another."""
-    with (
-        tempfile.TemporaryDirectory(prefix="postgres-") as folder,
-        portal.wrap_async_context_manager(
-            Postgres(Path(folder, "data"), settings=NOT_DURABLE)
-        ) as postgres,
-    ):
-        yield postgres
-
-
 @pytest.fixture(autouse=True)
 def nobody_is_acting() -> Iterator[None]:
     """No test begins with the user of an earlier one."""
     token = user_id_cvar.set(None)
     yield
     user_id_cvar.reset(token)
-
-
-@pytest.fixture
-def token() -> str:
-    """A short name that no other test has."""
-    return f"t{uuid.uuid4().hex[:10]}"
-
-
-@pytest.fixture
-def database(
-    portal: BlockingPortal, postgres: Postgres, token: str
-) -> Iterator[Callable[[str], str]]:
-    """Makes an empty database that goes when the test ends; returns its full name."""
-    with databases(portal, postgres, token) as make:
-        yield make
 
 
 @pytest.fixture
@@ -132,34 +88,15 @@ def shared_environment(
         yield settings(kafka, postgres, make, token)
 
 
-@contextmanager
-def databases(
-    portal: BlockingPortal, postgres: Postgres, token: str
-) -> Iterator[Callable[[str], str]]:
-    """Make databases on demand, and drop them at the end."""
-    made = []
-
-    def make(name: str) -> str:
-        dbname = f"{token}_{name}"
-        portal.call(postgres.create_database, dbname)
-        made.append(dbname)
-        return dbname
-
-    yield make
-    for dbname in made:
-        portal.call(postgres.drop_database, dbname)
-
-
 def settings(
     kafka: Kafka, postgres: Postgres, database: Callable[[str], str], token: str
 ) -> dict[str, str]:
     """Return the settings of a pipeline that has what `token` begins the names of to itself."""
     names = {name.upper(): database(name) for name in ("contentmanagement", "fts", "activity")}
     return {
-        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-        "KAFKA_TOPIC_PREFIX": f"{token}.",
-        "KAFKA_GROUP_PREFIX": f"{token}.",
+        **kafka_settings(kafka, token),
         **postgres_environment(postgres, names),
+        "APPLICATION_TOPIC": APPLICATION,
     }
 
 

@@ -12,13 +12,31 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NAME = "eventsourcing_kafka"
-PACKAGES = ("producer", "consumer", "compose")
+PACKAGES = ("producer", "consumer", "compose", "testing")
 
 PUBLISHED_LANGUAGE = re.compile(
-    r"producer(\.(kafka|runtime|wire)(\..+)?|\.published|\.\w+\.(domainmodel|diff))"
+    r"producer(\.(kafka|runtime|wire)(\..+)?|\.published|\.\w+\.(domainmodel|diff|published))"
 )
 """What a consumer may know of the producers: events, the wire, and what every process needs."""
 NOT_FOR_CONSUMERS = ("producer.relay", "producer.outbox")
+
+THE_WIKI = re.compile(
+    r"(?i)content_?management|\bwiki\b|\bfts\b|\bfts_|(?<!pg_stat_)\bactivity\b(?! AS)|git_?import"
+)
+"""What nothing names but the wiki."""
+
+THE_WIKIS = (
+    *("producer/contentmanagement/", "producer/importer/"),
+    *("consumer/views/fts/", "consumer/views/activity/"),
+    *("compose/web/", "compose/stack/sample.py", "compose/stack/demo.py"),
+    "compose/cluster/",  # How the examples are deployed.
+    *("compose/OPERATIONS.md", "compose/SECURITY.md"),
+    *("examples/", "tests/"),
+)
+"""Where the wiki is, and what shows it."""
+
+THE_WIKIS_BUT = ("compose/web/pipeline/", "compose/web/templates/pipeline/")
+"""What lies there, and is about any pipeline."""
 
 NEED_ASYNCIO = {
     "producer.relay.publisher",  # aiokafka's deliveries are asyncio's futures
@@ -135,6 +153,11 @@ RULES: list[tuple[str, tuple[str, ...], Callable[[str, str], bool]]] = [
         "a consumer does not know who puts it together",
         ("consumer",),
         lambda _module, imported: not is_in(imported, "compose"),
+    ),
+    (
+        "nobody but tests has the kit for tests",
+        ("producer", "consumer", "compose"),
+        lambda _module, imported: not is_in(imported, "testing"),
     ),
     (
         "a producer knows neither its consumers nor who puts it together",
@@ -258,6 +281,30 @@ def test_a_package_refuses_to_be_imported_as_a_second_copy(package: str) -> None
 
     assert second.returncode == 1
     assert f"This package is called {NAME}.{package}." in second.stderr.decode()
+
+
+def lines_about_the_wiki(name: str) -> Iterator[str]:
+    """Yield the lines of a file that name the wiki."""
+    for number, line in enumerate((ROOT / name).read_text(errors="replace").splitlines(), 1):
+        if THE_WIKI.search(line):
+            yield f"{name}:{number}: {line.strip()}"
+
+
+def test_nothing_knows_the_wiki_but_the_wiki() -> None:
+    files = [
+        name
+        for name in files_of_the_tree()
+        if name.startswith(tuple(f"{package}/" for package in PACKAGES))
+        and not (name.startswith(THE_WIKIS) and not name.startswith(THE_WIKIS_BUT))
+    ]
+
+    assert len(files) > len(PACKAGES) * 10
+    assert [line for name in files for line in lines_about_the_wiki(name)] == []
+
+
+def test_the_wiki_is_found_where_it_is_named() -> None:
+    assert list(lines_about_the_wiki("compose/stack/sample.py"))
+    assert list(lines_about_the_wiki("consumer/views/activity/view.py"))
 
 
 def test_nothing_else_lies_at_the_top() -> None:

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from eventsourcing_kafka.__main__ import NEW_OBJECTS, app
+from eventsourcing_kafka.compose.stack.sample import APPLICATION
 from tests.importer.repositories import Repository
 from tests.pipeline import ROOT
 
@@ -160,7 +161,10 @@ def test_colours_are_for_terminals_that_have_not_said_no() -> None:
 def test_what_is_wrong_is_one_line_and_exit_code_1() -> None:
     wrong = run(*WRONG)
     assert (wrong.returncode, wrong.stdout) == (1, "")
-    assert wrong.stderr == "error: There is no view 'nowhere'. There are: activity, fts.\n"
+    assert wrong.stderr == (
+        "error: There is no view 'nowhere'. There are: activity, fts. "
+        "One that is not installed is named by where it is: module:VIEW\n"
+    )
 
 
 RUNNER = CliRunner(env={"COLUMNS": "300", "TERM": "dumb"})
@@ -230,6 +234,7 @@ def test_what_is_interrupted_before_its_end_exits_with_130(
         "POSTGRES_PASSWORD": "nothing",
         "POSTGRES_DBNAME": "none",
         "KAFKA_BOOTSTRAP_SERVERS": f"{host}:{port}",
+        "APPLICATION_TOPIC": APPLICATION,
     }
     # Who runs the tests in the background has all that they start ignore interrupts.
     heard = ("env", "--default-signal=INT")

@@ -19,7 +19,7 @@ from eventsourcing_kafka.compose.servers.kafka import Kafka
 from tests.pipeline import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PARTS = ("producer", "consumer", "compose")
+PARTS = ("producer", "consumer", "compose", "testing")
 
 SHOW_A_PAGE = """
 import anyio

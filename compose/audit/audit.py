@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from anyio import to_thread
 from eventsourcing.application import Application
@@ -15,11 +15,11 @@ from eventsourcing_kafka.compose.audit.report import Findings, Report, TopicRepo
 from eventsourcing_kafka.compose.audit.topic import Advance, audit_topic, no_progress
 from eventsourcing_kafka.compose.audit.views import ViewAudit
 from eventsourcing_kafka.compose.audit.write_model import NotInPostgresError, WriteModel
+from eventsourcing_kafka.compose.leaders import leaders_of
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.hosting.systems import chosen_edges, opened
 from eventsourcing_kafka.consumer.hosting.threads import in_thread
-from eventsourcing_kafka.consumer.views.registry import view_named, views
-from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.consumer.views.registry import views_named
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.runtime.applications import open_reached
@@ -27,8 +27,17 @@ from eventsourcing_kafka.producer.wire import WireFormat
 
 FULL_FINDINGS = 50
 
-StoresByLeader = Mapping[type[Application[Any]], Sequence[ViewStore]]
-"""Leaders, and the stores of those that follow them."""
+NOT_HERE = "as it is not in Postgres"
+
+
+class Audited(NamedTuple):
+    """What is compared."""
+
+    by_leader: Mapping[type[Application[Any]], Sequence[ViewStore]]
+    """Leaders, and the stores of those that follow them."""
+    out_of_reach: Sequence[ViewReport] = ()
+    """Of those that can't be compared."""
+    with_rows: bool = True
 
 
 async def audit(
@@ -36,24 +45,27 @@ async def audit(
     names: Collection[str] | None = None,
     *,
     system: str | None = None,
+    rows: bool = True,
     limit: int = FULL_FINDINGS,
     decrypt: bool = False,
     advance: Advance = no_progress,
 ) -> Report:
-    """Compare write models, their topics, and the views of some names, or all of them.
+    """Compare views of some names, or all that are installed, with their applications and topics.
 
-    Without a `system`, MODULE:NAME, it is about the wiki and its views. The first `limit` findings
-    are reported in full, and all are counted. `decrypt` is as the relay has it. Raises
-    `UnknownViewError`, `UnknownEdgeError`, `NotInPostgresError` or `OpenTransactionError`, and
-    what psycopg and aiokafka raise when a server is lost: begin again then.
+    With a `system`, MODULE:NAME, it is about its leaders and followers, and never about rows; nor
+    is it without `rows`. The first `limit` findings are reported in full, and all are counted.
+    `decrypt` is as the relay has it. Raises `UnknownViewError`, `UnknownApplicationError`,
+    `UnknownEdgeError`, `NotInPostgresError` or `OpenTransactionError`, and what psycopg and
+    aiokafka raise when a server is lost: begin again then.
     """
     findings = Findings(limit)
-    comparison = _Comparison(environment, decrypt, findings, advance)
-    async with _opened_stores(environment, names or (), system) as stores_by_leader:
-        reports = [await comparison.of(*leader) for leader in stores_by_leader.items()]
+    async with _opened_stores(environment, names or (), system) as audited:
+        with_rows = rows and audited.with_rows
+        comparison = _Comparison(environment, decrypt, findings, advance, with_rows)
+        reports = [await comparison.of(*leader) for leader in audited.by_leader.items()]
     return Report(
         [topic for topic, _ in reports],
-        [view for _, of_leader in reports for view in of_leader],
+        [view for _, of_leader in reports for view in of_leader] + [*audited.out_of_reach],
         dict(findings.counts),
         list(findings),
     )
@@ -62,27 +74,32 @@ async def audit(
 @asynccontextmanager
 async def _opened_stores(
     environment: Mapping[str, str], names: Collection[str], system: str | None
-) -> AsyncIterator[StoresByLeader]:
+) -> AsyncIterator[Audited]:
     """Open the stores that are compared. A system's followers are, as far as they are in Postgres.
 
     Raises `NotInPostgresError` for one that is not, and is asked for by its name.
     """
     if system is None:
-        found = [ViewStore.of(view_named(name), environment) for name in names or sorted(views())]
-        yield _by_leader([ContentManagement], found)
+        views = views_named(names)
+        found = [ViewStore.of(view, environment) for view in views]
+        yield Audited(_by_leader(leaders_of(views), found))
         return
     edges = chosen_edges(system, names)
     async with in_thread(opened(edges, environment)) as stores:
         there = [store for store in stores if isinstance(store, ViewStore)]
-        if names and len(there) < len(stores):
-            local = min({store.view.name for store in stores} - {s.view.name for s in there})
-            raise NotInPostgresError(f"{local} is not in Postgres, and can't be audited.")
-        yield _by_leader([edge.leader for edge in edges.values()], there)
+        local = {store.view.name for store in stores} - {store.view.name for store in there}
+        if names and local:
+            raise NotInPostgresError(f"{min(local)} is not in Postgres, and can't be audited.")
+        yield Audited(
+            _by_leader([edge.leader for edge in edges.values()], there),
+            [ViewReport(name, exists=False, omitted=NOT_HERE) for name in sorted(local)],
+            with_rows=False,
+        )
 
 
 def _by_leader(
     leaders: Sequence[type[Application[Any]]], stores: Sequence[ViewStore]
-) -> StoresByLeader:
+) -> Mapping[type[Application[Any]], Sequence[ViewStore]]:
     return {
         leader: [store for store in stores if store.view.application_name == leader.name]
         for leader in leaders
@@ -97,12 +114,14 @@ class _Comparison:
     decrypt: bool
     findings: Findings
     advance: Advance
+    with_rows: bool
 
     async def of(
         self, leader: type[Application[Any]], stores: Sequence[ViewStore]
     ) -> tuple[TopicReport, Sequence[ViewReport]]:
         """Compare the topic of an application, and the views of it."""
-        app = await open_reached(leader, self.environment)
+        # It only looks: where there is no write model it makes no tables for one.
+        app = await open_reached(leader, {**self.environment, "CREATE_TABLE": "no"})
         try:
             return await self._of(app, stores)
         finally:
@@ -116,7 +135,10 @@ class _Comparison:
         reader = await TopicReader.of(Topics.of(app.name, settings).events, settings)
         async with WriteModel.of(app) as model:
             # The views first: what they are past by now, the relay has published by now.
-            audits = [ViewAudit(store, model, wire, reader, *told) for store in stores]
+            audits = [
+                ViewAudit(store, model, wire, reader, *told, rows=self.with_rows)
+                for store in stores
+            ]
             reports = [await each.run() for each in audits]
             tracking_audits = [
                 tracking_audit for each in audits for tracking_audit in each.tracking_audits

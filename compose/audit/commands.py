@@ -9,7 +9,7 @@ import typer
 from eventsourcing_kafka.compose.audit.audit import FULL_FINDINGS
 from eventsourcing_kafka.compose.audit.display import audit_and_show
 from eventsourcing_kafka.compose.stack.environment import WhichData, stack_environment
-from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic
+from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, ViewNames
 from eventsourcing_kafka.producer.runtime.cli import finished
 
 COMMANDS = typer.Typer()
@@ -17,10 +17,11 @@ COMMANDS = typer.Typer()
 
 @COMMANDS.command()
 def audit(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[VIEW]…", help="Which views; all without.")
-    ] = None,
+    names: ViewNames = None,
     system: SystemTopic = None,
+    rows: Annotated[
+        bool, typer.Option(help="Compare the rows of views, too, and not only their tracking.")
+    ] = True,
     limit: Annotated[int, typer.Option(min=0, help="Findings to show in full.")] = FULL_FINDINGS,
     decrypt: Annotated[
         bool, typer.Option(help="The relay publishes encrypted events as plain JSON.")
@@ -28,15 +29,16 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
     data: WhichData = None,
 ) -> None:
-    """Compare the write model, the topic and the views, position by position.
+    """Compare views, position by position, with the write models and topics that they follow.
 
-    Everything may run meanwhile. The exit code is 1 if anything is found.
+    Everything may run meanwhile. The exit code is 1 if anything is found, and if something could
+    not be compared: a view that is not there, or the rows of one that brings no audit.
 
     Of a system it compares every leader with its topic, and the tracking of every follower in
     Postgres with that. What a follower has recorded is not compared: only its policy knows what
     that must be.
 
-    Example: eventsourcing-kafka compose audit fts
+    Example: eventsourcing-kafka compose audit shop.views:ORDERS
 
     Example: eventsourcing-kafka compose audit --system examples.counters.system:system
     """
@@ -46,9 +48,10 @@ def audit(
             environment,
             names or (),
             system=system,
+            rows=rows,
             limit=limit,
             decrypt=decrypt,
             as_json=as_json,
         )
     )
-    raise typer.Exit(0 if report.clean else 1)
+    raise typer.Exit(0 if report.success else 1)

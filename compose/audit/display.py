@@ -21,6 +21,7 @@ async def audit_and_show(
     names: Collection[str],
     *,
     system: str | None,
+    rows: bool,
     limit: int,
     decrypt: bool,
     as_json: bool,
@@ -36,7 +37,13 @@ async def audit_and_show(
             progress.update(tasks[what], completed=done, total=total)
 
         report = await audit(
-            environment, names, system=system, limit=limit, decrypt=decrypt, advance=advance
+            environment,
+            names,
+            system=system,
+            rows=rows,
+            limit=limit,
+            decrypt=decrypt,
+            advance=advance,
         )
     if as_json:
         typer.echo(msgspec.json.encode(report))
@@ -54,7 +61,7 @@ def show(report: Report, console: Console) -> None:
         console.print(table)
     if (more := sum(report.counts.values()) - len(report.findings)) > 0:
         console.print(f"… and {more:,} more")
-    style = "green" if report.clean else "red"
+    style = "green" if report.success else "yellow" if report.clean else "red"
     console.print(str(report), style=style, markup=False, soft_wrap=True)
 
 

@@ -38,7 +38,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is not as it must be."""
 
     where: str
-    """`ContentManagement.relay`, `ContentManagement.topic`, a view, or a table: `fts.pages`."""
+    """`Shop.relay`, `Shop.topic`, a view, or a table: `orders.customers`."""
     fault: Fault
     position: int | None = None
     partition: int | None = None
@@ -68,7 +68,7 @@ class ViewReport(msgspec.Struct, frozen=True):
 
     view: str
     exists: bool
-    """False before a consumer has made it: there was nothing to compare."""
+    """False before a consumer has made it, or where it is out of reach: nothing is compared."""
     events: int = 0
     """Events of the write model that its tracking is past, where rows are compared with them."""
     rows: dict[str, int] = {}
@@ -76,6 +76,8 @@ class ViewReport(msgspec.Struct, frozen=True):
     parked: int = 0
     dropped: int = 0
     """Events that were dropped, and ranges of offsets that were skipped."""
+    omitted: str = ""
+    """What was not compared though it was asked for, and why; empty if all was."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -93,6 +95,16 @@ class Report(msgspec.Struct, frozen=True):
         """Tell whether nothing was found."""
         return not self.counts
 
+    @property
+    def complete(self) -> bool:
+        """Tell whether all that was asked for was compared."""
+        return not any(view.omitted for view in self.views)
+
+    @property
+    def success(self) -> bool:
+        """Tell whether all was compared, and nothing was found."""
+        return self.clean and self.complete
+
     def __str__(self) -> str:
         """Say it in one sentence."""
         topics = [self._of_topic(topic) for topic in self.topics]
@@ -103,6 +115,8 @@ class Report(msgspec.Struct, frozen=True):
             counts = ", ".join(f"{count:,} {fault}" for fault, count in self.counts.items())
             total = sum(self.counts.values())
             yield f"{total:,} finding{'s' if total > 1 else ''} ({counts})"
+        if not self.complete:
+            yield "NOT all of it"
 
     def _of_topic(self, topic: TopicReport) -> str:
         return (
@@ -114,12 +128,13 @@ class Report(msgspec.Struct, frozen=True):
 
 def _of_view(view: ViewReport) -> str:
     if not view.exists:
-        return f"{view.view}: no consumer has made it yet"
+        return f"{view.view}: NOT compared, {view.omitted}"
     compared = [f"{count:,} {table}" for table, count in view.rows.items()] or ["its tracking"]
     return (
         f"{view.view}: {', '.join(compared)} compared"
         + (f", {view.parked:,} events parked" if view.parked else "")
         + (f", {view.dropped:,} dropped" if view.dropped else "")
+        + (f", NOT compared: {view.omitted}" if view.omitted else "")
     )
 
 

@@ -19,9 +19,9 @@ from eventsourcing_kafka.compose.audit.tracking import TrackingAudit
 from eventsourcing_kafka.compose.audit.write_model import WriteModel
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
-from eventsourcing_kafka.producer.relay.position import read_published
 from eventsourcing_kafka.producer.wire import Record, WireFormat
 from eventsourcing_kafka.producer.wire.chain import Link, link_in
+from eventsourcing_kafka.producer.wire.position import read_published
 from eventsourcing_kafka.producer.wire.tracing import TRACE_HEADERS
 
 BLOCK = 500

@@ -25,9 +25,9 @@ from eventsourcing_kafka.consumer.audit import (
 )
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
-from eventsourcing_kafka.consumer.views.registry import audit_of
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.wire.event_types import published_name
 
 # While it is held no rebuild swaps the view for another. Before the snapshot is taken.
 HOLD_GENERATION: LiteralString = "LOCK TABLE {schema}.tracking IN ROW SHARE MODE"
@@ -43,6 +43,9 @@ SELECT_DROPPED: LiteralString = """
       FROM {schema}.dropped
      WHERE application = %s
 """
+
+
+NO_AUDIT = "its rows, as the view brings no audit"
 
 
 class Snapshot(NamedTuple):
@@ -67,7 +70,8 @@ class Snapshot(NamedTuple):
 class ViewAudit:
     """Compares one view with the write model, in one snapshot of it.
 
-    Parked events and drops are in memory, by their positions alone.
+    Its rows are compared where it brings an audit, unless they are not to be. Parked events and
+    drops are in memory, by their positions alone.
     """
 
     def __init__(
@@ -78,6 +82,8 @@ class ViewAudit:
         reader: TopicReader,
         findings: Findings,
         advance: Advance,
+        *,
+        rows: bool = True,
     ) -> None:
         self.tracking_audits: list[TrackingAudit] = []
         self._store = store
@@ -86,6 +92,7 @@ class ViewAudit:
         self._reader = reader
         self._findings = findings
         self._advance = advance
+        self._rows = rows
         self._parked: set[int | None] = set()
         self._unreadable: set[str | None] = set()
         self._unsure = PositionSet()
@@ -97,7 +104,8 @@ class ViewAudit:
         view = self._store.view
         async with self._store.connected() as connection:
             if not await self._store.exists(connection):
-                return ViewReport(view.name, exists=False)
+                why = "as no consumer has made it yet"
+                return ViewReport(view.name, exists=False, omitted=why)
             await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
             async with connection.transaction():
                 await connection.execute(self._store.sql(HOLD_GENERATION))
@@ -112,6 +120,7 @@ class ViewAudit:
             rows=dict(rows),
             parked=len(snapshot.parked),
             dropped=len(snapshot.dropped),
+            omitted=NO_AUDIT if self._rows and view.audit is None else "",
         )
 
     async def _snapshot(self, connection: AsyncConnection[Any]) -> Snapshot:
@@ -145,13 +154,13 @@ class ViewAudit:
     async def _compare_rows(
         self, connection: AsyncConnection[Any], trackings: Mapping[int, Tracking]
     ) -> Counter[str]:
-        audit, view = audit_of(self._store.view), self._store.view.name
+        audit, view = self._store.view.audit, self._store.view.name
         if len(trackings) != self._reader.partitions:
             what = f"it tracks {len(trackings)} partitions, and there are {self._reader.partitions}"
             where = f"{view}.tracking"
             self._findings.add(Finding(where=where, fault=Fault.POSITION, what=what))
             return Counter()
-        if audit is None:
+        if audit is None or not self._rows:
             return Counter()
         comparison = Comparison(connection, self._store.schema, self._found)
         async with aclosing(self._stored(trackings)) as stored:
@@ -162,7 +171,7 @@ class ViewAudit:
         self, trackings: Mapping[int, Tracking]
     ) -> AsyncGenerator[AuditedEvent, None]:
         """Yield the events that the view wants and is past, aggregate by aggregate."""
-        view, types, head = self._store.view, self._wire.types, await self._model.head()
+        view, head = self._store.view, await self._model.head()
         async with aclosing(self._model.by_aggregate(head)) as notifications:
             async for notification in notifications:
                 self._read += 1
@@ -173,7 +182,8 @@ class ViewAudit:
                 if notification.id > trackings[partition].position:
                     continue
                 self._events += 1
-                if types.stored_as(notification.topic).name in view.wanted:
+                topic = notification.topic
+                if view.wanted.find(topic, published_name(topic)):
                     event = self._model.mapper.to_domain_event(notification)
                     yield AuditedEvent(event, partition, self._disposition(notification.id, key))
         self._advance(view.name, head, head)

@@ -12,7 +12,7 @@ from rich.console import Console
 from eventsourcing_kafka.compose.monitor.overview import opened_sources
 from eventsourcing_kafka.compose.monitor.top import Top
 from eventsourcing_kafka.compose.stack.environment import WhichData, stack_environment
-from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic
+from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, ViewNames
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
 from eventsourcing_kafka.producer.runtime.cli import finished
 
@@ -21,6 +21,7 @@ COMMANDS = typer.Typer()
 
 @COMMANDS.command()
 def top(
+    names: ViewNames = None,
     system: SystemTopic = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, once.")] = False,
     data: WhichData = None,
@@ -32,8 +33,10 @@ def top(
     then the exit code is 1 if anything is down, or has stopped.
 
     Example: eventsourcing-kafka compose top
+
+    Example: eventsourcing-kafka compose top shop.views:ORDERS
     """
-    with opened_sources(stack_environment(data), system) as sources:
+    with opened_sources(stack_environment(data), names or (), system) as sources:
         console = Console(highlight=False)
         if console.is_terminal and not as_json:
             finished(partial(watch, sources.read, Top(console).render, console))

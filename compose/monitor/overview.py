@@ -16,11 +16,11 @@ import anyio
 import msgspec
 from eventsourcing.application import Application
 
+from eventsourcing_kafka.compose.leaders import leaders_of
 from eventsourcing_kafka.consumer.engine.protocol import Store
-from eventsourcing_kafka.consumer.hosting.systems import edges_named
+from eventsourcing_kafka.consumer.hosting.systems import chosen_edges
 from eventsourcing_kafka.consumer.operations.commands.stores import opened_stores
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
-from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus, read_topic
@@ -159,11 +159,20 @@ class _LazyApplication:
 
 
 @contextmanager
-def opened_sources(environment: Mapping[str, str], system: str | None) -> Iterator[Sources[Any]]:
-    """Open where the overview is read from: the wiki and its views, or a system's applications."""
-    leaders = {edge.leader for edge in edges_named(system).values()} if system else ()
-    with opened_stores((), system, environment) as stores:
-        sources = Sources(leaders or [ContentManagement], stores, environment)
+def opened_sources(
+    environment: Mapping[str, str], names: Collection[str] = (), system: str | None = None
+) -> Iterator[Sources[Any]]:
+    """Open where the overview is read from: views and what they follow, or a system.
+
+    Without names it is about all views that are installed, or all of the system.
+    """
+    with opened_stores(names, system, environment) as stores:
+        leaders = (
+            [*{edge.leader: None for edge in chosen_edges(system, names).values()}]
+            if system
+            else leaders_of([store.view for store in stores])
+        )
+        sources = Sources(leaders, stores, environment)
         try:
             yield sources
         finally:

@@ -1,7 +1,8 @@
 """Runs what is written for the library's own runners over Kafka, unchanged.
 
 `KafkaRunner` runs a System; `KafkaProjectionRunner` and `KafkaEventSourcedProjectionRunner` run a
-projection. Each has the interface of its counterpart in the library.
+projection. Each has the interface of its counterpart in the library. `in_thread` is for a program
+that is async: it enters, and leaves, what blocks there.
 
 A runner is both ends, relay and consumers, in one process: so it is neither `producer` nor
 `consumer`.
@@ -12,5 +13,11 @@ from eventsourcing_kafka.compose.runner.projections import (
     KafkaProjectionRunner,
 )
 from eventsourcing_kafka.compose.runner.system import KafkaRunner
+from eventsourcing_kafka.consumer.hosting.threads import in_thread
 
-__all__ = ["KafkaEventSourcedProjectionRunner", "KafkaProjectionRunner", "KafkaRunner"]
+__all__ = [
+    "KafkaEventSourcedProjectionRunner",
+    "KafkaProjectionRunner",
+    "KafkaRunner",
+    "in_thread",
+]

@@ -9,15 +9,33 @@ from typing import Annotated
 import typer
 from anyio import to_thread
 
-from eventsourcing_kafka.compose.runner.system import KafkaRunner
-from eventsourcing_kafka.consumer.hosting.systems import system_named
+from eventsourcing_kafka.compose.runner.system import KafkaRunner, selected
+from eventsourcing_kafka.consumer.engine.applying import OnError
+from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.hosting.systems import (
+    InMemoryError,
+    Projected,
+    edges_named,
+    opened,
+    projected_named,
+    system_named,
+)
+from eventsourcing_kafka.consumer.operations.health import ViewHealth
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.applications import wait_until_reachable
-from eventsourcing_kafka.producer.runtime.logs import LogFormat, LogFormatOption, start_logs
+from eventsourcing_kafka.producer.runtime.logs import (
+    LogFormat,
+    LogFormatOption,
+    complain,
+    start_logs,
+)
 from eventsourcing_kafka.producer.runtime.metrics_server import (
     EVERYWHERE,
     MetricsHost,
     MetricsPort,
+    listen_as_set,
     metrics_environment,
+    serving_metrics,
 )
 from eventsourcing_kafka.producer.runtime.process import run as run_async
 
@@ -26,26 +44,67 @@ COMMANDS = typer.Typer()
 
 @COMMANDS.command("run")
 def run_system(
-    topic: Annotated[str, typer.Argument(metavar="MODULE:SYSTEM", help="The system.")],
+    topic: Annotated[
+        str, typer.Argument(metavar="MODULE:NAME", help="The system, or the `Projected`.")
+    ],
     only: Annotated[
         list[str] | None,
         typer.Option(help="Run only this application of it; may be given several times."),
     ] = None,
+    on_error: Annotated[
+        OnError,
+        typer.Option(
+            help="An event that can't be applied is parked, with all of its aggregate after it; "
+            "or its partition stops before it; or the command ends with the error."
+        ),
+    ] = OnError.PARK,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = EVERYWHERE,
     log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
-    """Run any `eventsourcing` System over Kafka, or a part of it, until Ctrl-C.
+    """Run any `eventsourcing` System over Kafka, or a part or a projection, until Ctrl-C.
 
-    Each application on its own machine: --only DogSchool here, --only Counters there.
+    Each application on its own machine: --only DogSchool here, --only Counters there. A projection
+    needs no more than Kafka and the database of its view: the application, and its relay, are
+    elsewhere.
 
     Example: eventsourcing-kafka compose run examples.counters.system:system
+
+    Example: eventsourcing-kafka compose run examples.tricks.system:tricks
     """
     start_logs(log_format)
     environment = {**os.environ, **metrics_environment(metrics_port, metrics_host)}
+    if projected := projected_named(topic):
+        if only:
+            raise typer.BadParameter("a projection has no parts", param_hint="--only")
+        _run_projection(topic, projected, on_error, environment)
+        return
     system = system_named(topic)
-    runner = KafkaRunner(system, environment, only=only)
-    applications = [system.get_app_cls(name) for name in only or system.nodes]
+    applications = [system.get_app_cls(name) for name in selected(system, only)]
     if run_async(partial(wait_until_reachable, "the system", applications, environment)):
-        with runner:
+        with KafkaRunner(system, environment, only=only, on_error=on_error) as runner:
             run_async(partial(to_thread.run_sync, runner.run_forever, abandon_on_cancel=True))
+
+
+def _run_projection(
+    topic: str, projected: Projected, on_error: OnError, environment: dict[str, str]
+) -> None:
+    """Keep a projection up to date, with what comes from Kafka alone."""
+    settings = KafkaSettings.from_env(environment)
+    listener = listen_as_set(environment)
+    classes = [projected.projection_class]
+    if not run_async(partial(wait_until_reachable, "the projection", classes, environment)):
+        return
+    with opened(edges_named(topic), environment) as (store,):
+        if not store.capabilities.reachable:
+            raise InMemoryError(store.view.name)
+        consumer = Consumer(store, settings, on_error=on_error)
+
+        async def main() -> None:
+            async with serving_metrics([ViewHealth(consumer, settings)], listener):
+                await consumer.run()
+
+        run_async(main)
+    if consumer.stopped:
+        complain(f"{store.view.name} had stopped: eventsourcing-kafka consumer status says why")
+        raise typer.Exit(1)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from threading import Event
+from types import TracebackType
 from typing import Any
 
 import anyio
@@ -16,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from eventsourcing.application import Application
 
+from eventsourcing_kafka.compose.runner.memory import Names
 from eventsourcing_kafka.consumer.engine.applying import CannotApplyError
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import NOT_THERE
@@ -26,13 +28,16 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay, RelayHealth
-from eventsourcing_kafka.producer.relay.position import read_published
-from eventsourcing_kafka.producer.runtime.health import HealthCheck
+from eventsourcing_kafka.producer.runtime.health import HealthCheck, Report
 from eventsourcing_kafka.producer.runtime.metrics_server import listen_as_set, serving_metrics
 from eventsourcing_kafka.producer.runtime.retry import first_error
 from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.wire.position import read_published
 
 POLL_SECONDS = 0.02
+
+PLACED_SECONDS = 30.0
+"""So long a start waits for the consumers to have their partitions."""
 
 
 Question = Callable[[], Awaitable[bool]]
@@ -56,13 +61,18 @@ class Following(msgspec.Struct, frozen=True):
 class Parts:
     """Relays and consumers, started and stopped together."""
 
-    def __init__(self, settings: KafkaSettings, env: Mapping[str, str]) -> None:
+    def __init__(self, settings: KafkaSettings, env: Mapping[str, str], names: Names) -> None:
+        self.has_ended = Event()
+        """Set when it is stopped, or an error ends a part."""
+        self.has_errored = Event()
         self._settings = settings
         self._leadings: list[Leading] = []
         self._followings: list[Following] = []
         self._counts: dict[str, int] = {}
+        self._names = names
         self._error: BaseException | None = None
-        self._ended = Event()
+        self._traceback: TracebackType | None = None
+        self._is_seen = False
         self._exit = ExitStack()
         self._portal: BlockingPortal
         self._scope: anyio.CancelScope
@@ -86,18 +96,20 @@ class Parts:
         """Start all, and answer those who watch where `METRICS_PORT` says."""
         listener = listen_as_set(self._env)
         self._portal = self._exit.enter_context(start_blocking_portal())
+        self._exit.callback(self._portal.call, self._names.delete_topics)
         running, self._scope = self._portal.start_task(self._run, listener)
         self._exit.callback(running.result)
         self._exit.callback(self._portal.call, self._cancel)
+        self._portal.call(self._wait_until_placed)
 
     def stop(self) -> None:
         """Finish the batches in hand, and stop all."""
-        self._ended.set()
+        self.has_ended.set()
         self._exit.close()
 
     def run_forever(self, timeout: float | None = None) -> None:
         """Block until it is stopped, or for `timeout` seconds; raise the error that ends a part."""
-        self._ended.wait(timeout)
+        self.has_ended.wait(timeout)
         self.raise_error()
 
     def wait(self, timeout: float, position: int = 0) -> None:
@@ -111,11 +123,23 @@ class Parts:
         finally:
             self.raise_error()
 
+    def health(self) -> Sequence[Report]:
+        """Compare each part with the true head, and judge it; one that has ended is not healthy."""
+        return self._portal.call(self._reports)
+
+    async def _reports(self) -> Sequence[Report]:
+        return [await part.report() for part in self._watched]
+
     def raise_error(self) -> None:
-        """Raise the error that ended a part, once."""
-        error, self._error = self._error, None
-        if error:
-            raise error
+        """Raise the error that ended a part, to each who waits."""
+        if self._error:
+            self._is_seen = True
+            raise self._error.with_traceback(self._traceback)
+
+    def raise_unseen_error(self) -> None:
+        """Raise it if nobody has waited for it."""
+        if not self._is_seen:
+            self.raise_error()
 
     async def _run(
         self,
@@ -138,7 +162,19 @@ class Parts:
             error = first_error(group)
             policys = error.__cause__ if isinstance(error, CannotApplyError) else None
             self._error = self._error or policys or error
-            self._ended.set()
+            self._traceback = self._error.__traceback__
+            self.has_errored.set()
+            self.has_ended.set()
+
+    async def _wait_until_placed(self) -> None:
+        """Wait until the consumers have their partitions, of applications that are published here.
+
+        Nobody waits for ever: where Kafka can't be reached the log says so.
+        """
+        here = {leading.topics.events for leading in self._leadings}
+        placed = [each.consumer.placed for each in self._followings if each.topic in here]
+        with anyio.move_on_after(PLACED_SECONDS):
+            await self._until(lambda: _all_set(placed))
 
     async def _cancel(self) -> None:
         self._scope.cancel()
@@ -206,6 +242,10 @@ class Parts:
         if not self._counts.get(topic):
             self._counts[topic] = await partitions_of(topic, self._settings)
         return self._counts[topic]
+
+
+async def _all_set(events: Collection[anyio.Event]) -> bool:
+    return all(event.is_set() for event in events)
 
 
 async def _applied(

@@ -1,13 +1,13 @@
 """Who may do what: the ACLs of Kafka and the roles of Postgres that the processes need, no more.
 
-A role has the same name in both: `contentmanagement_relay` publishes what
-`contentmanagement_writer` has written, `fts` keeps the view of that name, `fts_reader` searches it.
+A role has the same name in both. For an application `Shop` with a view `orders`: `shop_relay`
+publishes what `shop_writer` has written, `orders` keeps the view, and `orders_reader` reads it.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import groupby
 from typing import Any, LiteralString, NamedTuple
 
@@ -17,8 +17,6 @@ from eventsourcing.utils import Environment
 from psycopg import sql
 
 from eventsourcing_kafka.consumer.view import View
-from eventsourcing_kafka.producer.contentmanagement import people
-from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.relay.publisher import transactional_id
@@ -43,12 +41,6 @@ WRITER: tuple[LiteralString, ...] = (
 )
 
 SNAPSHOTS: tuple[LiteralString, ...] = ("GRANT SELECT, INSERT ON {snapshots} TO {role}",)
-
-# Names are nobody's history: they change, and go when somebody wants that.
-PEOPLE: tuple[LiteralString, ...] = (
-    people.CREATE,
-    "GRANT SELECT, INSERT, UPDATE, DELETE ON {people} TO {role}",
-)
 
 RELAY: tuple[LiteralString, ...] = (
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
@@ -95,12 +87,12 @@ class Grant(NamedTuple):
 
 def acls(
     application: type[Application[Any]],
-    views: Mapping[str, View],
+    views: Collection[View],
     env: Mapping[str, str],
     *,
     rebuild: bool = False,
 ) -> Iterator[Acl]:
-    """Yield what an application's relay and its views need of Kafka."""
+    """Yield what an application's relay and its views need of Kafka. The views are its own."""
     settings = KafkaSettings.from_env(env)
     topics, relay = Topics.of(application.name, settings), _relay(application)
     events, position = ("topic", topics.events), ("topic", topics.position)
@@ -109,16 +101,17 @@ def acls(
     yield Acl(
         relay, ("Write",), (("transactional-id", transactional_id(application.name, settings)),)
     )
-    for view in views.values():
+    for view in views:
         schema = _schema(view.name, view.name, env)
         generations = (schema, f"{schema}_next") if rebuild else (schema,)
         groups = (("group", f"{settings.group_prefix}{name}") for name in generations)
-        yield Acl(view.name, ("Read",), (events, *groups))
+        # The position record tells who waits up to where a view has to come.
+        yield Acl(view.name, ("Read",), (events, position, *groups))
 
 
 def grants(
     application: type[Application[Any]],
-    views: Mapping[str, View],
+    views: Collection[View],
     env: Mapping[str, str],
     *,
     rebuild: bool = False,
@@ -134,20 +127,25 @@ def grants(
         "events": sql.Identifier(schema, events),
         "snapshots": sql.Identifier(schema, f"{stem}_snapshots"),
         "sequence": sql.Identifier(schema, f"{events}_notification_id_seq"),
-        "people": sql.Identifier(schema, people.TABLE),
     }
     snapshots = application.is_snapshotting_enabled or application.snapshotting_intervals
     writer = WRITER + SNAPSHOTS if snapshots else WRITER
-    if application is ContentManagement:
-        writer += PEOPLE
     yield from _grants(_database(name, env), f"{stem}_writer", writer, names)
+    for statement in _writers_own(application, schema):
+        yield Grant(_database(name, env), statement)
     yield from _grants(_database(name, env), _relay(application), RELAY, names)
-    for view in views.values():
+    for view in views:
         schema = _schema(view.name, view.name, env)
         names = {"schema": sql.Identifier(schema), "owner": sql.Identifier(view.name)}
         owner = VIEW + REBUILD if rebuild else VIEW
         yield from _grants(_database(view.name, env), view.name, owner, names)
         yield from _grants(_database(view.name, env), f"{view.name}_reader", READER, names)
+
+
+def _writers_own(application: type[Application[Any]], schema: str) -> Iterator[sql.Composed]:
+    """Yield what an application says that its writers need besides: `writer_grants`."""
+    if of := getattr(application, "writer_grants", None):
+        yield from of(schema, f"{application.name.lower()}_writer")
 
 
 def _grants(

@@ -65,14 +65,14 @@ def up(
     ] = None,
     web_port: Annotated[
         int | None,
-        typer.Option(min=1, max=65_535, help="Of the wiki. Default: 8080, or a free port."),
+        typer.Option(min=1, max=65_535, help="Of the web. Default: 8080, or a free port."),
     ] = None,
     log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Start the stack and show its state until Ctrl-C.
 
-    Without --data everything is on temporary data; without --only everything runs. The wiki in a
-    browser is a part of it, on this machine only; its address is printed.
+    Without --data everything is on temporary data; without --only everything runs. The web is a
+    part of it, on this machine only; its address is printed.
 
     Example: eventsourcing-kafka compose up --data ./data --only kafka,postgres
     """
@@ -129,14 +129,14 @@ async def _run(stack: Stack) -> int:
 
 
 async def _print_address(address: str | None, console: Console) -> None:
-    """Print the address of the wiki, once it answers there."""
+    """Print the address of the web, once it answers there."""
     if address is None:
         return
     host, _, port = address.removeprefix("http://").partition(":")
     while True:
         with suppress(OSError):
             async with await anyio.connect_tcp(host, int(port)):
-                console.print(f"The wiki is at {address}")
+                console.print(f"In a browser: {address}")
                 return
         await anyio.sleep(LOOK_AGAIN_SECONDS)
 

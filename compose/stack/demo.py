@@ -117,7 +117,7 @@ async def _search(store: ViewStore, console: Console) -> None:
 async def _verify(environment: Mapping[str, str], console: Console) -> int:
     report = await audit(environment, ["fts"])
     show(report, console)
-    if not report.clean:
+    if not report.success:
         return 1
     identical = report.views[0].rows["pages"]
     console.print(f"verified: {identical} pages identical in the write model and the search view")

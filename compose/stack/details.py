@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from eventsourcing_kafka.compose.monitor.overview import opened_sources
+from eventsourcing_kafka.compose.stack.sample import VIEWS
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, gap_of
-from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.relay import RelayStatus
 
 Detail = Callable[[], Awaitable[str]]
@@ -21,9 +21,10 @@ def opened_details(environment: Mapping[str, str]) -> Iterator[Mapping[str, Deta
     `environment` points at the stack. Its databases are connected to when a detail is first asked
     for, and left at the end.
     """
-    with opened_sources(environment, None) as sources:
+    with opened_sources(environment, VIEWS) as sources:
         views = {f"consumer {name}": _of_view(read) for name, read in sources.views.items()}
-        yield {"relay": _of_relay(sources.relays[ContentManagement.name]), **views}
+        (relay,) = sources.relays.values()
+        yield {"relay": _of_relay(relay), **views}
 
 
 def _of_relay(read: Callable[[], Awaitable[RelayStatus]]) -> Detail:

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from eventsourcing_kafka.compose.servers.errors import StackError
+from eventsourcing_kafka.compose.stack.sample import VIEWS
 
 SERVERS = ("kafka", "postgres")
 
@@ -10,8 +11,7 @@ WEB = "web"
 
 SERVICES: dict[str, tuple[str, ...]] = {
     "relay": ("producer", "relay"),
-    "consumer fts": ("consumer", "run", "fts"),
-    "consumer activity": ("consumer", "run", "activity"),
+    **{f"consumer {view}": ("consumer", "run", view) for view in VIEWS},
     WEB: ("compose", "web"),
 }
 """What runs on the servers: the command, and its arguments, of each process."""

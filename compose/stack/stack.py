@@ -35,10 +35,8 @@ from eventsourcing_kafka.compose.servers.processes import (
 from eventsourcing_kafka.compose.servers.server import Server
 from eventsourcing_kafka.compose.servers.service import Service
 from eventsourcing_kafka.compose.stack.parts import SERVICES, WEB, checked_parts, parts
+from eventsourcing_kafka.compose.stack.sample import APPLICATION, DATABASES
 from eventsourcing_kafka.producer.runtime.metrics_server import metrics_environment
-
-DATABASES = {"CONTENTMANAGEMENT": "contentmanagement", "FTS": "fts", "ACTIVITY": "activity"}
-"""A database for the write model and one for each view, by the prefix of their settings."""
 
 WEB_PORT = 8080
 """Where people look first. If something listens there, the web gets a free port."""
@@ -120,6 +118,7 @@ class Stack(anyio.AsyncContextManagerMixin):
             variables["KAFKA_BOOTSTRAP_SERVERS"] = self.kafka.bootstrap_servers
         if "postgres" in self._servers:
             variables |= postgres_environment(self.postgres, DATABASES)
+            variables["APPLICATION_TOPIC"] = APPLICATION
         return variables
 
     @property

@@ -16,7 +16,9 @@ from eventsourcing_kafka.consumer.engine.parking import SetAside
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.retry import is_transient
+from eventsourcing_kafka.producer.wire import OutdatedError
 from eventsourcing_kafka.producer.wire.tracing import processing
 
 CONFLICTS = (IntegrityError, InternalError, psycopg.errors.InFailedSqlTransaction)
@@ -75,7 +77,7 @@ Outcome = Applied | Moved
 """What can come of a batch. All else is an error, and the batch is to be applied again."""
 
 
-class CannotApplyError(Exception):
+class CannotApplyError(OperatorError):
     """An event can't be applied to the view. Its cause says why.
 
     The `story` may quote the event: it is for those who may read the view, and for no log.
@@ -173,7 +175,9 @@ class Applier:
 
     async def _together(self, connection: Any, records: Sequence[ConsumedRecord]) -> _Effect:
         """Apply records in one unit of work."""
-        concerned = [record for record in records if record.event or record.error]
+        concerned = await self._above_the_floor(
+            connection, [record for record in records if record.event or record.error]
+        )
         if not concerned:
             return _Effect()
         set_aside = await self._store.parking.set_aside(connection, concerned)
@@ -185,6 +189,18 @@ class Applier:
         failures = fold(unit, concerned, set_aside)
         await unit.write(connection)
         return _Effect(await self._park(connection, failures))
+
+    async def _above_the_floor(
+        self, connection: Any, records: Sequence[ConsumedRecord]
+    ) -> Sequence[ConsumedRecord]:
+        """Leave out what the library's own runner has applied. What was parked, it has not.
+
+        The tracking has moved in this transaction, so that no replay can lower the floor meanwhile.
+        """
+        if self._redriving or not any(_is_within(self._store.floor, each) for each in records):
+            return records
+        floor = await self._store.read_floor(connection)
+        return [record for record in records if not _is_within(floor, record)]
 
     async def _one_by_one(self, connection: Any, records: Sequence[ConsumedRecord]) -> _Effect:
         """Apply each record in a unit of its own, up to where its partition stops."""
@@ -223,8 +239,11 @@ class Applier:
     def _parks(self, record: ConsumedRecord) -> bool:
         """Tell whether a record that can't be applied is set aside.
 
-        What is foreign is no error of a policy: raised, it would end a runner at each start.
+        What is newer than this program is not: once it is updated, it goes on by itself. What is
+        foreign is no error of a policy: raised, it would end a runner at each start.
         """
+        if isinstance(record.error, OutdatedError):
+            return False
         if self._on_error is OnError.RAISE and not self._redriving:
             return record.envelope is None
         return self._on_error is OnError.PARK
@@ -293,6 +312,10 @@ def fold(unit: UnitOfWork, records: Sequence[ConsumedRecord], set_aside: SetAsid
             failures.append(Failure(record, reason))
             set_aside.parked.add(record.originator_id)
     return failures
+
+
+def _is_within(floor: int, record: ConsumedRecord) -> bool:
+    return record.envelope is not None and record.envelope.position <= floor
 
 
 def _followed(batch: Sequence[Span], seen: Mapping[int, Tracking]) -> Sequence[Followed]:

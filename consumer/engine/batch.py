@@ -76,7 +76,8 @@ class ConsumedRecord(msgspec.Struct, frozen=True):
         envelope = event = error = None
         try:
             envelope = own_envelope(raw, wire, partitions)
-            if envelope.type in wanted or envelope.type not in wire.types:
+            known = wire.types.find(envelope.topic, envelope.type)
+            if known is None or known in wanted:
                 event = wire.to_event(envelope, value)
         except WireError as reason:
             error = reason

@@ -13,6 +13,7 @@ import anyio
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Moved, OnError
 from eventsourcing_kafka.consumer.engine.batch import OffsetReset, ResetKind
 from eventsourcing_kafka.consumer.engine.lookout import Lookout
+from eventsourcing_kafka.consumer.engine.low_water import LowWater
 from eventsourcing_kafka.consumer.engine.metrics import ViewMetrics
 from eventsourcing_kafka.consumer.engine.parking import Skip
 from eventsourcing_kafka.consumer.engine.protocol import Store
@@ -49,7 +50,8 @@ class Consumer:
     to be free. There is one for each of the `connections`: it claims whole partitions, once there
     are more than `worth_sharing` records, so that Postgres works on more than one core, and while
     more is read.
-    `stopped` tells which partitions have stopped, and why.
+    `stopped` tells which partitions have stopped, and why; `placed` is set once it has been given
+    its partitions.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Consumer:
         self.stopped: dict[int, str] = {}
         self.seen: Mapping[int, Tracking] = {}
         self.health = LoopHealth()
+        self.placed = anyio.Event()
         self.store = store
         self._metrics = ViewMetrics(store.view.name)
         self._applier = applier or Applier(store, on_error)
@@ -105,6 +108,7 @@ class Consumer:
             self._working() as connections,
             self._joined(partitions) as subscription,
             self._looking(partitions, subscription) as lookout,
+            self._marking(subscription) as marking,
         ):
             await self.store.run(self._prepare, connections[0], partitions)
             self.seen = subscription.seen
@@ -112,6 +116,9 @@ class Consumer:
             session = _Session(partitions, subscription, queue, progressed)
             async with anyio.create_task_group() as workers:
                 workers.start_soon(lookout.run)
+                workers.start_soon(self._tell_when_placed, subscription)
+                for low_water in marking:
+                    workers.start_soon(low_water.run)
                 for connection in connections:
                     workers.start_soon(self._apply, session, connection)
                 await self._read(session, connections[0])
@@ -186,8 +193,9 @@ class Consumer:
         for partition in applied.stopped:
             logger.error(
                 "partition %d has stopped before an event that can't be applied: "
-                "eventsourcing-kafka consumer status says why",
+                "eventsourcing-kafka consumer status %s says why",
                 partition,
+                self.store.view.arguments,
             )
             subscription.stop(partition)
         for partition in applied.broken:
@@ -196,7 +204,9 @@ class Consumer:
         self._metrics.applied(applied)
         if applied.parked:
             logger.warning(
-                "%d events parked: eventsourcing-kafka consumer parked list", applied.parked
+                "%d events parked: eventsourcing-kafka consumer parked list --view %s",
+                applied.parked,
+                self.store.view.arguments,
             )
 
     async def _partitions(self) -> int:
@@ -228,6 +238,25 @@ class Consumer:
                 self.stopped,
                 self._pacing,
             )
+
+    @asynccontextmanager
+    async def _marking(self, subscription: Subscription) -> AsyncIterator[Sequence[LowWater]]:
+        """Yield what keeps the low-water mark; nothing where nobody waits for that."""
+        if not self.store.capabilities.marked:
+            yield ()
+            return
+        topics = Topics.of(self.store.view.application_name, self._settings)
+        async with (
+            self.store.connected() as connection,
+            groupless_consumer(self._settings) as kafka,
+        ):
+            low_water = LowWater(self.store, connection, subscription, kafka, topics)
+            async with low_water.raised_at_the_end():
+                yield (low_water,)
+
+    async def _tell_when_placed(self, subscription: Subscription) -> None:
+        await subscription.placed()
+        self.placed.set()
 
     @asynccontextmanager
     async def _reader(self, partitions: int) -> AsyncIterator[ChainSearch]:

@@ -200,7 +200,7 @@ class Lookout:
         )
         ways = []
         if self._store.capabilities.replayable:
-            ways.append(f"fill it anew: eventsourcing-kafka consumer rebuild {view.name}")
+            ways.append(f"fill it anew: eventsourcing-kafka consumer rebuild {view.arguments}")
         group = group_of(self._store, self._settings)
         reset = (
             f"stop its consumers, kafka-consumer-groups --group {group} --topic "

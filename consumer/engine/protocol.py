@@ -16,6 +16,8 @@ from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
 from eventsourcing_kafka.consumer.engine.parking import Dropped, Parked, SetAside, Skip
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, TrackingProgress
 from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.producer.wire.chain import Link
+from eventsourcing_kafka.producer.wire.position import Published
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -37,6 +39,8 @@ class Capabilities:
     library tracks is positions."""
     reachable: bool = True
     """Another process finds here what one has recorded."""
+    marked: bool = False
+    """It keeps the low-water mark as well, for those who wait as the library waits."""
 
 
 class TrackingStore(Protocol):
@@ -112,6 +116,14 @@ class Store(Protocol):
         """What it can do."""
 
     @property
+    def floor(self) -> int:
+        """What is at or below this position is applied, whatever the tracking says.
+
+        The library's own runner, or an earlier consumer, has said so under the library's name. It
+        may be lower by now, after a replay.
+        """
+
+    @property
     def tracking(self) -> TrackingStore:
         """How far it is."""
 
@@ -136,6 +148,22 @@ class Store(Protocol):
 
     async def check(self, connection: Any) -> None:
         """Raise an `OperatorError` unless all is there, as the code that runs would make it."""
+
+    async def read_floor(self, connection: Any) -> int:
+        """Return the floor as it is now, on a working connection."""
+
+    async def raise_mark(
+        self, connection: Any, candidates: Sequence[Published]
+    ) -> Mapping[int, Link]:
+        """Say under the library's own name that all is applied up to a position; never lower it.
+
+        The position is that of the first position record that is reached, if one is. That is found
+        out, and said, in one transaction, which no replay comes between. Returns what is applied
+        last of each partition.
+        """
+
+    def check_replayable(self, partitions: Collection[int] | None = None) -> None:
+        """Raise `NotReplayableError` if some partitions, or all, can't be applied again."""
 
     async def replay(self, connection: Any, partitions: Collection[int] | None = None) -> None:
         """Forget what was applied of some partitions, or of all. Raises `NotReplayableError`."""

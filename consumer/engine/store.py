@@ -22,10 +22,12 @@ from eventsourcing_kafka.consumer.engine.protocol import Capabilities, Store
 from eventsourcing_kafka.consumer.engine.tracking import CREATE_TRACKING, Move, TrackingTable
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.kafka.topics import partition_of
+from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, connected
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
+from eventsourcing_kafka.producer.wire.chain import Link
+from eventsourcing_kafka.producer.wire.position import Published, published_from, read_published
 
 LOOK_AGAIN_SECONDS = 1.0
 """While waiting for a position: a pooler may swallow the NOTIFY."""
@@ -45,44 +47,45 @@ NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 class ShapeChangedError(OperatorError):
     """The code makes the view's tables otherwise than they were made."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, view: View) -> None:
         super().__init__(
-            f"The tables of {name} were made by other code, or with other settings. "
-            f"Fill new ones beside them and swap: eventsourcing-kafka consumer rebuild {name}"
+            f"The tables of {view.name} were made by other code, or with other settings. "
+            "Fill new ones beside them and swap: "
+            f"eventsourcing-kafka consumer rebuild {view.arguments}"
         )
 
 
 class PartitionsChangedError(OperatorError):
     """The topic has another count of partitions than the view has tracked."""
 
-    def __init__(self, name: str, partitions: int) -> None:
+    def __init__(self, view: View, partitions: int) -> None:
         super().__init__(
-            f"The topic has {partitions} partitions, and the view {name} has followed another "
+            f"The topic has {partitions} partitions, and the view {view.name} has followed another "
             "count. Is it another topic? Fill the view anew: "
-            f"eventsourcing-kafka consumer rebuild {name}"
+            f"eventsourcing-kafka consumer rebuild {view.arguments}"
         )
+
+
+RECORDS_EVENTS = (
+    "it is an application that may record events of its own, and they would be recorded, and "
+    "published, a second time. Follow with a new one, under another name, on a database of its own."
+)
 
 
 class NotReplayableError(OperatorError):
     """A replay would record events a second time."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"{name} can't be replayed: it is an application that may record events of its own, "
-            "and they would be recorded, and published, a second time; or a projection, and only "
-            "that knows how to empty its tables. Follow with a new one, under another name, on a "
-            "database of its own."
-        )
+    def __init__(self, name: str, why: str = RECORDS_EVENTS) -> None:
+        super().__init__(f"{name} can't be replayed: {why}")
 
 
 class ViewMissingError(OperatorError):
     """No consumer has made the view yet."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, view: View) -> None:
         super().__init__(
-            f"There is no view {name} yet. Start its consumer: "
-            f"eventsourcing-kafka consumer run {name}, or, for a follower in a system: "
-            "eventsourcing-kafka compose run MODULE:SYSTEM"
+            f"There is no view {view.name} yet. Start its consumer: eventsourcing-kafka "
+            + (f"compose run {view.system}" if view.system else f"consumer run {view.arguments}")
         )
 
 
@@ -90,6 +93,7 @@ class ViewStore:
     """One generation of a view: its schema has the tables, the tracking, and what is parked."""
 
     capabilities = Capabilities()
+    floor = 0
 
     def __init__(
         self,
@@ -97,11 +101,16 @@ class ViewStore:
         connect: Callable[[], dict[str, Any]],
         schema: str,
         settings: Mapping[str, str],
+        env: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.view = view
         self.schema = schema
         self._connect = connect
         self._settings = settings
+        self._env = env
+        """Tells how to reach Kafka, should anybody wait for a position."""
+        self._published: Published | None = None
+        """A position record that somebody has waited for."""
         self._kept_open: AsyncConnectionPool[AsyncConnection[Any]] | None = None
         self._shape = _fingerprint(view, settings)
         self.tracking = TrackingTable(schema, view.application_name, self._shape)
@@ -109,18 +118,18 @@ class ViewStore:
 
     @classmethod
     def of(cls, view: View, env: Mapping[str, str]) -> Self:
-        """Find a view by the library's settings, prefixed with its name: `FTS_POSTGRES_DBNAME`."""
+        """Find a view by the library's settings, prefixed with its name: `ORDERS_POSTGRES_…`."""
         named = Environment(view.name, with_password_files(env))
         datastore = PostgresFactory(named).datastore
         schema = named.get(PostgresFactory.POSTGRES_SCHEMA) or view.name
         settings = {
             name: named.get(name.upper()) or default for name, default in view.settings.items()
         }
-        return cls(view, partial(connect_arguments, datastore), schema, settings)
+        return cls(view, partial(connect_arguments, datastore), schema, settings, env)
 
     def generation(self, schema: str) -> Self:
         """Return the same view in another schema."""
-        return type(self)(self.view, self._connect, schema, self._settings)
+        return type(self)(self.view, self._connect, schema, self._settings, self._env)
 
     def next_generation(self) -> Self:
         """Return the one that a rebuild fills, whether there is one or not."""
@@ -214,7 +223,7 @@ class ViewStore:
                     await self.create_indexes(connection)
             await self.check(connection)
             if await self.tracking.count(connection) != partitions:
-                raise PartitionsChangedError(self.view.name, partitions)
+                raise PartitionsChangedError(self.view, partitions)
 
     async def exists(self, connection: AsyncConnection[Any]) -> bool:
         """Tell whether the tables have been made."""
@@ -235,16 +244,16 @@ class ViewStore:
         try:
             await self.tracking.hold(connection)
         except NOT_THERE as error:
-            raise ViewMissingError(self.view.name) from error
+            raise ViewMissingError(self.view) from error
         await self.check(connection)
 
     async def check(self, connection: AsyncConnection[Any]) -> None:
         """Raise `ViewMissingError` or `ShapeChangedError` unless the tables are as the code is."""
         shape = await self.tracking.shape(connection)
         if shape is None:
-            raise ViewMissingError(self.view.name)
+            raise ViewMissingError(self.view)
         if shape != self._shape:
-            raise ShapeChangedError(self.view.name)
+            raise ShapeChangedError(self.view)
 
     async def create_indexes(self, connection: AsyncConnection[Any]) -> None:
         """Create what makes the view quick to read."""
@@ -276,37 +285,89 @@ class ViewStore:
     async def wait(
         self,
         position: int,
-        originator_id: UUID | str,
+        originator_id: UUID | str | None = None,
         *,
         seconds: float | None = 10.0,
         look_again: float = LOOK_AGAIN_SECONDS,
     ) -> None:
-        """Wait until the view has applied the notification of `originator_id` at `position`.
+        """Wait until the view has applied all up to `position`.
 
-        So you read your own writes. It is woken as soon as the view is there. Raises
-        `TimeoutError` if it is not within `seconds`; None waits for ever. Where a NOTIFY can be
-        lost, as behind a pooler, it looks again after so many seconds.
+        So you read your own writes. It is woken as soon as the view is there. Kafka is asked which
+        record of each partition that is; with the `originator_id` of what is at the position given
+        it need not be, and only what comes before it in its own partition is waited for. Raises
+        `TimeoutError` if it is not there within `seconds`; None waits for ever. Where a NOTIFY can
+        be lost, as behind a pooler, it looks again after so many seconds.
         """
         with anyio.fail_after(seconds):
             # One of its own: it would be missed among those that are kept open.
             async with connected(**self._session({})) as connection:
                 listen = sql.SQL("LISTEN {}").format(sql.Identifier(self.tracking.channel))
                 await connection.execute(listen)
-                while not await self._has(connection, position, str(originator_id).encode()):
+                if originator_id is None and not self._knows(position):
+                    self._published = await published_from(position, *self._topics())
+                while not await self._is_there(connection, position, originator_id):
                     async for _ in connection.notifies(timeout=look_again, stop_after=1):
                         break
 
-    async def has(self, position: int, originator_id: UUID | str) -> bool:
-        """Tell whether the view has applied the notification of `originator_id` at `position`."""
+    async def has(self, position: int, originator_id: UUID | str | None = None) -> bool:
+        """Tell whether the view has applied all up to `position`, as `wait` waits for it."""
         async with self.connected() as connection:
-            return await self._has(connection, position, str(originator_id).encode())
+            if await self._is_there(connection, position, originator_id):
+                return True
+            if originator_id is not None or self._knows(position):
+                return False
+            self._published = await read_published(*self._topics())
+            return await self._is_there(connection, position, originator_id)
 
-    async def _has(self, connection: AsyncConnection[Any], position: int, key: bytes) -> bool:
+    async def _is_there(
+        self, connection: AsyncConnection[Any], position: int, originator_id: UUID | str | None
+    ) -> bool:
         try:
-            positions = await self.tracking.positions(connection)
+            if originator_id is None:
+                return await self._has_all(connection, position)
+            return await self._has(connection, position, str(originator_id).encode())
         except NOT_THERE:
             return False  # No consumer has been here yet.
+
+    async def _has_all(self, connection: AsyncConnection[Any], position: int) -> bool:
+        partitions = range(await self.tracking.count(connection))
+        tracked = await self.tracking.read(connection, partitions)
+        if tracked and all(each.position >= position for each in tracked.values()):
+            return True
+        links = {number: each.link for number, each in tracked.items()}
+        return bool(self._published and self._knows(position) and self._published.is_reached(links))
+
+    def _knows(self, position: int) -> bool:
+        """Tell whether a position record is known that says what there is up to a position."""
+        return self._published is not None and self._published.position >= position
+
+    def _topics(self) -> tuple[Topics, KafkaSettings]:
+        settings = KafkaSettings.from_env(self._env)
+        return Topics.of(self.view.application_name, settings), settings
+
+    async def _has(self, connection: AsyncConnection[Any], position: int, key: bytes) -> bool:
+        positions = await self.tracking.positions(connection)
         return bool(positions) and positions[partition_of(key, len(positions))] >= position
+
+    async def read_floor(self, _connection: AsyncConnection[Any]) -> int:
+        """Return 0: only we fill such a view."""
+        return 0
+
+    async def raise_mark(
+        self,
+        connection: AsyncConnection[Any],
+        candidates: Sequence[Published],  # noqa: ARG002 - others need it
+    ) -> Mapping[int, Link]:
+        """Say nothing: who waits for this view looks at its tracking."""
+        rows = await self.tracking.progress(connection)
+        return {row.tracking.partition: row.tracking.link for row in rows}
+
+    def check_replayable(
+        self,
+        partitions: Collection[int] | None = None,  # noqa: ARG002 - others need it
+    ) -> None:
+        """Raise `NotReplayableError` for a view that records events of its own."""
+        replayable(self)
 
     async def replay(
         self, connection: AsyncConnection[Any], partitions: Collection[int] | None = None
@@ -316,7 +377,7 @@ class ViewStore:
         Running consumers find the tracking moved, and start over. What was dropped stays so.
         Raises `NotReplayableError` for a view that records events of its own.
         """
-        replayable(self)
+        self.check_replayable(partitions)
         async with connection.transaction():
             await self.hold(connection)
             numbers = list(partitions or range(await self.tracking.count(connection)))

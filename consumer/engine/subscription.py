@@ -112,7 +112,8 @@ class StuckError(SessionLostError):
 class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     """Reads one application's topic, of so many `partitions`, as a member of a view's group.
 
-    `seen` is the tracking of each partition as this consumer saw it last.
+    `seen` is the tracking of each partition as this consumer saw it last. `moved` is set, and
+    replaced by another event, when something is applied, or a partition is placed.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         pacing: Pacing,
     ) -> None:
         self.seen: dict[int, Tracking] = {}
+        self.moved = anyio.Event()
         self._consumer = consumer
         self._group = group
         self._topic = topic
@@ -147,6 +149,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._without_any_since: float | None = None
         self._broken: set[int] = set()
         self._needs_a_look = anyio.Event()
+        self._placed = anyio.Event()
 
     @classmethod
     @asynccontextmanager
@@ -261,6 +264,15 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         for tracking in trackings:
             if self.seen.get(tracking.partition) == seen[tracking.partition]:
                 self.seen[tracking.partition] = tracking
+        self._note_moved()
+
+    def _note_moved(self) -> None:
+        self.moved.set()
+        self.moved = anyio.Event()
+
+    async def placed(self) -> None:
+        """Wait until it has its partitions, which may be none, and reads from where they are."""
+        await self._placed.wait()
 
     def stop(self, partition: int) -> None:
         """Read no more of a partition, until it is sought, or assigned anew."""
@@ -299,6 +311,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             self._consumer.resume(self._partition(tracking.partition))
             self._fetched[tracking.partition] = tracking.offset
             self.seen[tracking.partition] = tracking
+        self._note_moved()
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Forget partitions; a batch of theirs that is being applied is judged by the guard."""
@@ -312,6 +325,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         """Take note only: the tracking may have to be waited for, and aiokafka does not wait."""
         self._unplaced = {partition.partition for partition in assigned}
         self._without_any_since = None if assigned else anyio.current_time()
+        if not assigned and self._consumer.partitions_for_topic(self._topic):
+            self._placed.set()  # There are others enough.
 
     async def _place_new_partitions(self) -> None:
         """Seek every new partition to its tracking, once operators' resets are applied."""
@@ -333,6 +348,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             self._mirrored = {}
             self._seek(trackings.values())
             self._needs_a_look.set()
+            self._placed.set()
             await self._mirror()
             logger.info("reading %s, partitions %s", self._topic, sorted(unplaced))
 

@@ -83,6 +83,9 @@ NOTIFY: LiteralString = "SELECT pg_notify(%s, '')"
 # again. Readers do not wait.
 HOLD_TRACKING: LiteralString = "LOCK TABLE {schema}.tracking IN EXCLUSIVE MODE"
 
+# It lets others move rows, and no replay begin.
+HOLD_REPLAYS: LiteralString = "LOCK TABLE {schema}.tracking IN ROW SHARE MODE"
+
 SELECT_SHAPE: LiteralString = "SELECT shape FROM {schema}.tracking LIMIT 1"
 
 SELECT_PROGRESS: LiteralString = """
@@ -239,6 +242,10 @@ class TrackingTable:
     async def hold(self, connection: AsyncConnection[Any]) -> None:
         """Keep everybody else from moving any row until the transaction ends."""
         await connection.execute(self._sql(HOLD_TRACKING))
+
+    async def hold_replays(self, connection: AsyncConnection[Any]) -> None:
+        """Keep replays from beginning until the transaction ends."""
+        await connection.execute(self._sql(HOLD_REPLAYS))
 
     async def progress(self, connection: AsyncConnection[Any]) -> Sequence[TrackingProgress]:
         """Return how far each partition is."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 from eventsourcing.application import Application
-from eventsourcing.persistence import Mapper, TrackingRecorder
-from eventsourcing.postgres import PostgresRecorder
+from eventsourcing.persistence import Mapper, ProcessRecorder, TrackingRecorder
+from eventsourcing.postgres import PostgresTrackingRecorder
+from eventsourcing.utils import resolve_topic
+from psycopg import AsyncConnection
 
 from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.protocol import Capabilities, Store
-from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.store import NotReplayableError, ViewStore
 from eventsourcing_kafka.consumer.engine.tracking import LONGEST_NAME
-from eventsourcing_kafka.consumer.hosting.follower import Follower
+from eventsourcing_kafka.consumer.hosting.follower import Emptied, Follower
 from eventsourcing_kafka.consumer.hosting.local.host import LocalHost
 from eventsourcing_kafka.consumer.hosting.local.store import LocalStore
 from eventsourcing_kafka.consumer.hosting.postgres.host import PostgresHost
@@ -24,25 +26,84 @@ from eventsourcing_kafka.consumer.hosting.threads import in_worker
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.compat import delete_tracking, raise_tracking
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
 from eventsourcing_kafka.producer.wire import EventTypes
+from eventsourcing_kafka.producer.wire.chain import Link
 from eventsourcing_kafka.producer.wire.discovery import event_types_of
+from eventsourcing_kafka.producer.wire.position import Published, reached_position
+
+SOME_SYSTEM = "MODULE:SYSTEM"
+"""Where a runner is told no name of it, who operates it knows where it is."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
+NOT_EMPTIED = (
+    "only its view knows how to empty its tables, and has no method empty_for_replay() that does. "
+    "Give it one; or project with a new one, under another name."
+)
+NO_PARTITION = "it is emptied as a whole, so all of its partitions are applied again, or none."
+
+
 class HostedStore(ViewStore):
     """Where a follower in Postgres has come to: in a schema for this edge, beside its tables."""
 
-    capabilities = Capabilities(replayable=False, concurrent=False)
+    capabilities = Capabilities(replayable=False, concurrent=False, marked=True)
 
-    def __init__(
-        self, host: PostgresHost, view: View, connect: Callable[[], dict[str, Any]]
-    ) -> None:
-        super().__init__(view, connect, view.name, {})
+    def __init__(self, host: PostgresHost, view: View, recorder: PostgresTrackingRecorder) -> None:
+        super().__init__(view, partial(connect_arguments, recorder.datastore), view.name, {})
         self._host = host
+        self._recorder = recorder
+
+    async def prepare(self, connection: Any, partitions: int, *, indexed: bool = True) -> None:
+        """Create what is not there yet, and see what the library's own runner has applied."""
+        await super().prepare(connection, partitions, indexed=indexed)
+        self.floor = await self.read_floor(connection)
+
+    async def read_floor(self, _connection: Any) -> int:
+        """Return up to where the library's own runner, or an earlier consumer, has applied all."""
+        return self._recorder.max_tracking_id(self.view.application_name) or 0
+
+    async def raise_mark(
+        self, connection: AsyncConnection[Any], candidates: Sequence[Published]
+    ) -> Mapping[int, Link]:
+        """Say under the library's own name up to where all is applied."""
+        async with connection.transaction():
+            await self.tracking.hold_replays(connection)
+            links = await super().raise_mark(connection, candidates)
+            if position := reached_position(candidates, links):
+                name = self.view.application_name
+                await raise_tracking(connection, self._recorder, name, position)
+        return links
+
+    def check_replayable(self, partitions: Collection[int] | None = None) -> None:
+        """Raise `NotReplayableError` unless it is a view that says how it is emptied."""
+        if isinstance(self._recorder, ProcessRecorder):
+            raise NotReplayableError(self.view.name)
+        if not isinstance(self._recorder, Emptied):
+            raise NotReplayableError(self.view.name, NOT_EMPTIED)
+        if partitions:
+            raise NotReplayableError(self.view.name, NO_PARTITION)
+
+    async def replay(self, _connection: Any, partitions: Collection[int] | None = None) -> None:
+        """Empty the view, and forget all that was applied; consumers that run start over."""
+        self.check_replayable(partitions)
+        async with self.working({}) as connection:
+            await self.run(self._replay, connection)
+
+    async def _replay(self, connection: Any) -> None:
+        assert isinstance(self._recorder, Emptied)  # noqa: S101 - it was checked
+        async with connection.transaction():
+            await self.hold(connection)
+            self._recorder.empty_for_replay()
+            delete_tracking(self._recorder, self.view.application_name)
+            await connection.execute(self.sql("DELETE FROM {schema}.parked"))
+            numbers = range(await self.tracking.count(connection))
+            await self.tracking.reset(connection, numbers)
+            await self.tracking.notify(connection)
 
     def working(self, _settings: Mapping[str, str]) -> AbstractAsyncContextManager[Any]:
         """Open the follower's own connection: all that it does is in the same transaction."""
@@ -71,6 +132,7 @@ def follow(
     mapper: Mapper[Any],
     settings: KafkaSettings,
     on_error: OnError = OnError.PARK,
+    system: str = SOME_SYSTEM,
 ) -> Consumer:
     """Return the consumer that has a follower, with its recorder, follow a leader.
 
@@ -78,7 +140,7 @@ def follow(
     what it has in memory during a batch is not committed yet. Raises `SettingsError` if their
     names are too long together.
     """
-    store = store_of(name, follower, recorder, leader, mapper)
+    store = store_of(name, follower, recorder, leader, mapper, system)
     return Consumer(store, settings, on_error=on_error)
 
 
@@ -88,16 +150,18 @@ def store_of(
     recorder: TrackingRecorder,
     leader: type[Application[Any]],
     mapper: Mapper[Any],
+    system: str = SOME_SYSTEM,
 ) -> Store:
-    """Return where a follower has come to."""
+    """Return where a follower has come to. Hints name it as one of `system`."""
     edge = edge_name(name, leader.name)
-    if isinstance(recorder, PostgresRecorder):
+    if isinstance(recorder, PostgresTrackingRecorder):
         _check_length(edge)
         host = PostgresHost(follower, recorder.datastore, leader.name)
-        view = _view(edge, follower, leader, mapper, host.unit_of_work)
-        return HostedStore(host, view, partial(connect_arguments, recorder.datastore))
+        view = _view(edge, follower, leader, mapper, system, host.unit_of_work)
+        return HostedStore(host, view, recorder)
     local = LocalHost(follower, recorder, leader.name)
-    return LocalStore(_view(edge, follower, leader, mapper, local.unit_of_work), local)
+    view = _view(edge, follower, leader, mapper, system, local.unit_of_work)
+    return LocalStore(view, local)
 
 
 def edge_name(follower: str, leader: str) -> str:
@@ -119,17 +183,20 @@ def _view(
     follower: Follower,
     leader: type[Application[Any]],
     mapper: Mapper[Any],
+    system: str,
     unit_of_work: Callable[[str], UnitOfWork],
 ) -> View:
     types = event_types_of(leader)
-    topics = set(getattr(follower, "topics", ()))
+    # Wherever their classes are defined.
+    named = [types.register(resolve_topic(topic)) for topic in getattr(follower, "topics", ())]
     return View(
         name=name,
         application_name=leader.name,
         types=types,
-        wanted=EventTypes(known.cls for known in types if not topics or known.topic in topics),
+        wanted=EventTypes(known.cls for known in named or types),
         tables=(),
         create=(),
         unit_of_work=unit_of_work,
         mapper=mapper,
+        system=system,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from eventsourcing.persistence import Tracking
 
@@ -12,3 +12,11 @@ class Follower(Protocol):
 
     def process_event(self, domain_event: Any, tracking: Tracking) -> None:
         """Apply the policy to an event, and record what comes of it with the tracking."""
+
+
+@runtime_checkable
+class Emptied(Protocol):
+    """A materialised view that says how it is emptied, so that it can be replayed."""
+
+    def empty_for_replay(self) -> None:
+        """Delete all that was projected into it. The tracking goes with it, in one transaction."""

@@ -21,3 +21,13 @@ def mapper_of(
     named = Environment(leader.name, {**leader.env, **os.environ, **(env or {})})
     mapper: Mapper[Any] = POPOFactory(named).mapper(follower.construct_transcoder())
     return mapper
+
+
+def mapper_of_leader(leader: type[Application[Any]], env: EnvType | None) -> Mapper[Any]:
+    """Return a leader's own mapper, as a runner of projections uses it.
+
+    The leader is made in memory for that: its database may be out of reach.
+    """
+    in_memory = {f"{leader.name.upper()}_PERSISTENCE_MODULE": "eventsourcing.popo"}
+    with leader({**(env or {}), **in_memory}) as app:
+        return app.mapper

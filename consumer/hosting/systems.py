@@ -11,17 +11,20 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
+import psycopg
 from eventsourcing.application import Application
 from eventsourcing.persistence import InfrastructureFactory, TrackingRecorder
+from eventsourcing.postgres import PostgresFactory
 from eventsourcing.projection import EventSourcedProjection, Projection
 from eventsourcing.system import System
 from eventsourcing.utils import Environment, EnvType, resolve_topic
 
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.hosting.edge import edge_name, store_of
-from eventsourcing_kafka.consumer.hosting.mapper import mapper_of
+from eventsourcing_kafka.consumer.hosting.mapper import mapper_of, mapper_of_leader
 from eventsourcing_kafka.producer.runtime.construct import construct
 from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
+from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 
 
@@ -53,8 +56,15 @@ class Edge(NamedTuple):
     """A follower that follows a leader."""
 
     leader: type[Application[Any]]
+    follower: type[Application[Any] | Projection[Any]]
     open: Callable[[EnvType, ExitStack], Store]
     """Returns the follower's store. What is constructed for it is closed with the stack."""
+
+
+def projected_named(topic: str) -> Projected | None:
+    """Return the projection that MODULE:NAME is; None if it is something else."""
+    found = resolve_topic(topic)
+    return found if isinstance(found, Projected) else None
 
 
 def system_named(topic: str) -> System:
@@ -70,12 +80,13 @@ def edges_named(topic: str) -> Mapping[str, Edge]:
     found = resolve_topic(topic)
     if isinstance(found, Projected):
         name = edge_name(found.projection_class.name, found.application_class.name)
-        return {name: Edge(found.application_class, partial(_open_projected, found))}
+        open_it = partial(_open_projected, topic, found)
+        return {name: Edge(found.application_class, found.projection_class, open_it)}
     system = system_named(topic)
     edges = [tuple(map(system.get_app_cls, edge)) for edge in system.edges]
     return {
         edge_name(follower.name, leader.name): Edge(
-            leader, partial(_open_follower, follower, leader)
+            leader, follower, partial(_open_follower, topic, follower, leader)
         )
         for leader, follower in edges
     }
@@ -93,25 +104,43 @@ def chosen_edges(topic: str, names: Collection[str]) -> Mapping[str, Edge]:
 
 @contextmanager
 def opened(edges: Mapping[str, Edge], env: Mapping[str, str]) -> Iterator[list[Store]]:
-    """Open the stores of edges, where they are not run."""
+    """Open the stores of edges, where they are not run.
+
+    Raises psycopg's `OperationalError` at once, with the reason, where a database can't be reached:
+    the library would wait for half a minute, and give no reason.
+    """
     with ExitStack() as exits:
         settings = with_password_files(env)
+        for edge in edges.values():
+            _reach(edge.follower, settings)
         yield [edge.open(settings, exits) for edge in edges.values()]
 
 
+def _reach(follower: type[Application[Any] | Projection[Any]], env: EnvType) -> None:
+    settings = Environment(follower.name, {**getattr(follower, "env", {}), **env})
+    if settings.get("PERSISTENCE_MODULE") == "eventsourcing.postgres":
+        psycopg.connect(**connect_arguments(PostgresFactory(settings).datastore)).close()
+
+
 def _open_follower(
-    follower: type[Application[Any]], leader: type[Application[Any]], env: EnvType, exits: ExitStack
+    topic: str,
+    follower: type[Application[Any]],
+    leader: type[Application[Any]],
+    env: EnvType,
+    exits: ExitStack,
 ) -> Store:
     app: Any = exits.enter_context(construct(follower, env))
-    return store_of(follower.name, app, app.recorder, leader, mapper_of(leader, app, env))
+    return store_of(follower.name, app, app.recorder, leader, mapper_of(leader, app, env), topic)
 
 
-def _open_projected(projected: Projected, env: EnvType, exits: ExitStack) -> Store:
+def _open_projected(topic: str, projected: Projected, env: EnvType, exits: ExitStack) -> Store:
     leader, projection_class, view_class = projected
+    mapper = mapper_of_leader(leader, env)
     if issubclass(projection_class, EventSourcedProjection):
-        return _open_follower(projection_class, leader, env, exits)
+        app: Any = exits.enter_context(construct(projection_class, env))
+        return store_of(projection_class.name, app, app.recorder, leader, mapper, topic)
     named = Environment(projection_class.name, dict(env))
     factory = exits.enter_context(InfrastructureFactory[Any].construct(named))
     view = factory.tracking_recorder(view_class)
-    mapper = exits.enter_context(construct(leader, env)).mapper
-    return store_of(projection_class.name, projection_class(view=view), view, leader, mapper)
+    projection = projection_class(view=view)
+    return store_of(projection_class.name, projection, view, leader, mapper, topic)

@@ -12,8 +12,6 @@ from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.health import Gauge, HealthCheck, PartitionProgress
 
-SAYS_WHY = "eventsourcing-kafka consumer status says why"
-
 
 class ViewHealth(HealthCheck[PartitionStatus]):
     """A consumer of this process: how far its view is in all partitions, whoever has them."""
@@ -64,11 +62,13 @@ class ViewHealth(HealthCheck[PartitionStatus]):
         Why a partition has stopped may quote an event: that is told where the view is. If the chain
         is broken it quotes none.
         """
+        store = self._consumer.store
+        says_why = f"eventsourcing-kafka consumer status {store.view.arguments} says why"
         return [
-            replace(row, stopped=SAYS_WHY)
+            replace(row, stopped=says_why)
             if row.stopped and not row.stopped.startswith(BROKEN)
             else row
-            for row in await read_status(self._consumer.store, self._settings)
+            for row in await read_status(store, self._settings)
         ]
 
     def progress(self, row: PartitionStatus) -> PartitionProgress:

@@ -119,7 +119,7 @@ class Rebuild:
         """
         async with self._begun() as connection, AsyncExitStack() as swap:
             if not await self._active.exists(connection):
-                raise ViewMissingError(self._active.view.name)
+                raise ViewMissingError(self._active.view)
             await self._prepare_next(connection, anew=anew)
             async with self._filling():
                 await self._caught_up(connection, report)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from eventsourcing_kafka.consumer.engine.protocol import Store
-from eventsourcing_kafka.consumer.engine.store import replayable
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 
@@ -21,7 +20,7 @@ async def applied_records(
     Raises `NotReplayableError`, `ViewMissingError`, `ShapeChangedError`, or
     `UnknownPartitionError` with those there are.
     """
-    replayable(store)
+    store.check_replayable(partitions)
     async with store.connected() as connection:
         await store.check(connection)
         rows = await store.tracking.progress(connection)

@@ -97,7 +97,7 @@ async def read_status(store: Store, settings: KafkaSettings) -> list[PartitionSt
             return []
         progress, rebuilt = await _progress(store, [partition.partition for partition in ends])
         if len(progress) != len(ends):
-            raise PartitionsChangedError(store.view.name, len(ends))
+            raise PartitionsChangedError(store.view, len(ends))
         owners = await _owners(store, settings)
         unknown = await _unknown(kafka, store, settings, progress)
         at = {partition: progress[partition.partition].tracking.offset for partition in ends}
@@ -190,7 +190,7 @@ async def _tracked(store: Store, connection: Any) -> Sequence[TrackingProgress]:
     try:
         return await store.tracking.progress(connection)
     except psycopg.errors.UndefinedColumn as error:
-        raise ShapeChangedError(store.view.name) from error
+        raise ShapeChangedError(store.view) from error
 
 
 # Kafka makes the place of its groups when it is asked for the first one, and is a while at it.

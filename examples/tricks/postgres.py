@@ -61,6 +61,11 @@ class PostgresTricksView(TricksView, PostgresTrackingRecorder):
             rows = cursor.execute(self._sql(SELECT_FAVOURITES), [limit], prepare=True)
             return [TrickCount(**row) for row in rows]
 
+    def empty_for_replay(self) -> None:
+        """Delete all counts: they are counted again from the start."""
+        with self.datastore.get_connection() as connection:
+            connection.execute(self._sql("DELETE FROM {counts}"))
+
     def _sql(self, statement: LiteralString) -> Composed:
         return SQL(statement).format(
             counts=Identifier(self.datastore.schema, self._counts_table_name)

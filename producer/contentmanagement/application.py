@@ -7,12 +7,15 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from eventsourcing.application import AggregateNotFoundError, Application, EventSourcedLog
 from eventsourcing.domain import MutableOrImmutableAggregate
 from eventsourcing.utils import EnvType
+from psycopg import sql
 
+from eventsourcing_kafka.producer.contentmanagement import people
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, PageLogged, Slug
 from eventsourcing_kafka.producer.contentmanagement.limits import InvalidPageError, Limits
 
-# What imports have stored in a wiki is resolved by its old path as well, whoever opens it.
-from eventsourcing_kafka.producer.importer import record as _record  # noqa: F401
+# With it, what imports have stored is resolved by its old path as well, whoever opens the wiki.
+from eventsourcing_kafka.producer.contentmanagement.published import EVENT_TYPES
+from eventsourcing_kafka.producer.wire import EventTypes
 
 __all__ = [
     "ContentManagement",
@@ -64,6 +67,7 @@ class ContentManagement(Application[UUID]):
     """
 
     env: ClassVar[dict[str, str]] = {"CONTENTMANAGEMENT_COMPRESSOR_TOPIC": "gzip"}
+    published: ClassVar[EventTypes] = EVENT_TYPES
     snapshotting_intervals: ClassVar[dict[type[MutableOrImmutableAggregate[UUID]], int]] = {Page: 5}
 
     def __init__(self, env: EnvType | None = None) -> None:
@@ -72,6 +76,11 @@ class ContentManagement(Application[UUID]):
         self.page_log: EventSourcedLog[PageLogged] = EventSourcedLog(
             self.events, uuid5(NAMESPACE_URL, "/page_log"), PageLogged
         )
+
+    @staticmethod
+    def writer_grants(schema: str, role: str) -> Iterator[sql.Composed]:
+        """Yield what a role needs of Postgres to write, besides writing events."""
+        yield from people.grants(schema, role)
 
     def create_page(self, title: str, slug: str) -> int:
         """Create an empty page.

@@ -7,16 +7,15 @@ gone has it deleted here, while the events stay as they were.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
+from eventsourcing.application import Application
 from eventsourcing.persistence import ProgrammingError
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import sql
-
-from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +37,15 @@ SELECT: LiteralString = "SELECT user_id, name FROM {people} WHERE user_id = ANY(
 
 DELETE: LiteralString = "DELETE FROM {people} WHERE user_id = %s"
 
+GRANT: LiteralString = "GRANT SELECT, INSERT, UPDATE, DELETE ON {people} TO {role}"
+
+
+def grants(schema: str, role: str) -> Iterator[sql.Composed]:
+    """Yield what has a role keep names: they change, and go when somebody wants that."""
+    people = sql.Identifier(schema, TABLE)
+    yield sql.SQL(CREATE).format(people=people)
+    yield sql.SQL(GRANT).format(people=people, role=sql.Identifier(role))
+
 
 class People:
     """The names of users, in a table of the write model's database.
@@ -45,7 +53,7 @@ class People:
     The table is made when the first name is. A wiki that is not in Postgres knows nobody.
     """
 
-    def __init__(self, app: ContentManagement) -> None:
+    def __init__(self, app: Application[UUID]) -> None:
         recorder = app.recorder
         self._datastore = (
             recorder.datastore if isinstance(recorder, PostgresApplicationRecorder) else None

@@ -28,11 +28,14 @@ from eventsourcing_kafka.producer.runtime.progress_bar import progress_bar
 if TYPE_CHECKING:
     from eventsourcing_kafka.producer.importer.git_import import Report
 
+COMMANDS = typer.Typer()
+
 SECONDS_BETWEEN_LINES = 5.0
 EXAMPLES_SHOWN = 5
 """How many paths or commits the summary shows for a reason; the JSON has them all."""
 
 
+@COMMANDS.command()
 def import_git(
     path: Annotated[Path, typer.Argument(help="A git repository on this machine.")],
     include: Annotated[

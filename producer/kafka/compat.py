@@ -7,7 +7,8 @@ what is needed here, so that it is found before a broker is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -17,6 +18,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.transaction_manager import TransactionState
 
 __all__ = [
     "BatchBuilder",
@@ -25,6 +27,7 @@ __all__ = [
     "assigned_partitions",
     "close_connections",
     "enlist_partitions",
+    "failing_as_its_transaction",
     "forget_refusal",
     "key_hash",
     "last_refusal",
@@ -92,6 +95,34 @@ def enlist_partitions(producer: AIOKafkaProducer, partitions: Iterable[TopicPart
     transaction = producer._txn_manager  # noqa: SLF001
     for partition in partitions:
         transaction.maybe_add_partition_to_txn(partition)
+
+
+@contextmanager
+def failing_as_its_transaction(producer: AIOKafkaProducer) -> Iterator[None]:
+    """Have what is asked of a producer fail for the reason for which its transaction has failed.
+
+    aiokafka's sender works in the background. When Kafka refuses a request of its, or does not
+    answer, it sets the transaction's state, and the next call is refused for that state: with
+    IllegalOperation (`send_batch`) or an AssertionError (`begin_transaction`, `commit_transaction`,
+    `abort_transaction`, a `send_batch` that has waited). Why is known to two futures inside.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = _failure_of(producer)
+        if reason is None or reason is error:
+            raise
+        raise reason from reason.__cause__  # Which tells more than how it came to light.
+
+
+def _failure_of(producer: AIOKafkaProducer) -> BaseException | None:
+    """Return why a producer's transaction can only be aborted, or the producer only be closed."""
+    transaction: Any = producer._txn_manager  # noqa: SLF001
+    if transaction.state not in {TransactionState.ABORTABLE_ERROR, TransactionState.FATAL_ERROR}:
+        return None
+    waiting: Any = producer._message_accumulator  # noqa: SLF001
+    reason: BaseException = waiting._exception or transaction.wait_for_transaction_end().exception()  # noqa: SLF001
+    return reason
 
 
 def set_transaction_backoff(seconds: float) -> None:

@@ -86,9 +86,9 @@ KEEP_TURN_FOR: LiteralString = "SELECT set_config('idle_session_timeout', %s, fa
 # The lock goes with its session, and so does the session's name, which every role may read; its
 # address it may not.
 SELECT_OWNER: LiteralString = """
-    SELECT activity.application_name
+    SELECT session.application_name
       FROM pg_locks AS lock
-      JOIN pg_stat_activity AS activity USING (pid)
+      JOIN pg_stat_activity AS session USING (pid)
      WHERE lock.locktype = 'advisory'
        AND lock.granted
        AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -218,6 +218,7 @@ class PostgresOutbox:
         `OperationalError`, in the body, when the turn is lost.
         """
         async with self._connected(f"{RELAY}{socket.gethostname()}-{os.getpid()}") as connection:
+            await self._check(connection)
             await self._await_turn(connection)
             await connection.execute(self._sql(KEEP_TURN_FOR), [TURN_MS])
             async with anyio.create_task_group() as keeping:
@@ -234,7 +235,13 @@ class PostgresOutbox:
         return sql.SQL(statement).format(**self._names)
 
     async def _check(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        cursor = await connection.execute(self._sql(SELECT_UNFIT))
+        try:
+            cursor = await connection.execute(self._sql(SELECT_UNFIT))
+        except psycopg.errors.UndefinedTable as error:
+            raise UnfitOutboxError(
+                f"There are no events to read: {error.diag.message_primary}. Its application makes "
+                "it. Are its name, and the POSTGRES_… settings, the application's?"
+            ) from error
         for (reason,) in await cursor.fetchall():
             if reason:
                 raise UnfitOutboxError(f"The outbox can't be read safely: {reason}.")

@@ -17,7 +17,12 @@ from eventsourcing_kafka.producer.relay.status import (
     read_status,
     read_topic,
 )
-from eventsourcing_kafka.producer.relay.topics import TopicUnfitError, prepare_topics, read_risks
+from eventsourcing_kafka.producer.relay.topics import (
+    TooLargeError,
+    TopicUnfitError,
+    prepare_topics,
+    read_risks,
+)
 
 __all__ = [
     "OtherWriteModelError",
@@ -26,6 +31,7 @@ __all__ = [
     "RelayHealth",
     "RelayStatus",
     "ReplacedError",
+    "TooLargeError",
     "TopicStatus",
     "TopicUnfitError",
     "prepare_topics",

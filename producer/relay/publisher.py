@@ -15,6 +15,7 @@ import anyio.lowlevel
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import MessageSizeTooLargeError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
@@ -22,30 +23,37 @@ from eventsourcing_kafka.producer.kafka.compat import (
     BatchBuilder,
     ask_once,
     enlist_partitions,
+    failing_as_its_transaction,
     set_transaction_backoff,
     uncompressed_batch,
 )
 from eventsourcing_kafka.producer.kafka.ranges import bounds_of
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
-from eventsourcing_kafka.producer.relay.position import KEY, Published, last_published
 from eventsourcing_kafka.producer.relay.tails import (
     EMPTY,
-    NOTHING,
-    NOWHERE,
-    Said,
     Tail,
     are_there,
     find_tails,
 )
 from eventsourcing_kafka.producer.relay.topics import (
     LARGEST_RECORD_BYTES,
+    TooLargeError,
     TopicUnfitError,
     prepare_topics,
+    read_limit,
 )
 from eventsourcing_kafka.producer.runtime.retry import SessionLostError
 from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat
 from eventsourcing_kafka.producer.wire.chain import Chain, Link
+from eventsourcing_kafka.producer.wire.position import (
+    KEY,
+    NOTHING,
+    NOWHERE,
+    Published,
+    Said,
+    last_published,
+)
 from eventsourcing_kafka.producer.wire.records import own_envelope
 
 logger = logging.getLogger(__name__)
@@ -93,6 +101,7 @@ class Batch:
         self.by_partition: defaultdict[int, list[BatchBuilder]] = defaultdict(list)
         self.last: dict[int, Record] = {}
         """The last record of each partition."""
+        self.largest: Record | None = None
 
 
 class _End:
@@ -251,9 +260,10 @@ class Publisher:
             logger.warning(
                 "Kafka has lost the end of a transaction: its events are published again"
             )
-            await self._producer.begin_transaction()
-            enlist_partitions(self._producer, [self._position_end.partition, *self._events])
-            await self._producer.abort_transaction()
+            with failing_as_its_transaction(self._producer):
+                await self._producer.begin_transaction()
+                enlist_partitions(self._producer, [self._position_end.partition, *self._events])
+                await self._producer.abort_transaction()
             async for attempt in _looking_again(LeftOpenError, MARKER_SECONDS):
                 with attempt:
                     if still_open := await self._open_partitions(everything):
@@ -288,6 +298,8 @@ class Publisher:
                     builders.append(new_builder())
                     _added(record, builders[-1])
                 batch.last[partition] = record
+                if not batch.largest or len(record.value) > len(batch.largest.value):
+                    batch.largest = record
                 batch.size += 1
             if number % SLICE == 0:
                 await anyio.lowlevel.checkpoint()
@@ -297,22 +309,33 @@ class Publisher:
         """Publish a batch and the position that it reaches, all or nothing.
 
         An error leaves it open whether they are published: a new publisher finds out. Raises
-        `LostRecordsError` when Kafka puts them where it had others.
+        `LostRecordsError` when Kafka puts them where it had others, and `TooLargeError` when it
+        takes none so large.
         """
         async with self._publishing:
-            await self._producer.begin_transaction()
-            # First, so that Kafka hears at once of all partitions that the transaction is about.
-            sent = [await self._send(self._position_end, self._position_record(batch))]
-            # Round by round: a partition's next builder waits until the one before it has gone.
-            for next_of_each in zip_longest(*batch.by_partition.values()):
-                for partition, builder in zip(batch.by_partition, next_of_each, strict=True):
-                    if builder:
-                        sent.append(await self._send(self._ends[partition], builder))
-            await _all_delivered(each.delivery for each in sent)
-            self._take_note(sent, batch)
-            await self._producer.commit_transaction()
+            try:
+                with failing_as_its_transaction(self._producer):
+                    await self._producer.begin_transaction()
+                    sent = await self._send_all(batch)
+                    await _all_delivered(each.delivery for each in sent)
+                    self._take_note(sent, batch)
+                    await self._producer.commit_transaction()
+            except MessageSizeTooLargeError as error:
+                assert batch.largest  # noqa: S101 - a position record is small
+                limit = await read_limit(self._topics, self._settings)
+                raise TooLargeError(batch.largest, self._topics, limit) from error
             for end in {each.to for each in sent}:
                 end.next += 1  # The marker of the transaction.
+
+    async def _send_all(self, batch: Batch) -> list[_Sent]:
+        # First, so that Kafka hears at once of all partitions that the transaction is about.
+        sent = [await self._send(self._position_end, self._position_record(batch))]
+        # Round by round: a partition's next builder waits until the one before it has gone.
+        for next_of_each in zip_longest(*batch.by_partition.values()):
+            for partition, builder in zip(batch.by_partition, next_of_each, strict=True):
+                if builder:
+                    sent.append(await self._send(self._ends[partition], builder))
+        return sent
 
     def _take_note(self, sent: list[_Sent], batch: Batch) -> None:
         for to, records, delivery in sent:
@@ -343,10 +366,12 @@ class Publisher:
 
     async def check_tails(self) -> None:
         """Raise `LostRecordsError` if Kafka no longer has what it has acknowledged."""
-        async with self._publishing:
-            ends = {end.partition: end.next for end in [self._position_end, *self._ends]}
-            tails = {end.partition: end.tail for end in self._ends if end.tail.offset != NOWHERE}
         try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                await self._check_topics()
+            async with self._publishing:
+                ends = {end.partition: end.next for end in [self._position_end, *self._ends]}
+                tails = {e.partition: e.tail for e in self._ends if e.tail.offset != NOWHERE}
             with anyio.fail_after(ANSWER_SECONDS):
                 await self._check_ends(ends)
                 there = await are_there(self._committed, tails, self._link_of)
@@ -356,6 +381,12 @@ class Publisher:
             ) from error
         if not there:
             raise LostRecordsError(f"Kafka has lost the last records of {self._topics.events}")
+
+    async def _check_topics(self) -> None:
+        """Look whether they are there, whatever is under way: a transaction would wait for them."""
+        there = await self._committed.topics()
+        if missing := {self._topics.events, self._topics.position} - there:
+            raise LostRecordsError(f"Kafka no longer has the topic {' and '.join(sorted(missing))}")
 
     async def _check_ends(self, ends: Mapping[TopicPartition, int]) -> None:
         async for attempt in _looking_again(LostRecordsError, MARKER_SECONDS):

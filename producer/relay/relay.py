@@ -23,7 +23,6 @@ from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import Outbox
 from eventsourcing_kafka.producer.relay.linger import Linger
 from eventsourcing_kafka.producer.relay.metrics import RelayMetrics
-from eventsourcing_kafka.producer.relay.position import read_published
 from eventsourcing_kafka.producer.relay.publisher import (
     TRANSACTION_TIMEOUT_MS,
     Batch,
@@ -42,6 +41,7 @@ from eventsourcing_kafka.producer.runtime.retry import (
     retrying,
 )
 from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.wire.position import read_published
 from eventsourcing_kafka.producer.wire.tracing import TraceHeaders, sending, traces_of
 
 logger = logging.getLogger(__name__)
@@ -127,10 +127,11 @@ class Relay:
         try:
             await self._publish_what_comes(progressed)
         except Exception as error:
-            if not isinstance(first_error(error), EPOCH_LOST):
+            refusal = _refusal_of_epoch(first_error(error))
+            if refusal is None:
                 raise
             await self._check_not_replaced()
-            raise EpochLostError(f"Kafka has ended the epoch: {first_error(error)!r}") from error
+            raise EpochLostError(f"Kafka has ended the epoch: {refusal!r}") from error
 
     async def _check_not_replaced(self) -> None:
         topics = Topics.of(self._wire.application_name, self._settings)
@@ -183,12 +184,16 @@ class Relay:
         last, tails = publisher.last, publisher.tails
         await check_write_model(self._outbox, self._wire.application_name, last, tails)
         position = position_to_go_on(last, tails)
-        if last and position < last.position:
-            self._metrics.lost(last.position - position)
+        # If the position record is gone, too, there are still the tails, and what we knew before.
+        was = max(
+            last.position if last else 0, self.position, *(tail.link.position for tail in tails)
+        )
+        if position < was:
+            self._metrics.lost(was - position)
             logger.warning(
                 "Kafka has lost events that were published up to position %d: "
                 "what is missing after position %d is published again",
-                last.position,
+                was,
                 position,
             )
         logger.info("publishing after position %d", position)
@@ -222,3 +227,13 @@ class Relay:
             records = map(self._wire.to_record, notifications)
             batch = await publisher.batch(records, notifications[-1].id)
             yield batch, traces_of(notifications)
+
+
+def _refusal_of_epoch(error: BaseException | None) -> BaseException | None:
+    """Return what Kafka has said of an epoch that has ended, if that is behind an error.
+
+    aiokafka puts what it does not expect behind an error that says no more than "unexpected".
+    """
+    while error and not isinstance(error, EPOCH_LOST):
+        error = error.__cause__
+    return error

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eventsourcing_kafka.producer.outbox import Outbox
-from eventsourcing_kafka.producer.relay.position import Published
 from eventsourcing_kafka.producer.relay.tails import Tail
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.wire.chain import identity_of
+from eventsourcing_kafka.producer.wire.position import Published
 
 
 class OtherWriteModelError(OperatorError):

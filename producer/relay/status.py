@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -13,8 +14,12 @@ from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, start
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import Outbox
-from eventsourcing_kafka.producer.relay.position import read_published
-from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.relay.topics import TooLargeError, read_limit
+from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat
+from eventsourcing_kafka.producer.wire.position import read_published
+
+SMALL = 64 * 1024
+"""Bytes of a record of which it is not asked whether its topic takes it."""
 
 
 class RelayStatus(msgspec.Struct, frozen=True):
@@ -32,6 +37,8 @@ class RelayStatus(msgspec.Struct, frozen=True):
     """The age of the oldest notification that is not published; 0 when there is none."""
     owner: str | None
     """The host and the process of the relay that has its turn; None if nobody relays."""
+    problem: str | None = None
+    """Why the next notification can't be published; None if it can, or there is none."""
 
 
 class TopicStatus(msgspec.Struct, frozen=True):
@@ -55,15 +62,32 @@ async def read_status(outbox: Outbox, wire: WireFormat, settings: KafkaSettings)
     position = published.position if published else 0
     head = await outbox.head()
     gap = max(0, head - position)
-    lag = await _age_of_next(outbox, wire, position) if gap else 0.0
+    lag, problem = 0.0, None
+    if gap and (notification := await outbox.first(position)):
+        try:
+            record = wire.to_record(notification)
+            lag = _age(record)
+            await _check_size(record, topics, settings)
+        except (WireError, TooLargeError) as error:
+            problem = str(error)
     owner = await outbox.owner()
-    return RelayStatus(wire.application_name, topics.events, position, head, gap, lag, owner)
+    return RelayStatus(
+        wire.application_name, topics.events, position, head, gap, lag, owner, problem
+    )
 
 
-async def _age_of_next(outbox: Outbox, wire: WireFormat, position: int) -> float:
-    notification = await outbox.first(position)
-    timestamp = wire.to_record(notification).timestamp_ms if notification else None
-    return max(0.0, datetime.now(UTC).timestamp() - timestamp / 1000) if timestamp else 0.0
+def _age(record: Record) -> float:
+    """Return how many seconds ago the event of a record happened; 0 if it does not say."""
+    at = record.timestamp_ms
+    return max(0.0, datetime.now(UTC).timestamp() - at / 1000) if at else 0.0
+
+
+async def _check_size(record: Record, topics: Topics, settings: KafkaSettings) -> None:
+    """Raise `TooLargeError` if a record is too large for the topic, even if it is compressed."""
+    if len(record.value) > SMALL and (limit := await read_limit(topics, settings)):
+        compressed = len(gzip.compress(record.value))
+        if compressed > limit:
+            raise TooLargeError(record, topics, limit)
 
 
 async def read_topic(application_name: str, settings: KafkaSettings) -> TopicStatus:

@@ -13,36 +13,16 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import NamedTuple
 
-import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from eventsourcing_kafka.producer.kafka.ranges import Bounds, bounds_of, records_in
 from eventsourcing_kafka.producer.wire.chain import START, Link
+from eventsourcing_kafka.producer.wire.position import NOWHERE, Said
 
 logger = logging.getLogger(__name__)
 
-NOWHERE = -1
-"""The offset of a record that there is not."""
-
 LinkOf = Callable[[ConsumerRecord], Link | None]
 """Returns the link of a record of the application; None of a foreign one."""
-
-
-class Said(msgspec.Struct, frozen=True, array_like=True):
-    """What a position record says of the last record of one partition."""
-
-    position: int
-    """0 while there is none."""
-    identity: str
-    lowest: int
-    """The lowest offset that it can have: that of the partition's end, when it was sent."""
-    before: str
-    """The link of the record that was the last one when it was sent: itself, if it was there."""
-    anchor: int
-    """The offset of that record, from which on this one is to be found."""
-
-
-NOTHING = Said(*START, NOWHERE, START.text, NOWHERE)
 
 
 class Tail(NamedTuple):

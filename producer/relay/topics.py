@@ -16,6 +16,7 @@ from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.wire import Record
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +25,16 @@ USUAL_REPLICAS = 3
 IN_SYNC = 2
 """Replicas that must have a record before it counts as written, where there are enough of them."""
 LARGEST_RECORD_BYTES = 2 * 1024 * 1024
+HEADERS_BYTES = 4096
+"""Room for what a record has beside its value."""
+LIMIT = "max.message.bytes"
 
 EVENTS_CONFIG = {
     # The log is the source of every replay: what is deleted can't be replayed.
     "cleanup.policy": "delete",
     "retention.ms": FOR_EVER,
     "retention.bytes": FOR_EVER,
-    "max.message.bytes": str(LARGEST_RECORD_BYTES),
+    LIMIT: str(LARGEST_RECORD_BYTES),
     # An event of a machine with a wrong clock must not be refused: it has happened.
     "message.timestamp.type": "CreateTime",
     "message.timestamp.after.max.ms": str(2**63 - 1),
@@ -41,7 +45,7 @@ POSITION_CONFIG = {
     # Small segments, so that compaction keeps the topic short: one record a transaction comes in.
     "segment.bytes": str(16 * 1024 * 1024),
 }
-CHECKED = ("cleanup.policy", "retention.ms", "retention.bytes", "min.insync.replicas")
+CHECKED = ("cleanup.policy", "retention.ms", "retention.bytes", "min.insync.replicas", LIMIT)
 """The settings that are looked at in a topic that is there."""
 
 
@@ -87,6 +91,28 @@ async def prepare_topics(
     return events.partitions
 
 
+class TooLargeError(OperatorError):
+    """A record is larger than its topic takes any."""
+
+    def __init__(self, record: Record, topics: Topics, limit: int) -> None:
+        headers = dict(record.headers)
+        event_type, originator_id = headers["ce_type"].decode(), headers["ce_subject"].decode()
+        size = len(record.value)
+        super().__init__(
+            f"{event_type} {originator_id}, at position {record.position}, has {size:,} bytes, and "
+            f"the topic {topics.events} takes no record over {limit:,}, compressed. "
+            f"{_how_to_set(topics.events, LIMIT, str(size + HEADERS_BYTES))}; or have the relay "
+            "compress better: KAFKA_COMPRESSION_TYPE=zstd"
+        )
+
+
+async def read_limit(topics: Topics, settings: KafkaSettings) -> int:
+    """Return how many bytes a record of the events topic may have at most."""
+    async with started(AIOKafkaAdminClient(**settings.client())) as admin:
+        configs = await _configs(admin, [topics.events])
+    return int(configs[topics.events][LIMIT])
+
+
 async def read_risks(application_name: str, settings: KafkaSettings) -> Sequence[str]:
     """Say what in the settings of an application's topics may lose events, and what to do.
 
@@ -104,14 +130,14 @@ def _risks(events: _Topic, position: _Topic) -> Sequence[str]:
         *(
             f"The topic {events.name} does not keep its events for ever, {name} is "
             f"{events.config[name]}: a view that is made anew, or comes late, lacks what was "
-            f"deleted. {_how_to_set(events, name, FOR_EVER)}"
+            f"deleted. {_how_to_set(events.name, name, FOR_EVER)}"
             for name in ("retention.ms", "retention.bytes")
             if events.config[name] != FOR_EVER
         ),
         *(
             f"The topic {topic.name} has {topic.replicas} replicas and min.insync.replicas="
             f"{topic.config['min.insync.replicas']}: what only one broker has counts as written, "
-            f"and is lost with it. {_how_to_set(topic, 'min.insync.replicas', str(IN_SYNC))}"
+            f"and is lost with it. {_how_to_set(topic.name, 'min.insync.replicas', str(IN_SYNC))}"
             for topic in (events, position)
             if topic.replicas >= USUAL_REPLICAS
             and int(topic.config["min.insync.replicas"]) < IN_SYNC
@@ -119,10 +145,10 @@ def _risks(events: _Topic, position: _Topic) -> Sequence[str]:
     ]
 
 
-def _how_to_set(topic: _Topic, name: str, value: str) -> str:
+def _how_to_set(topic: str, name: str, value: str) -> str:
     return (
         "Set it: eventsourcing-kafka compose kafka configs --alter --entity-type topics "
-        f"--entity-name {topic.name} --add-config {name}={value}"
+        f"--entity-name {topic} --add-config {name}={value}"
     )
 
 

@@ -9,7 +9,7 @@ import typer
 from anyio import to_thread
 from eventsourcing.application import Application
 from eventsourcing.postgres import PostgresFactory
-from eventsourcing.utils import Environment
+from eventsourcing.utils import Environment, resolve_topic
 
 from eventsourcing_kafka.producer.runtime.construct import construct
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
@@ -17,14 +17,60 @@ from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, con
 from eventsourcing_kafka.producer.runtime.retry import retrying
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 
-CONTENT_MANAGEMENT = "eventsourcing_kafka.producer.contentmanagement.application:ContentManagement"
+A = TypeVar("A", bound=Application)  # type: ignore[type-arg]
+
 
 ApplicationTopic = Annotated[
-    str,
-    typer.Option("--application", "-a", help="The application, as module:Class.", metavar="TOPIC"),
+    str | None,
+    typer.Option(
+        "--application",
+        "-a",
+        metavar="MODULE:CLASS",
+        envvar="APPLICATION_TOPIC",
+        help="The application: its name, its settings, and a mapper of its own come from the "
+        "class.",
+    ),
 ]
 
-A = TypeVar("A", bound=Application)  # type: ignore[type-arg]
+ApplicationName = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="Or its name alone, where none of its code is: how it stores comes from the settings.",
+    ),
+]
+
+
+def chosen(application: str | None, name: str | None) -> type[Application[Any]]:
+    """Return the application that a command is told: by its name, or else by its class.
+
+    Raises `BadParameter` if it is told neither, `SettingsError` if that is no application.
+    """
+    if name:
+        return known_by_name(name)
+    if application:
+        return application_named(application)
+    raise typer.BadParameter(
+        "Which application? Name its class, -a module:Class, or where its code is not installed "
+        "its name, --name Name"
+    )
+
+
+def known_by_name(name: str) -> type[Application[Any]]:
+    """Return an application of which no more is known than its name, and so how it stores."""
+    return type(name, (Application,), {"name": name, "env": {"CREATE_TABLE": "no"}})
+
+
+def application_named(topic: str) -> type[Application[Any]]:
+    """Return the application class that `module:Class` is.
+
+    Raises `SettingsError` if it is something else, or the library's `TopicError`.
+    """
+    found = resolve_topic(topic) if ":" in topic else None
+    if isinstance(found, type) and issubclass(found, Application):
+        return found
+    raise SettingsError(f"{topic} is no application of the library: name one as module:Class.")
 
 
 def open_application(cls: type[A], env: Mapping[str, str]) -> A:
@@ -43,8 +89,8 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
     return construct(cls, settings)
 
 
-async def reach(cls: type[Application[Any]], env: Mapping[str, str]) -> None:
-    """Connect once to the database that an application's settings name.
+async def reach(cls: type[Any], env: Mapping[str, str]) -> None:
+    """Connect once to the database that the settings of an application, or a projection, name.
 
     Where that fails `open_application` would wait for minutes, give no reason, and not hear Ctrl-C.
     Raises psycopg's `OperationalError`, with the reason.
@@ -65,9 +111,11 @@ async def open_reached(cls: type[A], env: Mapping[str, str]) -> A:
 
 
 async def wait_until_reachable(
-    name: str, classes: Collection[type[Application[Any]]], env: Mapping[str, str]
+    name: str, classes: Collection[type[Any]], env: Mapping[str, str]
 ) -> bool:
     """Wait, for ever, until the databases of applications can be connected to; then return True.
+
+    They may be projections, too.
 
     Meanwhile the log says what is waited for, by `name`.
     """

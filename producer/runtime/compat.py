@@ -6,17 +6,23 @@ has what is needed here.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, LiteralString
+from uuid import UUID
 
-from eventsourcing.persistence import StoredEvent
+from eventsourcing import utils
+from eventsourcing.persistence import StoredEvent, find_id_convertor, str_to_uuid_convertor
 
 # Whoever calls one of these has the module that it needs.
 if TYPE_CHECKING:
     import sqlite3
 
-    from eventsourcing.postgres import PostgresDatastore
+    from eventsourcing.postgres import PostgresDatastore, PostgresTrackingRecorder
     from eventsourcing.sqlite import SQLiteConnection
+    from psycopg import AsyncConnection
 
 
 def pool_arguments(datastore: PostgresDatastore) -> dict[str, Any]:
@@ -60,3 +66,89 @@ def insert_tracking(recorder: Any, cursor: Any, tracking: Any) -> None:
     The public `insert_tracking` begins and commits a transaction of its own.
     """
     recorder._insert_tracking(cursor, tracking)  # noqa: SLF001
+
+
+def registered_as(topic: str) -> Any:
+    """Return what the library has registered under a topic, or under a part of it; else None.
+
+    The public `resolve_topic` imports what it does not know. Here nothing is imported: a topic may
+    come from anywhere.
+    """
+    registered = utils._topic_cache  # noqa: SLF001
+    if topic in registered:
+        return registered[topic]
+    module, _, name = topic.partition(":")
+    parts = name.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        found = registered.get(f"{module}:{'.'.join(parts[:length])}")
+        if found is not None:
+            return _inside(found, parts[length:])
+    return _inside(_renamed(module), parts)
+
+
+def _renamed(module: str) -> Any:
+    """Return the module that is registered under a name, or is in a package that is."""
+    registered = utils._topic_cache  # noqa: SLF001
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        found = registered.get(".".join(parts[:length]))
+        if isinstance(found, ModuleType):
+            return sys.modules.get(".".join([found.__name__, *parts[length:]]))
+    return None
+
+
+def _inside(found: Any, names: Sequence[str]) -> Any:
+    """Return what has such names in a module or a class, one in the other; None if it is neither.
+
+    Modules may import what they are asked for: here they are not asked.
+    """
+    for name in names:
+        if not isinstance(found, (type, ModuleType)):
+            return None
+        found = (
+            vars(found).get(name) if isinstance(found, ModuleType) else getattr(found, name, None)
+        )
+    return found
+
+
+def id_type(event_class: Any) -> type[UUID | str]:
+    """Return the type of the aggregate's ID in the events of a class.
+
+    The library's mapper asks the same. Raises `TypeError` for a class that does not say.
+    """
+    return UUID if find_id_convertor(event_class, str) is str_to_uuid_convertor else str
+
+
+async def raise_tracking(
+    connection: AsyncConnection[Any],
+    recorder: PostgresTrackingRecorder,
+    application_name: str,
+    position: int,
+) -> None:
+    """Track a position of an application on an async connection, unless a higher one is tracked.
+
+    The recorder's own connection may be in the middle of a transaction.
+    """
+    from psycopg.errors import UniqueViolation
+
+    tracking = {"application_name": application_name, "notification_id": position}
+    # With a row for each position, as of old, one that is there already is refused.
+    with suppress(UniqueViolation):
+        async with connection.transaction():
+            await connection.execute(recorder.insert_tracking_statement, tracking)
+
+
+DELETE_TRACKING: LiteralString = """
+    DELETE FROM {table}
+     WHERE application_name = %(name)s OR starts_with(application_name, %(name)s || ':')
+"""
+
+
+def delete_tracking(recorder: PostgresTrackingRecorder, application_name: str) -> None:
+    """Forget what a recorder has tracked of an application, and of its partitions."""
+    from psycopg.sql import SQL, Identifier
+
+    table = Identifier(recorder.datastore.schema, recorder.tracking_table_name)
+    with recorder.datastore.get_connection() as connection:
+        statement = SQL(DELETE_TRACKING).format(table=table)
+        connection.execute(statement, {"name": application_name})

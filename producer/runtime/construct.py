@@ -22,12 +22,16 @@ def _is_conflict(error: BaseException) -> bool:
 
 # When several processes create the tables of a new database at once, Postgres fails some of them,
 # IF NOT EXISTS notwithstanding. At the next attempt the tables are there.
-@retry(
+at_once_with_others = retry(
     retry=retry_if_exception(_is_conflict),
     stop=stop_after_attempt(5),
     wait=wait_random(0.05, 0.3),
     reraise=True,
 )
+"""Decorates what constructs something of the library's that makes its tables."""
+
+
+@at_once_with_others
 def construct(cls: type[A], env: Mapping[str, str] | None) -> A:
     """Construct an application, though others construct theirs on the same database meanwhile.
 

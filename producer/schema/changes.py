@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
-
-import msgspec
 
 from eventsourcing_kafka.producer.schema.document import (
     CLASS_VERSION,
     READS,
     Document,
-    Schema,
     event_of,
     event_schemas,
 )
+from eventsourcing_kafka.producer.schema.meaning import Meaning, shown
+from eventsourcing_kafka.producer.schema.values import Schema
+from eventsourcing_kafka.producer.wire.state import CREATED
 
-_ANNOTATIONS = {"title", "description"}
+_FIRST_FORMAT = "1.0"
 
 
 class Break(NamedTuple):
@@ -33,17 +33,25 @@ class Break(NamedTuple):
 
 def breaks(kept: Document, now: Document) -> list[Break]:
     """Return what would break readers who know the event types as they are in `kept`, or as now."""
-    schemas = event_schemas(now)
+    reads = {
+        key: message[READS]
+        for key, message in now["components"]["messages"].items()
+        if READS in message
+    }
+    first_format = kept.get("info", {}).get("version") == _FIRST_FORMAT
     return [
         found
         for key, schema in event_schemas(kept).items()
-        for found in _breaks_of(event_of(key), schema, schemas)
+        for found in _breaks_of(
+            schema, event_schemas(now).get(event_of(key)), reads.get(event_of(key)), first_format
+        )
     ]
 
 
-def _breaks_of(key: str, older: Schema, schemas: Mapping[str, Schema]) -> Iterator[Break]:
+def _breaks_of(
+    older: Schema, newer: Schema | None, reads: Sequence[int] | None, first_format: bool
+) -> Iterator[Break]:
     name, version = older["title"], older[CLASS_VERSION]
-    newer = schemas.get(key)
     if newer is None:
         yield Break(
             name,
@@ -54,7 +62,7 @@ def _breaks_of(key: str, older: Schema, schemas: Mapping[str, Schema]) -> Iterat
         return
     current = newer[CLASS_VERSION]
     if version == current:
-        if problems := list(_Comparison(older, newer).problems()):
+        if problems := list(_Comparison(older, newer, first_format).problems()):
             yield Break(name, " ".join(problems), _leave_or_upcast(name, version))
     elif version > current:
         yield Break(
@@ -62,8 +70,8 @@ def _breaks_of(key: str, older: Schema, schemas: Mapping[str, Schema]) -> Iterat
             f"class_version is {current}, and was {version} before.",
             f"Give it class_version = {version} again, or a higher one with an upcast.",
         )
-    elif version not in newer.get(READS, ()):
-        first = min(newer.get(READS, [current]))
+    elif version not in (reads or [current]):
+        first = min(reads or [current])
         yield Break(
             name,
             f"class_version is {current}, and events of version {version} can't be read.",
@@ -83,10 +91,12 @@ def _leave_or_upcast(name: str, version: int) -> str:
 class _Comparison:
     """Two schemas of one event type in one version: each must read what the other describes."""
 
-    def __init__(self, older: Schema, newer: Schema) -> None:
+    def __init__(self, older: Schema, newer: Schema, first_format: bool) -> None:
         self._older = older
         self._newer = newer
-        self._compared: set[tuple[str, str]] = set()
+        self._first_format = first_format
+        self._was = Meaning(older, first_format=first_format)
+        self._is_now = Meaning(newer, first_format=first_format)
 
     def problems(self) -> Iterator[str]:
         return self._in_objects(self._older, self._newer, "")
@@ -104,49 +114,25 @@ class _Comparison:
                 yield f"{attribute} has no default value any more, and older events may lack it."
             elif name in needed - needs:
                 yield f"{attribute} has a default value now, and older readers need it always."
+            elif name == CREATED and self._first_format:
+                continue  # It said which class it is, which nobody who defines events can change.
             elif name in were:
                 yield from self._in_attributes(attribute, were[name], are[name])
 
     def _in_attributes(self, attribute: str, was: Schema, is_now: Schema) -> Iterator[str]:
         if was.get("default") != is_now.get("default"):
             yield f"{attribute} has another default value, so that older events change."
-        yield from self._in_values(f"{attribute}", _bare(was), _bare(is_now))
+        yield from self._in_values(attribute, self._was.of(was), self._is_now.of(is_now))
 
     def _in_values(self, attribute: str, was: Any, is_now: Any) -> Iterator[str]:
         match was, is_now:
-            case {"$ref": str(older)}, {"$ref": str(newer)}:
-                if (older, newer) not in self._compared:
-                    self._compared.add((older, newer))
-                    yield from self._in_values(
-                        attribute, _resolved(older, self._older), _resolved(newer, self._newer)
-                    )
             case {"properties": _}, {"properties": _}:
                 yield from self._in_objects(was, is_now, f"{attribute.removeprefix('attribute ')}.")
             case dict(), dict() if was.keys() == is_now.keys():
                 for key in was:
-                    yield from self._in_values(attribute, _bare(was[key]), _bare(is_now[key]))
+                    yield from self._in_values(attribute, was[key], is_now[key])
             case list(), list() if len(was) == len(is_now):
                 for one, other in zip(was, is_now, strict=True):
-                    yield from self._in_values(attribute, _bare(one), _bare(other))
+                    yield from self._in_values(attribute, one, other)
             case _ if was != is_now:
-                yield (
-                    f"{attribute} takes other values: {_shown(was)} before, {_shown(is_now)} now."
-                )
-
-
-def _bare(schema: Any) -> Any:
-    """Return a schema without what it only says, its alternatives in one order."""
-    if not isinstance(schema, dict):
-        return schema
-    bare = {key: value for key, value in schema.items() if key not in {*_ANNOTATIONS, "default"}}
-    if "anyOf" in bare:
-        bare["anyOf"] = sorted(bare["anyOf"], key=_shown)
-    return bare
-
-
-def _resolved(ref: str, schema: Schema) -> Any:
-    return _bare(schema["$defs"][ref.rpartition("/")[2]])
-
-
-def _shown(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+                yield f"{attribute} takes other values: {shown(was)} before, {shown(is_now)} now."

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 from eventsourcing.application import Application
+from eventsourcing.persistence import Mapper
 from eventsourcing.utils import Environment, resolve_topic
 
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.runtime.applications import CONTENT_MANAGEMENT, ApplicationTopic
+from eventsourcing_kafka.producer.runtime.applications import ApplicationTopic, application_named
 from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
 
 # What makes the document is imported where it is made: the relay starts without it.
@@ -35,7 +36,7 @@ class SchemaOutdatedError(OperatorError):
 
 
 def publish_schema(
-    application: ApplicationTopic = CONTENT_MANAGEMENT,
+    application: ApplicationTopic = None,
     system: Annotated[
         str | None,
         typer.Option(
@@ -58,14 +59,18 @@ def publish_schema(
     """Describe the topic of an application: AsyncAPI 3, a JSON Schema for each event type.
 
     It is made from the event classes alone, needs no server, and is JSON (so it is YAML as well).
+    What a transcoding of your own makes is what its `encode` is annotated to return, or the JSON
+    Schema that its class has as its attribute `json_schema`; else it is said to be anything.
     Keep it in your repository. What would break a reader of older or newer events is refused, with
     what to do instead; versions of events that only the file still knows are carried on.
 
-    Example: eventsourcing-kafka producer schema --output schema.json
+    Example: eventsourcing-kafka producer schema -a shop.application:Shop --output schema.json
     """
     from eventsourcing_kafka.producer.schema.changes import breaks
     from eventsourcing_kafka.producer.schema.document import described
 
+    if not (application or system):
+        raise typer.BadParameter("say which", param_hint="--application or --system")
     if output and check:
         raise typer.BadParameter("give one of them", param_hint="--output and --check")
     languages = _languages(application, system)
@@ -83,14 +88,15 @@ def publish_schema(
         typer.echo(text, nl=False)
 
 
-def _languages(application: str, system: str | None) -> list[Language]:
+def _languages(application: str | None, system: str | None) -> list[Language]:
     from eventsourcing.system import System
 
+    if not system and not application:
+        raise typer.BadParameter(
+            "Describe what? Name one: -a module:Class, or --system module:SYSTEM"
+        )
     if not system:
-        named = resolve_topic(application)
-        if not (isinstance(named, type) and issubclass(named, Application)):
-            raise SettingsError(f"{application} is no application of the library: module:Class.")
-        return [_language(named)]
+        return [_language(application_named(application or ""))]
     found = resolve_topic(system)
     if not isinstance(found, System):
         raise SettingsError(f"{system} is no system of the library, but a {type(found).__name__}.")
@@ -102,9 +108,29 @@ def _language(application_class: type[Application[Any]]) -> Language:
     from eventsourcing_kafka.producer.schema.document import Language
 
     env = Environment(application_class.name, {**application_class.env, **os.environ})
-    return Language(
-        application_class.name, language_of(application_class), bool(env.get("CIPHER_TOPIC"))
-    )
+    mapper = _mapper(application_class, env)
+    encrypted = bool(env.get("CIPHER_TOPIC") or env.get("CIPHER_KEY")) or mapper.cipher is not None
+    return Language(application_class.name, language_of(application_class), encrypted, mapper)
+
+
+def _mapper(application_class: type[Application[Any]], env: Environment) -> Mapper[Any]:
+    """Return what an application stores its events with, without its key, made of its class alone.
+
+    Raises `SettingsError` where that takes what only an instance has.
+    """
+    from eventsourcing.popo import POPOFactory
+
+    ways = {name: env.get(name, "") for name in ("MAPPER_TOPIC", "TRANSCODER_TOPIC")}
+    application = object.__new__(application_class)
+    env = Environment(application_class.name, ways)
+    vars(application).update(env=env, factory=POPOFactory(env))  # As the library's __init__ does.
+    try:
+        return application.construct_mapper()
+    except AttributeError as error:
+        raise SettingsError(
+            f"What {application_class.name} registers transcodings by has to do without what its "
+            f"__init__ makes: {error}."
+        ) from error
 
 
 def _read(path: Path) -> Document:

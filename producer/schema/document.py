@@ -4,91 +4,58 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
+from eventsourcing.persistence import JSONTranscoder, Transcoding, TranscodingNotRegisteredError
+from eventsourcing.persistence import Mapper as LibraryMapper
 
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.relay.topics import EVENTS_CONFIG
+from eventsourcing_kafka.producer.schema.attributes import Attributes
+from eventsourcing_kafka.producer.schema.headers import CLOUD_EVENT, constant
+from eventsourcing_kafka.producer.schema.values import INTEGER, UUID_TEXT, Schema, Values
 from eventsourcing_kafka.producer.wire import EventTypes
-from eventsourcing_kafka.producer.wire.chain import IDENTITY_CHARACTERS
+from eventsourcing_kafka.producer.wire.decoding import Mapper, usual_mapper
+from eventsourcing_kafka.producer.wire.envelope import BYTES, JSON
 from eventsourcing_kafka.producer.wire.event_types import EventType, upcast_from
-from eventsourcing_kafka.producer.wire.records import CIPHERTEXT, JSON
-from eventsourcing_kafka.producer.wire.tracing import TRACEPARENT, TRACESTATE
+from eventsourcing_kafka.producer.wire.state import publish
 
 ASYNCAPI = "3.0.0"
-WIRE_FORMAT = "1.0"
+SCHEMA_FORMAT = "application/schema+json;version=draft-07"
+"""The draft that AsyncAPI's tools, and what generates code, understand."""
+
+WIRE_FORMAT = "2.0"
 """Of the headers and of the way that values become JSON. Event types have their own versions."""
 
 CLASS_VERSION = "x-class-version"
-READS = "x-reads-class-versions"
+"""In the schema of an event type: its version. A validator is to be told of this one keyword."""
 
-Schema = dict[str, Any]
+READS = "x-reads-class-versions"
+"""In the message of an event type: the versions that its class can read."""
+
 Document = dict[str, Any]
+
+DESCRIPTION = (
+    "Each event is published once, to readers with the isolation level read_committed. The events "
+    "of one aggregate have one key, and come in order. An event type may get attributes that a "
+    "reader does not know yet: they are to be ignored. An attribute with a default may be missing: "
+    "an event that was stored before there was one is published without. "
+    "Integers are of any size. Beyond 2**53 a reader loses digits that takes JSON's numbers for "
+    "floating point, as JavaScript does; few are beyond 64 bits. "
+    "Numbers that JSON does not have are text: NaN, Infinity and -Infinity. "
+    "A record's timestamp is 0 for an event of a time before 1970, since Kafka has none of then: "
+    "the header ce_time has it. "
+    "Inside of other values a UUID, a time, a decimal number, or what the application stores in a "
+    "way of its own, is an object of its kind, _type_, and its text or other data, _data_. So is, "
+    "anywhere, a time whose distance from UTC is no whole minute, which RFC 3339 does not have."
+)
 
 _UNNAMEABLE = re.compile(r"[^a-zA-Z0-9.\-_]")
 _OLDER = re.compile(r"(?P<event>.+)-v\d+")
-
-_NUMBER = {"type": "string", "pattern": "^[0-9]+$"}
-_CLOUD_EVENT = {
-    "type": "object",
-    "description": "CloudEvents 1.0 in the binary mode of its Kafka binding, with the extensions "
-    "for partitioning and sequence, and two of our own for the chain of a partition: each record "
-    "names the one before it.",
-    "required": [
-        "ce_specversion",
-        "ce_type",
-        "ce_source",
-        "ce_id",
-        "ce_subject",
-        "ce_partitionkey",
-        "ce_sequence",
-        "ce_sequencetype",
-        "ce_position",
-        "ce_identity",
-        "ce_predecessor",
-        "content-type",
-    ],
-    "properties": {
-        "ce_specversion": {"const": "1.0"},
-        "ce_type": {"type": "string", "description": "The event type."},
-        "ce_source": {"type": "string", "description": "The application."},
-        "ce_id": {"type": "string", "description": "Subject and sequence: the same for ever."},
-        "ce_subject": {"type": "string", "description": "The ID of the aggregate."},
-        "ce_partitionkey": {"type": "string", "description": "The same, and the key."},
-        "ce_sequence": {
-            **_NUMBER,
-            "description": "The place of the event in the sequence of its subject, without holes.",
-        },
-        "ce_sequencetype": {"const": "Integer"},
-        "ce_position": {
-            **_NUMBER,
-            "description": "The place of the event in the sequence of its source. It grows "
-            "inside a partition, and has holes.",
-        },
-        "ce_identity": {
-            "type": "string",
-            "pattern": f"^[0-9a-f]{{{IDENTITY_CHARACTERS}}}$",
-            "description": "A digest of what is stored. Two events of one position differ in it.",
-        },
-        "ce_predecessor": {
-            "type": "string",
-            "pattern": f"^(0|[1-9][0-9]*:[0-9a-f]{{{IDENTITY_CHARACTERS}}})$",
-            "description": "Position and identity of the record before it in its partition; 0 for "
-            "the first. A reader that finds another one there than it has read has missed some.",
-        },
-        "ce_time": {"type": "string", "format": "date-time", "description": "When it happened."},
-        "ce_classversion": {**_NUMBER, "description": "Of the event type; 1 if it is missing."},
-        "ce_encrypted": {"const": "true"},
-        "content-type": {"type": "string"},
-        TRACEPARENT: {
-            "type": "string",
-            "description": "The trace of the command (W3C Trace Context), if it is traced.",
-        },
-        TRACESTATE: {"type": "string", "description": "What tracing systems add to that."},
-    },
-}
 
 
 class Language(NamedTuple):
@@ -98,6 +65,33 @@ class Language(NamedTuple):
     types: EventTypes
     encrypted: bool = False
     """Its values are ciphertext, which only those read who have its key."""
+    mapper: Mapper | None = None
+    """What stores its events, if that is not as usual."""
+
+    @property
+    def is_json(self) -> bool:
+        """Whether its values are JSON; else they are the very bytes that are stored."""
+        return not (self.encrypted or self.has_own_mapper)
+
+    @property
+    def has_own_mapper(self) -> bool:
+        """Whether its events are stored in a way that nobody else knows."""
+        return self.mapper is not None and not (
+            type(self.mapper) is LibraryMapper and type(self.mapper.transcoder) is JSONTranscoder
+        )
+
+    @property
+    def transcoder(self) -> JSONTranscoder:
+        """What stores the attributes of its events."""
+        own = self.mapper.transcoder if self.mapper else None
+        transcoder = own if isinstance(own, JSONTranscoder) else usual_mapper().transcoder
+        assert isinstance(transcoder, JSONTranscoder)  # noqa: S101 - the usual one is
+        return transcoder
+
+    @property
+    def transcodings(self) -> Sequence[Transcoding]:
+        """How it stores what JSON does not have."""
+        return list(self.transcoder.types.values())
 
 
 def described(
@@ -116,9 +110,7 @@ def described(
         "info": {
             "title": f"The events of {names}",
             "version": WIRE_FORMAT,
-            "description": "Each event is published once, to readers with the isolation level "
-            "read_committed. The events of one aggregate have one key, and come in order. An event "
-            "type may get attributes that a reader does not know yet: they are to be ignored.",
+            "description": DESCRIPTION,
         },
         "defaultContentType": JSON.decode(),
         "channels": {
@@ -129,6 +121,7 @@ def described(
             f"publish{language.application_name}": {
                 "action": "send",
                 "channel": {"$ref": f"#/channels/{language.application_name}"},
+                "description": f"What happens in {language.application_name}, once it is stored.",
             }
             for language in languages
         },
@@ -138,7 +131,7 @@ def described(
                 for language in languages
                 for key in _keys_of(language, schemas)
             },
-            "schemas": {"CloudEvent": _CLOUD_EVENT, **dict(sorted(schemas.items()))},
+            "schemas": {"CloudEvent": CLOUD_EVENT, **dict(sorted(schemas.items()))},
         },
     }
 
@@ -156,10 +149,14 @@ def event_of(key: str) -> str:
 
 
 def _schemas_of(language: Language) -> Iterator[tuple[str, Schema]]:
+    values = Values(language.transcodings)
     for event_type in language.types:
         if _happens(event_type):
-            key = _UNNAMEABLE.sub("_", f"{language.application_name}.{event_type.name}")
-            yield key, _event_schema(event_type, key)
+            yield _key(language, event_type), _event_schema(event_type, values, language.transcoder)
+
+
+def _key(language: Language, event_type: EventType) -> str:
+    return _UNNAMEABLE.sub("_", f"{language.application_name}.{event_type.name}")
 
 
 def _happens(event_type: EventType) -> bool:
@@ -168,33 +165,64 @@ def _happens(event_type: EventType) -> bool:
     return cls.__name__ != "Event" and not cls.__module__.startswith("eventsourcing.")
 
 
-def _event_schema(event_type: EventType, key: str) -> Schema:
-    (root,), components = msgspec.json.schema_components(
-        [event_type.attributes], ref_template=f"#/components/schemas/{key}/$defs/{{name}}"
-    )
-    schema: Schema = components.pop(root["$ref"].rpartition("/")[2])
-    schema["title"] = event_type.name
-    if description := _description(event_type.cls):
-        schema["description"] = description
-    for name, default in event_type.defaults.items():
-        schema["properties"][name]["default"] = msgspec.to_builtins(default, str_keys=True)
-    if schema["properties"].get("timestamp") == {"type": "string"}:
-        schema["properties"]["timestamp"]["format"] = "date-time"  # The library gives it a zone.
-    if event_type.names_aggregate:
-        schema["properties"]["originator_topic"] = {"const": event_type.aggregate_name}
-    schema[CLASS_VERSION] = event_type.version
-    if event_type.version > 1:
-        schema[READS] = sorted(_versions_read(event_type))
-    return {**schema, "$defs": components} if components else schema
+def _event_schema(event_type: EventType, values: Values, transcoder: JSONTranscoder) -> Schema:
+    attributes = Attributes(event_type)
+    described = {
+        name: _library_attribute(name, hint) or values.attribute(hint)
+        for name, hint in attributes.types.items()
+    }
+    for name, default in attributes.defaults.items():
+        described[name] = {**described[name], **_default(default, transcoder)}
+    return {
+        "title": event_type.name,
+        **_description(event_type.cls),
+        "type": "object",
+        "properties": described,
+        "required": [name for name in described if name not in attributes.defaults],
+        CLASS_VERSION: event_type.version,
+    }
 
 
-def _description(cls: type) -> str:
+def _library_attribute(name: str, hint: Any) -> Schema | None:
+    """Return what an attribute is like that the library gives to events; None for all others."""
+    match name:
+        case "originator_id":
+            return UUID_TEXT if hint is UUID else {"type": "string"}
+        case "originator_version":
+            return INTEGER
+        case "originator_topic":
+            return {"type": "string", "description": "The class of the aggregate."}
+        case "timestamp" if hint is datetime:
+            return {"type": "string", "format": "date-time"}  # The library gives it a zone.
+        case _:
+            return None
+
+
+def _default(value: Any, transcoder: JSONTranscoder) -> Schema:
+    """Return a default value, as it is published of events that have it."""
+    try:
+        published = publish(transcoder.encode({"default": value}), "", "", 1).value
+    except TranscodingNotRegisteredError:  # No event that has it can be stored.
+        return {}
+    return {"default": msgspec.json.decode(published)["default"]}
+
+
+def _description(cls: type) -> Schema:
     """Return the summary of a class, which the library derives anew from what it decorates."""
     for defined in (base for base in cls.__mro__ if base.__qualname__ == cls.__qualname__):
         text = (defined.__doc__ or "").strip()
         if text and not text.startswith(f"{defined.__name__}("):  # That is a dataclass's own.
-            return text.partition("\n\n")[0]
-    return ""
+            return {"description": text.partition("\n\n")[0]}
+    return {}
+
+
+def _reads(language: Language) -> dict[str, list[int]]:
+    """Return which versions are read of the event types that have several, by their keys."""
+    return {
+        _key(language, event_type): sorted(_versions_read(event_type))
+        for event_type in language.types
+        if event_type.version > 1
+    }
 
 
 def _versions_read(event_type: EventType) -> Iterator[int]:
@@ -215,6 +243,7 @@ def _older_versions(kept: Mapping[str, Schema], now: Mapping[str, Schema]) -> di
             text = msgspec.json.encode(schema).decode()
             text = text.replace(f'"#/components/schemas/{key}/', f'"#/components/schemas/{older}/')
             found[older] = msgspec.json.decode(text)
+            found[older].pop(READS, None)  # The first wire format had it there.
     return found
 
 
@@ -244,24 +273,40 @@ def _channel(
 
 
 def _message(language: Language, key: str, schema: Schema) -> dict[str, Any]:
-    version = schema[CLASS_VERSION]
-    headers: dict[str, Any] = {
-        "ce_type": {"const": schema["title"]},
-        "ce_source": {"const": f"/{language.application_name}"},
-    }
-    if version > 1:
-        headers["ce_classversion"] = {"const": str(version)}
-    message = {
+    reads = _reads(language).get(key)
+    return {
         "name": schema["title"],
-        "contentType": JSON.decode(),
+        "contentType": (JSON if language.is_json else BYTES).decode(),
         "headers": {
-            "allOf": [{"$ref": "#/components/schemas/CloudEvent"}, {"properties": headers}]
+            "type": "object",
+            "allOf": [
+                {"$ref": "#/components/schemas/CloudEvent"},
+                _own_headers(language, schema),
+            ],
         },
-        "payload": {"$ref": f"#/components/schemas/{key}"},
+        "payload": _payload(language, key),
         "bindings": {"kafka": {"key": {"type": "string"}, "bindingVersion": "0.5.0"}},
+        **({READS: reads} if reads else {}),
     }
+
+
+def _own_headers(language: Language, schema: Schema) -> Schema:
+    """Return what is in the headers of one event type, of all that can be."""
+    headers = {
+        "ce_type": constant(schema["title"]),
+        "ce_source": constant(f"/{language.application_name}"),
+        "content-type": constant((JSON if language.is_json else BYTES).decode()),
+    }
+    if language.is_json and schema[CLASS_VERSION] > 1:
+        headers["ce_classversion"] = constant(str(schema[CLASS_VERSION]))
     if language.encrypted:
-        headers["ce_encrypted"] = {"const": "true"}
-        message["contentType"] = CIPHERTEXT.decode()
-        message["payload"] = {"description": "Ciphertext, for those who have the key."}
-    return message
+        headers["ce_encrypted"] = constant("true")
+    return {"type": "object", "properties": headers, "required": list(headers)}
+
+
+def _payload(language: Language, key: str) -> Schema:
+    if language.encrypted:
+        return {"description": "Ciphertext, for those who have the key."}
+    if language.has_own_mapper:
+        return {"description": "What the application's own way of storing events has made."}
+    return {"schemaFormat": SCHEMA_FORMAT, "schema": {"$ref": f"#/components/schemas/{key}"}}

@@ -1,158 +1,64 @@
-"""The registry of published event types: names, classes, and the JSON of their attributes."""
+"""The registry of published event types: the classes that a record may name."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
-from types import NoneType, UnionType
-from typing import (
-    Any,
-    ClassVar,
-    NotRequired,
-    TypedDict,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
 from eventsourcing.domain import BaseAggregate, CanMutateAggregate, DomainEventProtocol
-from eventsourcing.utils import get_topic, resolve_topic
+from eventsourcing.utils import get_topic
 
+from eventsourcing_kafka.producer.runtime.compat import id_type, registered_as
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
 Event = DomainEventProtocol[Any]
 
-UNIONS = {Union, UnionType}
-PLAIN = {str, int, bool, NoneType, UUID, datetime}
-"""The types whose values are equal, and of the same type, when they are read back from JSON."""
-
-ADVICE = (
-    "Annotate it with str, int, float, bool, UUID, datetime, Decimal, an enum, "
-    "a dataclass, or a list, dict or union of such."
-)
+MOST_ALIASES = 10_000
+"""Stored topics that are remembered, of all that records have named."""
 
 
 class WireError(OperatorError, ValueError):
     """A record can't be read as an event, or an event can't be written as a record."""
 
 
-class UnknownEventTypeError(WireError):
+class OutdatedError(WireError):
+    """What a record carries is newer than this program: whoever reads it is to be updated."""
+
+
+class UnknownEventTypeError(OutdatedError):
     """No registered event class has this name."""
 
 
 class EventType:
-    """One published event class: its name, and its attributes to JSON and back."""
+    """One event class, and what it is called."""
 
     def __init__(self, cls: type[Event]) -> None:
         self.cls = cls
-        self.name = cls.__qualname__
         self.topic = get_topic(cls)
+        self.name = published_name(self.topic)
         self.version: int = getattr(cls, "class_version", 1)
-        fields: tuple[dataclasses.Field[Any], ...] = (
-            dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
-        )
-        self.defaults: dict[str, Any] = {
-            field.name: field.default
-            for field in fields
-            if field.default is not dataclasses.MISSING
-        }
-        hints = _attribute_types(cls)
-        # The attributes as a typed dictionary: msgspec then checks and converts them in C.
-        self.attributes: Any = TypedDict(  # type: ignore[misc]
-            self.name.replace(".", ""),
-            {
-                name: NotRequired[hint] if name in self.defaults else hint
-                for name, hint in hints.items()
-            },
-        )
-        try:
-            self._decoder = msgspec.json.Decoder(self.attributes)
-        except TypeError as error:
-            raise WireError(
-                f"{self.name} has an attribute type without a JSON form: {error}. {ADVICE}"
-            ) from error
-        # A created event names its aggregate by a Python path. On the wire it is the class's name.
-        self.names_aggregate = "originator_topic" in hints
-        unambiguous = self.version == 1 and ("timestamp" in hints or not hasattr(cls, "timestamp"))
-        self.plain = _plain(hints) if unambiguous else None
-        """The types of each attribute if all of them are in `PLAIN`, else None."""
 
-    def to_json(self, event: Event) -> bytes:
-        """Return the attributes of an event as JSON that reads back as an equal event.
+    def originator_id(self, text: str) -> UUID | str:
+        """Return the ID of an aggregate as its events have it.
 
-        Raises `WireError` naming the event if it doesn't: nothing is published
-        that no consumer could apply.
+        Raises `ValueError` if it is none, and `TypeError` for a class that does not say its type.
         """
-        attributes = stored = vars(event)
-        if self.names_aggregate:
-            aggregate = resolve_topic(attributes["originator_topic"])
-            attributes = {**attributes, "originator_topic": aggregate.__qualname__}
-            # What was stored before its module moved names the aggregate by the old path.
-            stored = {**stored, "originator_topic": get_topic(aggregate)}
-        try:
-            value = msgspec.json.encode(attributes)
-            # What was stored before an attribute was added has its default, as on the class.
-            same = vars(self.from_json(value)) == {**self.defaults, **stored}
-        except (TypeError, ValueError, RecursionError) as error:
-            raise WireError(
-                f"{self._describe(event)} has no JSON form: {error}. {ADVICE}"
-            ) from error
-        if not same:
-            raise WireError(
-                f"{self._describe(event)} does not survive JSON. "
-                f"Annotate the attributes of {self.topic} with the types they really have"
-                + (", and have its upcasts make those types." if self.version > 1 else ".")
-            )
-        return value
+        return msgspec.convert(text, self._id_type)
 
-    def from_json(self, value: bytes, version: int | None = None) -> Event:
-        """Return the event whose attributes are in `value`, written by class version `version`.
-
-        An older version goes through the upcasts that the library calls for stored events. Here
-        they find the attributes as JSON has them (a UUID is text), and in the store as the library
-        has them. Both are brought up to date by an upcast that makes the annotated types.
-
-        Raises `WireError` when the JSON is broken or an attribute is missing or of a wrong type.
-        """
-        try:
-            if version is None or version == self.version:
-                attributes = self._decoder.decode(value)
-            else:
-                attributes = self._upcast(msgspec.json.decode(value), version)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise WireError(f"The value is not a {self.name}: {error}") from error
-        if self.defaults:
-            attributes = {**self.defaults, **attributes}
-        if self.names_aggregate:
-            attributes["originator_topic"] = self._aggregate_topic(attributes["originator_topic"])
-        event = object.__new__(self.cls)
-        # The library restores stored events the same way: frozen dataclasses, no __init__.
-        object.__setattr__(event, "__dict__", attributes)
-        return event
+    @cached_property
+    def _id_type(self) -> type[UUID | str]:
+        return id_type(self.cls)
 
     def check_version(self, version: int) -> None:
-        """Raise `WireError` for a class version that is not known here."""
-        if not 1 <= version <= self.version:
-            raise WireError(
+        """Raise `OutdatedError` for a class version that is not known here."""
+        if version > self.version:
+            raise OutdatedError(
                 f"The value is version {version} of {self.name}, "
                 f"and this program knows versions up to {self.version}: update it."
             )
-
-    def _upcast(self, attributes: Any, version: int) -> Any:
-        self.check_version(version)
-        try:
-            for from_version in range(version, self.version):
-                getattr(self.cls, upcast_from(from_version))(attributes)
-        except Exception as error:  # The class's own code, over attributes not checked yet.
-            raise WireError(f"It is no {self.name} of version {version}: {error!r}") from error
-        return msgspec.convert(attributes, self.attributes, str_keys=True)
 
     @property
     def aggregate_name(self) -> str:
@@ -162,16 +68,12 @@ class EventType:
     @property
     def aggregate_topic(self) -> str:
         """The same, as a created event of it is stored with."""
-        return f"{self.cls.__module__}:{self.aggregate_name}"
+        return f"{self.cls.__module__}:{self.cls.__qualname__.rpartition('.')[0]}"
 
-    def _aggregate_topic(self, aggregate_name: str) -> str:
-        expected = self.aggregate_name  # Never from the record.
-        if aggregate_name != expected:
-            raise WireError(f"A {self.name} creates a {expected}, not a {aggregate_name!r}.")
-        return self.aggregate_topic
 
-    def _describe(self, event: Event) -> str:
-        return f"{self.name} {event.originator_id} version {event.originator_version}"
+def published_name(topic: str) -> str:
+    """Return what the events are called on the wire that are stored under a topic."""
+    return topic.partition(":")[2] or topic
 
 
 def upcast_from(version: int) -> str:
@@ -180,21 +82,29 @@ def upcast_from(version: int) -> str:
 
 
 class EventTypes:
-    """The event classes that a topic may carry, by their published names.
+    """The event classes that a topic may carry.
 
-    A record never decides what Python imports: its type is looked up here, or is unknown.
+    A record never decides what Python imports: what it names is looked up here, by the topic that
+    its event is stored under, or by an alias that the application has registered for it, or by its
+    published name; or is unknown.
     """
 
-    def __init__(self, classes: Iterable[type[Event]] = ()) -> None:
+    def __init__(
+        self, classes: Iterable[type[Event]] = (), aggregates: Iterable[type] = ()
+    ) -> None:
         self._by_name: dict[str, EventType] = {}
         self._by_topic: dict[str, EventType] = {}
+        self._aggregates = {get_topic(aggregate) for aggregate in aggregates}
         for cls in classes:
             self.register(cls)
 
     @classmethod
     def of(cls, *owners: type) -> EventTypes:
         """Register all event classes of some aggregates, and event classes given themselves."""
-        return cls(event_class for owner in owners for event_class in _event_classes(owner))
+        return cls(
+            (event_class for owner in owners for event_class in _event_classes(owner)),
+            (owner for owner in owners if issubclass(owner, BaseAggregate)),
+        )
 
     def register(self, cls: type[Event]) -> EventType:
         """Add one event class. Raises `WireError` if its name is another class's already."""
@@ -206,32 +116,53 @@ class EventTypes:
                 f"{event_type.name!r}: give one of them another name."
             )
         self._by_topic[known.topic] = known
+        self._aggregates.add(known.aggregate_topic)
         return known
+
+    def find(self, topic: str, name: str) -> EventType | None:
+        """Return the event type that is stored under a topic, and published under a name.
+
+        None if neither is known.
+        """
+        known = self._by_topic.get(topic)
+        return known or self._alias(topic) or self._by_name.get(name)
+
+    def _alias(self, topic: str) -> EventType | None:
+        cls = registered_as(topic)
+        known = self._by_topic.get(get_topic(cls)) if isinstance(cls, type) else None
+        if known and known.cls is cls and len(self._by_topic) < MOST_ALIASES:
+            self._by_topic[topic] = known
+        return known if known and known.cls is cls else None
+
+    def knows_aggregate(self, topic: str) -> bool:
+        """Tell whether a topic, or an alias, is that of an aggregate whose events are known."""
+        if topic in self._aggregates:
+            return True
+        cls = registered_as(topic)
+        return isinstance(cls, type) and get_topic(cls) in self._aggregates
 
     def named(self, name: str) -> EventType:
         """Return the event type of a published name, such as `Page.BodyUpdated`."""
         try:
             return self._by_name[name]
         except KeyError:
-            raise UnknownEventTypeError(
-                f"No event type {name[:80]!r} is registered. Known are: "
-                f"{', '.join(sorted(self._by_name)) or 'none'}."
-            ) from None
+            raise self.unknown(name) from None
 
-    def stored_as(self, topic: str) -> EventType:
-        """Return the event type of a topic in the write model's own store.
-
-        A class not registered yet is imported and added: the store is the application's own.
-        """
-        return self._by_topic.get(topic) or self.register(resolve_topic(topic))
+    def unknown(self, name: str) -> UnknownEventTypeError:
+        """Return the error for a name that no registered class has."""
+        return UnknownEventTypeError(
+            f"No event type {name[:80]!r} is registered: if it is a new one, update this program. "
+            f"Known are: {', '.join(sorted(self._by_name)) or 'none'}."
+        )
 
     def __iter__(self) -> Iterator[EventType]:
         """Iterate over the registered types."""
         return iter(self._by_name.values())
 
-    def __contains__(self, name: object) -> bool:
-        """Tell whether a published name is registered."""
-        return name in self._by_name
+    def __contains__(self, event_type: EventType) -> bool:
+        """Tell whether a type's class is registered."""
+        known = self._by_name.get(event_type.name)
+        return known is not None and known.cls is event_type.cls
 
 
 def _event_classes(owner: type) -> Iterator[type[Event]]:
@@ -241,25 +172,3 @@ def _event_classes(owner: type) -> Iterator[type[Event]]:
     for attribute in vars(owner).values():
         if isinstance(attribute, type) and issubclass(attribute, CanMutateAggregate):
             yield attribute
-
-
-def _attribute_types(cls: type) -> dict[str, Any]:
-    """Return name and type of each attribute; an attribute without an annotation is `Any`."""
-    hints = {}
-    for name, hint in get_type_hints(cls).items():
-        if get_origin(hint) is ClassVar or hint is ClassVar:
-            continue
-        if isinstance(hint, TypeVar):
-            hints[name] = getattr(cls, "originator_id_type", None) or Any
-        else:
-            hints[name] = Any if hint is inspect.Parameter.empty else hint
-    return hints
-
-
-def _plain(hints: Mapping[str, Any]) -> dict[str, frozenset[type]] | None:
-    """Return the types of each attribute; None if one of them is not in `PLAIN`."""
-    types = {
-        name: frozenset(get_args(hint) if get_origin(hint) in UNIONS else [hint])
-        for name, hint in hints.items()
-    }
-    return types if all(options <= PLAIN for options in types.values()) else None

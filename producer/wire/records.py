@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gzip
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol, Self
-from uuid import UUID
 
-import msgspec
-from eventsourcing.application import Application
-from eventsourcing.persistence import Mapper, Notification, StoredEvent
+from eventsourcing.persistence import Compressor, JSONTranscoder, Mapper, Notification, StoredEvent
+from isal import isal_zlib
 
 from eventsourcing_kafka.producer.kafka.topics import partition_of
-from eventsourcing_kafka.producer.wire.chain import Link, digest, identity_in
-from eventsourcing_kafka.producer.wire.event_types import Event, EventType, EventTypes, WireError
-from eventsourcing_kafka.producer.wire.fast_path import EncodedEvent, FastPath, StoredDecoder
+from eventsourcing_kafka.producer.wire.chain import Link, digest
+from eventsourcing_kafka.producer.wire.decoding import EventDecoder, stored_state
+from eventsourcing_kafka.producer.wire.envelope import BYTES, JSON, Envelope, Headers, envelope_in
+from eventsourcing_kafka.producer.wire.event_types import (
+    Event,
+    EventTypes,
+    OutdatedError,
+    WireError,
+    published_name,
+)
+from eventsourcing_kafka.producer.wire.state import Published, publish
 from eventsourcing_kafka.producer.wire.tracing import trace_of
 
-LARGEST_NUMBER = 2**63 - 1
-MAX_DIGITS = len(str(LARGEST_NUMBER))
-
-JSON = b"application/json"
-CIPHERTEXT = b"application/octet-stream"
-
-Headers = list[tuple[str, bytes]]
+GZIP = 16 + 15
+"""How zlib's `wbits` says that there is a gzip header; the window is the largest."""
 
 
 class Record(NamedTuple):
@@ -33,7 +36,8 @@ class Record(NamedTuple):
     value: bytes
     headers: Headers
     timestamp_ms: int | None
-    """When the event happened, in milliseconds since 1970; None if only its reader may know."""
+    """When the event happened, in milliseconds since 1970, or 0 if it was before; None if only its
+    reader may know."""
     position: int
     """The place of its event in its application's sequence."""
     identity: bytes
@@ -45,47 +49,26 @@ class Record(NamedTuple):
         return Link(self.position, self.identity.decode())
 
 
-class Envelope(msgspec.Struct, frozen=True, gc=False):
-    """What the headers of a record say of its event, before the event itself is decoded."""
-
-    type: str
-    originator_id: str
-    version: int
-    """The place of the event in its aggregate's sequence: `originator_version`."""
-    position: int
-    """The place of the event in its application's sequence: `notification_id`."""
-    class_version: int
-    encrypted: bool
-    identity: str
-    """What tells it from another event at the same position."""
-    predecessor: str
-    """The link of the record before it in its partition, as text: to be compared, not to be read.
-    """
+class Stored(Protocol):
+    """What is known of an application whose events are published."""
 
     @property
-    def link(self) -> Link:
-        """Which record it is in the chain."""
-        return Link(self.position, self.identity)
+    def name(self) -> str:
+        """The name of the application."""
 
-
-class EventEncoding(NamedTuple):
-    """How all events are published that are stored under one topic of the library's."""
-
-    type: EventType
-    topic: bytes
-    headers: Headers
-    """Those that all of them have."""
-    decoder: StoredDecoder | None
-    """What publishes those that are stored as usual, without making the event."""
+    @property
+    def mapper(self) -> Mapper[Any]:
+        """Its mapper, or one with its settings."""
 
 
 class WireFormat:
     """Converts the notifications of one application to records, and records to events.
 
     `types` are the event types that a record may name. `mapper` is the application's own: a writer
-    needs it to read what is stored; a reader needs it only for ciphertext, with the key in it. An
-    application that encrypts its events is published as ciphertext, unless `decrypt` says
-    otherwise.
+    needs it to read what is stored, but no class of an event; a reader, to make events of it, if
+    the application has transcodings of its own, or encrypts. What is encrypted is published as
+    ciphertext, unless `decrypt` says otherwise; what a mapper or a transcoder of the application's
+    own has made, as the bytes that are stored.
     """
 
     def __init__(
@@ -99,33 +82,31 @@ class WireFormat:
         self.application_name = application_name
         self.types = types
         self._source = f"/{application_name}".encode()
-        self._mapper = mapper
-        self._fast_path = FastPath.of(mapper) if mapper else None
-        self._publish_ciphertext = mapper is not None and mapper.cipher is not None and not decrypt
-        self._encodings: dict[str, EventEncoding] = {}
+        self._state = _plain_state(mapper, decrypt) if mapper else None
+        self.encrypted = self._state is None and mapper is not None and mapper.cipher is not None
+        self._decoder = EventDecoder(types, mapper)
+        self._headers: dict[str, tuple[bytes, Headers]] = {}
 
     @classmethod
-    def of(cls, application: Application[Any], *, decrypt: bool = False) -> Self:
-        """Return what publishes an application, with its own name and mapper.
-
-        The event types are those that it has stored: each is registered when it is first met.
-        """
+    def of(cls, application: Stored, *, decrypt: bool = False) -> Self:
+        """Return what publishes an application, with its own name and mapper."""
         return cls(application.name, EventTypes(), application.mapper, decrypt=decrypt)
 
     def to_record(self, notification: Notification) -> Record:
         """Return the record of one notification.
 
-        Raises `WireError` when its event has no JSON form, or another event class has its name.
+        Raises `WireError` when what is stored is not what the application's settings say.
         """
         topic = notification.topic
-        encoding = self._encodings.get(topic) or self._new_encoding(topic)
+        stored_under, headers = self._headers.get(topic) or self._new_headers(topic)
         version = notification.originator_version
         position = notification.id
-        key = str(notification.originator_id).encode()
+        originator_id = str(notification.originator_id)
+        key = originator_id.encode()
         event_id = b"%b:%d" % (key, version)
-        identity = digest(event_id, encoding.topic, notification.state)
+        identity = digest(event_id, stored_under, notification.state)
         headers = [
-            *encoding.headers,
+            *headers,
             ("ce_id", event_id),
             ("ce_subject", key),
             ("ce_partitionkey", key),
@@ -135,41 +116,33 @@ class WireFormat:
             ("ce_identity", identity),
             *trace_of(notification),
         ]
-        if self._publish_ciphertext:
+        if self._state is None:
             return Record(key, notification.state, headers, None, position, identity)
-        fast = encoding.decoder.encoded(notification) if encoding.decoder else None
-        value, timestamp = fast or self._encoded(notification, encoding.type)
-        if not isinstance(timestamp, datetime):
-            return Record(key, value, headers, None, position, identity)
-        if timestamp.utcoffset() is None:  # Then it is a local time, and the headers say which.
-            timestamp = timestamp.astimezone(UTC)
-        headers.append(("ce_time", msgspec.json.encode(timestamp).strip(b'"')))
-        at = int(timestamp.timestamp() * 1000)
-        return Record(key, value, headers, at, position, identity)
+        try:
+            state = self._state(notification.state)
+            published = publish(state, topic, originator_id, version)
+            at = _add_what_is_stored(headers, published)
+        except Exception as error:
+            raise WireError(
+                f"{published_name(topic)} {originator_id} version {version}, at position "
+                f"{position}, can't be published: {error}. {ADVICE}"
+            ) from error
+        return Record(key, published.value, headers, at, position, identity)
 
-    def _encoded(self, notification: Notification, event_type: EventType) -> EncodedEvent:
-        assert self._mapper is not None  # noqa: S101 - a writer has one
-        event = self._mapper.to_domain_event(notification)
-        return EncodedEvent(event_type.to_json(event), getattr(event, "timestamp", None))
-
-    def _new_encoding(self, topic: str) -> EventEncoding:
-        event_type = self.types.stored_as(topic)
+    def _new_headers(self, topic: str) -> tuple[bytes, Headers]:
+        """Return a stored topic, and the headers that all of its events have."""
         headers = [
             ("ce_specversion", b"1.0"),
-            ("ce_type", event_type.name.encode()),
+            ("ce_type", published_name(topic).encode()),
             ("ce_source", self._source),
             ("ce_sequencetype", b"Integer"),
-            ("content-type", CIPHERTEXT if self._publish_ciphertext else JSON),
+            ("ce_storedtopic", topic.encode()),
+            ("content-type", BYTES if self._state is None else JSON),
         ]
-        if self._publish_ciphertext:
+        if self.encrypted:
             headers.append(("ce_encrypted", b"true"))
-        if event_type.version > 1:
-            headers.append(("ce_classversion", b"%d" % event_type.version))
-        decoder = self._fast_path.decoder(event_type) if self._fast_path else None
-        encoding = self._encodings[topic] = EventEncoding(
-            event_type, topic.encode(), headers, decoder
-        )
-        return encoding
+        found = self._headers[topic] = topic.encode(), headers
+        return found
 
     def envelope(self, key: bytes | None, headers: Sequence[tuple[str, bytes]]) -> Envelope:
         """Read the headers of a record.
@@ -177,81 +150,102 @@ class WireFormat:
         Raises `WireError` when one is missing, doubled or malformed, or contradicts the key:
         the record was not written by the relay of this application.
         """
-        named = dict(headers)
-        if len(named) != len(headers):
-            raise WireError(f"The header {_doubled(headers)!r} is there twice.")
-        try:
-            envelope = Envelope(
-                named["ce_type"].decode(),
-                named["ce_subject"].decode(),
-                _natural_number(named["ce_sequence"]),
-                _natural_number(named["ce_position"]),
-                _natural_number(named["ce_classversion"]) if "ce_classversion" in named else 1,
-                "ce_encrypted" in named,
-                identity_in(named["ce_identity"]),
-                named["ce_predecessor"].decode(),
-            )
-        except KeyError as error:
-            raise WireError(f"The header {error} is missing.") from None
-        except (UnicodeDecodeError, ValueError, AttributeError) as error:
-            raise WireError(f"A header is malformed: {error}") from None
-        if named.get("ce_source") != self._source:
-            raise WireError(f"The record is not from {self.application_name}.")
-        if key != named["ce_subject"]:
-            raise WireError("The key is not the header 'ce_subject'.")
-        return envelope
+        return envelope_in(headers, key, self._source)
 
     def to_event(self, envelope: Envelope, value: bytes | None) -> Event:
-        """Return the domain event of a record. Raises `WireError` when there is none in it."""
-        event_type = self.types.named(envelope.type)
+        """Return the domain event of a record, made by the application's mapper.
+
+        Raises `WireError` when there is none in it, and `OutdatedError` when it is newer than the
+        classes that are known here.
+        """
+        event_type = self.types.find(envelope.topic, envelope.type)
+        if event_type is None:
+            raise self.types.unknown(envelope.type)
+        event_type.check_version(envelope.class_version)
         if value is None:
             raise WireError("The record has no value (a tombstone).")
-        event = (
-            self._decrypt(event_type, envelope, value)
-            if envelope.encrypted
-            else event_type.from_json(value, envelope.class_version)
-        )
-        if (
-            # As text: msgspec writes a UUID out much sooner than `str` does.
-            msgspec.to_builtins(event.originator_id) != envelope.originator_id
-            or event.originator_version != envelope.version
-        ):
-            raise WireError("The value contradicts the headers: another event, or another version.")
-        return event
-
-    def _decrypt(self, event_type: EventType, envelope: Envelope, value: bytes) -> Event:
-        if self._mapper is None or self._mapper.cipher is None:
-            raise WireError(
-                f"{event_type.name} is encrypted, and this reader has no key: "
-                "set CIPHER_TOPIC and CIPHER_KEY as the application has them."
-            )
-        event_type.check_version(envelope.class_version)
-        id_type = getattr(event_type.cls, "originator_id_type", None) or UUID
         try:
-            return self._mapper.to_domain_event(
-                StoredEvent(
-                    originator_id=id_type(envelope.originator_id),
-                    originator_version=envelope.version,
-                    topic=event_type.topic,
-                    state=value,
-                )
-            )
-        except ValueError as error:
-            raise WireError(
-                f"A {event_type.name} can't be decrypted. Is CIPHER_KEY the application's? {error}"
-            ) from error
+            return self._decoder.decoded(event_type, envelope, value)
+        except WireError:
+            raise
+        except Exception as error:  # The class's own code, over what was not checked yet.
+            if isinstance(error.__cause__, OutdatedError):
+                raise error.__cause__ from None
+            said = f"{type(error).__name__}: {error}"
+            asked = " Is CIPHER_KEY the application's?" if envelope.encrypted else ""
+            raise WireError(f"The value is not a {event_type.name}: {said}.{asked}") from error
+
+    def to_stored(self, envelope: Envelope, value: bytes) -> StoredEvent:
+        """Return the stored event that a record was made of, its state uncompressed.
+
+        Raises `StateError` when the value is not of this event.
+        """
+        return StoredEvent(
+            originator_id=envelope.originator_id,
+            originator_version=envelope.version,
+            topic=envelope.topic,
+            state=stored_state(envelope, value),
+        )
 
 
-def _natural_number(text: bytes) -> int:
-    # int() alone would take "+1", " 1 " and "1_0".
-    if text.isdigit() and len(text) <= MAX_DIGITS and (number := int(text)) <= LARGEST_NUMBER:
-        return number
-    raise ValueError(f"{text[:40]!r} is not a natural number")
+ADVICE = (
+    "Are COMPRESSOR_TOPIC, CIPHER_TOPIC and CIPHER_KEY as the application has them? If it has a "
+    "mapper or a transcoder of its own, name its class: -a module:Class."
+)
 
 
-def _doubled(headers: Sequence[tuple[str, bytes]]) -> str:
-    names = [name for name, _ in headers]
-    return next(name for name in names if names.count(name) > 1)
+def _add_what_is_stored(headers: Headers, published: Published) -> int | None:
+    """Add the headers that tell how a state was stored; return when its event happened, in ms."""
+    if published.kinds:
+        headers.append(("ce_unwrapped", published.kinds))
+    if published.class_version > 1:
+        headers.append(("ce_classversion", b"%d" % published.class_version))
+    if published.created is not None:
+        headers.append(("ce_originatortopic", published.created.encode()))
+    if published.timestamp is None:
+        return None
+    try:
+        time = datetime.fromisoformat(published.timestamp)
+        if time.tzinfo is None:  # Then it is a local time, and the headers say which.
+            time = time.astimezone(UTC)
+            headers.append(("ce_time", time.isoformat().replace("+00:00", "Z").encode()))
+        else:
+            headers.append(("ce_time", published.timestamp.encode()))
+        # Kafka has no times before 1970: a negative one means that there is none.
+        return max(0, int(time.timestamp() * 1000))
+    except (ValueError, OverflowError):  # No day of any calendar: it stays an attribute.
+        return None
+
+
+def _plain_state(mapper: Mapper[Any], decrypt: bool) -> Callable[[bytes], bytes] | None:
+    """Return what makes the library's JSON of a stored state; None to publish it as it is."""
+    if type(mapper) is not Mapper or type(mapper.transcoder) is not JSONTranscoder:
+        return None
+    decompress = _decompressing(mapper.compressor)
+    cipher = mapper.cipher
+    if cipher is None:
+        return decompress
+    if not decrypt:
+        return None
+    return lambda state: decompress(cipher.decrypt(state))
+
+
+def _decompressing(compressor: Compressor | ModuleType | None) -> Callable[[bytes], bytes]:
+    if compressor is gzip:  # `COMPRESSOR_TOPIC` names the module.
+        return _gunzip
+    return compressor.decompress if compressor else bytes
+
+
+def _gunzip(state: bytes) -> bytes:
+    """Decompress what one call of `gzip.compress` has made.
+
+    It takes half the time of Python's own, most of which is spent in reading.
+    """
+    decompressor = isal_zlib.decompressobj(GZIP)
+    decompressed = decompressor.decompress(state)
+    if decompressor.unused_data or not decompressor.eof:
+        return gzip.decompress(state)
+    return decompressed
 
 
 class KafkaRecord(Protocol):

@@ -25,9 +25,8 @@ from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_c
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of, partitions_of
-from eventsourcing_kafka.producer.relay.position import Published
-from eventsourcing_kafka.producer.relay.tails import NOTHING
 from eventsourcing_kafka.producer.wire import Record, WireFormat
+from eventsourcing_kafka.producer.wire.position import NOTHING, Published
 from tests.chains import chained
 from tests.pipeline import until
 

@@ -44,11 +44,13 @@ async def test_views_that_have_applied_everything_are_clean(viewed: Audited) -> 
     assert str(report).endswith(f"{activity.rows['contributors']} contributors compared")
 
 
-async def test_a_view_that_no_consumer_has_made_is_said_and_no_fault(fresh: Audited) -> None:
+async def test_a_view_that_is_not_there_yet_is_neither_fault_nor_success(
+    fresh: Audited,
+) -> None:
     report = await fresh.audit("fts")
 
-    assert report.clean
-    assert "fts: no consumer has made it yet" in str(report)
+    assert (report.clean, report.success) == (True, False)
+    assert "fts: NOT compared, as no consumer has made it yet" in str(report)
 
 
 async def test_a_page_that_was_changed(viewed: Audited) -> None:

@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
     "relay": relay.throughput,
     "relay-start": relay.start,
     "relay-latency": relay.latency,
+    "relay-partitions": relay.many_partitions,
     "update-body": commands.update_body,
     "import": commands.import_git,
     "fts": views.fts,
@@ -62,7 +63,7 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help=f"Some of: {', '.join(BENCHMARKS)}; repeatable.")
     ] = None,
-    readme: Annotated[bool, typer.Option(help="Put the table into README.md, too.")] = False,
+    page: Annotated[bool, typer.Option(help="Put the table into docs/FIGURES.md, too.")] = False,
 ) -> None:
     """Print a table; write build/bench.json, bench.md and, of what grows, bench.png."""
     gc.set_threshold(NEW_OBJECTS, *gc.get_threshold()[1:])  # As the program does; floors, too.
@@ -81,9 +82,9 @@ def main(
     RESULT.with_suffix(".md").write_text(markdown(lines))
     if any(line.point for line in lines):
         plot(lines, RESULT.with_suffix(".png"))
-    if readme:
+    if page:
         compared = [line for line in lines if line.figure.ratio is not None]
-        put_into(ROOT / "README.md", markdown(compared))
+        put_into(ROOT / "docs" / "FIGURES.md", markdown(compared))
 
 
 def measure(

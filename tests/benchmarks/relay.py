@@ -34,6 +34,9 @@ TIMES = 100
 WARM_UP = 16
 PARTITIONS = 8
 """Of the topics, by default: both sides send to them in turn."""
+MANY = 128
+"""Of a topic that is to have room to grow."""
+EACH_HAS = 4 * MANY
 ROUNDS = 4
 MOST_MEGABYTES = 120.0
 MOST_SECONDS_TO_FIRST = 1.0
@@ -104,6 +107,40 @@ def latency(world: World) -> Iterator[Line]:
     against = "one bare aiokafka transaction"
     yield sooner("relay, commit to readable, p50", ours, against, bare, 1.5)
     yield sooner("relay, commit to readable, p99", ours, against, bare, percent=99)
+
+
+def many_partitions(world: World) -> Iterator[Line]:
+    """Start, and publish events that come one at a time, over few partitions and over many.
+
+    Each is looked through at a start, and is a part of the position record of each transaction.
+    """
+    counts = (PARTITIONS, MANY)
+    # The first round is the broker's, to get warm.
+    rounds = [{number: _over(world, number) for number in counts} for _ in range(1 + ROUNDS)][1:]
+    firsts = {number: Sample(each[number][0] for each in rounds) for number in counts}
+    times = {number: Sample(chain(*(each[number][1] for each in rounds))) for number in counts}
+    for number, first in firsts.items():
+        what = f"relay over {number} partitions, process start to first record"
+        yield within(what, first, "s", MOST_SECONDS_TO_FIRST)
+    for number, ours in times.items():
+        what = f"relay over {number} partitions, commit to readable, p50"
+        bare = Sample(chain(*(each[number][2] for each in rounds)))
+        yield sooner(what, ours, f"one bare aiokafka transaction, over {number}", bare)
+
+
+def _over(world: World, partitions: int) -> tuple[float, list[float], list[float]]:
+    environment = world.empty_wiki() | {"KAFKA_TOPIC_PARTITIONS": str(partitions)}
+    with ContentManagement(environment) as wiki:
+        # Some in each partition, for the next start to look at.
+        events = [_of_another(world.base[0], n % partitions, partitions) for n in range(EACH_HAS)]
+        wiki.recorder.insert_events(events)
+    anyio.run(relayed, environment)
+    with ContentManagement(environment) as wiki:
+        wiki.recorder.insert_events([_of_another(world.base[0], 0)])
+    first, _ = anyio.run(_started, environment, EACH_HAS + 1)
+    event, times = world.base[0], world.some(TIMES)
+    ours = anyio.run(_relay_times, environment, event, times)
+    return first, ours, anyio.run(_bare_times, environment | world.apart(), _record(event), times)
 
 
 def _records(wiki: Environment) -> list[Record]:
@@ -307,8 +344,8 @@ async def _bare_times(environment: Environment, record: Record, times: int) -> l
     return took[WARM_UP:]
 
 
-def _of_another(event: StoredEvent, partition: int) -> StoredEvent:
+def _of_another(event: StoredEvent, partition: int, partitions: int = PARTITIONS) -> StoredEvent:
     """Return the same event, as the first of another aggregate that goes to a partition."""
     ids = (uuid4() for _ in count())
-    mine = next(one for one in ids if partition_of(str(one).encode(), PARTITIONS) == partition)
+    mine = next(one for one in ids if partition_of(str(one).encode(), partitions) == partition)
     return StoredEvent(mine, 1, event.topic, event.state)

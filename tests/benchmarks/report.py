@@ -1,4 +1,4 @@
-"""The figures of a run as Markdown, and in the README."""
+"""The figures of a run as Markdown, and in docs/FIGURES.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eventsourcing_kafka.compose.servers.jars import VERSION as KAFKA
 from tests.benchmarks.figures import Line, short
 
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
-"""In the README, around the table."""
+"""In the page, around the table."""
 
 HEADER = """\
 | ratio | at least | benchmark | what | value | against | its value |
@@ -27,18 +27,18 @@ def markdown(lines: Sequence[Line]) -> str:
     return f"{_surroundings()}\n\n{HEADER}{''.join(map(_row, ordered))}"
 
 
-def put_into(readme: Path, table: str) -> None:
+def put_into(page: Path, table: str) -> None:
     """Put the table between its markers."""
-    before, _, rest = readme.read_text().partition(BEGIN)
+    before, _, rest = page.read_text().partition(BEGIN)
     _, marker, after = rest.partition(END)
     if not marker:
-        raise ValueError(f"{readme} has no {BEGIN} and {END} for the table to go between.")
-    readme.write_text(f"{before}{BEGIN}\n{table}{END}{after}")
+        raise ValueError(f"{page} has no {BEGIN} and {END} for the table to go between.")
+    page.write_text(f"{before}{BEGIN}\n{table}{END}{after}")
 
 
-def benchmarks_in(readme: str) -> set[str]:
+def benchmarks_in(page: str) -> set[str]:
     """Return which benchmarks the table is from."""
-    table = readme.partition(BEGIN)[2].partition(END)[0]
+    table = page.partition(BEGIN)[2].partition(END)[0]
     rows = [row.split("|") for row in table.splitlines() if row.startswith("|")]
     return {row[3].strip() for row in rows[2:]}
 

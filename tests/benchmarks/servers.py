@@ -24,6 +24,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_fixed
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.stack.sample import APPLICATION
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.importer.git_import import GitImporter
@@ -98,6 +99,7 @@ class World:
             "KAFKA_BOOTSTRAP_SERVERS": self._kafka.bootstrap_servers,
             "KAFKA_TOPIC_PREFIX": f"{token}.",
             "KAFKA_GROUP_PREFIX": f"{token}.",
+            "APPLICATION_TOPIC": APPLICATION,
             **postgres_environment(
                 self._postgres, {name: self._database(token, name) for name in databases}
             ),

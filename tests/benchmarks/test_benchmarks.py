@@ -91,23 +91,23 @@ def test_the_rate_leaves_out_the_start_unless_it_is_asked_for(
     assert marks.whole_rate == pytest.approx(40 / 7)
 
 
-def test_the_readme_has_figures_of_benchmarks_that_there_are() -> None:
-    named = benchmarks_in((ROOT / "README.md").read_text())
+def test_the_page_has_figures_of_benchmarks_that_there_are() -> None:
+    named = benchmarks_in((ROOT / "docs" / "FIGURES.md").read_text())
 
     assert named
     assert named <= {*BENCHMARKS, PEERS}
 
 
-def test_the_table_replaces_the_one_before_in_the_readme(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n")
+def test_the_table_replaces_the_one_before_in_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "FIGURES.md"
+    page.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n")
     missed = faster("a", Sample([1.0]), "b", Sample([2.0]), 0.85)._replace(benchmark="fts")
     alone = reported("c", Sample([3.0]), "s")._replace(benchmark="edits")
 
     for lines in ([alone], [alone, missed]):
-        put_into(readme, markdown(lines))
+        put_into(page, markdown(lines))
 
-    text = readme.read_text()
+    text = page.read_text()
     assert text.startswith(f"above\n{BEGIN}\n`make bench` on ")
     assert text.endswith(f"{END}\nbelow\n")
     assert "old" not in text
@@ -115,14 +115,14 @@ def test_the_table_replaces_the_one_before_in_the_readme(tmp_path: Path) -> None
     assert text.index("| **0.5** | 0.85: no | fts | a | 1 events/s | b | 2 |") < text.index("edits")
 
 
-def test_a_readme_without_the_place_for_a_table_is_left_alone(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"above {BEGIN} below")
+def test_a_page_without_the_place_for_a_table_is_left_alone(tmp_path: Path) -> None:
+    page = tmp_path / "FIGURES.md"
+    page.write_text(f"above {BEGIN} below")
 
     with pytest.raises(ValueError, match="for the table to go between"):
-        put_into(readme, "table")
+        put_into(page, "table")
 
-    assert readme.read_text() == f"above {BEGIN} below"
+    assert page.read_text() == f"above {BEGIN} below"
 
 
 def test_figures_of_others_are_said_to_be_measured_elsewhere_and_require_nothing() -> None:

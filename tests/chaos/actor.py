@@ -93,6 +93,10 @@ class Actor:
         finally:
             self._expected.remove(words)
 
+    def has_said(self, words: str, *, since: int) -> bool:
+        """Tell whether its log has words behind so many bytes."""
+        return words.encode() in self.log.read_bytes()[since:]
+
     def move(self, settings: Mapping[str, str]) -> None:
         """Have it started with other settings from now on."""
         self._environment |= settings

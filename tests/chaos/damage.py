@@ -49,6 +49,12 @@ SET_SEQUENCE: LiteralString = """
                   (SELECT greatest(1, max(notification_id)) FROM contentmanagement_events))
 """
 
+# More of them than were set aside, of the same contents, and of other aggregates.
+GROW: LiteralString = """
+    INSERT INTO contentmanagement_events (originator_id, originator_version, topic, state)
+    SELECT gen_random_uuid(), 1, topic, state FROM set_aside, generate_series(1, 2)
+"""
+
 PUT_FORWARD: LiteralString = "INSERT INTO contentmanagement_events SELECT * FROM set_aside"
 
 
@@ -72,8 +78,11 @@ async def full_disk(dsn: str, schema: str, table: str) -> AsyncIterator[bool]:
 
 
 @asynccontextmanager
-async def put_back(dsn: str, count: int) -> AsyncIterator[bool]:
-    """Have a write model as it was so many events ago meanwhile; yield whether it had any."""
+async def put_back(dsn: str, count: int, *, grown: bool = False) -> AsyncIterator[bool]:
+    """Have a write model as it was so many events ago meanwhile; yield whether it had any.
+
+    If it has `grown`, it has got other events since, more than there were.
+    """
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         async with connection.transaction():
             await connection.execute(LOCK_EVENTS)
@@ -81,6 +90,8 @@ async def put_back(dsn: str, count: int) -> AsyncIterator[bool]:
             some = (await connection.execute(statement)).rowcount
             await connection.execute(DELETE_SET_ASIDE)
             await connection.execute(SET_SEQUENCE)
+            if grown:
+                await connection.execute(GROW)
         try:
             yield some > 0
         finally:

@@ -10,7 +10,7 @@ import anyio
 from anyio import to_thread
 
 from eventsourcing_kafka.compose.servers.processes import tail
-from eventsourcing_kafka.compose.stack.stack import DATABASES
+from eventsourcing_kafka.compose.stack.sample import DATABASES
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.logs import noise
 from tests.chaos.reckoning import VIEWS, Reckoning

@@ -15,11 +15,13 @@ from eventsourcing_kafka.compose.servers.kafka import Kafka, new_cluster_id
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.servers.processes import HOST, free_port
 from eventsourcing_kafka.compose.servers.server import Server
-from eventsourcing_kafka.compose.stack.stack import DATABASES, postgres_environment
+from eventsourcing_kafka.compose.stack.sample import APPLICATION, DATABASES
+from eventsourcing_kafka.compose.stack.stack import postgres_environment
 from tests.chaos.actor import Actor, Errand
 from tests.chaos.observed import HISTORY, NAME, OBSERVED
 from tests.chaos.proxy import KafkaProxy, Proxy
 from tests.history.entries import Change, Changed, Journal
+from tests.pipeline import RELAY
 
 A = TypeVar("A", bound=Actor)
 
@@ -51,6 +53,8 @@ class Stage(anyio.AsyncContextManagerMixin):
         self.postgres = Postgres(folder / "postgres")
         self.restarting = anyio.Lock()
         """One server is restarted at a time; the other may be cut off meanwhile."""
+        self.restoring = anyio.Lock()
+        """What Kafka has stays there meanwhile: by that a write model is known to be restored."""
         self.rebuilding: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._folder = folder
         self.prefix = ""
@@ -83,6 +87,7 @@ class Stage(anyio.AsyncContextManagerMixin):
         """The settings of all processes: every connection goes through a proxy."""
         return {
             **postgres_environment(self.postgres, DATABASES),
+            "APPLICATION_TOPIC": APPLICATION,
             "POSTGRES_PORT": str(self.postgres_proxy.port),
             "KAFKA_BOOTSTRAP_SERVERS": ",".join(
                 f"{HOST}:{proxy.port}" for proxy in self.kafka_proxies
@@ -106,8 +111,7 @@ class Stage(anyio.AsyncContextManagerMixin):
     def raise_curtain(self, chance: Random) -> None:
         """Start relays, consumers and writers."""
         self.relays = [
-            self.start(f"relay-{n}", OBSERVED, "producer", "relay", "--grace", "3")
-            for n in range(RELAYS)
+            self.start(f"relay-{n}", OBSERVED, *RELAY, "--grace", "3") for n in range(RELAYS)
         ]
         self.consumers = [self.start("consumer-0", *CONSUMER)] + [
             # Static members: a restart leaves their partitions where they are.
@@ -150,9 +154,9 @@ class Stage(anyio.AsyncContextManagerMixin):
         """Write into the chronicle of the run."""
         self._tell(f"{time.monotonic() - self._began:7.1f} s  {text}")
 
-    def change(self, what: Change) -> None:
+    def change(self, what: Change, topic: str | None = None) -> None:
         """Take note, before it happens, of what explains what else would be an anomaly."""
-        self.journal.write(Changed(what=what))
+        self.journal.write(Changed(what=what, topic=topic))
 
     def complain(self, finding: str) -> None:
         """Take note of what should not have been."""

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import sys
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
@@ -23,6 +24,7 @@ from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.relay.publisher import _all_delivered, _unlogged
 from eventsourcing_kafka.producer.runtime.process import run
 from eventsourcing_kafka.producer.runtime.retry import is_transient
+from tests.chaos.logs import STARTS, noise
 from tests.chaos.run import schedule
 from tests.pipeline import ROOT, Pipeline
 
@@ -135,6 +137,18 @@ def test_batches_that_were_not_sent_when_the_turn_was_lost_say_nothing_of_it(
     run(lose_the_turn)
     gc.collect()
     assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+@pytest.mark.parametrize(("seconds", "too_often"), [(2, True), (20, False)])
+def test_a_loss_is_noise_if_it_is_said_again_and_again_in_a_short_time(
+    tmp_path: Path, seconds: int, *, too_often: bool
+) -> None:
+    log = tmp_path / "relay.log"
+    lost = "WARNING  relay: waiting for its server: a server"
+    times = [divmod(number * seconds, 60) for number in range(5)]
+    losses = [f"[03:{minutes:02}:{rest:02}] {lost}" for minutes, rest in times]
+    log.write_text("\n".join([STARTS, *losses, f"           {lost}"]))
+    assert bool(list(noise(log))) == too_often
 
 
 @pytest.mark.parametrize("seed", [1, 2])

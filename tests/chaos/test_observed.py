@@ -17,7 +17,7 @@ from tests.chaos.writer import observe
 from tests.history.anomalies import Kind
 from tests.history.checking import Verdict, check
 from tests.history.entries import Change, Changed, History
-from tests.pipeline import Pipeline
+from tests.pipeline import RELAY, Pipeline
 
 PAGES = ("one", "two", "three")
 
@@ -50,7 +50,7 @@ async def history_of(watched: dict[str, str], postgres: Postgres, folder: Path) 
     async with Pipeline(watched, consumers=0, relay=False) as pipeline:
         observe(pipeline.wiki, journal_of(watched))
         async with (
-            running(folder / "relay.log", watched, "producer", "relay"),
+            running(folder / "relay.log", watched, *RELAY),
             running(folder / "consumer.log", watched, "consumer", "run", "fts"),
         ):
             for slug in PAGES:

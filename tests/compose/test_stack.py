@@ -93,7 +93,7 @@ def test_up_and_env_and_a_tool_and_ctrl_c(tmp_path: Path, up: list[Up]) -> None:
     data = tmp_path / "data"
     up.append(Up("--data", str(data), "--only", "kafka,postgres,web"))
     up[0].until("eval")
-    address = up[0].until("The wiki is at").split()[-1]
+    address = up[0].until("In a browser:").split()[-1]
     assert httpx2.get(address).status_code == 200
 
     names = "$POSTGRES_HOST $FTS_POSTGRES_DBNAME $PERSISTENCE_MODULE"

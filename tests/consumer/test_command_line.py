@@ -8,6 +8,7 @@ from subprocess import CompletedProcess
 import anyio
 import pytest
 
+from eventsourcing_kafka.compose.stack.sample import APPLICATION
 from tests.pipeline import ROOT, Pipeline
 
 SETTINGS = ("KAFKA_", "POSTGRES_", "CONTENTMANAGEMENT_", "FTS_", "PERSISTENCE_")
@@ -66,15 +67,19 @@ async def test_an_unknown_view_is_an_error_that_names_those_there_are(
     result = await run(environment, "consumer", command, "nowhere")
     assert result.returncode == 1
     assert result.stdout == b""
-    assert result.stderr.splitlines() == [
-        b"error: There is no view 'nowhere'. There are: activity, fts."
-    ]
+    assert result.stderr == (
+        b"error: There is no view 'nowhere'. There are: activity, fts. "
+        b"One that is not installed is named by where it is: module:VIEW\n"
+    )
 
 
 @pytest.mark.usefixtures("programs")
 async def test_a_wrong_command_line_ends_with_two_and_a_missing_setting_with_one_line() -> None:
     usage, view, wiki = await run_all(
-        {}, ("consumer", "search"), ("consumer", "status", "fts"), ("producer", "status")
+        {},
+        ("consumer", "search"),
+        ("consumer", "status", "fts"),
+        ("producer", "status", "--application", APPLICATION),
     )
     assert usage.returncode == 2
     assert b"Missing argument" in usage.stderr

@@ -4,7 +4,7 @@ import ast
 
 from tests.pipeline import ROOT
 
-NEEDS_IT = {"search.py", "subscription.py"}
+NEEDS_IT = {"low_water.py", "search.py", "subscription.py"}
 
 
 def test_what_applies_and_tracks_does_not_import_the_kafka_client() -> None:

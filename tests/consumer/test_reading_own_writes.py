@@ -28,6 +28,51 @@ async def test_every_command_s_position_is_one_to_wait_for(environment: dict[str
             assert await pipeline.pages() == await pipeline.expected_pages()
 
 
+async def test_a_position_is_one_to_wait_for_by_itself(environment: dict[str, str]) -> None:
+    """With most of the eight partitions quiet."""
+    async with Pipeline(environment) as pipeline:
+        wiki = pipeline.wiki
+        for number in range(4):
+            await pipeline.do(wiki.create_page, f"Title {number}", f"page-{number}")
+            position = await pipeline.do(wiki.update_body, f"page-{number}", "text")
+            await pipeline.store.wait(position)
+            assert await pipeline.pages() == await pipeline.expected_pages()
+            assert await pipeline.store.has(position)
+        with pytest.raises(TimeoutError):
+            await pipeline.store.wait(position + 1, seconds=0.5)
+
+
+async def test_a_position_is_not_reached_any_more_when_the_view_is_replayed(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment) as pipeline:
+        await pipeline.do(pipeline.wiki.create_page, "Title", "page")
+        position = await pipeline.do(pipeline.wiki.recorder.max_notification_id)
+        assert position
+        await pipeline.store.wait(position)
+        await pipeline.consumers[0].stop()
+        async with pipeline.store.connected() as connection:
+            await pipeline.store.replay(connection)
+        assert not await pipeline.store.has(position)
+        pipeline.start_consumer()
+        await pipeline.store.wait(position)
+
+
+async def test_waiting_for_a_position_begins_before_any_consumer_and_any_relay_has_run(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment, relay=False, consumers=0) as pipeline:
+        await pipeline.do(pipeline.wiki.create_page, "Title", "page")
+        position = await pipeline.do(pipeline.wiki.recorder.max_notification_id)
+        assert position
+        assert not await pipeline.store.has(position)
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(pipeline.store.wait, position)
+            pipeline.start_relay()
+            pipeline.start_consumer()
+        assert await pipeline.pages() == await pipeline.expected_pages()
+
+
 async def test_waiting_begins_before_any_consumer_has_run(environment: dict[str, str]) -> None:
     async with Pipeline(environment, consumers=0) as pipeline:
         originator_id = await pipeline.write("page", "text")

@@ -35,7 +35,7 @@ class Change(StrEnum):
     DATABASE_CRASH = "database crash"
     """Views may have lost what they committed in the last seconds, with their tracking."""
     TOPIC_CHANGE = "topic change"
-    """Records may have got other offsets: the topic was made anew, or has lost its end."""
+    """Records may be gone, or have got other offsets: it was made anew, or has lost its end."""
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
@@ -147,6 +147,8 @@ class Changed(Entry, frozen=True):
     view: str = ""
     partitions: list[int] | None = None
     """Of the view; None is all of them."""
+    topic: str | None = None
+    """That changes; None is all of them."""
 
 
 class Found(Entry, frozen=True):

@@ -413,6 +413,37 @@ def test_what_a_view_applied_from_an_offset_that_was_aborted_is_an_uncommitted_r
     assert not anomalies(relay=relay, consumer=applied(0, early), end=found(*late), operator=moved)
 
 
+def left(*records: Record) -> list[AnyEntry]:
+    """Return what is found in a topic that was left for another one, and where the view stands."""
+    partial = Found(topic=TOPIC, partition=0, records=list(records), complete=False, at=0)
+    return [partial, Stands(view=VIEW, partition=0, position=4, at=0)]
+
+
+@pytest.mark.parametrize("topic", [TOPIC, None], ids=["that topic", "all topics"])
+def test_what_a_view_applied_before_its_topic_was_made_anew_and_left_was_committed(
+    topic: str | None,
+) -> None:
+    changed: list[AnyEntry] = [Changed(what=Change.TOPIC_CHANGE, topic=topic)]
+    unknown = published(ALL, Outcome.UNKNOWN)
+    for relay in (published(ALL), unknown):
+        assert not anomalies(relay=relay, operator=changed, end=left(*ALL[:2]))
+
+
+def test_what_no_relay_had_asked_to_be_committed_by_then_is_an_uncommitted_read_all_the_same() -> (
+    None
+):
+    changed: list[AnyEntry] = [Changed(what=Change.TOPIC_CHANGE, topic=TOPIC)]
+    other: list[AnyEntry] = [Changed(what=Change.TOPIC_CHANGE, topic="another")]
+    aborted = [*published(ALL[:2]), *published(ALL[2:], number=2, commit=False)]
+    given_up = [*published(ALL[:2]), *published(ALL[2:], number=2, commit=None)]
+    uncommitted = {(Kind.UNCOMMITTED_READ, 3), (Kind.UNCOMMITTED_READ, 4)}
+    for relay, operator in [(aborted, changed), (given_up, changed), (published(ALL), other)]:
+        read = anomalies(relay=relay, operator=operator, end=left(*ALL[:2]))
+        assert kinds(read) == uncommitted
+    early = applied(0, ALL, at=-1)
+    assert kinds(anomalies(consumer=early, operator=changed, end=left(*ALL[:2]))) == uncommitted
+
+
 # --- logs
 
 

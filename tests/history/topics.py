@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -31,10 +31,9 @@ Event = tuple[str, int, str]
 class Topics:
     """What was found in all topics, by position and by partition."""
 
-    def __init__(self, found: Sequence[Found], *, moved: bool) -> None:
+    def __init__(self, found: Sequence[Found], changed: Collection[str | None]) -> None:
         self.found = found
-        self.moved = moved
-        """Whether records may have got other offsets than they were read at."""
+        self._changed = changed
         self._places: dict[str, defaultdict[int, list[tuple[int, Record]]]] = {}
         self._sorted: dict[tuple[str, int], list[Record]] = {}
         for entry in found:
@@ -48,13 +47,17 @@ class Topics:
         """Collect them from a history."""
         return cls(
             [entry for _, entry in history.of(Found)],
-            moved=any(entry.what is Change.TOPIC_CHANGE for _, entry in history.of(Changed)),
+            {e.topic for _, e in history.of(Changed) if e.what is Change.TOPIC_CHANGE},
         )
 
     @property
     def complete(self) -> set[str]:
         """The topics that everything is to be in."""
         return {entry.topic for entry in self.found if entry.complete}
+
+    def has_changed(self, topic: str) -> bool:
+        """Tell whether what was read in a topic may be gone, or at another offset."""
+        return topic in self._changed or None in self._changed
 
     def __contains__(self, topic: str) -> bool:
         return topic in self._places
@@ -78,6 +81,33 @@ class Topics:
 
 def _position(record: Record) -> int:
     return record.position
+
+
+class Commits:
+    """What relays have asked Kafka to commit to topics that have changed, and were left since.
+
+    One that was made anew, and left for another one before it was whole again, no longer has what
+    a view has rightly applied. Those who committed that are all that can still tell of it.
+    """
+
+    def __init__(self, history: History, topics: Topics) -> None:
+        endings, ends = _endings(history)
+        complete = topics.complete
+        self._since: dict[tuple[str, int, int, Event], float] = {}
+        for process, sent in history.of(Sent):
+            of = (process, sent.transaction)
+            ending = endings.get(of)
+            fate = _fate(ending, ends.get(of))
+            left = topics.has_changed(sent.topic) and sent.topic not in complete
+            if left and ending and fate is not _Fate.ABORTED:
+                for record in sent.records:
+                    key = (sent.topic, sent.partition, record.position, record.event)
+                    self._since[key] = min(ending.at, self._since.get(key, ending.at))
+
+    def had(self, topic: str, partition: int, record: Record, at: float) -> bool:
+        """Tell whether a record may have been in a partition at a time."""
+        since = self._since.get((topic, partition, record.position, record.event))
+        return since is not None and since <= at
 
 
 def check_topics(history: History, topics: Topics) -> Iterator[Anomaly]:
@@ -136,8 +166,7 @@ class _Send:
 
 def _sends(history: History) -> Iterator[_Send]:
     acknowledged = {(process, entry.send): entry for process, entry in history.of(Acknowledged)}
-    endings = {(process, entry.transaction): entry for process, entry in history.of(Ending)}
-    ends = {(process, entry.transaction): entry for process, entry in history.of(Ended)}
+    endings, ends = _endings(history)
     for process, sent in history.of(Sent):
         fate = _fate(
             endings.get((process, sent.transaction)), ends.get((process, sent.transaction))
@@ -152,6 +181,16 @@ def _sends(history: History) -> Iterator[_Send]:
             for place, record in enumerate(sent.records)
         ]
         yield _Send(process, sent, fate, records)
+
+
+def _endings(
+    history: History,
+) -> tuple[Mapping[tuple[str, int], Ending], Mapping[tuple[str, int], Ended]]:
+    """Return what is known of the end of each transaction of each relay."""
+    return (
+        {(process, entry.transaction): entry for process, entry in history.of(Ending)},
+        {(process, entry.transaction): entry for process, entry in history.of(Ended)},
+    )
 
 
 def _fate(ending: Ending | None, ended: Ended | None) -> _Fate:

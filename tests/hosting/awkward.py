@@ -3,13 +3,12 @@
 import os
 import signal
 from contextlib import suppress
-from decimal import Decimal
 from typing import Any, ClassVar
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from eventsourcing.application import Application, EventSourcedLog, ProcessingEvent
-from eventsourcing.domain import Aggregate, DomainEventProtocol, event
-from eventsourcing.persistence import ProgrammingError
+from eventsourcing.domain import Aggregate, DomainEventProtocol
+from eventsourcing.persistence import ProgrammingError, StoredEvent
 from eventsourcing.system import System
 from eventsourcing.utils import EnvType, get_topic
 
@@ -123,20 +122,12 @@ class Zipped(DogSchool):
     env: ClassVar[dict[str, str]] = {"COMPRESSOR_TOPIC": "eventsourcing.compressor:ZlibCompressor"}
 
 
-class Vague(Aggregate):
-    """Does not say what it holds."""
-
-    @event("Begun")
-    def __init__(self, amount) -> None:  # type: ignore[no-untyped-def]
-        self.amount = amount
-
-
 class Till(Application[UUID]):
-    """Publishes what would come out as something else."""
+    """Stores what is no state of an event."""
 
     def put_in(self) -> None:
-        """Record an event with a decimal that no annotation tells from text."""
-        self.save(Vague(Decimal("1.50")))
+        """Record what another program has damaged."""
+        self.recorder.insert_events([StoredEvent(uuid4(), 1, get_topic(Dog.Registered), b"{")])
 
 
 class Purse(Tallying):

@@ -14,6 +14,7 @@ from eventsourcing.system import System
 from eventsourcing_kafka.consumer.hosting.systems import Projected
 from examples.dogschool.application import DogSchool
 from examples.dogschool.domainmodel import Dog
+from examples.tricks.popo import POPOTricksView
 from examples.tricks.postgres import PostgresTricksView
 from examples.tricks.projection import Tricks
 from examples.tricks.sqlite import SQLiteTricksView
@@ -79,6 +80,12 @@ class Clumsy(Squeamish):
             raise CannotTakeError(domain_event.trick)
 
 
+class Kept(PostgresTricksView):
+    """Does not say how it is emptied."""
+
+    empty_for_replay = None  # type: ignore[assignment]
+
+
 class Longest(Patient):
     """Has as long a name as Postgres lets it have."""
 
@@ -98,3 +105,5 @@ too_long = System(pipes=[[DogSchool, TooLong]])
 postgres_view = Projected(DogSchool, Squeamish, PostgresTricksView)
 sqlite_view = Projected(DogSchool, Squeamish, SQLiteTricksView)
 clumsy_view = Projected(DogSchool, Clumsy, SQLiteTricksView)
+kept_view = Projected(DogSchool, Squeamish, Kept)
+memory_view = Projected(DogSchool, Squeamish, POPOTricksView)

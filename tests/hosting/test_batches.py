@@ -16,6 +16,7 @@ from eventsourcing_kafka.consumer.hosting.threads import BlockingConnection, in_
 from eventsourcing_kafka.consumer.views.fts.application import FtsProcess
 from eventsourcing_kafka.consumer.views.fts.system import ContentManagementSystem
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
+from eventsourcing_kafka.producer.runtime.construct import construct
 from examples.dogschool.application import DogSchool
 from tests.fts.test_scenario import FTS, play
 from tests.operations.child import Child, child, is_so
@@ -177,7 +178,7 @@ async def test_a_system_that_is_run_before_its_database_waits_for_it(
     ) as process:
         await process.says("the system: waiting for its server: .*does not exist")
         await to_thread.run_sync(database, "late")
-        with DogSchool(early) as school, Left(early) as left:
+        with construct(DogSchool, early) as school, construct(Left, early) as left:
             await to_thread.run_sync(teach, school)
             await until(lambda: is_so(counts(left) == [4, 4, 4]))
         process.send(signal.SIGTERM)

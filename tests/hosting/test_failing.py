@@ -14,7 +14,7 @@ from eventsourcing_kafka.producer.wire import WireError
 from examples.dogschool.application import DogSchool
 from tests.layers import SERVERS, on
 
-from . import unnameable, unwritable
+from . import unnameable
 from .awkward import (
     Hasty,
     Rival,
@@ -139,18 +139,11 @@ def test_with_the_key_encrypted_events_are_followed_as_the_leader_stores_them(
         assert runner.get(Left).count("roll over") == 1
 
 
-@pytest.mark.parametrize(
-    ("module", "advice"),
-    [
-        (unnameable, "give one of them another name"),
-        (unwritable, "Loom.Begun has an attribute type without a JSON form.*Annotate it with"),
-    ],
-    ids=["two of one name", "no JSON form"],
-)
-def test_what_can_never_be_published_is_said_before_anything_runs(
-    env: dict[str, str], module: Any, advice: str
-) -> None:
-    with pytest.raises(WireError, match=advice), KafkaRunner(module.system, env):
+def test_two_events_of_one_name_are_refused_before_anything_runs(env: dict[str, str]) -> None:
+    with (
+        pytest.raises(WireError, match="give one of them another name"),
+        KafkaRunner(unnameable.system, env),
+    ):
         pass
 
 
@@ -160,5 +153,5 @@ def test_what_can_not_be_published_surfaces_where_one_waits(
 ) -> None:
     with KafkaRunner(till, env) as runner:
         runner.get(Till).put_in()
-        with pytest.raises(WireError, match=r"Annotate the attributes of .*Vague\.Begun"):
+        with pytest.raises(WireError, match=r"Dog\.Registered .* can't be published"):
             waiting(runner)

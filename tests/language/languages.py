@@ -1,31 +1,35 @@
 """The applications of this repository, and events of any class that they publish."""
 
 import inspect
+import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 from uuid import UUID
 
 from eventsourcing.application import Application
-from eventsourcing.persistence import JSONTranscoder, Mapper
+from eventsourcing.persistence import JSONTranscoder, Mapper, Notification
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft7Validator, FormatChecker
 from jsonschema.protocols import Validator
 
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.published import language_of
+from eventsourcing_kafka.producer.schema.attributes import Attributes
 from eventsourcing_kafka.producer.schema.document import (
     Document,
     Language,
     described,
     event_schemas,
 )
-from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire import EventTypes, Record, WireFormat
+from eventsourcing_kafka.producer.wire.decoding import usual_mapper
 from eventsourcing_kafka.producer.wire.event_types import Event, EventType
 from examples.dogschool.application import DogSchool
 from examples.game.application import Game
+from tests.chains import linked
 from tests.systems.everything.application import EverythingApplication
 
 APPLICATIONS: list[type[Application[UUID]]] = [
@@ -38,10 +42,6 @@ APPLICATIONS: list[type[Application[UUID]]] = [
 ZONES = st.builds(timezone, st.integers(-840, 840).map(lambda m: timedelta(minutes=m)))
 ZONED = st.datetimes(timezones=ZONES)
 S = TypeVar("S")
-
-
-def language_at(application: type[Application[UUID]], *, encrypted: bool = False) -> Language:
-    return Language(application.name, language_of(application), encrypted)
 
 
 def document_of(application: type[Application[UUID]]) -> Document:
@@ -63,8 +63,20 @@ def every_type() -> list[tuple[type[Application[UUID]], EventType]]:
     ]
 
 
+def published(language: Language, event: Event) -> Record:
+    """Return the record of an event, as it comes of what the application stores."""
+    mapper = language.mapper or usual_mapper()
+    writer = WireFormat(language.application_name, EventTypes(), mapper)
+    stored = mapper.to_stored_event(event)
+    return linked(writer.to_record(Notification(id=1, **vars(stored))))
+
+
 def writer_of(application: type[Application[UUID]]) -> WireFormat:
     return WireFormat(application.name, EventTypes(), mapper_of(application))
+
+
+def language_at(application: type[Application[UUID]], *, encrypted: bool = False) -> Language:
+    return Language(application.name, language_of(application), encrypted, mapper_of(application))
 
 
 def mapper_of(application: type[Application[UUID]]) -> Mapper[UUID]:
@@ -74,18 +86,18 @@ def mapper_of(application: type[Application[UUID]]) -> Mapper[UUID]:
     return Mapper(transcoder)
 
 
-def events_of(event_type: EventType) -> st.SearchStrategy[Event]:
-    """Return events with any attributes of the annotated types."""
-    hints = {**get_type_hints(event_type.cls), "originator_id": UUID}
+def events_of(event_type: EventType, **known: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:
+    """Return events with any attributes of the annotated types, or of what is known of them."""
+    types = {**Attributes(event_type).types, "originator_id": UUID}
     attributes = {
-        name: ZONED if hint is datetime else st.from_type(hint)
-        for name, hint in hints.items()
-        if name in event_type.attributes.__annotations__
+        name: ZONED if hint is datetime else st.from_type(hint) for name, hint in types.items()
     }
     attributes["originator_version"] = st.integers(1, 2**63 - 1)
-    if event_type.names_aggregate:
+    if "originator_topic" in types:
         attributes["originator_topic"] = st.just(event_type.topic.rpartition(".")[0])
-    return st.fixed_dictionaries(attributes).map(lambda given: restored(event_type, **given))
+    return st.fixed_dictionaries({**attributes, **known}).map(
+        lambda given: restored(event_type, **given)
+    )
 
 
 def restored(event_type: EventType, **attributes: Any) -> Event:
@@ -124,13 +136,26 @@ def is_date_time(value: object) -> bool:
 def validator(document: Document, schema: dict[str, Any]) -> Validator:
     """Return a validator of a schema that is part of a document."""
     whole = {**schema, "components": document["components"]}
-    return Draft202012Validator(whole, format_checker=FORMATS)
+    return Draft7Validator(whole, format_checker=FORMATS)
 
 
 def validators(document: Document, key: str) -> tuple[Validator, Validator]:
     """Return the validators of headers and value of a message."""
     message = document["components"]["messages"][key]
-    return validator(document, message["headers"]), validator(document, message["payload"])
+    payload = message["payload"]
+    return (
+        validator(document, message["headers"]),
+        validator(document, payload.get("schema", payload)),
+    )
+
+
+def plain(record: Record) -> dict[str, Any]:
+    """Return what readers of any language have of a record that is JSON."""
+    return {
+        "key": record.key.decode(),
+        "headers": {name: value.decode() for name, value in record.headers},
+        "value": json.loads(record.value),
+    }
 
 
 def kept_path(application: type[Application[UUID]]) -> Path:

@@ -18,7 +18,7 @@ needs_node = pytest.mark.skipif(shutil.which("npm") is None, reason="Node is not
 
 
 def modules() -> Path:
-    """Return the folder that has `node_modules`."""
+    """Return the folder that has `node_modules`. Skips the test if there is no way to get it."""
     wanted = [HERE / "package.json", HERE / "package-lock.json"]
     version = hashlib.sha256(b"".join(path.read_bytes() for path in wanted)).hexdigest()[:12]
     kept = jars.cache() / "node" / version
@@ -30,7 +30,8 @@ def modules() -> Path:
             for path in wanted:
                 shutil.copy(path, making)
             command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-            subprocess.run(command, cwd=making, check=True)
+            if subprocess.run(command, cwd=making, check=False).returncode:
+                pytest.skip("npm can't install what is in package-lock.json here")
             try:
                 making.rename(kept)  # Whole, or not at all.
             except OSError:

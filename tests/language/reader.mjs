@@ -25,7 +25,8 @@ const text = (buffers) =>
 
 let left = Number(count);
 await new Promise((finished, failed) => {
-  consumer.on(consumer.events.CRASH, ({ payload }) => failed(payload.error));
+  // What it can be rid of by itself, such as a coordinator that is loading, it tells of as well.
+  consumer.on(consumer.events.CRASH, ({ payload: { restart, error } }) => restart || failed(error));
   consumer.run({
     eachMessage: async ({ partition, message: { offset, key, headers, value } }) => {
       if (left-- > 0)

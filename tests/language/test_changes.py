@@ -4,13 +4,17 @@ import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from enum import Enum
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
 from itertools import count
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, NotRequired, TypedDict, cast
 from uuid import UUID
 
+import msgspec
 import pytest
 from eventsourcing.domain import Aggregate
+from eventsourcing.persistence import JSONTranscoder, Mapper, Transcoding
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -19,47 +23,97 @@ from eventsourcing_kafka.producer.schema.changes import Break, breaks
 from eventsourcing_kafka.producer.schema.document import (
     Document,
     Language,
-    Schema,
     described,
     event_schemas,
 )
-from eventsourcing_kafka.producer.wire import EventTypes
+from eventsourcing_kafka.producer.schema.values import Schema
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire.decoding import usual_mapper
 from eventsourcing_kafka.producer.wire.event_types import Event, EventType
 
-from .languages import APPLICATIONS, document_of, events_of, validators
+from .languages import APPLICATIONS, document_of, events_of, plain, published, validators
 
 PROGRAMS = count()
 NO_DEFAULT: Any = object()
-Colour = Enum("Colour", {"RED": "red"})
-Hue = Enum("Hue", {"RED": "red"})
-MoreColours = Enum("MoreColours", {"RED": "red", "BLUE": "blue"})
 
 
-@dataclass
-class Money:
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Hue(StrEnum):
+    RED = "red"
+
+
+class MoreColours(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Money(TypedDict):
     amount: int
 
 
-@dataclass
-class MoneyOfACountry:
+class MoneyOfACountry(TypedDict):
     amount: int
     country: str
 
 
-@dataclass
-class MoneyPerhapsOfACountry:
+class MoneyPerhapsOfACountry(TypedDict):
     amount: int
-    country: str = "CH"
+    country: NotRequired[str]
 
 
-@dataclass
-class Text:
+class Text(TypedDict):
     amount: str
 
 
-@dataclass
-class Tree:
+class Tree(TypedDict):
     branches: "list[Tree]"
+
+
+@dataclass(frozen=True)
+class Price:
+    amount: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    amount: int
+
+
+class PriceAsText(Transcoding):
+    type = Price
+    name = "price"
+
+    def encode(self, obj: Price) -> str:
+        return str(obj.amount)
+
+    def decode(self, data: str) -> Price:
+        return Price(int(data))
+
+
+class CostAsText(Transcoding):
+    type = Cost
+    name = "cost"
+
+    def encode(self, obj: Cost) -> str:
+        return str(obj.amount)
+
+    def decode(self, data: str) -> Cost:
+        return Cost(int(data))
+
+
+def shop_mapper() -> Mapper[UUID]:
+    mapper = usual_mapper()
+    assert isinstance(mapper.transcoder, JSONTranscoder)
+    for transcoding in (PriceAsText(), CostAsText()):
+        mapper.transcoder.register(transcoding)
+    return mapper
+
+
+def shop(*classes: type[Event]) -> Language:
+    return Language("Shop", EventTypes(classes), mapper=shop_mapper())
 
 
 def sold(version: int = 1, upcasts: tuple[int, ...] = (), /, **attributes: Any) -> type[Event]:
@@ -81,7 +135,7 @@ def as_pair(given: Any) -> tuple[Any, Any]:
 
 
 def document(*classes: type[Event], kept: Document | None = None) -> Document:
-    return described([Language("Shop", EventTypes(classes))], KafkaSettings(), kept)
+    return described([shop(*classes)], KafkaSettings(), kept)
 
 
 def found(older: type[Event], newer: type[Event]) -> list[Break]:
@@ -120,6 +174,14 @@ def test_what_breaks_no_reader_is_allowed(older: type[Event], newer: type[Event]
         (sold(price=dict[str, int]), sold(price=dict[str, str]), "'price' takes other values"),
         (sold(price=Colour), sold(price=MoreColours), "'price' takes other values: .*blue"),
         (sold(price=UUID), sold(price=str), "'price' takes other values"),
+        (sold(price=datetime), sold(price=str), "'price' takes other values"),
+        (sold(price=Decimal), sold(price=str), "'price' takes other values"),
+        (sold(price=Decimal), sold(price=float), "'price' takes other values"),
+        (sold(price=list[UUID]), sold(price=list[UUID | None]), "'price' takes other values"),
+        (sold(price=Price), sold(price=str), "'price' takes other values: .*\"price\""),
+        (sold(price=Price), sold(price=Cost), "'price' takes other values: .*price.*cost"),
+        (sold(price=list[Price]), sold(price=list[Cost]), "'price' takes other values"),
+        (sold(price=tuple[int, str]), sold(price=tuple[int, int]), "'price' takes other values"),
         (sold(price=(int, 1)), sold(price=int), "'price' has no default value any more"),
         (sold(price=int), sold(price=(int, 1)), "'price' has a default value now"),
         (sold(price=(int, 1)), sold(price=(int, 2)), "'price' has another default value"),
@@ -174,8 +236,55 @@ def test_a_version_long_gone_must_be_readable_too() -> None:
     assert breaks(kept, document(sold(3, (1, 2), total=int), kept=kept)) == []
 
 
-def test_a_dataclass_inside_itself_is_compared_once() -> None:
+def test_an_object_inside_itself_is_compared_once() -> None:
     assert found(sold(tree=Tree), sold(tree=Tree)) == []
+
+
+def in_first_format(**attributes: Any) -> Document:
+    """Return a document as the first wire format had it, of an event with such attributes."""
+    kept = document(sold(**attributes))
+    kept["info"]["version"] = "1.0"
+    schema = kept["components"]["schemas"]["Shop.Book.Sold"]
+    typed = TypedDict("Sold", attributes)  # type: ignore[misc]
+    (root,), components = msgspec.json.schema_components(
+        [typed], ref_template="#/components/schemas/Shop.Book.Sold/$defs/{name}"
+    )
+    schema["properties"].update(components.pop(root["$ref"].rpartition("/")[2])["properties"])
+    schema["$defs"] = components
+    return kept
+
+
+FIRST_FORMAT: list[Any] = [
+    int,
+    int | None,
+    str | int | None,
+    float,
+    list[float | None],
+    UUID | None,
+    list[UUID],
+    dict[str, list[UUID | None]],
+    dict[int, Decimal],
+    datetime | None,
+    list[datetime],
+    tuple[int, UUID],
+    tuple[str, ...],
+    Literal["a", "b"],
+    Colour | None,
+    Money,
+    list[MoneyPerhapsOfACountry] | None,
+]
+
+
+@pytest.mark.parametrize("hint", FIRST_FORMAT, ids=str)
+def test_what_the_first_wire_format_wrote_in_another_way_breaks_nobody(hint: Any) -> None:
+    assert breaks(in_first_format(price=hint), document(sold(price=hint))) == []
+
+
+@pytest.mark.parametrize("hint", FIRST_FORMAT, ids=str)
+def test_what_breaks_a_reader_of_the_first_wire_format_is_found(hint: Any) -> None:
+    (only,) = breaks(in_first_format(price=hint), document(sold(price=list[bool])))
+
+    assert "'price' takes other values" in only.problem
 
 
 ATTRIBUTES = st.dictionaries(
@@ -195,6 +304,10 @@ ATTRIBUTES = st.dictionaries(
             (int, 2),
             (str, "x"),
             (int | None, None),
+            Price,
+            list[Price],
+            float,
+            datetime,
         ]
     ),
 )
@@ -209,10 +322,14 @@ def test_where_nothing_is_found_each_program_reads_what_the_other_writes(
     classes = (sold(**attributes), sold(**{**attributes, **data.draw(ATTRIBUTES)}))
     assume(not found(*classes))
     for writer, reader in (classes, classes[::-1]):
-        event = data.draw(events_of(EventType(writer)))
-        value = EventType(writer).to_json(event)
-        assert EventType(reader).from_json(value).originator_id == event.originator_id
-        validators(document(reader), "Shop.Book.Sold")[1].validate(json.loads(value))
+        record = plain(published(shop(writer), data.draw(events_of(EventType(writer)))))
+        language = shop(reader)
+        wire = WireFormat("Shop", language.types, language.mapper)
+        headers = [(name, text.encode()) for name, text in record["headers"].items()]
+        envelope = wire.envelope(record["key"].encode(), headers)
+        again = wire.to_event(envelope, json.dumps(record["value"]).encode())
+        assert str(again.originator_id) == record["key"]
+        validators(document(reader), "Shop.Book.Sold")[1].validate(record["value"])
 
 
 Mutant = Callable[[Schema, str], object]

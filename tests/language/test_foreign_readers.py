@@ -27,7 +27,7 @@ from eventsourcing_kafka.producer.wire import Record, WireFormat
 from tests.chains import chained
 from tests.pipeline import ROOT, SECONDS, Pipeline
 
-from .languages import document_of, events_of, published_types, some, validators
+from .languages import document_of, events_of, plain, published_types, some, validators
 from .node import modules, needs_node
 
 README = (ROOT / "README.md").read_text()
@@ -120,18 +120,6 @@ async def lines(command: Sequence[str], count: int, cwd: Path, **env: str) -> li
     return text.split("\n")[:count]
 
 
-def plain(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return records as a reader has them, in the order of their positions."""
-    return [
-        {
-            "key": record.key.decode(),
-            "headers": {name: value.decode() for name, value in record.headers},
-            "value": json.loads(record.value),
-        }
-        for record in records
-    ]
-
-
 def position(record: dict[str, Any]) -> int:
     return int(record["headers"]["ce_position"])
 
@@ -155,7 +143,7 @@ async def test_a_client_of_another_language_reads_what_is_committed(
         record["value"] = json.loads(record["value"])
     offsets = {(each.pop("partition"), each.pop("offset")) for each in read}
     assert len(offsets) == len(read)
-    assert sorted(read, key=position) == plain(records)
+    assert sorted(read, key=position) == list(map(plain, records))
     check_described(read)
 
 
@@ -198,7 +186,7 @@ async def test_the_consumer_of_the_readme_reads_what_is_committed(
     async with published(environment, another_page) as records:
         titles = {
             f"{record['headers']['ce_id']} {record['value']['title']}"
-            for record in plain(records)
+            for record in map(plain, records)
             if record["headers"]["ce_type"] in {"Page.Created", "Page.TitleUpdated"}
         }
         text = await lines([sys.executable, str(program)], len(titles), tmp_path, **environment)

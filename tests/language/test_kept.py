@@ -13,6 +13,7 @@ from eventsourcing.system import ProcessApplication
 from eventsourcing.utils import get_topic
 from typer.testing import CliRunner
 
+from eventsourcing_kafka.compose.stack.sample import APPLICATION
 from eventsourcing_kafka.producer.command_line import app
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.schema.changes import breaks
@@ -31,7 +32,9 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def schema(*arguments: object) -> str:
     """Run the command, and return what it prints. Raises what it ends with."""
-    done = CliRunner().invoke(app, ["schema", *map(str, arguments)])
+    done = CliRunner().invoke(
+        app, ["schema", *map(str, arguments)], env={"APPLICATION_TOPIC": APPLICATION}
+    )
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code == 0, done.output

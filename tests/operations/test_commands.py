@@ -26,6 +26,7 @@ from .child import child
 from .poison import POISONS, Event, Raw, record_of
 
 TWO = {"KAFKA_TOPIC_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT_MS": "1500"}
+FTS = ("--view", "fts")
 REASON = ("--reason", "it was no event", "--by", "Ada")
 
 
@@ -108,12 +109,12 @@ async def test_parked_events_are_listed_shown_dropped_and_tried_again_on_the_com
 
         listed, shown, unknown, unasked, unsaid, nobody, status = await run_all(
             pipeline.environment,
-            ("consumer", "parked", "list", "--json"),
-            ("consumer", "parked", "show", f"{first.id}"),
-            ("consumer", "parked", "show", "99", "--json"),
-            ("consumer", "parked", "drop", f"{first.id}", *REASON),
+            ("consumer", "parked", "list", *FTS, "--json"),
+            ("consumer", "parked", "show", f"{first.id}", *FTS),
+            ("consumer", "parked", "show", "99", *FTS, "--json"),
+            ("consumer", "parked", "drop", f"{first.id}", *FTS, *REASON),
             ("consumer", "parked", "retry"),
-            ("consumer", "parked", "retry", "--aggregate", "nobody"),
+            ("consumer", "parked", "retry", "--aggregate", "nobody", *FTS),
             ("consumer", "status", "fts", "--json"),
         )
         lines = json.loads(listed.stdout)
@@ -141,7 +142,9 @@ async def test_parked_events_are_listed_shown_dropped_and_tried_again_on_the_com
             (("retry", *aggregate), 0, f"{originator_id}: 1 applied"),
             (("retry", "--all"), 0, "nothing of fts is parked"),
         ):
-            (result,) = await run_all(pipeline.environment, ("consumer", "parked", *arguments))
+            (result,) = await run_all(
+                pipeline.environment, ("consumer", "parked", *arguments, *FTS)
+            )
             assert result.returncode == code, outcome(result)
             assert said in outcome(result)[1]
 

@@ -10,7 +10,7 @@ from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.operations.redrive import parked_events
 from eventsourcing_kafka.consumer.views.activity import VIEW as ACTIVITY
 from tests.consumer.test_command_line import run
-from tests.pipeline import SECONDS, Pipeline
+from tests.pipeline import RELAY, SECONDS, Pipeline
 
 from .child import Child, child
 from .poison import Event, record_of
@@ -47,14 +47,14 @@ async def test_no_log_and_no_error_line_quotes_an_event_or_a_secret(
             process = child(given, log, *command, module="eventsourcing_kafka")
             return await children.enter_async_context(process)
 
-        relay = await start("relay", "producer", "relay", **AS_JSON)
+        relay = await start("relay", *RELAY, **AS_JSON)
         fts = await start("fts", "consumer", "run", "fts", "--on-error", "stop")
         other = await start("activity", "consumer", "run", "activity", "--log-format", "json")
         lost = await start(
             "lost", "consumer", "run", "fts", FTS_POSTGRES_PASSWORD=SECRET, **AS_JSON
         )
         wrong = {"CONTENTMANAGEMENT_POSTGRES_PASSWORD": SECRET}
-        refused = await start("refused", "producer", "relay", **wrong, **AS_JSON)
+        refused = await start("refused", *RELAY, **wrong, **AS_JSON)
 
         slug, sick_id = await page_in(pipeline, 0, BODY)
         await pipeline.settled()

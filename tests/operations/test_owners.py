@@ -14,7 +14,7 @@ from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Span
 from eventsourcing_kafka.consumer.engine.subscription import Pacing, Subscription
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.views.activity.view import ActivityUnitOfWork
-from tests.pipeline import SECONDS, until
+from tests.pipeline import RELAY, SECONDS, until
 
 from .child import child, is_so
 from .counted import (
@@ -370,8 +370,7 @@ async def test_of_two_relays_one_publishes_and_the_other_takes_over_in_seconds(
         child(
             pipeline.environment,
             tmp_path / "log",
-            "producer",
-            "relay",
+            *RELAY,
             module="eventsourcing_kafka",
         ) as first,
     ):

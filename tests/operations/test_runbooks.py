@@ -21,8 +21,8 @@ from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import OtherWriteModelError, Publisher, Relay
 from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.testing.plugin import QUICK_TO_GIVE_UP
 from tests.chaos.damage import delete_topics, earlier_copy, put_back
-from tests.conftest import QUICK_TO_GIVE_UP
 from tests.pipeline import Pipeline
 
 OFTEN = Pacing(check_seconds=0.2)

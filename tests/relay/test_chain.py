@@ -1,7 +1,7 @@
 """Whatever happens to Kafka, or to the database, each event is in the topic once, in one chain."""
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -10,11 +10,14 @@ from typing import Any
 import anyio
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, KafkaError
 from msgspec.structs import replace
 
 from eventsourcing_kafka.compose.servers.processes import HOST
 from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.compat import UnansweredError
 from eventsourcing_kafka.producer.relay import OtherWriteModelError, Publisher
+from eventsourcing_kafka.producer.runtime.metrics import REGISTRY
 from eventsourcing_kafka.producer.wire.chain import START, Link
 from tests.chaos.proxy import Api, KafkaProxy
 from tests.chaos.stage import brokers_behind
@@ -91,18 +94,29 @@ async def test_a_topic_that_was_deleted_is_published_again_and_nothing_twice(
     await is_whole(under_test, last)
 
 
-async def test_a_topic_that_is_made_anew_under_a_running_relay_is_published_again(
-    under_test: RelayUnderTest, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("lost", [{"events"}, {"position"}, {"events", "position"}], ids=sorted)
+async def test_a_topic_that_is_deleted_under_a_running_relay_is_soon_missed_and_published_again(
+    under_test: RelayUnderTest, caplog: pytest.LogCaptureFixture, lost: set[str]
 ) -> None:
+    counted = lost_by(under_test)
     async with under_test.relaying(check=0.1):
         last = under_test.write(20)
         await under_test.progress.reached(last)
         under_test.progress.forget()
-        await delete_topics(under_test, under_test.topics.events)
+        await delete_topics(under_test, *(getattr(under_test.topics, name) for name in lost))
+        last = under_test.write(10)
         await under_test.progress.reached(last)
 
+    await under_test.catch_up()
     await is_whole(under_test, last)
     assert "is published again" in caplog.text
+    assert "waiting for its server" not in caplog.text
+    assert lost_by(under_test) > counted
+
+
+def lost_by(under_test: RelayUnderTest) -> float:
+    labels = {"application": under_test.app.name}
+    return REGISTRY.get_sample_value("eventsourcing_kafka_relay_lost_total", labels) or 0
 
 
 async def test_what_a_torn_transaction_has_lost_is_published(under_test: RelayUnderTest) -> None:
@@ -205,6 +219,99 @@ async def test_a_request_that_arrives_late_tears_no_later_transaction(
                     await under_test.progress.reached(last)
             last = under_test.write(10)
             await under_test.progress.reached(last)
+
+        await under_test.catch_up()
+        await is_whole(under_test, last)
+
+
+def once_before(
+    monkeypatch: pytest.MonkeyPatch, call: str, step: Callable[[AIOKafkaProducer], Awaitable[None]]
+) -> None:
+    """Have something happen before a producer is asked for something the next time."""
+    asked = getattr(AIOKafkaProducer, call)
+
+    async def after_the_step(producer: AIOKafkaProducer, *args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(AIOKafkaProducer, call, asked)
+        await step(producer)
+        return await asked(producer, *args, **options)
+
+    monkeypatch.setattr(AIOKafkaProducer, call, after_the_step)
+
+
+def unexpected(error: Exception) -> KafkaError:
+    """Return what aiokafka's sender makes of an answer that it does not expect."""
+    wrapped = KafkaError("Unexpected error during batch delivery")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+async def is_fatal(producer: AIOKafkaProducer, error: Exception) -> None:
+    producer._message_accumulator.fail_all(error)
+    producer._txn_manager.fatal_error(error)
+
+
+async def is_abortable(producer: AIOKafkaProducer, error: Exception) -> None:
+    producer._txn_manager.error_transaction(error)
+
+
+@pytest.mark.parametrize(
+    ("call", "fail"),
+    [
+        ("begin_transaction", is_fatal),
+        ("send_batch", is_fatal),
+        ("send_batch", is_abortable),
+        ("commit_transaction", is_fatal),
+        ("commit_transaction", is_abortable),
+    ],
+)
+@pytest.mark.parametrize(
+    "error", [UnansweredError(), InvalidTxnState(), unexpected(InvalidProducerEpoch())], ids=repr
+)
+async def test_a_transaction_that_has_failed_meanwhile_ends_a_session_and_not_the_relay(
+    under_test: RelayUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    fail: Callable[[AIOKafkaProducer, Exception], Awaitable[None]],
+    error: Exception,
+) -> None:
+    async with under_test.relaying():
+        await under_test.progress.reached(under_test.write(10))
+        once_before(monkeypatch, call, lambda producer: fail(producer, error))
+        under_test.write(10)
+        await under_test.progress.gave_up.wait()
+        last = under_test.write(10)
+        await under_test.progress.reached(last)
+
+    await under_test.catch_up()
+    await is_whole(under_test, last)
+
+
+@pytest.mark.usefixtures("programs")
+async def test_what_is_sent_after_a_request_without_an_answer_ends_a_session_and_not_the_relay(
+    under_test: RelayUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_batch = AIOKafkaProducer.send_batch
+
+    async with behind_a_proxy(under_test, tmp_path) as proxy:
+        async with under_test.relaying():
+            await under_test.progress.reached(under_test.write(10))
+            async with late(proxy, Api.ADD_PARTITIONS_TO_TXN) as held:
+
+                async def send_too_late(
+                    producer: AIOKafkaProducer, batch: Any, topic: str, *, partition: int
+                ) -> Any:
+                    async def has_failed() -> bool:
+                        return bool(producer._txn_manager.is_fatal_error())
+
+                    if topic == under_test.topics.events:
+                        monkeypatch.setattr(AIOKafkaProducer, "send_batch", send_batch)
+                        await until(has_failed)
+                    return await send_batch(producer, batch, topic, partition=partition)
+
+                monkeypatch.setattr(AIOKafkaProducer, "send_batch", send_too_late)
+                last = under_test.write(10)
+                await under_test.progress.reached(last)
+                assert held.caught.is_set()
 
         await under_test.catch_up()
         await is_whole(under_test, last)

@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 
-from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, PageLogged, Slug
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.relay import Publisher
-from eventsourcing_kafka.producer.relay.position import read_published
 from eventsourcing_kafka.producer.relay.publisher import (
     BATCH_BYTES,
     SLICE,
     WORTH_COMPRESSING,
 )
 from eventsourcing_kafka.producer.relay.topics import LARGEST_RECORD_BYTES
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
+from eventsourcing_kafka.producer.wire.position import read_published
 
 from .under_test import PAGES, PARTITIONS, RelayUnderTest, by_offset, by_position, positions
 
@@ -56,7 +57,7 @@ async def test_what_is_published_is_read_as_the_events_that_were_stored(
 
     await under_test.catch_up()
 
-    wire = under_test.wire
+    wire = WireFormat(under_test.app.name, EventTypes.of(Page, PageLogged, Slug))
     for record in await under_test.records():
         envelope = wire.envelope(record.key, record.headers)
         (stored,) = under_test.app.recorder.select_notifications(envelope.position, 1)

@@ -30,11 +30,11 @@ from eventsourcing_kafka.producer.relay import (
     relay,
     resume,
 )
-from eventsourcing_kafka.producer.relay.position import Published, read_published
 from eventsourcing_kafka.producer.relay.publisher import Batch
 from eventsourcing_kafka.producer.relay.tails import Tail
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
 from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.wire.position import Published, read_published
 
 PARTITIONS = 3
 PAGES = [UUID(int=number) for number in range(1, 6)]

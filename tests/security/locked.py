@@ -19,10 +19,11 @@ from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.kafka_client import client_properties
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.servers.processes import HOST, free_port
-from eventsourcing_kafka.consumer.views.registry import views
+from eventsourcing_kafka.compose.stack.sample import APPLICATION
+from eventsourcing_kafka.consumer.views.registry import views_named
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from tests.conftest import NOT_DURABLE, QUICK_TO_GIVE_UP
+from eventsourcing_kafka.testing.plugin import NOT_DURABLE, QUICK_TO_GIVE_UP
 from tests.pipeline import ROOT
 
 from .tls import behind_tls
@@ -150,6 +151,7 @@ class Locked:
             "POSTGRES_HOST": HOST,
             "POSTGRES_PORT": str(self.postgres_port),
             "CREATE_TABLE": "no",
+            "APPLICATION_TOPIC": APPLICATION,
             **{f"{name.upper()}_POSTGRES_DBNAME": name for name in DATABASES},
         }
 
@@ -196,7 +198,7 @@ class Locked:
         properties = client_properties(KafkaSettings.from_env(self.owners))
         key.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
         async with anyio.create_task_group() as tasks:
-            for acl in acls(ContentManagement, views(), self.owners):
+            for acl in acls(ContentManagement, views_named(), self.owners):
                 arguments = ("--command-config", str(key), *acl.arguments())
                 tasks.start_soon(partial(self.kafka.tool, "acls", *arguments))
 
@@ -204,7 +206,7 @@ class Locked:
         for database in DATABASES:
             await self.postgres.create_database(database)
         await to_thread.run_sync(self._make_events_table)
-        for grant in grants(ContentManagement, views(), self.owners):
+        for grant in grants(ContentManagement, views_named(), self.owners):
             await self.execute(grant.database, grant.statement)
         for role in ROLES:
             alter = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), PASSWORD)

@@ -131,8 +131,7 @@ async def topics_are_made(stack: Locked) -> None:
 async def list_topics(environment: Mapping[str, str]) -> list[str]:
     arguments = KafkaSettings.from_env(environment).client()
     async with started(AIOKafkaAdminClient(**arguments)) as admin:
-        topics: list[str] = await admin.list_topics()
-        return topics
+        return sorted(await admin.list_topics())
 
 
 async def publish(
@@ -288,8 +287,8 @@ async def test_kafka_refuses_a_role_what_it_must_not_do(stack: Locked) -> None:
     seen = {role: set(await list_topics(stack.settings(role))) for role in ROLES}
     assert seen == {
         RELAY: {EVENTS, POSITION},
-        "fts": {EVENTS},
-        "activity": {EVENTS},
+        "fts": {EVENTS, POSITION},
+        "activity": {EVENTS, POSITION},
         WRITER: set(),
         "fts_reader": set(),
         "activity_reader": set(),
@@ -384,7 +383,7 @@ async def test_a_certificate_is_a_name_too(stack: Locked) -> None:
     }
 
     await topics_are_made(stack)
-    assert await list_topics(settings) == [EVENTS]
+    assert await list_topics(settings) == [EVENTS, POSITION]
     assert EVENTS in await run("eventsourcing-kafka compose kafka topics --list", settings)
 
 
@@ -398,7 +397,7 @@ async def test_scram_with_the_shorter_hash_and_plain_let_in_as_well(stack: Locke
     }
 
     await topics_are_made(stack)
-    assert await list_topics(shorter) == [EVENTS]
+    assert await list_topics(shorter) == [EVENTS, POSITION]
     assert await list_topics(plain) == []
     with pytest.raises(KafkaConnectionError, match="Invalid username or password"):
         await list_topics({**plain, "KAFKA_SASL_PASSWORD": "wrong"})
@@ -440,7 +439,7 @@ async def test_a_token_lets_in_and_is_used_as_long_as_it_is_valid(
             "KAFKA_SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_SECRET_FILE": stack.file("c", SECRET),
             "KAFKA_SASL_OAUTHBEARER_SCOPE": "kafka",
         }
-        assert await list_topics(settings) == [EVENTS]
+        assert await list_topics(settings) == [EVENTS, POSITION]
         assert given == ["kafka"]
 
         wrong = stack.file("c", "wrong")

@@ -12,7 +12,7 @@ from eventsourcing_kafka.compose.servers.kafka import tool_command
 from eventsourcing_kafka.compose.servers.kafka_client import client_properties
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.views import fts
-from eventsourcing_kafka.consumer.views.registry import views
+from eventsourcing_kafka.consumer.views.registry import views_named
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.applications import open_application
@@ -96,7 +96,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 def passwords(settings: dict[str, str]) -> dict[str, Any]:
     """Return the password that each view connects with."""
-    stores = {name: ViewStore.of(view, {**POSTGRES, **settings}) for name, view in views().items()}
+    stores = {view.name: ViewStore.of(view, {**POSTGRES, **settings}) for view in views_named()}
     return {name: store._connect()["password"] for name, store in stores.items()}
 
 
@@ -186,11 +186,12 @@ def test_the_grants_are_for_the_names_that_the_settings_give() -> None:
         "FTS_POSTGRES_SCHEMA": "Search",
         "CONTENTMANAGEMENT_POSTGRES_DBNAME": "wiki",
     }
-    commands = list(as_commands(acls(ContentManagement, {"fts": fts.VIEW}, env, rebuild=True)))
-    script = "\n".join(as_script(grants(ContentManagement, {"fts": fts.VIEW}, env)))
+    commands = list(as_commands(acls(ContentManagement, [fts.VIEW], env, rebuild=True)))
+    script = "\n".join(as_script(grants(ContentManagement, [fts.VIEW], env)))
 
-    assert shlex.split(commands[-1])[-6:] == [
+    assert shlex.split(commands[-1])[-8:] == [
         *("--topic", "v2.contentmanagement.events"),
+        *("--topic", "v2.contentmanagement.position"),
         *("--group", "blue.Search", "--group", "blue.Search_next"),
     ]
     assert "--transactional-id blue.contentmanagement.relay" in commands[1]

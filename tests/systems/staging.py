@@ -43,8 +43,12 @@ class Stage:
         kafka = self._place.kafka if "kafka" in self._running.servers else {}
         return {**self._persistence.environment(self._place, system), **kafka}
 
+    def construct(self, system: System) -> Runner[UUID]:
+        """Construct what runs the system, and do not start it."""
+        return self._running.construct(system, self.environment(system))
+
     @contextmanager
     def run(self, system: System) -> Iterator[Runner[UUID]]:
         """Run the system."""
-        with self._running.construct(system, self.environment(system)) as runner:
+        with self.construct(system) as runner:
             yield runner

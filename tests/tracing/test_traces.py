@@ -37,7 +37,7 @@ from examples.counters.application import Counters
 from examples.dogschool.application import DogSchool
 from tests.operations.child import child
 from tests.outbox.readers import reading
-from tests.pipeline import Pipeline
+from tests.pipeline import RELAY, Pipeline
 
 from .conftest import Traces
 
@@ -114,7 +114,7 @@ async def test_a_trace_leads_from_a_command_over_the_relay_to_the_row_in_the_vie
 
         # Of two commands at once the relay makes one batch, and so does the view.
         both = {await pipeline.do(request, "rose"), await pipeline.do(request, "tulip")}
-        async with child(pipeline.environment, log, "relay", module="tests.tracing.exporting"):
+        async with child(pipeline.environment, log, *RELAY[1:], module="tests.tracing.exporting"):
             await pipeline.published()
             pipeline.start_consumer()
             await pipeline.settled()

@@ -10,9 +10,11 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
 from cloudevents.core.formats.json import JSONFormat
 from eventsourcing.application import Application
 from eventsourcing.persistence import Notification
+from eventsourcing.utils import get_topic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 from eventsourcing_kafka.producer.wire import Record
 from eventsourcing_kafka.producer.wire.chain import identity_of
 from eventsourcing_kafka.producer.wire.event_types import EventType
@@ -42,9 +44,11 @@ def test_the_headers_are_these_and_no_others() -> None:
         ("ce_sequencetype", b"Integer"),
         ("ce_source", b"/ContentManagement"),
         ("ce_specversion", b"1.0"),
+        ("ce_storedtopic", get_topic(Page.TitleUpdated).encode()),
         ("ce_subject", str(PAGE_ID).encode()),
         ("ce_time", b"2026-03-01T12:30:15.250000Z"),
         ("ce_type", b"Page.TitleUpdated"),
+        ("ce_unwrapped", b'{"timestamp":"datetime_iso"}'),
         ("content-type", b"application/json"),
     ]
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,10 +16,12 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.producer import sender
 from aiokafka.protocol.transaction import EndTxnRequest
-from eventsourcing import postgres, sqlite
+from eventsourcing import postgres, sqlite, utils
+from eventsourcing.domain import Aggregate
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Tracking
 from eventsourcing.postgres import PostgresDatastore
 
+import tests.wire
 from eventsourcing_kafka.producer.kafka import compat as kafka
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.outbox.traced import TracedRecorder
@@ -86,6 +89,60 @@ async def test_partitions_are_enlisted_in_a_transaction() -> None:
     kafka.enlist_partitions(producer, PARTITIONS)
 
     assert transaction.partitions_to_add() == set(PARTITIONS)
+    await producer.stop()
+
+
+CALLS: list[Callable[[AIOKafkaProducer], Awaitable[Any]]] = [
+    AIOKafkaProducer.begin_transaction,
+    AIOKafkaProducer.commit_transaction,
+    AIOKafkaProducer.abort_transaction,
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
+async def test_what_is_asked_of_a_transaction_that_has_failed_fails_for_its_reason(
+    call: Callable[[AIOKafkaProducer], Awaitable[Any]],
+) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=NOWHERE, transactional_id="roses")
+    transaction, reason = producer._txn_manager, KafkaConnectionError("its reason")
+    reason.__cause__ = behind_it = OSError("behind it")
+    transaction.set_pid_and_epoch(1, 0)
+    transaction.begin_transaction()
+    transaction.fatal_error(reason)
+
+    with (
+        pytest.raises(KafkaConnectionError, match="its reason") as raised,
+        kafka.failing_as_its_transaction(producer),
+    ):
+        await call(producer)
+
+    assert raised.value.__cause__ is behind_it
+    await producer.stop()
+
+
+async def test_a_producer_that_has_failed_before_its_first_transaction_says_why() -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=NOWHERE, transactional_id="roses")
+    transaction, reason = producer._txn_manager, KafkaConnectionError("its reason")
+    producer._message_accumulator.fail_all(reason)
+    with pytest.raises(AttributeError):
+        transaction.fatal_error(reason)  # There is no future yet that could have it.
+
+    with (
+        pytest.raises(KafkaConnectionError, match="its reason"),
+        kafka.failing_as_its_transaction(producer),
+    ):
+        transaction.begin_transaction()
+    await producer.stop()
+
+
+async def test_an_error_that_is_not_of_the_transaction_is_left_as_it_is() -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=NOWHERE, transactional_id="roses")
+
+    with (
+        pytest.raises(ValueError, match="of somebody else"),
+        kafka.failing_as_its_transaction(producer),
+    ):
+        raise ValueError("of somebody else")
     await producer.stop()
 
 
@@ -194,6 +251,66 @@ def test_a_mapper_tells_what_it_is_made_of() -> None:
     assert (mapper.cipher, mapper.compressor) == (None, None)
     assert isinstance(mapper.transcoder, JSONTranscoder)
     assert mapper.transcoder.names == {}
+
+
+class Rose(Aggregate):
+    class Opened(Aggregate.Event):
+        """Has an ID that is a UUID."""
+
+
+class Tag:
+    originator_id: str
+
+
+@pytest.fixture
+def aliases(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return what the library has registered, to be changed for the length of a test."""
+    registered = dict(utils._topic_cache)
+    monkeypatch.setattr(utils, "_topic_cache", registered)
+    return registered
+
+
+@pytest.mark.parametrize(
+    ("alias", "of", "topic", "found"),
+    [
+        ("Opened", Rose.Opened, "Opened", Rose.Opened),
+        ("old:Rose.Opened", Rose.Opened, "old:Rose.Opened", Rose.Opened),
+        ("old:Flower", Rose, "old:Flower.Opened", Rose.Opened),
+        ("old", sys.modules[__name__], "old:Rose.Opened", Rose.Opened),
+        ("old.part", sys.modules[__name__], "old.part:Rose", Rose),
+        ("old", tests.wire, "old.test_compat:Rose.Opened", Rose.Opened),
+        ("old", tests, "old.wire.test_compat:Rose.Opened", Rose.Opened),
+        ("old:Flower", Rose, "old:Flower.Closed", None),
+        ("old", sys.modules[__name__], "old:Flower", None),
+        ("old", tests, "old.nowhere:Rose", None),
+        ("old", tests, "older:Rose", None),
+        ("old:Flower", Rose, "old:Flower.Opened.__init__.x", None),
+    ],
+)
+def test_an_alias_is_found_where_the_library_finds_it(
+    alias: str, of: Any, topic: str, found: Any, aliases: dict[str, Any]
+) -> None:
+    utils.register_topic(alias, of)
+
+    assert library.registered_as(topic) is found
+    if found:
+        assert utils.resolve_topic(topic) is found
+
+
+def test_what_is_not_registered_is_not_imported(aliases: dict[str, Any]) -> None:
+    assert library.registered_as("antigravity:geohash") is None
+    assert library.registered_as(f"{__name__}:Nobody") is None
+    assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize(("cls", "of"), [(Rose.Opened, UUID), (Tag, str)])
+def test_the_type_of_an_id_is_the_one_of_the_librarys_mapper(cls: Any, of: type) -> None:
+    assert library.id_type(cls) is of
+
+
+def test_a_class_that_does_not_say_the_type_of_its_id_is_refused() -> None:
+    with pytest.raises(TypeError, match="originator_id annotation"):
+        library.id_type(Tracking)
 
 
 async def test_a_request_of_a_transaction_that_gets_no_answer_is_not_sent_again() -> None:

@@ -17,6 +17,7 @@ from eventsourcing_kafka.producer.wire import (
     WireError,
     WireFormat,
 )
+from eventsourcing_kafka.producer.wire.event_types import published_name
 from tests.language.languages import restored
 
 from .conversation import APPLICATION, PAGE_ID, READER, WIKI, read, titled, written
@@ -28,6 +29,7 @@ FORGED = [
     "exploit",
     "exploit:Exploit",
     "exploit.Exploit",
+    "exploit:",
     "Page.Created:x",
     "x" * 10_000,
 ]
@@ -91,6 +93,9 @@ def without_attribute(name: str) -> Tampering:
         (doubled("ce_type"), "header 'ce_type' is there twice"),
         (doubled("ce_position"), "header 'ce_position' is there twice"),
         (with_header("ce_type", None), "malformed"),
+        (with_header("ce_type", b"Page.SlugUpdated"), "not what is published of 'ce_storedtopic'"),
+        (without("ce_storedtopic"), "header 'ce_storedtopic' is missing"),
+        (with_header("ce_unwrapped", None), "malformed"),
         (with_header("ce_type", b"\xff"), "malformed"),
         (with_header("ce_subject", b"\xff"), "malformed"),
         (with_header("ce_sequence", b""), "malformed"),
@@ -120,26 +125,25 @@ def test_headers_that_are_not_ours_are_refused(tamper: Tampering, complaint: str
     ("tamper", "complaint"),
     [
         (with_value(None), "tombstone"),
-        (with_value(b""), "truncated"),
-        (with_value(GOOD.value[:-1]), "truncated"),
-        (with_value(GOOD.value + b"}"), "malformed"),
-        (with_value(b"\xff"), "malformed"),
-        (with_value(b"null"), "Expected `object`"),
-        (with_value(b"[]"), "Expected `object`"),
-        (with_value(b'{"title":' + b"[" * 100_000), "Expected `str`"),
+        (with_value(b""), "no JSON"),
+        (with_value(GOOD.value[:-1]), "no JSON"),
+        (with_value(GOOD.value + b"}"), "no JSON"),
+        (with_value(b"\xff"), "no JSON"),
+        (with_value(b"null"), "no JSON object"),
+        (with_value(b"[]"), "no JSON object"),
         (with_value(b'{"unknown":' + b"[" * 100_000), "recursion"),
-        (with_attribute("title", 1), r"Expected `str`, got `int` - at `\$.title`"),
-        (with_attribute("title", None), "Expected `str`, got `null`"),
-        (with_attribute("user_id", "nobody"), "Invalid UUID"),
-        (with_attribute("timestamp", "yesterday"), "Invalid RFC3339"),
-        (with_attribute("originator_version", "7"), "Expected `int`"),
-        (without_attribute("title"), "missing required field `title`"),
-        (without_attribute("originator_id"), "missing required field `originator_id`"),
+        (with_attribute("timestamp", "yesterday"), "Invalid isoformat"),
+        (with_attribute("timestamp", None), "Failed to deserialise"),
+        (without_attribute("timestamp"), "no attribute 'timestamp', which its headers name"),
+        (with_header("ce_unwrapped", b'{"user_id":"uuid_hex"}'), "Failed to deserialise"),
+        (with_header("ce_unwrapped", b'{"title":"nobodys"}'), "not deserializable"),
+        (with_header("ce_unwrapped", b"[]"), "names no kinds"),
+        (without_attribute("originator_id"), "contradicts the headers"),
+        (with_attribute("originator_version", "7"), "contradicts the headers"),
+        (with_attribute("originator_version", 7.0), "contradicts the headers"),
         (with_attribute("originator_version", 8), "contradicts the headers"),
-        (with_attribute("originator_id", str(PAGE_ID)[::-1]), "Invalid UUID"),
         (with_attribute("originator_id", str(PAGE_ID).replace("6", "7")), "contradicts"),
         (with_header("ce_sequence", b"8"), "contradicts the headers"),
-        (with_header("ce_type", b"Page.SlugUpdated"), "missing required field `slug`"),
     ],
 )
 def test_a_value_that_is_not_the_event_is_refused(tamper: Tampering, complaint: str) -> None:
@@ -150,39 +154,57 @@ def test_a_value_that_is_not_the_event_is_refused(tamper: Tampering, complaint: 
 @pytest.mark.parametrize(
     "forged",
     [
-        "eventsourcing_kafka.producer.contentmanagement.domainmodel:Page",
         "os:system",
         "antigravity:geohash",
+        "eventsourcing_kafka.producer.contentmanagement.domainmodel:Page.Created",
         "Slug",
-        "Page.Created",
         "",
-        None,
-        ["Page"],
     ],
 )
-def test_a_record_never_decides_which_class_is_made(forged: object) -> None:
-    with pytest.raises(WireError):
-        read(with_attribute("originator_topic", forged)(CREATED))
+def test_a_record_never_decides_which_class_is_made(forged: str) -> None:
+    with pytest.raises(WireError, match="which is not registered"):
+        read(with_header("ce_originatortopic", forged.encode())(CREATED))
+
+
+@pytest.mark.parametrize("forged", ["Slug", "os:system", ""])
+def test_the_aggregate_that_is_named_for_other_languages_is_not_read(forged: str) -> None:
+    assert vars(read(with_attribute("originator_topic", forged)(CREATED))) == vars(read(CREATED))
 
 
 def test_a_created_event_names_its_aggregate_for_readers_of_any_language() -> None:
     assert json.loads(CREATED.value)["originator_topic"] == "Page"
 
 
-def test_an_attribute_that_a_newer_writer_added_is_left_out() -> None:
-    assert vars(read(with_attribute("mood", "good")(GOOD))) == vars(titled())
+def test_an_attribute_that_a_newer_writer_added_is_there_as_in_the_library() -> None:
+    assert vars(read(with_attribute("mood", "good")(GOOD))) == {**vars(titled()), "mood": "good"}
 
 
-@pytest.mark.parametrize("name", ["Page.Burnt", "", "os:system", "Page" * 1000])
+def test_an_attribute_that_is_missing_is_missing_as_in_the_library() -> None:
+    assert "title" not in vars(read(without_attribute("title")(GOOD)))
+
+
+@pytest.mark.parametrize("value", [1, None, 2.5, True, ["a rose"], {"a": "rose"}])
+def test_an_attribute_of_another_type_is_what_it_is_as_in_the_library(value: object) -> None:
+    assert vars(read(with_attribute("title", value)(GOOD)))["title"] == value
+
+
+def named(name: str) -> Record:
+    """Return a record that names another type, as one whose topic has no colon does."""
+    return with_header("ce_type", name.encode())(with_header("ce_storedtopic", name.encode())(GOOD))
+
+
+@pytest.mark.parametrize("name", ["Page.Burnt", "", "Page" * 1000])
 def test_an_unknown_type_is_named_with_the_known_ones(name: str) -> None:
-    record = with_header("ce_type", name.encode())(GOOD)
-
     with pytest.raises(UnknownEventTypeError) as refused:
-        read(record)
+        read(named(name))
 
     assert repr(name[:80]) in str(refused.value)
     assert "Page.BodyUpdated" in str(refused.value)
     assert len(str(refused.value)) < 500
+
+
+def stored_under(topic: str) -> Record:
+    return with_header("ce_storedtopic", topic.encode())(GOOD)
 
 
 @pytest.mark.parametrize("name", FORGED)
@@ -193,7 +215,7 @@ def test_no_name_of_a_type_has_anything_imported(
     monkeypatch.syspath_prepend(tmp_path)
 
     with pytest.raises(UnknownEventTypeError):
-        read(with_header("ce_type", name.encode())(GOOD))
+        read(with_header("ce_type", published_name(name).encode())(stored_under(name)))
 
     assert "exploit" not in sys.modules
 
@@ -208,7 +230,8 @@ def test_an_unknown_type_is_refused_before_its_value_is_looked_at() -> None:
         read(GOOD._replace(value=b"\xff"), WireFormat(APPLICATION, EventTypes.of(Page.SlugUpdated)))
 
 
-NAMES = st.sampled_from([name for name, _ in GOOD.headers] + ["ce_classversion", "ce_encrypted"])
+ADDED = ["ce_classversion", "ce_encrypted", "ce_originatortopic"]
+NAMES = st.sampled_from([name for name, _ in GOOD.headers] + ADDED)
 BYTES = st.none() | st.binary(max_size=30) | st.integers().map(lambda n: str(n).encode())
 
 
@@ -218,7 +241,7 @@ def test_any_header_gives_an_event_or_a_wire_error(name: str, value: bytes | Non
         again = read(with_header(name, value)(GOOD))
     except WireError:
         return
-    assert vars(again) == vars(titled())
+    assert type(again) is type(titled())
 
 
 JSON = st.recursive(

@@ -180,7 +180,7 @@ async def _written(
     request: Request, response: Response, position: int, *, slug: str, version: int
 ) -> Written:
     page_id = await wiki_of(request).written(position)
-    token = request.app.state.position_tokens.token(position, page_id)
+    token = request.app.state.position_tokens.token(position)
     response.headers["etag"] = tagged(version)
     response.headers[HEADER] = token
     return Written(id=page_id, slug=slug, version=version, position=token)

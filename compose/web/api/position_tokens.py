@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from hashlib import sha256
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Depends, Header, Query
 from itsdangerous import BadSignature, URLSafeSerializer
@@ -26,7 +25,7 @@ HEADER = "Wiki-Position"
 LONGEST = 200
 
 _ABOUT = (
-    "What a command, or the reading of a page, has answered as its position: of this page, the "
+    "What a command, or the reading of a page, has answered as its position: the "
     f"answer is at least that new. That is waited for, {WAIT_SECONDS:g} seconds at most; then the "
     "answer is 503, of the type position-not-reached."
 )
@@ -39,15 +38,17 @@ class PositionTokens:
         signing = {"digest_method": sha256, "key_derivation": "hmac"}
         self._signer = URLSafeSerializer(secret, salt="position", signer_kwargs=signing)
 
-    def token(self, position: int, page_id: UUID) -> str:
-        """Return the token for a position at which something was written of a page."""
-        token: str = self._signer.dumps([position, page_id.hex])
+    def token(self, position: int) -> str:
+        """Return the token for a position."""
+        token: str = self._signer.dumps(position)
         return token
 
-    def of(self, token: str) -> tuple[int, UUID]:
+    def of(self, token: str) -> int:
         """Return what a token is for. Raises `BadSignature` for one of another's making."""
-        position, page_id = self._signer.loads(token)
-        return position, UUID(page_id)
+        loaded = self._signer.loads(token)
+        # Once they were made with a page beside it.
+        position: int = loaded[0] if isinstance(loaded, list) else loaded
+        return position
 
 
 async def _awaited(
@@ -57,7 +58,7 @@ async def _awaited(
         str | None,
         Header(alias=HEADER, max_length=LONGEST, description="As the parameter `position`."),
     ] = None,
-) -> tuple[int, UUID] | None:
+) -> int | None:
     name, token = ("position", position) if position is not None else (HEADER, wiki_position)
     if token is None:
         return None
@@ -68,12 +69,12 @@ async def _awaited(
         raise invalid_request(Fault(name, "this is no position from here")) from None
 
 
-Awaited = Annotated[tuple[int, UUID] | None, Depends(_awaited)]
+Awaited = Annotated[int | None, Depends(_awaited)]
 """The position that a request reads from, if it says one."""
 
 
-async def wait_for_position(store: ViewStore, awaited: tuple[int, UUID] | None) -> None:
+async def wait_for_position(store: ViewStore, awaited: int | None) -> None:
     """Wait until a view has what is awaited, or refuse the request."""
-    if awaited and not await has_applied(store, *awaited):
+    if awaited is not None and not await has_applied(store, awaited):
         message = f"After {WAIT_SECONDS:g} seconds the view {store.view.name} is still behind."
         raise ProblemError(NOT_REACHED, message)

@@ -74,7 +74,7 @@ async def read_page(
     page = await page_in_view(wiki.search, await wiki.page_id(slug))
     if page is None:
         raise ProblemError(NOT_IN_VIEW, "The view is behind.")
-    token = request.app.state.position_tokens.token(page.position, page.id)
+    token = request.app.state.position_tokens.token(page.position)
     tag = tagged(page.version, stale=page.stale)
     headers = {"etag": tag, HEADER: token}
     if if_none_match and tag in if_none_match:

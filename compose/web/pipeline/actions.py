@@ -183,7 +183,7 @@ async def _do_drop(_request: Request, store: ViewStore, form: Form, user: User) 
     if not reason or len(reason) > LONGEST_REASON:
         raise SettingsError(f"Say why, in 1 to {LONGEST_REASON} characters.")
     await drop(store, event_id, by=user.name, reason=bounded(reason, LONGEST_REASON))
-    return messages.dropped(event_id), _path(store, "parked")
+    return messages.dropped(store.view, event_id), _path(store, "parked")
 
 
 async def _replay(request: Request, store: ViewStore) -> Mapping[str, Any]:

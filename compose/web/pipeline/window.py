@@ -52,7 +52,7 @@ class Window:
 @asynccontextmanager
 async def opened_window(environment: Mapping[str, str], pace: Pace) -> AsyncIterator[Window]:
     """Open the window; at the end all that was begun through it is cancelled."""
-    with opened_sources(environment, None) as sources:
+    with opened_sources(environment) as sources:
         window = Window(environment, sources, pace)
         async with anyio.create_task_group() as tasks, window.jobs.running():
             tasks.start_soon(window.poller.run)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from eventsourcing.persistence import IntegrityError
@@ -89,6 +89,15 @@ class LocalHost:
     def position(self, partition: int) -> int:
         """Return the position that the library has tracked of a partition."""
         return self.recorder.max_tracking_id(self.name_of(partition)) or 0
+
+    def mark(self) -> int:
+        """Return up to which position all is applied, as the library, or we, have tracked it."""
+        return self.recorder.max_tracking_id(self.leader) or 0
+
+    def raise_mark(self, position: int) -> None:
+        """Track up to which position all is applied, unless a higher one is tracked."""
+        with suppress(IntegrityError):
+            self.recorder.insert_tracking(LibraryTracking(self.leader, position))
 
     def unit_of_work(self, _schema: str) -> LocalUnitOfWork:
         """Return what has events processed."""

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, TypeVar, TypeVarTuple
 
 from anyio import to_thread
+from eventsourcing.persistence import ProcessRecorder
 from eventsourcing.sqlite import SQLiteTrackingRecorder
 
 from eventsourcing_kafka.consumer.engine.parking import Skip
@@ -28,9 +29,17 @@ from eventsourcing_kafka.consumer.hosting.local.parking import (
 from eventsourcing_kafka.consumer.hosting.local.sqlite import PinnedConnection, pinned
 from eventsourcing_kafka.consumer.hosting.threads import in_worker
 from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.producer.wire.chain import Link
+from eventsourcing_kafka.producer.wire.position import Published, reached_position
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+DELETE_FILE = (
+    "its tables are beside the library's tracking, in a database of its own. Stop it, delete the "
+    "file, and start it again: it is filled from the start."
+)
 
 
 class LocalConnection:
@@ -122,8 +131,25 @@ class LocalTracking:
         return await to_thread.run_sync(self._parking.count)
 
     async def progress(self, _connection: Any) -> Sequence[TrackingProgress]:
-        """Return how far each partition is, as whoever follows has noted."""
-        return await to_thread.run_sync(self._parking.progress)
+        """Return how far each partition is, whichever process follows it."""
+        return await to_thread.run_sync(self._progress)
+
+    def _progress(self) -> Sequence[TrackingProgress]:
+        return [
+            row._replace(tracking=self._latest(row.tracking)) for row in self._parking.progress()
+        ]
+
+    def links(self) -> Mapping[int, Link]:
+        """Return what is applied last of each partition, whichever process follows it."""
+        return {row.tracking.partition: row.tracking.link for row in self._progress()}
+
+    def _latest(self, noted: Tracking) -> Tracking:
+        """Return what is noted; or what the library has tracked beyond it, before a batch ended."""
+        position = self._host.position(noted.partition)
+        if position <= noted.position:
+            return noted
+        begun = self._parking.begun(noted.partition, position)
+        return begun or noted._replace(position=position, identity="")
 
     async def notify(self, _connection: Any) -> None:
         """Wake nobody: the library's recorders are asked again and again."""
@@ -159,10 +185,12 @@ class LocalStore:
             concurrent=False,
             atomic=False,
             tracks_offsets=False,
+            marked=True,
             reachable=bool(self._datastore and not self._datastore.pool.is_sqlite_memory_mode),
         )
         self.parking: LocalParking = (SQLiteParking if is_sqlite else MemoryParking)(host)
         self.tracking = LocalTracking(host, self.parking)
+        self.floor = 0
         self._host = host
         self._lock = threading.RLock()
 
@@ -198,20 +226,44 @@ class LocalStore:
     def _pinned(self) -> AbstractContextManager[PinnedConnection | None]:
         return pinned(self._datastore) if self._datastore else nullcontext()
 
-    async def prepare(self, _connection: Any, partitions: int, *, indexed: bool = True) -> None:  # noqa: ARG002
-        """Take note of how many partitions there are: the library has made its tables.
+    async def prepare(self, connection: Any, partitions: int, *, indexed: bool = True) -> None:  # noqa: ARG002
+        """Take note of how many partitions there are, and of what the library's runner has applied.
 
         Raises `PartitionsChangedError` if it is another count than before.
         """
         if self.parking.expect(partitions) != partitions:
-            raise PartitionsChangedError(self.view.name, partitions)
+            raise PartitionsChangedError(self.view, partitions)
+        self.floor = await self.read_floor(connection)
 
     async def check(self, connection: Any) -> None:
         """Check nothing: whatever is there is as the library makes it."""
 
-    async def replay(self, _connection: Any, _partitions: Collection[int] | None = None) -> None:
+    async def read_floor(self, _connection: Any) -> int:
+        """Return up to where the library's own runner, or an earlier consumer, has applied all."""
+        return self._host.mark()
+
+    async def raise_mark(
+        self, _connection: Any, candidates: Sequence[Published]
+    ) -> Mapping[int, Link]:
+        """Say under the library's own name up to where all is applied."""
+        return await to_thread.run_sync(self._raise_mark, candidates)
+
+    def _raise_mark(self, candidates: Sequence[Published]) -> Mapping[int, Link]:
+        with self._lock:  # Not in the one transaction of a redrive.
+            links = self.tracking.links()
+            if position := reached_position(candidates, links):
+                self._host.raise_mark(position)
+            return links
+
+    def check_replayable(self, _partitions: Collection[int] | None = None) -> None:
         """Raise `NotReplayableError`: what is recorded is recorded."""
-        raise NotReplayableError(self.view.name)
+        if isinstance(self._host.recorder, ProcessRecorder):
+            raise NotReplayableError(self.view.name)
+        raise NotReplayableError(self.view.name, DELETE_FILE)
+
+    async def replay(self, _connection: Any, partitions: Collection[int] | None = None) -> None:
+        """Raise `NotReplayableError`: what is recorded is recorded."""
+        self.check_replayable(partitions)
 
     async def move(self, _connection: Any, move: Move) -> bool:
         """Move one partition without applying anything; False if it is not as it was seen."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from eventsourcing_kafka.consumer.engine.parking import Parked
+from eventsourcing_kafka.consumer.view import View
 
 
 def may_replay(view: str, records: Mapping[int, int]) -> str:
@@ -47,9 +48,12 @@ def may_drop(view: str, event: Parked) -> str:
     return f"Give up {event.type} of {event.originator_id} in {view}, for ever?"
 
 
-def dropped(event_id: int) -> str:
+def dropped(view: View, event_id: int) -> str:
     """Say that an event is given up, and what is not."""
-    return f"event {event_id} is dropped; those behind it wait for: parked retry"
+    return (
+        f"event {event_id} is dropped; those behind it wait for: "
+        f"eventsourcing-kafka consumer parked retry --view {view.arguments} --all"
+    )
 
 
 def retried(originator_id: str, applied: int) -> str:

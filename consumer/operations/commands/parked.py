@@ -13,7 +13,12 @@ import typer
 from eventsourcing_kafka.consumer.engine.parking import Dropped, Parked
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.operations.commands import messages
-from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, opened_store
+from eventsourcing_kafka.consumer.operations.commands.stores import (
+    WHICH,
+    SystemTopic,
+    complete_view,
+    opened_store,
+)
 from eventsourcing_kafka.consumer.operations.redrive import (
     StillFailingError,
     dropped_events,
@@ -30,15 +35,18 @@ from eventsourcing_kafka.producer.runtime.output import AsJson, Yes, confirm, sh
 COMMANDS = CommandLine(
     help="Events that could not be applied. They are set aside in order, aggregate by aggregate, "
     "and nothing of them is lost: mend what is wrong, and retry; or drop them one by one.\n\n"
-    "Example: eventsourcing-kafka consumer parked list",
+    "Example: eventsourcing-kafka consumer parked list --view shop.views:ORDERS",
 )
-
-DEFAULT = "fts"
 
 ViewName = Annotated[
     str | None,
     typer.Option(
-        "--view", "-v", help="Which view.", show_default=f"{DEFAULT}, or the only one of a system"
+        "--view",
+        "-v",
+        metavar="VIEW",
+        help=f"Which view. {WHICH}",
+        show_default="the only one that is installed, or of a system",
+        autocompletion=complete_view,
     ),
 ]
 EventId = Annotated[int, typer.Argument(metavar="ID", help="As `list` shows it.")]
@@ -70,11 +78,11 @@ class Retried(msgspec.Struct, frozen=True):
 def list_parked(view: ViewName = None, system: SystemTopic = None, as_json: AsJson = False) -> None:
     """List what is parked, in order.
 
-    Example: eventsourcing-kafka consumer parked list
+    Example: eventsourcing-kafka consumer parked list --view shop.views:ORDERS
 
     Example: eventsourcing-kafka consumer parked list --system examples.counters.system:system
     """
-    with opened_store(view, system, DEFAULT) as store:
+    with opened_store(view, system) as store:
         rows = finished(lambda: parked_events(store))
     show([_line(event) for event in rows], ParkedLine, as_json=as_json)
 
@@ -85,9 +93,9 @@ def list_dropped(
 ) -> None:
     """List what was given up for ever: dropped events, and offsets skipped with Kafka's tool.
 
-    Example: eventsourcing-kafka consumer parked dropped
+    Example: eventsourcing-kafka consumer parked dropped --view shop.views:ORDERS
     """
-    with opened_store(view, system, DEFAULT) as store:
+    with opened_store(view, system) as store:
         rows = finished(lambda: dropped_events(store))
     show(rows, Dropped, as_json=as_json)
 
@@ -101,9 +109,9 @@ def show_parked(
 ) -> None:
     """Show a parked event: its record, why it could not be applied, and the traceback.
 
-    Example: eventsourcing-kafka consumer parked show 7
+    Example: eventsourcing-kafka consumer parked show 7 --view shop.views:ORDERS
     """
-    with opened_store(view, system, DEFAULT) as store:
+    with opened_store(view, system) as store:
         event = finished(lambda: parked_event(store, event_id))
     if as_json:
         typer.echo(msgspec.json.encode(event))
@@ -123,11 +131,11 @@ def retry(
 ) -> None:
     """Try parked events again: all of an aggregate, in order, in one transaction.
 
-    Example: eventsourcing-kafka consumer parked retry --all
+    Example: eventsourcing-kafka consumer parked retry --view shop.views:ORDERS --all
     """
     if every == bool(aggregate):
         raise typer.BadParameter("say either --aggregate ID or --all")
-    with opened_store(view, system, DEFAULT) as store:
+    with opened_store(view, system) as store:
         results = []
         for originator_id in _aggregates(store, aggregate):
             results.append(_retry(store, originator_id))
@@ -165,17 +173,17 @@ def drop(
 ) -> None:
     """Give up the first parked event of an aggregate. Who did so, when and why is kept for ever.
 
-    Example: eventsourcing-kafka consumer parked drop 7 --reason "written by mistake, see ticket 12"
+    Example: eventsourcing-kafka consumer parked drop 7 -v shop.views:ORDERS --reason "see 12"
     """
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
-    with opened_store(view, system, DEFAULT) as store:
+    with opened_store(view, system) as store:
         event = finished(lambda: parked_event(store, event_id))
         confirm(messages.may_drop(store.view.name, event), yes=yes)
         who = by or getpass.getuser()
         finished(lambda: drop_event(store, event_id, by=who, reason=reason))
     tell(
-        messages.dropped(event_id),
+        messages.dropped(store.view, event_id),
         {"id": event_id, "view": store.view.name, "dropped_by": who, "reason": reason},
         as_json=as_json,
     )

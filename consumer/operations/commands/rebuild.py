@@ -39,21 +39,21 @@ def rebuild(
     active one is as it was, and the next rebuild goes on. What may record events of its own, as
     the applications of a system do, is refused.
 
-    Example: eventsourcing-kafka consumer rebuild fts --keep
+    Example: eventsourcing-kafka consumer rebuild shop.views:ORDERS --keep
     """
     start_logs(log_format)
     with opened_store(view, system) as store:
-        job = Rebuild(store, KafkaSettings.from_env(os.environ))
+        name, job = store.view.name, Rebuild(store, KafkaSettings.from_env(os.environ))
     if swap_back:
-        confirm(messages.may_swap_back(view), yes=yes)
+        confirm(messages.may_swap_back(name), yes=yes)
         finished(job.swap_back)
-        done = messages.swapped_back(view)
+        done = messages.swapped_back(name)
     else:
         if not keep:
-            confirm(messages.may_rebuild(view), yes=yes)
-        _rebuild(job, view, keep=keep, anew=anew)
-        done = messages.rebuilt(view)
-    tell(done, {"view": view, "swapped_back": swap_back}, as_json=as_json)
+            confirm(messages.may_rebuild(name), yes=yes)
+        _rebuild(job, name, keep=keep, anew=anew)
+        done = messages.rebuilt(name)
+    tell(done, {"view": name, "swapped_back": swap_back}, as_json=as_json)
 
 
 def _rebuild(job: Rebuild, view: str, *, keep: bool, anew: bool) -> None:

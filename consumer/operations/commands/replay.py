@@ -33,13 +33,14 @@ def replay(
     whole for those who search it, rebuild it instead. What may record events of its own, as
     the applications of a system do, is refused.
 
-    Example: eventsourcing-kafka consumer replay fts --dry-run
+    Example: eventsourcing-kafka consumer replay shop.views:ORDERS --dry-run
     """
     with opened_store(view, system) as store:
+        name = store.view.name
         found = finished(lambda: applied_records(store, partition))
         if not dry_run:
-            confirm(messages.may_replay(view, found), yes=yes)
+            confirm(messages.may_replay(name, found), yes=yes)
             finished(lambda: replay_view(store, partition))
-    would = f"{view}: {messages.counted(found)} would be applied again"
-    facts = {"view": view, "records": found, "dry_run": dry_run}
-    tell(would if dry_run else messages.replayed(view, found), facts, as_json=as_json)
+    would = f"{name}: {messages.counted(found)} would be applied again"
+    facts = {"view": name, "records": found, "dry_run": dry_run}
+    tell(would if dry_run else messages.replayed(name, found), facts, as_json=as_json)

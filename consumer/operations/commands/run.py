@@ -11,9 +11,9 @@ import typer
 from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.operations.commands.stores import complete_view
+from eventsourcing_kafka.consumer.operations.commands.stores import WHICH, complete_view
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
-from eventsourcing_kafka.consumer.views.registry import view_named
+from eventsourcing_kafka.consumer.views.registry import views_named
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.logs import (
     LogFormat,
@@ -36,7 +36,7 @@ from eventsourcing_kafka.producer.runtime.retry import first_error
 def run(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="VIEW…", help="Which views.", autocompletion=complete_view),
+        typer.Argument(metavar="VIEW…", help=f"Which views. {WHICH}", autocompletion=complete_view),
     ],
     on_error: Annotated[
         OnError,
@@ -67,23 +67,23 @@ def run(
     Start it as often as you like, on any machine: the consumers of a view share its partitions.
     Views in one process have each their own group, transactions and failures.
 
-    Example: eventsourcing-kafka consumer run fts activity
+    Example: eventsourcing-kafka consumer run shop.views:ORDERS shop.views:SALES
 
-    Example: eventsourcing-kafka consumer run fts --metrics-port 9101
+    Example: eventsourcing-kafka consumer run shop.views:ORDERS --metrics-port 9101
     """
     start_logs(log_format)
     listener = listen(metrics_port, metrics_host)
     settings = KafkaSettings.from_env(os.environ)
     consumers = {
-        name: Consumer(
-            ViewStore.of(view_named(name), os.environ),
+        view.name: Consumer(
+            ViewStore.of(view, os.environ),
             settings,
             on_error=on_error,
             limit=batch_size,
             grace=grace,
             instance=instance,
         )
-        for name in dict.fromkeys(names)
+        for view in views_named(names)
     }
     failures: dict[str, Exception] = {}
 
@@ -103,10 +103,8 @@ def run(
     run_async(main)
     stopped = {name: consumer.stopped for name, consumer in consumers.items() if consumer.stopped}
     for name, reasons in stopped.items():
+        says_why = f"eventsourcing-kafka consumer status {consumers[name].store.view.arguments}"
         for partition in reasons:
-            complain(
-                f"{name}, partition {partition} had stopped: "
-                "eventsourcing-kafka consumer status says why"
-            )
+            complain(f"{name}, partition {partition} had stopped: {says_why} says why")
     if failures or stopped:
         raise typer.Exit(1)

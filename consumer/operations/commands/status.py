@@ -16,7 +16,7 @@ from rich.text import Text
 
 from eventsourcing_kafka.consumer.operations.commands.stores import (
     SystemTopic,
-    complete_view,
+    ViewNames,
     opened_stores,
 )
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
@@ -28,12 +28,7 @@ from eventsourcing_kafka.producer.runtime.output import AsJson, table_of
 
 
 def status(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[VIEW]…", help="Which views; all without.", autocompletion=complete_view
-        ),
-    ] = None,
+    names: ViewNames = None,
     system: SystemTopic = None,
     watching: Annotated[
         bool, typer.Option("--watch", help="Keep showing it, on a terminal, until Ctrl-C.")
@@ -45,7 +40,7 @@ def status(
     The gap is in Kafka offsets, the lag in seconds: the age of the oldest event not applied. A gap
     is unknown while what was applied last is not in the topic.
 
-    Example: eventsourcing-kafka consumer status fts
+    Example: eventsourcing-kafka consumer status shop.views:ORDERS
 
     Example: eventsourcing-kafka consumer status --watch
 

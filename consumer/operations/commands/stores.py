@@ -1,9 +1,9 @@
-"""Which views a command is about: those of the folders of `views`, or those of a system."""
+"""Which views a command is about: those that it names, or those of a system."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -12,7 +12,7 @@ import typer
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.hosting.systems import InMemoryError, chosen_edges, opened
-from eventsourcing_kafka.consumer.views.registry import view_named, views
+from eventsourcing_kafka.consumer.views.registry import view_names, views_named
 
 SystemTopic = Annotated[
     str | None,
@@ -25,12 +25,24 @@ SystemTopic = Annotated[
 
 
 def complete_view(incomplete: str) -> list[str]:
-    """Return the views whose names go on so, for the shell."""
-    return [name for name in views() if name.startswith(incomplete)]
+    """Return the installed views whose names go on so, for the shell."""
+    return [name for name in view_names() if name.startswith(incomplete)]
 
+
+WHICH = "By its name, or as module:VIEW."
 
 ViewName = Annotated[
-    str, typer.Argument(metavar="VIEW", help="Which view.", autocompletion=complete_view)
+    str,
+    typer.Argument(metavar="VIEW", help=f"Which view. {WHICH}", autocompletion=complete_view),
+]
+
+ViewNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[VIEW]…",
+        help=f"Which views; all that are installed without. {WHICH}",
+        autocompletion=complete_view,
+    ),
 ]
 
 
@@ -38,10 +50,10 @@ ViewName = Annotated[
 def opened_stores(
     names: Collection[str], system: str | None, env: Mapping[str, str] = os.environ
 ) -> Iterator[list[Store]]:
-    """Find views by their names; all without.
+    """Find views by their names; all that are installed without.
 
-    Raises `UnknownViewError` or `UnknownEdgeError` with those there are; and `InMemoryError` for
-    what only the process that runs it can see.
+    Raises `UnknownViewError` or `UnknownEdgeError` with those there are, `NoViewError` for what is
+    none; and `InMemoryError` for what only the process that runs it can see.
     """
     if system:
         with opened(chosen_edges(system, names), env) as stores:
@@ -50,15 +62,23 @@ def opened_stores(
                     raise InMemoryError(store.view.name)
             yield stores
     else:
-        yield [ViewStore.of(view_named(name), env) for name in names or sorted(views())]
+        yield [ViewStore.of(view, env) for view in views_named(names)]
 
 
 @contextmanager
-def opened_store(name: str | None, system: str | None, default: str = "") -> Iterator[Store]:
-    """Find one view by its name; without one, that of a system that has no other."""
-    names = [name] if name else [] if system else [default]
-    with opened_stores(names, system) as stores:
-        if len(stores) > 1:
-            there = ", ".join(store.view.name for store in stores)
-            raise typer.BadParameter(f"say which: {there}", param_hint="--view")
+def opened_store(name: str | None, system: str | None) -> Iterator[Store]:
+    """Find one view by its name; without one, the only one that is installed, or that a system has.
+
+    Raises typer's `BadParameter` with those there are.
+    """
+    if not (name or system):
+        _only(view_names())
+    with opened_stores([name] if name else [], system) as stores:
+        _only([store.view.name for store in stores])
         yield stores[0]
+
+
+def _only(names: Sequence[str]) -> None:
+    if len(names) != 1:
+        there = ", ".join(names) or "module:VIEW"
+        raise typer.BadParameter(f"say which: {there}", param_hint="--view")

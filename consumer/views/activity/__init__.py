@@ -4,8 +4,6 @@ Its counters are updated by addition. So an event that is lost or applied twice 
 and that makes it the view to test a pipeline with.
 """
 
-from eventsourcing_kafka.consumer.views.activity.audit import audit as AUDIT  # noqa: N812 - found by this name
-from eventsourcing_kafka.consumer.views.activity.commands import COMMANDS
 from eventsourcing_kafka.consumer.views.activity.view import VIEW
 
-__all__ = ["AUDIT", "COMMANDS", "VIEW"]
+__all__ = ["VIEW"]

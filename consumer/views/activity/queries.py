@@ -136,6 +136,6 @@ async def _select(
         try:
             await cursor.execute(store.sql(statement), given)
         except NOT_THERE as error:
-            raise ViewMissingError(store.view.name) from error
+            raise ViewMissingError(store.view) from error
         rows: list[Row] = await cursor.fetchall()
         return rows

@@ -11,8 +11,9 @@ from psycopg import AsyncConnection, sql
 
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
 from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.consumer.views.activity.audit import audit
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
-from eventsourcing_kafka.producer.published import CONTENT_MANAGEMENT
+from eventsourcing_kafka.producer.contentmanagement.published import EVENT_TYPES
 from eventsourcing_kafka.producer.wire import EventTypes
 
 CREATE_CHANGES: LiteralString = """
@@ -157,7 +158,9 @@ class ActivityUnitOfWork:
 VIEW = View(
     name="activity",
     application_name="ContentManagement",
-    types=CONTENT_MANAGEMENT,
+    application_topic="eventsourcing_kafka.producer.contentmanagement.application:ContentManagement",
+    audit=audit,
+    types=EVENT_TYPES,
     wanted=EventTypes.of(Page),
     tables=["changes", "contributors", "pages"],
     create=[CREATE_CHANGES, CREATE_CONTRIBUTORS, CREATE_PAGES],

@@ -4,8 +4,6 @@
 the recorders in `postgres` and `sqlite`), the async consumer in the unit of work of `view`.
 """
 
-from eventsourcing_kafka.consumer.views.fts.audit import audit as AUDIT  # noqa: N812 - found by this name
-from eventsourcing_kafka.consumer.views.fts.commands import COMMANDS
 from eventsourcing_kafka.consumer.views.fts.view import VIEW
 
-__all__ = ["AUDIT", "COMMANDS", "VIEW"]
+__all__ = ["VIEW"]

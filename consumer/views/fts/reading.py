@@ -49,7 +49,7 @@ async def read_page(store: ViewStore, page_id: UUID) -> PageShown | None:
                 {"id": page_id, "application": store.view.application_name},
             )
         except NOT_THERE as error:
-            raise ViewMissingError(store.view.name) from error
+            raise ViewMissingError(store.view) from error
         return await cursor.fetchone()
 
 
@@ -62,5 +62,5 @@ async def read_titles(store: ViewStore, page_ids: Sequence[UUID]) -> dict[UUID, 
         try:
             cursor = await connection.execute(store.sql(SELECT_TITLES), [list(page_ids)])
         except NOT_THERE as error:
-            raise ViewMissingError(store.view.name) from error
+            raise ViewMissingError(store.view) from error
         return {page_id: (slug, title) async for page_id, slug, title in cursor}

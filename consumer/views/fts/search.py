@@ -191,7 +191,7 @@ async def _found(
         # A plan is good for one query: how many pages have its words decides.
         await cursor.execute(store.sql(SEARCH), parameters, prepare=False)
     except NOT_THERE as error:
-        raise ViewMissingError(store.view.name) from error
+        raise ViewMissingError(store.view) from error
     except psycopg.errors.QueryCanceled as error:
         raise SearchTooLongError from error
     return await cursor.fetchall()

@@ -11,9 +11,10 @@ from psycopg import AsyncConnection, sql
 
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
 from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.consumer.views.fts.audit import audit
 from eventsourcing_kafka.consumer.views.fts.policy import PageInfo, policy
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
-from eventsourcing_kafka.producer.published import CONTENT_MANAGEMENT
+from eventsourcing_kafka.producer.contentmanagement.published import EVENT_TYPES
 from eventsourcing_kafka.producer.wire import EventTypes
 
 CREATE_LANGUAGE: LiteralString = """
@@ -181,7 +182,9 @@ def _uuids(originators: Collection[str]) -> Iterator[UUID]:
 VIEW = View(
     name="fts",
     application_name="ContentManagement",
-    types=CONTENT_MANAGEMENT,
+    application_topic="eventsourcing_kafka.producer.contentmanagement.application:ContentManagement",
+    audit=audit,
+    types=EVENT_TYPES,
     wanted=EventTypes.of(Page),
     tables=["pages"],
     create=[CREATE_LANGUAGE, CREATE_DOCUMENT, CREATE_PAGES, STORE_UNCOMPRESSED],

@@ -1,0 +1,113 @@
+"""Fixtures of pytest: embedded servers for the session, and what each test has for itself.
+
+    pytest_plugins = ["eventsourcing_kafka.testing.plugin"]
+
+A server starts when the first test asks for it. They are as forgetful as servers may be.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.stack.stack import postgres_environment
+
+NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+QUICK_TO_GIVE_UP = {
+    "group.min.session.timeout.ms": "100",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
+}
+
+
+@pytest.fixture(scope="session")
+def portal() -> Iterator[BlockingPortal]:
+    """Runs the session's servers in a loop and a thread of their own, apart from any test's."""
+    with start_blocking_portal() as portal:
+        yield portal
+
+
+@pytest.fixture(scope="session")
+def kafka(portal: BlockingPortal) -> Iterator[Kafka]:
+    """A broker for all tests; one that kills its broker starts another."""
+    with (
+        tempfile.TemporaryDirectory(prefix="kafka-") as folder,
+        portal.wrap_async_context_manager(
+            Kafka(Path(folder, "data"), properties=QUICK_TO_GIVE_UP)
+        ) as kafka,
+    ):
+        yield kafka
+
+
+@pytest.fixture(scope="session")
+def postgres(portal: BlockingPortal) -> Iterator[Postgres]:
+    """A database server for all tests; one that kills its server starts another."""
+    with (
+        tempfile.TemporaryDirectory(prefix="postgres-") as folder,
+        portal.wrap_async_context_manager(
+            Postgres(Path(folder, "data"), settings=NOT_DURABLE)
+        ) as postgres,
+    ):
+        yield postgres
+
+
+@pytest.fixture
+def token() -> str:
+    """A short name that no other test has."""
+    return f"t{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def database(
+    portal: BlockingPortal, postgres: Postgres, token: str
+) -> Iterator[Callable[[str], str]]:
+    """Makes an empty database that goes when the test ends; returns its full name."""
+    with databases(portal, postgres, token) as make:
+        yield make
+
+
+@pytest.fixture
+def database_settings(postgres: Postgres, database: Callable[[str], str]) -> dict[str, str]:
+    """The settings of applications and views in one empty database of this test's own."""
+    return postgres_environment(postgres, {"VIEWS": database("views")})
+
+
+@pytest.fixture
+def environment(kafka: Kafka, database_settings: dict[str, str], token: str) -> dict[str, str]:
+    """The settings of a pipeline of this test's own: a database, topics, and groups."""
+    return {**database_settings, **kafka_settings(kafka, token)}
+
+
+def kafka_settings(kafka: Kafka, token: str) -> dict[str, str]:
+    """Return the settings with which the names of all topics and groups begin with a token."""
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "KAFKA_TOPIC_PREFIX": f"{token}.",
+        "KAFKA_GROUP_PREFIX": f"{token}.",
+    }
+
+
+@contextmanager
+def databases(
+    portal: BlockingPortal, postgres: Postgres, token: str
+) -> Iterator[Callable[[str], str]]:
+    """Make databases on demand, and drop them at the end."""
+    made = []
+
+    def make(name: str) -> str:
+        dbname = f"{token}_{name}"
+        portal.call(postgres.create_database, dbname)
+        made.append(dbname)
+        return dbname
+
+    yield make
+    for dbname in made:
+        portal.call(postgres.drop_database, dbname)

@@ -1,0 +1,116 @@
+"""Where the library's own test cases for projections keep their counts: POPO, SQLite, Postgres."""
+
+from typing import Any, LiteralString
+
+from eventsourcing.persistence import Tracking
+from eventsourcing.popo import POPOTrackingRecorder
+from eventsourcing.postgres import PostgresDatastore, PostgresTrackingRecorder
+from eventsourcing.sqlite import SQLiteTrackingRecorder
+from eventsourcing.tests.projection import EventCountersView
+from psycopg.sql import SQL, Composed, Identifier
+
+CREATED, SUBSEQUENT = "created", "subsequent"
+
+
+class POPOEventCounters(EventCountersView, POPOTrackingRecorder):
+    """Counts in the process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts = {CREATED: 0, SUBSEQUENT: 0}
+
+    def get_created_event_counter(self) -> int:
+        return self._counts[CREATED]
+
+    def get_subsequent_event_counter(self) -> int:
+        return self._counts[SUBSEQUENT]
+
+    def incr_created_event_counter(self, tracking: Tracking) -> None:
+        self._increment(CREATED, tracking)
+
+    def incr_subsequent_event_counter(self, tracking: Tracking) -> None:
+        self._increment(SUBSEQUENT, tracking)
+
+    def _increment(self, name: str, tracking: Tracking) -> None:
+        with self._database_lock:
+            self.insert_tracking(tracking)
+            self._counts[name] += 1
+
+
+class SQLiteEventCounters(EventCountersView, SQLiteTrackingRecorder):
+    """Counts in one SQLite database, beside the tracking."""
+
+    def construct_create_table_statements(self) -> list[str]:
+        create = "CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, times INTEGER)"
+        return [*super().construct_create_table_statements(), create]
+
+    def get_created_event_counter(self) -> int:
+        return self._count(CREATED)
+
+    def get_subsequent_event_counter(self) -> int:
+        return self._count(SUBSEQUENT)
+
+    def incr_created_event_counter(self, tracking: Tracking) -> None:
+        self._increment(CREATED, tracking)
+
+    def incr_subsequent_event_counter(self, tracking: Tracking) -> None:
+        self._increment(SUBSEQUENT, tracking)
+
+    def _count(self, name: str) -> int:
+        with self.datastore.transaction(commit=False) as cursor:
+            cursor.execute("SELECT times FROM counters WHERE name = ?", [name])
+            row = cursor.fetchone()
+            return row["times"] if row else 0
+
+    def _increment(self, name: str, tracking: Tracking) -> None:
+        with self.datastore.transaction(commit=True) as cursor:
+            self._insert_tracking(cursor, tracking)
+            cursor.execute(
+                "INSERT INTO counters VALUES (?, 1) "
+                "ON CONFLICT (name) DO UPDATE SET times = times + 1",
+                [name],
+            )
+
+
+CREATE: LiteralString = "CREATE TABLE IF NOT EXISTS {table} (name text PRIMARY KEY, times bigint)"
+
+INCREMENT: LiteralString = """
+    INSERT INTO {table} AS counted VALUES (%s, 1)
+        ON CONFLICT (name) DO UPDATE SET times = counted.times + 1
+"""
+
+SELECT: LiteralString = "SELECT times FROM {table} WHERE name = %s"
+
+
+class PostgresEventCounters(EventCountersView, PostgresTrackingRecorder):
+    """Counts in one Postgres database, beside the tracking."""
+
+    def __init__(self, datastore: PostgresDatastore, **kwargs: Any) -> None:
+        super().__init__(datastore, **kwargs)
+        self.sql_create_statements.append(self._sql(CREATE))
+
+    def get_created_event_counter(self) -> int:
+        return self._count(CREATED)
+
+    def get_subsequent_event_counter(self) -> int:
+        return self._count(SUBSEQUENT)
+
+    def incr_created_event_counter(self, tracking: Tracking) -> None:
+        self._increment(CREATED, tracking)
+
+    def incr_subsequent_event_counter(self, tracking: Tracking) -> None:
+        self._increment(SUBSEQUENT, tracking)
+
+    def _count(self, name: str) -> int:
+        with self.datastore.get_connection() as connection, connection.cursor() as cursor:
+            row = cursor.execute(self._sql(SELECT), [name]).fetchone()
+            return row["times"] if row else 0
+
+    def _increment(self, name: str, tracking: Tracking) -> None:
+        with self.datastore.transaction(commit=True) as cursor:
+            self._insert_tracking(cursor, tracking)
+            cursor.execute(self._sql(INCREMENT), [name])
+
+    def _sql(self, statement: LiteralString) -> Composed:
+        table = Identifier(self.datastore.schema, f"{self.tracking_table_name}_counters")
+        return SQL(statement).format(table=table)
