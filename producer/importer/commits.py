@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST_TIME = 2**63 - 1
+MOST_DIGITS = 20
+LAST_YEAR = 9998
+"""That all time zones have, and so has the second."""
 
 SIGNATURE = re.compile(
     rb"(?P<name>[^<]*)<(?P<email>[^>]*)>"
@@ -140,18 +143,18 @@ def _signature(raw: bytes, who: bytes) -> re.Match[bytes] | None:
 
 
 def _seconds(signature: re.Match[bytes] | None) -> int | None:
-    if signature is None or signature["seconds"] is None or len(signature["seconds"]) > 20:
+    if signature is None or signature["seconds"] is None or len(signature["seconds"]) > MOST_DIGITS:
         return None
     return int(signature["seconds"])
 
 
 def _moment(seconds: int | None) -> datetime | None:
-    """Return a time; none at the very ends, which other time zones don't have."""
+    """Return a time; none if there is none such."""
     try:
         moment = EPOCH + timedelta(seconds=seconds) if seconds is not None else None
     except OverflowError:
         return None
-    return moment if moment and 1 < moment.year < 9999 else None
+    return moment if moment and 1 < moment.year <= LAST_YEAR else None
 
 
 def _decoded(text: bytes, encoding: bytes) -> str:

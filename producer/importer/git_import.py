@@ -264,7 +264,7 @@ class GitImporter:
 
 def _imports_into(app: ContentManagement) -> list[GitImport]:
     begun = app.recorder.select_notifications(1, MOST_IMPORTS, topics=CREATED_TOPICS)
-    return [app.repository.get(each.originator_id) for each in begun]
+    return [app.repository.get(UUID(str(each.originator_id))) for each in begun]
 
 
 def user_id_of(author: Author) -> UUID:

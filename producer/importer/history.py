@@ -28,6 +28,8 @@ from eventsourcing_kafka.producer.importer.repository import (
 
 __all__ = ["FileChange", "History", "HistoryError", "UnfitFileError", "UnreadableCommitError"]
 
+ASCII = range(0x80)
+
 MOST_RENAMES = 200
 """How many files a file is compared with; the time for a commit grows with its square."""
 
@@ -207,7 +209,7 @@ def _path_of(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        return "".join(chr(byte) if byte < 0x80 else f"\\{byte:o}" for byte in raw)
+        return "".join(chr(byte) if byte in ASCII else f"\\{byte:o}" for byte in raw)
 
 
 def _keep(changes: dict[str, FileChange], change: FileChange) -> None:

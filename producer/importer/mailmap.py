@@ -49,9 +49,7 @@ class Mailmap:
             self._by_both[email, known.name.lower()] = called
         else:
             before = self._by_email.get(email, Person(None, None))
-            self._by_email[email] = Person(
-                called.name or before.name, called.email or before.email
-            )
+            self._by_email[email] = Person(called.name or before.name, called.email or before.email)
 
 
 def _people(line: str) -> Iterator[Person]:

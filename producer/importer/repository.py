@@ -17,7 +17,9 @@ MOST_STEPS = 5
 
 REPLACED = "refs/replace/"
 
-COPY = "`git clone --mirror {path} COPY`, with a git that reads it, makes one that can be: import that"
+COPY = (
+    "`git clone --mirror {path} COPY`, with a git that reads it, makes one that can be: import that"
+)
 
 HELP = {
     "not owned by": "it belongs to another user: if you trust what is in it, "
@@ -100,16 +102,22 @@ def grafts(repository: pygit2.Repository) -> dict[str, tuple[str, ...]]:
 
 def mailmaps(repository: pygit2.Repository) -> Iterator[str]:
     """Yield the files that say who authors are, where git looks for them."""
-    config = repository.config
     if not repository.is_bare:
-        yield _text_of(Path(repository.workdir) / ".mailmap")
-    blob = config["mailmap.blob"] if "mailmap.blob" in config else None
+        yield _text_of(Path(repository.workdir or "") / ".mailmap")
+    blob = _setting(repository, "mailmap.blob")
     if blob or repository.is_bare:
         with suppress(KeyError, ValueError, pygit2.GitError):
             found = repository.revparse_single(blob or "HEAD:.mailmap").peel(pygit2.Blob)
             yield found.data.decode(errors="replace")
-    if "mailmap.file" in config:
-        yield _text_of(Path(config["mailmap.file"]).expanduser())
+    if file := _setting(repository, "mailmap.file"):
+        yield _text_of(Path(file).expanduser())
+
+
+def _setting(repository: pygit2.Repository, name: str) -> str | None:
+    try:
+        return repository.config[name]
+    except KeyError:
+        return None
 
 
 def _text_of(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""A repository that the real git writes, commit by commit, byte by byte; and what git shows of it."""
+"""A repository that the real git writes, byte by byte, and what git shows of it."""
 
 import os
 import subprocess

@@ -328,8 +328,8 @@ def written(git: RealGit, steps: list[Step]) -> None:
     """Write the commits; the last one comes after all that nothing else comes after."""
     files: list[dict[bytes, bytes]] = []
     for number, step in enumerate(steps):
-        parents = parents_of(steps, number)
-        held = dict(files[parents[0]]) if parents else {b".mailmap": MAILMAP}
+        first = parents_of(steps, number)[:1]
+        held = dict(files[first[0]]) if first else {b".mailmap": MAILMAP}
         for path, content in step.changes.items():
             held = {p: c for p, c in held.items() if not conflict(p, path)}
             if content is not None:
