@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pygit2
 
+from eventsourcing_kafka.producer.importer.commits import read_commit
+
 NAMES_SHOWN = 20
 """How many branches and tags are listed when another one was asked for."""
 
@@ -105,12 +107,21 @@ def mailmaps(repository: pygit2.Repository) -> Iterator[str]:
     if not repository.is_bare:
         yield _text_of(Path(repository.workdir or "") / ".mailmap")
     blob = _setting(repository, "mailmap.blob")
-    if blob or repository.is_bare:
-        with suppress(KeyError, ValueError, pygit2.GitError):
-            found = repository.revparse_single(blob or "HEAD:.mailmap").peel(pygit2.Blob)
-            yield found.data.decode(errors="replace")
+    with suppress(HistoryError, KeyError, ValueError, pygit2.GitError):
+        if blob:
+            found = repository.revparse_single(blob)
+            yield found.peel(pygit2.Blob).data.decode(errors="replace")
+        elif repository.is_bare:
+            yield _file_at_head(repository, ".mailmap").data.decode(errors="replace")
     if file := _setting(repository, "mailmap.file"):
         yield _text_of(Path(file).expanduser())
+
+
+def _file_at_head(repository: pygit2.Repository, name: str) -> pygit2.Blob:
+    # Its commit may be one that libgit2 can't read.
+    _, raw = repository.odb.read(commit_named(repository, "HEAD"))
+    tree = repository[read_commit(raw).tree or ""].peel(pygit2.Tree)
+    return tree[name].peel(pygit2.Blob)
 
 
 def _setting(repository: pygit2.Repository, name: str) -> str | None:
