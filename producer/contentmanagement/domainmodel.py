@@ -3,6 +3,7 @@
 import sys
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import cast
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -15,6 +16,9 @@ from eventsourcing_kafka.producer.contentmanagement.limits import DEFAULT_LIMITS
 user_id_cvar: ContextVar[UUID | None] = ContextVar("user_id", default=None)
 """The ID of the user on whose behalf commands run; recorded on every event of a page."""
 
+occurred_at_cvar: ContextVar[datetime | None] = ContextVar("occurred_at", default=None)
+"""When that is done which commands record, in UTC, if it is not done now: a commit's time."""
+
 
 @dataclass
 class Page(Aggregate):
@@ -24,15 +28,35 @@ class Page(Aggregate):
     slug: str
     body: str
     modified_by: UUID | None = field(init=False)
+    occurred_at: datetime | None = field(default=None, init=False)
+    """Of the last change; none if it was recorded as it was made. Older snapshots have none."""
+
+    @property
+    def changed_at(self) -> datetime:
+        """When the last change was made, which may be long before it was recorded."""
+        return self.occurred_at or self.modified_on
 
     class Event(Aggregate.Event):
         """Something that a user did to a page."""
 
         user_id: UUID | None = field(default_factory=user_id_cvar.get, init=False)
+        occurred_at: datetime | None = field(default=None, init=False)
+        """When it was done, in UTC, if it was not recorded then. Older events don't say."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            object.__setattr__(self, "occurred_at", occurred_at_cvar.get())
+
+        @property
+        def changed_at(self) -> datetime:
+            """When it was done, which may be long before it was recorded."""
+            return self.occurred_at or self.timestamp
 
         def apply(self, aggregate: Aggregate) -> None:
-            """Remember who changed the page last."""
-            cast("Page", aggregate).modified_by = self.user_id
+            """Remember who changed the page last, and when."""
+            page = cast("Page", aggregate)
+            page.modified_by = self.user_id
+            page.occurred_at = self.occurred_at
 
     class Created(Aggregate.Created, Event):
         """A page came into being."""

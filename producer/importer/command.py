@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 COMMANDS = typer.Typer()
 
 SECONDS_BETWEEN_LINES = 5.0
-PATHS_SHOWN = 5
-"""How many paths the summary shows for a reason; the JSON has them all."""
+EXAMPLES_SHOWN = 5
+"""How many paths or commits the summary shows for a reason; the JSON has them all."""
 
 
 @COMMANDS.command()
@@ -46,6 +46,9 @@ def import_git(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Import at most this many commits; repeat for more.")
     ] = None,
+    prefix: Annotated[
+        str, typer.Option(help="A folder for the pages; each further repository needs its own.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Import the edit history of a git repository's text files as a wiki's history.
@@ -66,7 +69,7 @@ def import_git(
     try:
         history = History(path, ref)
         with finished(lambda: open_reached(ContentManagement, os.environ)) as app:
-            importer = GitImporter(app, history, include or [])
+            importer = GitImporter(app, history, include or [], prefix=prefix)
             with _progress(len(importer.remaining[:limit])) as advance:
                 report = importer.run(limit, advance)
     except (HistoryError, ImportRefusedError, ImportConflictError, PersistenceError) as error:
@@ -114,7 +117,8 @@ def _show_json(report: Report, tip: str, left: int, seconds: float) -> None:
         "commits": report.commits,
         "commits_left": left,
         "events": report.events,
-        "skipped": _by_reason(report),
+        "skipped": _by_reason(report.skipped),
+        "malformed": _by_reason(report.malformed),
         "seconds": round(seconds, 3),
     }
     typer.echo(json.dumps(summary))
@@ -125,18 +129,24 @@ def _show_table(report: Report, tip: str, left: int, seconds: float) -> None:
         f"imported {report.commits:,} commits as {report.events:,} events in {seconds:.1f} s, "
         + (f"{left:,} commits left" if left else f"up to {tip[:12]}")
     )
-    if not report.skipped:
-        return
-    table = Table("left out because", "files", "such as", title="Versions not imported")
-    for reason, paths in _by_reason(report).items():
-        examples = [printable(path) for path in paths[:PATHS_SHOWN]]
-        more = ["…"] if len(paths) > PATHS_SHOWN else []
-        table.add_row(Text(reason), f"{len(paths):,}", Text("\n".join(examples + more)))
-    Console().print(table)
+    if report.skipped:
+        table = Table("left out because", "files", "such as", title="Versions not imported")
+        Console().print(_filled(table, report.skipped))
+    if report.malformed:
+        table = Table("what is missing", "commits", "such as", title="Malformed commits")
+        Console().print(_filled(table, report.malformed))
 
 
-def _by_reason(report: Report) -> dict[str, list[str]]:
-    reasons: defaultdict[str, list[str]] = defaultdict(list)
-    for path, reason in sorted(report.skipped.items()):
-        reasons[reason].append(path)
-    return dict(reasons)
+def _filled(table: Table, reasons: Mapping[str, str]) -> Table:
+    for reason, names in _by_reason(reasons).items():
+        examples = [printable(name) for name in names[:EXAMPLES_SHOWN]]
+        more = ["…"] if len(names) > EXAMPLES_SHOWN else []
+        table.add_row(Text(reason), f"{len(names):,}", Text("\n".join(examples + more)))
+    return table
+
+
+def _by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:
+    by_reason: defaultdict[str, list[str]] = defaultdict(list)
+    for name, reason in sorted(reasons.items()):
+        by_reason[reason].append(name)
+    return dict(by_reason)

@@ -1,6 +1,8 @@
 """Drafts of pages: loaded once, changed many times, saved many commits at a time."""
 
 import re
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import PurePosixPath
 from uuid import UUID
 
@@ -15,6 +17,10 @@ MOST_BODIES_KEPT = 30_000_000
 """Characters of the bodies that are kept in memory from one save to the next."""
 
 
+class PageOfOthersError(Exception):
+    """The page is not this import's, and is left as it is."""
+
+
 class Drafts:
     """The wiki as it will be once the pending events are saved.
 
@@ -22,7 +28,16 @@ class Drafts:
     in that order.
     """
 
-    def __init__(self, app: ContentManagement) -> None:
+    def __init__(
+        self, app: ContentManagement, since: datetime, reserved: Mapping[str, datetime]
+    ) -> None:
+        """Begin with the wiki as it is.
+
+        What was made before `since` is not to be changed, and in folders that are `reserved`
+        nothing that was made after the time given.
+        """
+        self._since = since
+        self._reserved = reserved
         self._events: list[CanMutateAggregate[UUID] | PageLogged] = []
         self.pending_chars = 0
         """How long the diffs of the pending events are."""
@@ -35,11 +50,15 @@ class Drafts:
     def write(self, slug: str, body: str) -> None:
         """Give the page this body, if it hasn't got it; create the page if there is none.
 
-        Raises `InvalidPageError` when the wiki can't hold it; then nothing has changed.
+        Raises `InvalidPageError` when the wiki can't hold it, and `PageOfOthersError`; then
+        nothing has changed.
         """
         self._app.limits.check_slug(slug)
         self._app.limits.check_body(body)
-        page = self._page(slug) or self._create(slug)
+        page = self._page(slug)
+        if self._is_of_others(slug, page):
+            raise PageOfOthersError(slug)
+        page = page or self._create(slug)
         if page.body != body:
             self._update_body(page, body)
         self._collect(page)
@@ -47,7 +66,7 @@ class Drafts:
     def empty(self, slug: str) -> None:
         """Take the body away from the page, if there is one."""
         page = self._page(slug)
-        if page and page.body:
+        if page and page.body and not self._is_of_others(slug, page):
             self._update_body(page, "")
             self._collect(page)
 
@@ -59,7 +78,9 @@ class Drafts:
         """
         self._app.limits.check_slug(new)
         page = self._page(old)
-        if page is None or self._page(new) is not None:
+        if page is None or self._is_of_others(old, page):
+            return
+        if self._page(new) is not None or self._is_of_others(new, None):
             return
         old_entry = self._slugs[old]
         old_entry.update_page(None)
@@ -94,6 +115,13 @@ class Drafts:
         self._events.append(self._app.page_log.trigger_event(self._pages_logged, page_id=page.id))
         self._collect(self._lead(slug, page.id), page)
         return page
+
+    def _is_of_others(self, slug: str, page: Page | None) -> bool:
+        """Tell whether a page, or a page to be made, is not this import's."""
+        reserved = [at for folder, at in self._reserved.items() if slug.startswith(f"{folder}/")]
+        if page is None:
+            return bool(reserved)
+        return page.created_on < self._since or any(at <= page.created_on for at in reserved)
 
     def _update_body(self, page: Page, body: str) -> None:
         try:

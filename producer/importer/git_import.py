@@ -1,26 +1,40 @@
 """The import itself: commits into drafts, drafts into the wiki, again and again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from fnmatch import fnmatchcase
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
-from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError
 
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
-from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_cvar
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import (
+    occurred_at_cvar,
+    user_id_cvar,
+)
 from eventsourcing_kafka.producer.contentmanagement.limits import InvalidPageError
 from eventsourcing_kafka.producer.contentmanagement.people import People
-from eventsourcing_kafka.producer.importer.drafts import Drafts
-from eventsourcing_kafka.producer.importer.history import FileChange, History, UnfitFileError
-from eventsourcing_kafka.producer.importer.record import GitImport
+from eventsourcing_kafka.producer.importer.commits import Author
+from eventsourcing_kafka.producer.importer.drafts import Drafts, PageOfOthersError
+from eventsourcing_kafka.producer.importer.history import (
+    FileChange,
+    History,
+    UnfitFileError,
+    UnreadableCommitError,
+)
+from eventsourcing_kafka.producer.importer.record import CREATED_TOPICS, GitImport
 
 COMMITS_PER_SAVE = 100
 EVENTS_PER_SAVE = 250
 CHARS_PER_SAVE = 200_000
 """Of diffs. The library inserts in psycopg's pipeline mode, which may wait for ever when
 one insert is larger than what the socket takes at once (some hundred kilobytes)."""
+
+
+MOST_IMPORTS = 10_000
+"""Of histories into one wiki."""
 
 
 class ImportRefusedError(Exception):
@@ -41,6 +55,8 @@ class Report:
     """Events that this run saved, of pages, slugs and the log of pages."""
     skipped: dict[str, str] = field(default_factory=dict)
     """By path: why a version of the file was left out, so that its page stayed as it was."""
+    malformed: dict[str, str] = field(default_factory=dict)
+    """By commit: what of it can't be read, and is therefore not in the wiki."""
 
 
 class GitImporter:
@@ -52,25 +68,29 @@ class GitImporter:
         history: History,
         include: Sequence[str] = (),
         *,
+        prefix: str = "",
         commits_per_save: int = COMMITS_PER_SAVE,
         events_per_save: int = EVENTS_PER_SAVE,
     ) -> None:
         """Find out what there is to import.
 
-        `include` are globs, whose `*` matches any part of a path; none means all files. It saves
-        as soon as there are so many commits or events to save.
+        `include` are globs, whose `*` matches any part of a path; none means all files. `prefix`
+        is a folder for the pages. It saves as soon as there are so many commits or events to save.
         Raises `ImportRefusedError` or `HistoryError`.
         """
         self._history = history
         self._commits_per_save = commits_per_save
         self._events_per_save = events_per_save
         self._include = sorted(set(include))
-        self._drafts = Drafts(app)
+        self._prefix = prefix.strip("/")
         self._people = People(app)
         self._authors: dict[UUID, str] = {}
         self._named: dict[UUID, str] = {}
         self._limits = app.limits
-        self._record = self._find_record(app)
+        begun = _imports_into(app)
+        self._records = self._find_records(begun)
+        self._record = self._records[0]
+        self._drafts = Drafts(app, self._record.created_on, self._reserved(begun))
         self._last_commit: str | None = None
         self._unsaved_commits = 0
         self.remaining = self._find_remaining()
@@ -94,40 +114,64 @@ class GitImporter:
         return self.report
 
     def _import(self, commit_id: str) -> None:
+        with self._by_author(commit_id):
+            try:
+                for change in self._history.changes(commit_id):
+                    self._write(change)
+                    # A commit of any size has to fit into memory and a transaction, so it may
+                    # be saved in parts. A part written again changes nothing.
+                    self._save_if_full()
+            except UnreadableCommitError as error:
+                self.report.malformed[commit_id] = str(error)
+
+    @contextmanager
+    def _by_author(self, commit_id: str) -> Iterator[None]:
+        """Have what is recorded meanwhile be of a commit's author, and of the commit's time."""
         author = self._history.author(commit_id)
-        self._authors[author] = self._history.author_name(commit_id)
-        token = user_id_cvar.set(author)
+        user_id = None
+        if author is None:
+            self.report.malformed[commit_id] = "it names no author by an e-mail address"
+        else:
+            user_id = user_id_of(author)
+            self._authors[user_id] = author.name
+            if author.at is None:
+                self.report.malformed[commit_id] = "it has no date that there can be"
+        user_token = user_id_cvar.set(user_id)
+        time_token = occurred_at_cvar.set(author and author.at)
         try:
-            for change in self._history.changes(commit_id):
-                self._write(change)
-                # A commit of any size has to fit into memory and a transaction, so it may
-                # be saved in parts. A part written again changes nothing.
-                self._save_if_full()
+            yield
         finally:
-            user_id_cvar.reset(token)
+            occurred_at_cvar.reset(time_token)
+            user_id_cvar.reset(user_token)
 
     def _write(self, change: FileChange) -> None:
         if not self._includes(change.path):
             return
+        slug = self._slug(change.path)
         try:
-            self._limits.check_slug(change.path)
+            self._limits.check_slug(slug)
         except InvalidPageError:
             self.report.skipped[change.path] = "path unfit for a slug"
             return
         if change.moved_from is not None:
-            self._drafts.move(change.moved_from, change.path)
+            self._drafts.move(self._slug(change.moved_from), slug)
         if change.obstacle is not None:
             self.report.skipped[change.path] = change.obstacle
         if change.blob_id is None:
-            self._drafts.empty(change.path)
+            self._drafts.empty(slug)
             return
         try:
             text = self._history.text(change.blob_id, self._limits.body_bytes)
-            self._drafts.write(change.path, text)
+            self._drafts.write(slug, text)
+        except PageOfOthersError:
+            self.report.skipped[change.path] = "the wiki had a page of that name before"
         except UnfitFileError as error:
             self.report.skipped[change.path] = str(error)
         except InvalidPageError:
             self.report.skipped[change.path] = "over-long"
+
+    def _slug(self, path: str) -> str:
+        return f"{self._prefix}/{path}" if self._prefix else path
 
     def _includes(self, path: str) -> bool:
         return not self._include or any(fnmatchcase(path, glob) for glob in self._include)
@@ -164,18 +208,36 @@ class GitImporter:
             self._people.remember(news)
             self._named |= news
 
-    def _find_record(self, app: ContentManagement) -> GitImport:
-        root = self._history.root
-        try:
-            record: GitImport = app.repository.get(GitImport.create_id(root))
-        except AggregateNotFoundError:
-            return GitImport(root, self._include)
-        if record.include != self._include:
+    def _find_records(self, begun: Sequence[GitImport]) -> list[GitImport]:
+        """Return what is recorded of this history's import into this place, or a new record.
+
+        A history is known again by the commit that it began with when its import did, wherever
+        that is by now: a merge, or a graft, may have put another one before it.
+        """
+        here = [record for record in begun if record.prefix == self._prefix]
+        known = set(self._history.commits())
+        own = [record for record in here if record.root in known]
+        if here and not own:
             raise ImportRefusedError(
-                f"this history was imported with --include {record.include}, "
-                f"now with {self._include}: use the same, or another wiki"
+                f"another history, which began with commit {here[0].root[:12]}, was imported "
+                f"{f'into {self._prefix!r} ' if self._prefix else ''}before, and pages of the "
+                "same name would be one page: choose a folder for this one with --prefix"
             )
-        return record
+        for record in own:
+            if record.include != self._include:
+                raise ImportRefusedError(
+                    f"this history was imported with --include {record.include}, "
+                    f"now with {self._include}: use the same, or another wiki"
+                )
+        return own or [GitImport(self._history.root, self._include, self._prefix)]
+
+    def _reserved(self, begun: Sequence[GitImport]) -> dict[str, datetime]:
+        """Return the folders within this one that other histories are imported into."""
+        return {
+            record.prefix: record.created_on
+            for record in begun
+            if record.prefix != self._prefix and f"{record.prefix}/".startswith(self._slug(""))
+        }
 
     def _find_remaining(self) -> list[str]:
         imported = self._find_imported()
@@ -191,10 +253,21 @@ class GitImporter:
     def _find_imported(self) -> set[str]:
         """Walk again as the imports before this one did."""
         imported: set[str] = set()
-        for tip, last in self._record.walks:
+        for tip, last in (walk for record in self._records for walk in record.walks):
             for commit in self._history.commits(tip):
                 if commit not in imported:
                     imported.add(commit)
                     if commit == last:
                         break
         return imported
+
+
+def _imports_into(app: ContentManagement) -> list[GitImport]:
+    begun = app.recorder.select_notifications(1, MOST_IMPORTS, topics=CREATED_TOPICS)
+    return [app.repository.get(UUID(str(each.originator_id))) for each in begun]
+
+
+def user_id_of(author: Author) -> UUID:
+    """Return the ID of an author: the same for the same e-mail address, or name without one."""
+    email = author.email.strip().lower()
+    return uuid5(NAMESPACE_URL, f"mailto:{email}" if email else f"/authors/{author.name}")

@@ -1,26 +1,45 @@
 """What happened in a git repository: commits, and the files that each of them changed."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import NAMESPACE_URL, UUID, uuid5
 
 import pygit2
-from pygit2.enums import DeltaStatus, DiffFind, FileMode, SortMode
+from pygit2.enums import DeltaStatus, DiffFind, FileMode, ObjectType
+
+from eventsourcing_kafka.producer.importer.commits import (
+    Author,
+    Commit,
+    in_order,
+    read_author,
+    read_commit,
+)
+from eventsourcing_kafka.producer.importer.mailmap import Mailmap
+from eventsourcing_kafka.producer.importer.repository import (
+    HistoryError,
+    commit_named,
+    grafts,
+    mailmaps,
+    opened,
+    replacements,
+)
+
+__all__ = ["FileChange", "History", "HistoryError", "UnfitFileError", "UnreadableCommitError"]
+
+ASCII = range(0x80)
 
 MOST_RENAMES = 200
 """How many files a file is compared with; the time for a commit grows with its square."""
 
-NAMES_SHOWN = 20
-"""How many branches and tags are listed when another one was asked for."""
-
-
-class HistoryError(Exception):
-    """The history can't be read; the message says why, and what would help."""
-
 
 class UnfitFileError(ValueError):
     """This version of a file is not a text that a page can hold."""
+
+
+class UnreadableCommitError(ValueError):
+    """What a commit changed can't be told, since its files can't be listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,64 +55,74 @@ class FileChange:
 
 
 class History:
-    """The commits that lead to one commit, its tip, in a repository on this machine."""
+    """The commits that lead to one commit, its tip, in a repository on this machine.
+
+    They are as git shows them: with what replaces them, with the parents that grafts give them,
+    and with the names of authors that the repository's `.mailmap` tells.
+    """
 
     def __init__(self, path: Path, ref: str = "HEAD") -> None:
         """Open the repository at `path` and find the commit that `ref` names.
 
         Raises `HistoryError`.
         """
-        self._repository = _open(path)
-        self._tip = _resolve(self._repository, ref)
-
-    @property
-    def tip(self) -> str:
+        self._repository = opened(path)
+        self._replaced = replacements(self._repository)
+        self._grafts = grafts(self._repository)
+        self._commits: dict[str, Commit] = {}
+        self._mailmap = Mailmap(*mailmaps(self._repository))
+        self.tip = commit_named(self._repository, ref)
         """The ID of the last commit."""
-        return str(self._tip.id)
 
     @property
     def root(self) -> str:
-        """The ID of the first commit of the main line, which stays when history grows."""
-        commit = self._tip
-        while commit.parent_ids:
-            commit = self._commit(commit.parent_ids[0])
-        return str(commit.id)
+        """The ID of the first commit of the main line."""
+        commit_id = self.tip
+        while parents := self._commit(commit_id).parents:
+            commit_id = parents[0]
+        return commit_id
 
     def commits(self, tip: str | None = None) -> list[str]:
         """List the commits up to the tip, or up to another one: parents first, then by time.
 
         Raises `HistoryError` when there is no such commit.
         """
-        try:
-            start = self._repository[tip].id if tip else self._tip.id
-            order = SortMode.TOPOLOGICAL | SortMode.TIME | SortMode.REVERSE
-            return [str(commit.id) for commit in self._repository.walk(start, order)]
-        except (KeyError, pygit2.GitError) as error:
-            raise HistoryError(f"the history is incomplete: {error}") from error
+        start = tip or self.tip
+        leading: dict[str, Commit] = {}
+        to_read = [start]
+        while to_read:
+            commit_id = to_read.pop()
+            if commit_id not in leading:
+                leading[commit_id] = self._commit(commit_id)
+                to_read += leading[commit_id].parents
+        return in_order(leading, start)
 
-    def author(self, commit_id: str) -> UUID:
-        """Return a user ID for the commit's author: the same for the same e-mail address."""
-        email = self._commit(commit_id).author.raw_email.decode(errors="replace")
-        return uuid5(NAMESPACE_URL, f"mailto:{email.strip().lower()}")
-
-    def author_name(self, commit_id: str) -> str:
-        """Return what the commit's author is called in it."""
-        return self._commit(commit_id).author.raw_name.decode(errors="replace")
+    def author(self, commit_id: str) -> Author | None:
+        """Return the commit's author; None if it does not name one by an e-mail address."""
+        author = read_author(self._read(commit_id))
+        if author is None:
+            return None
+        name, email = self._mailmap.resolve(author.name, author.email)
+        return author._replace(name=name, email=email)
 
     def changes(self, commit_id: str) -> Iterator[FileChange]:
         """Yield every path in which a commit differs from any of its parents.
 
         Files that moved come first: what was at their old paths is gone in this commit.
+        Raises `HistoryError`, and `UnreadableCommitError`.
         """
-        commit = self._commit(commit_id)
         changes: dict[str, FileChange] = {}
         try:
-            for diff in self._diffs(commit):
+            for diff in self._diffs(commit_id):
                 for delta in diff.deltas:
                     for change in _read(delta):
                         _keep(changes, change)
-        except (KeyError, pygit2.GitError) as error:
+        except UnreadableCommitError:
+            raise
+        except KeyError as error:
             raise HistoryError(f"commit {commit_id} is incomplete: {error}") from error
+        except (ValueError, pygit2.GitError) as error:
+            raise UnreadableCommitError(f"its files can't be listed: {error}") from error
         yield from sorted(changes.values(), key=lambda change: change.moved_from is None)
 
     def text(self, blob_id: pygit2.Oid, most_bytes: int) -> str:
@@ -102,10 +131,11 @@ class History:
         Raises `UnfitFileError` if it is binary, not UTF-8, or has more than `most_bytes`.
         """
         try:
-            _, size = self._repository.odb.read_header(blob_id)
+            shown = self._replaced.get(str(blob_id), blob_id)
+            _, size = self._repository.odb.read_header(shown)
             if size > most_bytes:
                 raise UnfitFileError("over-long")
-            data = self._repository[blob_id].read_raw()
+            data = self._repository[shown].read_raw()
         except (KeyError, pygit2.GitError) as error:
             raise HistoryError(f"a file is missing (a partial clone?): {error}") from error
         if b"\0" in data:
@@ -115,51 +145,49 @@ class History:
         except UnicodeDecodeError:
             raise UnfitFileError("not UTF-8") from None
 
-    def _commit(self, commit_id: str | pygit2.Oid) -> pygit2.Commit:
+    def _read(self, commit_id: str) -> bytes:
         try:
-            return self._repository[commit_id].peel(pygit2.Commit)
-        except (KeyError, pygit2.GitError) as error:
-            raise HistoryError(f"commit {commit_id} is missing: {error}") from error
+            kind, raw = self._repository.odb.read(self._replaced.get(commit_id, commit_id))
+        except (KeyError, ValueError, pygit2.GitError) as error:
+            raise HistoryError(
+                f"the history is incomplete: commit {commit_id} is missing: {error}"
+            ) from error
+        if kind != ObjectType.COMMIT:
+            raise HistoryError(f"{commit_id} is not a commit, but {kind.name.lower()}")
+        return raw
 
-    def _diffs(self, commit: pygit2.Commit) -> Iterator[pygit2.Diff]:
-        if not commit.parent_ids:
-            yield commit.tree.diff_to_tree(swap=True)
-        for parent_id in commit.parent_ids:
-            diff = self._commit(parent_id).tree.diff_to_tree(commit.tree)
-            diff.find_similar(DiffFind.FIND_RENAMES, rename_limit=MOST_RENAMES)
-            yield diff
+    def _commit(self, commit_id: str) -> Commit:
+        if commit_id not in self._commits:
+            commit = read_commit(self._read(commit_id))
+            parents = self._grafts.get(commit_id, commit.parents)
+            self._commits[commit_id] = commit._replace(parents=parents)
+        return self._commits[commit_id]
 
+    def _diffs(self, commit_id: str) -> Iterator[pygit2.Diff]:
+        tree = self._tree(commit_id)
+        if tree is None or self._commit(commit_id).tree is None:
+            raise UnreadableCommitError("it does not say which files it has")
+        parents = [self._tree(parent_id) for parent_id in self._commit(commit_id).parents]
+        for parent in parents or [None]:
+            if parent is None:
+                yield tree.diff_to_tree(swap=True)
+            else:
+                diff = parent.diff_to_tree(tree)
+                diff.find_similar(DiffFind.FIND_RENAMES, rename_limit=MOST_RENAMES)
+                yield diff
 
-def _open(path: Path) -> pygit2.Repository:
-    try:
-        repository = pygit2.Repository(str(path))
-    except (pygit2.GitError, KeyError, ValueError) as error:
-        raise HistoryError(f"{path} is not a git repository: {error}") from error
-    if repository.is_shallow:
-        raise HistoryError(f"{path} is a shallow clone: `git fetch --unshallow` completes it")
-    return repository
-
-
-def _resolve(repository: pygit2.Repository, ref: str) -> pygit2.Commit:
-    """Find the commit that a branch, a tag or any other revision names."""
-    try:
-        return repository.revparse_single(ref).peel(pygit2.Commit)
-    except (pygit2.GitError, KeyError, ValueError) as error:
-        names = sorted(
-            name.removeprefix("refs/").removeprefix("heads/").removeprefix("tags/")
-            for name in repository.references
-        )
-        if not names:
-            raise HistoryError(f"{repository.path} is empty: it has no commits yet") from error
-        there_is = ", ".join(names[:NAMES_SHOWN]) + (", …" if names[NAMES_SHOWN:] else "")
-        raise HistoryError(f"{ref!r} names no commit; there is {there_is}") from error
+    def _tree(self, commit_id: str) -> pygit2.Tree | None:
+        """Return the files of a commit, or of the one before it, if it does not say."""
+        commit = self._commit(commit_id)
+        while commit.tree is None and commit.parents:
+            commit = self._commit(commit.parents[0])
+        if commit.tree is None:
+            return None
+        return self._repository[self._replaced.get(commit.tree, commit.tree)].peel(pygit2.Tree)
 
 
 def _read(delta: pygit2.DiffDelta) -> Iterator[FileChange]:
-    # A path is bytes to git; one that is not UTF-8 becomes surrogates, which no slug may have.
-    old, new = (
-        file.raw_path.decode(errors="surrogateescape") for file in (delta.old_file, delta.new_file)
-    )
+    old, new = (_path_of(file.raw_path) for file in (delta.old_file, delta.new_file))
     moved = delta.status == DeltaStatus.RENAMED
     if moved or delta.status == DeltaStatus.DELETED:
         yield FileChange(old, None)
@@ -170,6 +198,18 @@ def _read(delta: pygit2.DiffDelta) -> Iterator[FileChange]:
         }.get(delta.new_file.mode)
         blob_id = None if obstacle else delta.new_file.id
         yield FileChange(new, blob_id, moved_from=old if moved else None, obstacle=obstacle)
+
+
+def _path_of(raw: bytes) -> str:
+    r"""Return a path, which is bytes to git; as git writes it where it is not UTF-8.
+
+    >>> _path_of("café.md".encode("latin-1"))
+    'caf\\351.md'
+    """
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return "".join(chr(byte) if byte in ASCII else f"\\{byte:o}" for byte in raw)
 
 
 def _keep(changes: dict[str, FileChange], change: FileChange) -> None:

@@ -10,10 +10,11 @@ from eventsourcing.utils import register_topic
 
 @dataclass
 class GitImport(Aggregate):
-    """How far a history has been imported into this wiki."""
+    """How far a history has been imported into this wiki, below a folder if it has a prefix."""
 
     root: str
     include: list[str]
+    prefix: str = ""
     walks: list[tuple[str, str]] = field(init=False, default_factory=list)
     """Tips walked to, each with the last commit imported on the way; one, once it arrives."""
 
@@ -25,6 +26,7 @@ class GitImport(Aggregate):
 
         root: str
         include: list[str]
+        prefix: str = ""
 
     class CommitsImported(Event):
         """All commits on the way to a tip are imported, up to this one."""
@@ -33,9 +35,9 @@ class GitImport(Aggregate):
         commit: str
 
     @staticmethod
-    def create_id(root: str) -> UUID:
-        """Return the one ID for the history that grew from this first commit."""
-        return uuid5(NAMESPACE_URL, f"/imports/{root}")
+    def create_id(root: str, prefix: str = "") -> UUID:
+        """Return the one ID for the history that grew from this first commit, in this place."""
+        return uuid5(NAMESPACE_URL, f"/imports/{root}" + (f"/{prefix}" if prefix else ""))
 
     @event(CommitsImported)
     def advance(self, tip: str, commit: str) -> None:
@@ -47,5 +49,9 @@ class GitImport(Aggregate):
         self.walks.append((tip, commit))
 
 
+OLD_PATH = "producer.importer.record"
 # What was stored before it moved here names it so.
-register_topic("producer.importer.record", sys.modules[__name__])
+register_topic(OLD_PATH, sys.modules[__name__])
+
+CREATED_TOPICS = [f"{path}:{GitImport.Created.__qualname__}" for path in (__name__, OLD_PATH)]
+"""How the beginning of an import is found among all that is stored."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,7 +16,11 @@ from eventsourcing_kafka.consumer.views.activity.queries import (
     contributors,
     pages,
 )
-from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page, user_id_cvar
+from eventsourcing_kafka.producer.contentmanagement.domainmodel import (
+    Page,
+    occurred_at_cvar,
+    user_id_cvar,
+)
 from tests.operations.poison import Event, record_of
 from tests.pipeline import WithoutKafka, page_id, write_page
 
@@ -108,6 +113,23 @@ async def test_edits_are_counted_by_user_and_by_page_with_the_first_and_the_last
         times = [row.changed_at for row in await changes(shortcut.store, 10) if row.user_id == ada]
         assert (users[0].first_at, users[0].last_at) == (min(times), max(times))
         assert await found_activity(shortcut.store) == expected_activity(shortcut.wiki)
+
+
+async def test_a_change_has_the_time_at_which_it_was_made(schemas: dict[str, str]) -> None:
+    made = datetime(1938, 5, 17, 12, tzinfo=UTC)
+    async with WithoutKafka(schemas, VIEW) as shortcut:
+        write_page(shortcut.wiki, "rose")
+        token = occurred_at_cvar.set(made)
+        shortcut.wiki.update_body("rose", "imported")
+        occurred_at_cvar.reset(token)
+        await shortcut.catch_up()
+
+        rows = await changes(shortcut.store, 10)
+
+        assert [row.change for row in rows] == ["Created", "BodyUpdated"]
+        assert rows[1].changed_at == made
+        (page,) = await pages(shortcut.store, 10)
+        assert (page.first_at, page.last_at) == (made, rows[0].changed_at)
 
 
 async def test_a_time_without_a_zone_beside_good_ones_is_parked_alone(

@@ -88,7 +88,8 @@ async def test_a_page_too_many(viewed: Audited, surplus: UUID) -> None:
     async with store.connected() as connection:
         await connection.execute(
             store.sql(
-                "INSERT INTO {schema}.pages VALUES ({id}, 0, 1, 'new', '', '', '')", id=str(surplus)
+                "INSERT INTO {schema}.pages VALUES ({id}, 0, 1, 'new', '', '', '', '', '')",
+                id=str(surplus),
             )
         )
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
+from uuid import UUID
 
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
-from eventsourcing_kafka.producer.importer.git_import import GitImporter
+from eventsourcing_kafka.producer.importer.git_import import GitImporter, user_id_of
 from eventsourcing_kafka.producer.importer.history import History
 from tests.benchmarks import programs
 from tests.benchmarks.figures import Line, Sample, faster
@@ -70,13 +71,15 @@ def _imported(world: World, path: Path, commits: int, edits: int) -> float:
 def _edits(history: History, commits: int) -> Iterator[Edit]:
     """Yield what the first commits of a history make of its texts."""
     for commit in history.commits()[:commits]:
+        author = history.author(commit)
+        user = user_id_of(author) if author else UUID(int=0)
         for change in history.changes(commit):
             if change.blob_id is not None and change.moved_from is None:
                 try:
                     text = history.text(change.blob_id, 400_000)
                 except ValueError:
                     continue
-                yield Edit(change.path, text, history.author(commit))
+                yield Edit(change.path, text, user)
 
 
 def _repository(folder: Path, commits: int) -> Path:

@@ -61,6 +61,7 @@ def test_the_summary_is_json_when_asked_for(run: Run, repository: Repository) ->
         "commits_left": 1,
         "events": 4,
         "skipped": {"binary": ["image.png"]},
+        "malformed": {},
     }
     assert "1 commits left" not in run(repository.path, "--include", "a.md").stdout
 

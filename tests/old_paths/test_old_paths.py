@@ -21,12 +21,15 @@ from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.views.fts import VIEW
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.importer.git_import import GitImporter
+from eventsourcing_kafka.producer.importer.history import History
 from eventsourcing_kafka.producer.importer.record import GitImport
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 from examples.dogschool.application import DogSchool
+from tests.importer.repositories import Repository
 from tests.pipeline import RELAY, ROOT, SECONDS, pages_of, select_pages
 
 HERE = Path(__file__).parent
@@ -259,3 +262,15 @@ async def test_so_are_those_of_an_example_in_sqlite(
         records = await published(moved, "DogSchool", len(SEEN["DogSchool"]))
 
     assert records == SEEN["DogSchool"]
+
+
+def test_an_import_of_then_goes_on(wiki: ContentManagement, tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repository")  # The same commits as then, by the README.
+    repository.commit({"a.md": "one\n", "b.md": "two\n"})
+    repository.commit({"a.md": "one\nmore\n"}, email="bea@example.org")
+    repository.commit({"b.md": None, "c.md": "two\n"})
+    repository.commit({"c.md": "two\nthree\n"})
+    assert GitImporter(wiki, History(repository.path), ["*.md"]).run().commits == 0
+    repository.commit({"a.md": "changed\n"})
+    assert GitImporter(wiki, History(repository.path), ["*.md"]).run().commits == 1
+    assert wiki.get_page_by_slug("a.md")["body"] == "changed\n"

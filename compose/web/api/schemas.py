@@ -191,7 +191,7 @@ class HistoricChange(Answer):
             version=event.originator_version,
             change=type(event).__name__,
             user_id=event.user_id,
-            changed_at=event.timestamp,
+            changed_at=event.changed_at,
             **new,
         )
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from eventsourcing_kafka.compose.web.auth.forms import Faults, Form, form_shown_by
 from eventsourcing_kafka.compose.web.rendering import body_as_html, path_of, render
-from eventsourcing_kafka.compose.web.wiki.model import wiki_of
+from eventsourcing_kafka.compose.web.wiki.model import NoSuchVersionError, wiki_of
 from eventsourcing_kafka.compose.web.wiki.own_writes import remember_write
 from eventsourcing_kafka.compose.web.wiki.parameters import natural, page_id_of, slug_of
 from eventsourcing_kafka.producer.contentmanagement.application import (
@@ -27,6 +27,7 @@ from eventsourcing_kafka.producer.contentmanagement.application import (
 )
 from eventsourcing_kafka.producer.contentmanagement.diff import create_diff
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.contentmanagement.line_ends import with_line_ends_of
 
 MOVED = "This page has another slug since. Nothing is saved yet: save it once more."
 NO_FAULTS: Faults = {}
@@ -109,6 +110,8 @@ async def save(request: Request, form: Form) -> Response:
     if moved := await _moved(request, form):
         return show_text(request, form, {"form": MOVED}, 409, slug=moved.slug)
     page_id = await page_id_of(request)
+    body = with_line_ends_of(await _body_before(request, form, page_id), body)
+    form = {**form, "body": body}
     try:
         position = await wiki.do(
             wiki.commands.update_body, slug, body, version=natural(form.get("version", ""))
@@ -177,6 +180,17 @@ def _form_of(page: Page) -> Form:
         "slug": page.slug,
         "body": page.body,
     }
+
+
+async def _body_before(request: Request, form: Form, page_id: UUID) -> str:
+    """Return the text that a form was shown with; the text now, if it doesn't say which."""
+    wiki = wiki_of(request)
+    page: Page | None = None
+    if version := natural(form.get("version", "")):
+        with suppress(NoSuchVersionError):
+            page = await wiki.earlier(page_id, version)
+    page = page or await wiki.page(page_id)
+    return page.body
 
 
 async def _moved(request: Request, form: Form) -> Page | None:

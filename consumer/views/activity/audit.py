@@ -162,7 +162,7 @@ def _change(audited: AuditedEvent) -> ChangeRow:
         partition,
         event.user_id,
         type(event).__name__,
-        event.timestamp,
+        event.changed_at,
     )
 
 

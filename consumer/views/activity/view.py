@@ -113,7 +113,7 @@ class ActivityUnitOfWork:
     def apply(self, event: Event, place: Place) -> None:
         """Add one edit."""
         assert isinstance(event, Page.Event)  # noqa: S101 - the view wants no others
-        if event.timestamp.tzinfo is None:
+        if event.changed_at.tzinfo is None:
             raise ValueError("the time of the event has no time zone")
         self._changes.append(
             (
@@ -122,7 +122,7 @@ class ActivityUnitOfWork:
                 place.partition,
                 event.user_id,
                 type(event).__name__,
-                event.timestamp,
+                event.changed_at,
             )
         )
         for name in ("slug", "title"):

@@ -17,6 +17,7 @@ from eventsourcing_kafka.consumer.audit import (
     RowFault,
 )
 from eventsourcing_kafka.consumer.unit_of_work import OutOfOrderError
+from eventsourcing_kafka.consumer.views.fts.parts import heading_of, parts_of
 from eventsourcing_kafka.consumer.views.fts.policy import PageInfo, policy
 from eventsourcing_kafka.producer.contentmanagement.diff import DiffError
 
@@ -28,7 +29,8 @@ UNACCOUNTED = "an event of it can't be applied, and is not parked"
 # Of a body its digest is enough. The index is a part of what a search answers from.
 SELECT_PAGES: LiteralString = """
     SELECT id, partition, version, slug, title, sha256(convert_to(body, 'UTF8')),
-           document = {schema}.document(title, body)
+           sha256(convert_to(heading || ' ' || parts, 'UTF8')),
+           document = {schema}.document(heading, body, parts)
       FROM {schema}.pages
      ORDER BY id
 """
@@ -44,14 +46,17 @@ class PageRow(NamedTuple):
     title: str
     body: bytes
     """Its SHA-256."""
+    names: bytes
+    """The same of what is indexed beside it."""
     indexed: bool = True
-    """Whether the document that is searched is that of title and body."""
+    """Whether the document that is searched is that of both."""
 
     @classmethod
     def of(cls, page: PageInfo, partition: int) -> Self:
         """Return the row of a page."""
         body = sha256(page.body.encode()).digest()
-        return cls(page.id, partition, page.version, page.slug, page.title, body)
+        names = sha256(f"{heading_of(page)} {parts_of(page.body)}".encode()).digest()
+        return cls(page.id, partition, page.version, page.slug, page.title, body, names)
 
     @property
     def key(self) -> UUID:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString, Self
@@ -15,6 +16,7 @@ from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
 from eventsourcing_kafka.consumer.engine.store import NOT_THERE, ViewMissingError, ViewStore
+from eventsourcing_kafka.consumer.views.fts.parts import read_query
 from eventsourcing_kafka.consumer.views.fts.query import checked
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
@@ -40,7 +42,8 @@ SESSION = {
 # Ranking is what takes time: it reads all that is indexed of a page. A query that no index
 # helps, as it only says what pages are without, is as true of a title without it as of a page.
 # Snippets are cut for the few pages shown, of the first slice of a body that has a match: its
-# words are made out anew, ten times as slowly as a page is ranked.
+# words are made out anew, ten times as slowly as a page is ranked. A name that is searched for by
+# its parts is not among those words: it is marked as it was typed.
 SEARCH: LiteralString = """
     WITH candidate AS (
         (SELECT id, ts_rank('{{0.1, 0.1, 0.1, 1.0}}', document, query) AS rank
@@ -65,8 +68,15 @@ SEARCH: LiteralString = """
     )
     SELECT id, slug, title, rank, matches,
            EXISTS (SELECT FROM {schema}.parked WHERE originator_id = found.id::text) AS stale,
-           ts_headline({schema}.language(), title, query, %(whole)s) AS title_marked,
+           CASE WHEN title ~* %(names)s
+                THEN regexp_replace(title, %(names)s, %(marked)s, 'gi')
+                ELSE ts_headline({schema}.language(), title, query, %(whole)s)
+            END AS title_marked,
            coalesce(
+               (SELECT regexp_replace(around, %(names)s, %(marked)s, 'gi')
+                  FROM regexp_instr(left(body, %(seen)s), %(names)s, 1, 1, 0, 'i') AS place,
+                       substr(body, greatest(1, place - %(before)s), %(around)s) AS around
+                 WHERE place > 0),
                (SELECT snippet
                   FROM generate_series(1, least(length(body), %(seen)s), %(slice)s) AS begin,
                        substr(body, begin, %(slice)s) AS slice,
@@ -87,6 +97,10 @@ FRAGMENTS = (
     'FragmentDelimiter=" … "'
 )
 
+
+MARKED = rf"{START}\&{STOP}"
+BEFORE, AROUND = 80, 240
+"""Characters before a name, and of all that is shown around it."""
 
 SLICE = 10_000
 SEEN = 100_000
@@ -130,7 +144,8 @@ async def search(
 ) -> list[SearchResult]:
     """Return the pages that match, the best first; a match in the title counts for more.
 
-    `query` is as in web searches: words, `"phrases"`, `OR`, `-without`. One without any word
+    `query` is as in web searches: words, `"phrases"`, `OR`, `-without`; of names, such as paths,
+    versions and addresses, and of scripts without spaces, parts are found. One without any word
     matches nothing. Of a query that more than `most_ranked` pages match, that many are ranked,
     and as many whose titles match; no other is among the results, whatever the `offset`. With
     fewer, all are, in their exact order.
@@ -175,8 +190,13 @@ async def _found(
     offset: int,
     most_ranked: int,
 ) -> list[SearchResult]:
+    read = read_query(query)
     parameters: dict[str, Any] = {
-        "query": query,
+        "query": read.text,
+        "names": "|".join(map(re.escape, read.names)) or None,
+        "marked": MARKED,
+        "before": BEFORE,
+        "around": AROUND,
         "most": most_ranked,
         "limit": limit,
         "offset": offset,

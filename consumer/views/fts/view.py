@@ -12,6 +12,7 @@ from psycopg import AsyncConnection, sql
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.consumer.views.fts.audit import audit
+from eventsourcing_kafka.consumer.views.fts.parts import heading_of, parts_of
 from eventsourcing_kafka.consumer.views.fts.policy import PageInfo, policy
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 from eventsourcing_kafka.producer.contentmanagement.published import EVENT_TYPES
@@ -25,11 +26,11 @@ CREATE_LANGUAGE: LiteralString = """
 
 # A tsvector holds at most one megabyte: a longer body is indexed as far as that goes.
 CREATE_DOCUMENT: LiteralString = """
-    CREATE FUNCTION {schema}.document(title text, body text) RETURNS tsvector
+    CREATE FUNCTION {schema}.document(heading text, body text, parts text) RETURNS tsvector
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
     DECLARE
-        titled tsvector := setweight(to_tsvector({language}, title), 'A');
-        indexed text := body;
+        titled tsvector := setweight(to_tsvector({language}, heading), 'A');
+        indexed text := body || ' ' || parts;
     BEGIN
         LOOP
             BEGIN
@@ -45,6 +46,7 @@ CREATE_DOCUMENT: LiteralString = """
 # `skipped` is the last of the events after `version` that were given up. Whether they were the
 # page's own shows when the next one comes: it may follow the one or the other. A document that
 # fits is kept in the row: a search that ranks many pages would look up each one's elsewhere.
+# `heading` and `parts` are indexed beside the body: what names the page, and parts of names in it.
 CREATE_PAGES: LiteralString = """
     CREATE TABLE {schema}.pages (
         id uuid PRIMARY KEY,
@@ -53,6 +55,8 @@ CREATE_PAGES: LiteralString = """
         slug text NOT NULL,
         title text NOT NULL,
         body text NOT NULL,
+        heading text NOT NULL,
+        parts text NOT NULL,
         document tsvector NOT NULL,
         skipped bigint NOT NULL DEFAULT 0
     ) WITH (toast_tuple_target = 8160)
@@ -63,6 +67,7 @@ CREATE_PAGES: LiteralString = """
 STORE_UNCOMPRESSED: LiteralString = """
     ALTER TABLE {schema}.pages
         ALTER body SET STORAGE external,
+        ALTER parts SET STORAGE external,
         ALTER document SET STORAGE external
 """
 
@@ -84,14 +89,17 @@ SELECT_PAGES: LiteralString = """
 
 # Bodies are long: they go binary, and need no quoting. Of a NUL in a title psycopg tells better.
 UPSERT_PAGES: LiteralString = """
-    INSERT INTO {schema}.pages (id, partition, version, skipped, slug, title, body, document)
-    SELECT id, partition, version, skipped, slug, title, body, {schema}.document(title, body)
-      FROM unnest(%b::integer[], %b::bigint[],
-                  %b::uuid[], %b::bigint[], %t::text[], %t::text[], %b::text[])
-           AS page (partition, skipped, id, version, slug, title, body)
+    INSERT INTO {schema}.pages (
+           id, partition, version, skipped, slug, title, body, heading, parts, document)
+    SELECT id, partition, version, skipped, slug, title, body, heading, parts,
+           {schema}.document(heading, body, parts)
+      FROM unnest(%b::integer[], %b::bigint[], %b::uuid[], %b::bigint[],
+                  %t::text[], %t::text[], %b::text[], %t::text[], %b::text[])
+           AS page (partition, skipped, id, version, slug, title, body, heading, parts)
         ON CONFLICT (id) DO UPDATE
        SET version = excluded.version, skipped = excluded.skipped, slug = excluded.slug,
-           title = excluded.title, body = excluded.body, document = excluded.document
+           title = excluded.title, body = excluded.body, heading = excluded.heading,
+           parts = excluded.parts, document = excluded.document
 """
 
 
@@ -148,7 +156,16 @@ class PagesUnitOfWork:
     async def write(self, connection: AsyncConnection[Any]) -> None:
         """Write each changed page once."""
         for pages in _in_parts(self._changed.values()):
-            rows = ((partition, self._skipped.get(page.id, 0), *page) for partition, page in pages)
+            rows = (
+                (
+                    partition,
+                    self._skipped.get(page.id, 0),
+                    *page,
+                    heading_of(page),
+                    parts_of(page.body),
+                )
+                for partition, page in pages
+            )
             columns = [list(column) for column in zip(*rows, strict=True)]
             await connection.execute(self._sql(UPSERT_PAGES), columns)
 
