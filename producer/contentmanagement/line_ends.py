@@ -26,9 +26,12 @@ def with_line_ends_of(old: str, edited: str) -> str:
         return edited.replace("\n", usual)
     lines = edited.split("\n")
     places = _places(texts, lines)
-    whole, end = [], usual
+    whole: list[str] = []
+    end = usual
     for line, place in zip(lines[:-1], places[:-1], strict=True):
         end = ends[place] if place is not None and place < len(ends) else end
+        if not line and end == "\n" and whole[-1:] == ["\r"]:
+            end = "\r\n"  # Or the two ends would be one.
         whole += [line, end]
     return "".join([*whole, lines[-1]])
 

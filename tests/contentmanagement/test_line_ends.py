@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eventsourcing_kafka.producer.contentmanagement.diff import create_diff
@@ -31,6 +31,8 @@ def test_a_text_that_was_not_edited_stays_as_it_was(text: str) -> None:
 
 
 @given(TEXTS, TEXTS)
+@example("one\rone\none", "one\n\none")
+@settings(max_examples=500)
 def test_what_was_typed_is_there_but_for_the_ends_of_lines(old: str, new: str) -> None:
     edited = as_edited(new)
     assert as_edited(with_line_ends_of(old, edited)) == edited
