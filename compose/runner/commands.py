@@ -82,8 +82,17 @@ def run_system(
     system = system_named(topic)
     applications = [system.get_app_cls(name) for name in selected(system, only)]
     if run_async(partial(wait_until_reachable, "the system", applications, environment)):
-        with KafkaRunner(system, environment, only=only, on_error=on_error) as runner:
-            run_async(partial(to_thread.run_sync, runner.run_forever, abandon_on_cancel=True))
+        runner = KafkaRunner(system, environment, only=only, on_error=on_error)
+        try:
+            run_async(partial(_run_until_cancelled, runner))
+        finally:
+            runner.stop()
+
+
+async def _run_until_cancelled(runner: KafkaRunner) -> None:
+    # It applies events before it has started: a signal must not end the process there.
+    await to_thread.run_sync(runner.start)
+    await to_thread.run_sync(runner.run_forever, abandon_on_cancel=True)
 
 
 def _run_projection(

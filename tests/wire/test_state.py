@@ -117,7 +117,7 @@ def by_the_long_path(state: bytes) -> Published:
 
 
 def given_back(published: Published) -> Any:
-    created = published.created or usual_aggregate(TOPIC)
+    created = usual_aggregate(TOPIC) if published.created is None else published.created
     tree = restore(published.value, published.kinds, published.class_version, created)
     assert (tree.pop("originator_id"), tree.pop("originator_version")) == PLACE
     return json.loads(state_of(tree))
