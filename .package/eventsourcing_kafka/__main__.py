@@ -16,8 +16,8 @@ from eventsourcing_kafka.producer.runtime.cli import CommandLine, run_commands
 DISTRIBUTION = "eventsourcing-kafka"
 PARTS = ("producer", "consumer", "compose")
 
-NEW_OBJECTS = 250_000
-"""So many make Python look for cycles among them. The batches in flight are many objects, 20 of
+NEW_OBJECTS = 300_000
+"""So many make Python look for cycles among them. The batches in flight are many objects, 22 of
 each record, and no cycles: to look through them is a quarter of catching up."""
 
 

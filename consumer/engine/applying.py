@@ -197,7 +197,8 @@ class Applier:
 
         The tracking has moved in this transaction, so that no replay can lower the floor meanwhile.
         """
-        if self._redriving or not any(_is_within(self._store.floor, each) for each in records):
+        seen = self._store.floor  # 0 where no other runner has been, as for most.
+        if self._redriving or not (seen and any(_is_within(seen, each) for each in records)):
             return records
         floor = await self._store.read_floor(connection)
         return [record for record in records if not _is_within(floor, record)]

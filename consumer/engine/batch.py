@@ -76,9 +76,9 @@ class ConsumedRecord(msgspec.Struct, frozen=True):
         envelope = event = error = None
         try:
             envelope = own_envelope(raw, wire, partitions)
-            known = wire.types.find(envelope.topic, envelope.type)
-            if known is None or known in wanted:
-                event = wire.to_event(envelope, value)
+            event_type = wire.event_type(envelope)
+            if event_type in wanted:
+                event = wire.event_of(event_type, envelope, value)
         except WireError as reason:
             error = reason
         return cls(

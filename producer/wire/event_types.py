@@ -61,13 +61,8 @@ class EventType:
             )
 
     @property
-    def aggregate_name(self) -> str:
-        """The class in which the event class is defined."""
-        return self.name.rpartition(".")[0]
-
-    @property
     def aggregate_topic(self) -> str:
-        """The same, as a created event of it is stored with."""
+        """The class in which the event class is defined, as a created event is stored with it."""
         return f"{self.cls.__module__}:{self.cls.__qualname__.rpartition('.')[0]}"
 
 

@@ -17,6 +17,7 @@ from eventsourcing_kafka.producer.wire.decoding import EventDecoder, stored_stat
 from eventsourcing_kafka.producer.wire.envelope import BYTES, JSON, Envelope, Headers, envelope_in
 from eventsourcing_kafka.producer.wire.event_types import (
     Event,
+    EventType,
     EventTypes,
     OutdatedError,
     WireError,
@@ -158,9 +159,17 @@ class WireFormat:
         Raises `WireError` when there is none in it, and `OutdatedError` when it is newer than the
         classes that are known here.
         """
+        return self.event_of(self.event_type(envelope), envelope, value)
+
+    def event_type(self, envelope: Envelope) -> EventType:
+        """Return the type of a record's event. Raises `UnknownEventTypeError`."""
         event_type = self.types.find(envelope.topic, envelope.type)
         if event_type is None:
             raise self.types.unknown(envelope.type)
+        return event_type
+
+    def event_of(self, event_type: EventType, envelope: Envelope, value: bytes | None) -> Event:
+        """Do as `to_event`, where the type is known already."""
         event_type.check_version(envelope.class_version)
         if value is None:
             raise WireError("The record has no value (a tombstone).")

@@ -218,21 +218,19 @@ def _unwrapped(tree: dict[str, Any]) -> list[Unwrapped]:
     """Take off the wrappers of attributes, and return which they were."""
     kinds: list[Unwrapped] = []
     for name, value in tree.items():
+        in_list = type(value) is list
         if kind := _KINDS.get(type(value)):
             plain = _plain(kind, value.data)
-            if plain is not KEPT:
-                kinds.append((name, kind, False))
-                tree[name] = plain
         elif type(value) is dict and (kind := _kind_of(value)) is not None:
             plain = _plain(kind, value[DATA])
-            if plain is not KEPT:
-                kinds.append((name, kind, False))
-                tree[name] = plain
-        elif type(value) is list and (kind := _kind_of_all(value)) is not None:
+        elif in_list and (kind := _kind_of_all(value)) is not None:
             elements = [_plain(kind, each[DATA]) for each in value]
-            if KEPT not in elements:
-                kinds.append((name, kind, True))
-                tree[name] = elements
+            plain = KEPT if KEPT in elements else elements
+        else:
+            continue
+        if plain is not KEPT:
+            kinds.append((name, kind, in_list))
+            tree[name] = plain
     return kinds
 
 

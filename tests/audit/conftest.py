@@ -11,6 +11,7 @@ from psycopg import sql
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
+from eventsourcing_kafka.testing import plugin
 
 from .audited import PARTITIONS, Audited, Placed, create_topics, written
 
@@ -18,17 +19,8 @@ from .audited import PARTITIONS, Audited, Placed, create_topics, written
 @pytest.fixture(scope="module")
 def databases(portal: BlockingPortal, postgres: Postgres) -> Iterator[Callable[[str], str]]:
     """Makes a database of a name, as the function of the same name does for one test."""
-    made = []
-
-    def make(name: str) -> str:
-        dbname = f"audit_{uuid.uuid4().hex[:8]}_{name}"
-        portal.call(postgres.create_database, dbname)
-        made.append(dbname)
-        return dbname
-
-    yield make
-    for dbname in made:
-        portal.call(postgres.drop_database, dbname)
+    with plugin.databases(portal, postgres, f"audit_{uuid.uuid4().hex[:8]}") as make:
+        yield make
 
 
 @pytest.fixture(scope="module")

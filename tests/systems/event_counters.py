@@ -1,5 +1,6 @@
 """Where the library's own test cases for projections keep their counts: POPO, SQLite, Postgres."""
 
+from abc import abstractmethod
 from typing import Any, LiteralString
 
 from eventsourcing.persistence import Tracking
@@ -12,37 +13,8 @@ from psycopg.sql import SQL, Composed, Identifier
 CREATED, SUBSEQUENT = "created", "subsequent"
 
 
-class POPOEventCounters(EventCountersView, POPOTrackingRecorder):
-    """Counts in the process."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._counts = {CREATED: 0, SUBSEQUENT: 0}
-
-    def get_created_event_counter(self) -> int:
-        return self._counts[CREATED]
-
-    def get_subsequent_event_counter(self) -> int:
-        return self._counts[SUBSEQUENT]
-
-    def incr_created_event_counter(self, tracking: Tracking) -> None:
-        self._increment(CREATED, tracking)
-
-    def incr_subsequent_event_counter(self, tracking: Tracking) -> None:
-        self._increment(SUBSEQUENT, tracking)
-
-    def _increment(self, name: str, tracking: Tracking) -> None:
-        with self._database_lock:
-            self.insert_tracking(tracking)
-            self._counts[name] += 1
-
-
-class SQLiteEventCounters(EventCountersView, SQLiteTrackingRecorder):
-    """Counts in one SQLite database, beside the tracking."""
-
-    def construct_create_table_statements(self) -> list[str]:
-        create = "CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, times INTEGER)"
-        return [*super().construct_create_table_statements(), create]
+class NamedCounters(EventCountersView):
+    """Keeps both counts in one place, each under its name."""
 
     def get_created_event_counter(self) -> int:
         return self._count(CREATED)
@@ -55,6 +27,36 @@ class SQLiteEventCounters(EventCountersView, SQLiteTrackingRecorder):
 
     def incr_subsequent_event_counter(self, tracking: Tracking) -> None:
         self._increment(SUBSEQUENT, tracking)
+
+    @abstractmethod
+    def _count(self, name: str) -> int: ...
+
+    @abstractmethod
+    def _increment(self, name: str, tracking: Tracking) -> None: ...
+
+
+class POPOEventCounters(NamedCounters, POPOTrackingRecorder):
+    """Counts in the process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts = {CREATED: 0, SUBSEQUENT: 0}
+
+    def _count(self, name: str) -> int:
+        return self._counts[name]
+
+    def _increment(self, name: str, tracking: Tracking) -> None:
+        with self._database_lock:
+            self.insert_tracking(tracking)
+            self._counts[name] += 1
+
+
+class SQLiteEventCounters(NamedCounters, SQLiteTrackingRecorder):
+    """Counts in one SQLite database, beside the tracking."""
+
+    def construct_create_table_statements(self) -> list[str]:
+        create = "CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, times INTEGER)"
+        return [*super().construct_create_table_statements(), create]
 
     def _count(self, name: str) -> int:
         with self.datastore.transaction(commit=False) as cursor:
@@ -82,24 +84,12 @@ INCREMENT: LiteralString = """
 SELECT: LiteralString = "SELECT times FROM {table} WHERE name = %s"
 
 
-class PostgresEventCounters(EventCountersView, PostgresTrackingRecorder):
+class PostgresEventCounters(NamedCounters, PostgresTrackingRecorder):
     """Counts in one Postgres database, beside the tracking."""
 
     def __init__(self, datastore: PostgresDatastore, **kwargs: Any) -> None:
         super().__init__(datastore, **kwargs)
         self.sql_create_statements.append(self._sql(CREATE))
-
-    def get_created_event_counter(self) -> int:
-        return self._count(CREATED)
-
-    def get_subsequent_event_counter(self) -> int:
-        return self._count(SUBSEQUENT)
-
-    def incr_created_event_counter(self, tracking: Tracking) -> None:
-        self._increment(CREATED, tracking)
-
-    def incr_subsequent_event_counter(self, tracking: Tracking) -> None:
-        self._increment(SUBSEQUENT, tracking)
 
     def _count(self, name: str) -> int:
         with self.datastore.get_connection() as connection, connection.cursor() as cursor:
