@@ -1,7 +1,6 @@
 """What a stack runs when nothing else is said: the wiki, its views, and its pages."""
 
 APPLICATION = "eventsourcing_kafka.producer.contentmanagement.application:ContentManagement"
-
 """What the commands of the write side are about, by the variable `APPLICATION_TOPIC`."""
 
 VIEWS = ("fts", "activity")

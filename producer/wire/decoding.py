@@ -76,8 +76,7 @@ def stored_state(envelope: Envelope, value: bytes) -> bytes:
     """
     if not envelope.is_json:
         return value
-    created = usual_aggregate(envelope.topic) if envelope.created is None else envelope.created
-    tree = restore(value, envelope.kinds, envelope.class_version, created)
+    tree = restore(value, envelope.kinds, envelope.class_version, envelope.aggregate_topic)
     place = tree.pop(ID, None), tree.pop(VERSION, None)
     if place != (envelope.originator_id, envelope.version) or type(place[1]) is not int:
         raise StateError("it contradicts the headers: another event, or another version")
@@ -173,9 +172,7 @@ def _fast(event_type: EventType, envelope: Envelope, value: bytes) -> dict[str, 
     if version != envelope.version or type(version) is not int:
         return None
     if type(attributes.get(CREATED)) is str:
-        attributes[CREATED] = (
-            usual_aggregate(envelope.topic) if envelope.created is None else envelope.created
-        )
+        attributes[CREATED] = envelope.aggregate_topic
     attributes[ID] = event_type.originator_id(envelope.originator_id)
     attributes[VERSION] = envelope.version
     return attributes

@@ -9,6 +9,7 @@ import msgspec
 
 from eventsourcing_kafka.producer.wire.chain import Link, identity_in
 from eventsourcing_kafka.producer.wire.event_types import WireError, published_name
+from eventsourcing_kafka.producer.wire.state import usual_aggregate
 
 LARGEST_NUMBER = 2**63 - 1
 MAX_DIGITS = len(str(LARGEST_NUMBER))
@@ -48,6 +49,11 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     predecessor: str
     """The link of the record before it in its partition, as text: to be compared, not to be read.
     """
+
+    @property
+    def aggregate_topic(self) -> str:
+        """The topic of the aggregate that the event creates, if it creates one."""
+        return usual_aggregate(self.topic) if self.created is None else self.created
 
     @property
     def link(self) -> Link:
