@@ -27,7 +27,6 @@ from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.wire import WireFormat
-from eventsourcing_kafka.producer.wire.event_types import published_name
 
 # While it is held no rebuild swaps the view for another. Before the snapshot is taken.
 HOLD_GENERATION: LiteralString = "LOCK TABLE {schema}.tracking IN ROW SHARE MODE"
@@ -183,7 +182,7 @@ class ViewAudit:
                     continue
                 self._events += 1
                 topic = notification.topic
-                if view.wanted.find(topic, published_name(topic)):
+                if view.wanted.find(topic):
                     event = self._model.mapper.to_domain_event(notification)
                     yield AuditedEvent(event, partition, self._disposition(notification.id, key))
         self._advance(view.name, head, head)

@@ -69,8 +69,9 @@ CLOUD_EVENT: Mapping[str, Any] = {
         "ce_time": {
             "type": "string",
             "format": "date-time",
-            "description": "When it happened, if the event says so. Read this, not the record's "
-            "timestamp: that is in whole milliseconds, and 0 for what happened before 1970.",
+            "description": "When it happened, if the event says so, and in which zone. Read this, "
+            "not the record's timestamp: that is in whole milliseconds, and 0 for what happened "
+            "before 1970.",
         },
         "ce_classversion": {
             **_NUMBER,
@@ -90,7 +91,8 @@ CLOUD_EVENT: Mapping[str, Any] = {
             "type": "string",
             "contentMediaType": JSON.decode(),
             "description": "A JSON object: the kind of each attribute that is stored in a wrapper "
-            "and published without; in a list, that of its elements. Other readers need it not.",
+            "and published without; in a list, that of its elements. It tells a number that is "
+            "none from its text.",
         },
         "ce_encrypted": constant("true"),
         "content-type": {"type": "string", "enum": [JSON.decode(), BYTES.decode()]},

@@ -28,7 +28,13 @@ from eventsourcing.persistence import (
 from eventsourcing.persistence import Mapper as LibraryMapper
 
 from eventsourcing_kafka.producer.wire.envelope import Envelope
-from eventsourcing_kafka.producer.wire.event_types import Event, EventType, EventTypes, WireError
+from eventsourcing_kafka.producer.wire.event_types import (
+    Event,
+    EventType,
+    EventTypes,
+    OutdatedError,
+    WireError,
+)
 from eventsourcing_kafka.producer.wire.state import (
     CLASS_VERSION,
     CREATED,
@@ -43,7 +49,6 @@ from eventsourcing_kafka.producer.wire.state import (
     kinds_in,
     restore,
     state_of,
-    usual_aggregate,
 )
 
 Mapper = LibraryMapper[Any]
@@ -83,22 +88,22 @@ def stored_state(envelope: Envelope, value: bytes) -> bytes:
     return state_of(tree)
 
 
-class _Checking(Transcoder):
-    """Says of what is in no header which version of its class it is, once it is decrypted."""
+def _checking(transcoder: Transcoder, event_type: EventType) -> Transcoder:
+    """Return a transcoder that refuses what a later version of a class has stored.
 
-    def __init__(self, transcoder: Transcoder, event_type: EventType) -> None:
-        self._transcoder = transcoder
-        self._event_type = event_type
+    Of what is in no header that can be said only once it is decrypted.
+    """
+    checking, decode = copy(transcoder), transcoder.decode
 
-    def encode(self, obj: Any) -> bytes:
-        return self._transcoder.encode(obj)
-
-    def decode(self, data: bytes) -> Any:
-        state = self._transcoder.decode(data)
+    def decode_checked(data: bytes) -> Any:
+        state = decode(data)
         version = state.get(CLASS_VERSION) if isinstance(state, dict) else None
         if isinstance(version, int):
-            self._event_type.check_version(version)
+            event_type.check_version(version)
         return state
+
+    vars(checking)["decode"] = decode_checked
+    return checking
 
 
 class EventDecoder:
@@ -125,7 +130,7 @@ class EventDecoder:
             # The library restores stored events the same way: frozen dataclasses, no __init__.
             object.__setattr__(event, "__dict__", attributes)
         else:
-            mapper = self._of_json if envelope.is_json else self._checking(event_type)
+            mapper = self._of_json if envelope.is_json else self._mapper_of(event_type)
             event = mapper.to_domain_event(
                 StoredEvent(
                     originator_id=event_type.originator_id(envelope.originator_id),
@@ -134,25 +139,25 @@ class EventDecoder:
                     state=stored_state(envelope, value),
                 )
             )
-        self._check_created(event_type, envelope, event)
+        if event_type.is_creation:
+            self._check_created(event_type, event)
         return event
 
-    def _checking(self, event_type: EventType) -> Mapper:
+    def _mapper_of(self, event_type: EventType) -> Mapper:
         """Return the mapper, which refuses what a later version of a class has stored."""
         if event_type not in self._of_bytes:
             self._of_bytes[event_type] = mapper = copy(self._mapper)
-            mapper.transcoder = _Checking(self._mapper.transcoder, event_type)
+            mapper.transcoder = _checking(self._mapper.transcoder, event_type)
         return self._of_bytes[event_type]
 
-    def _check_created(self, event_type: EventType, envelope: Envelope, event: Event) -> None:
-        """Have a created event name an aggregate that is known: the library will import it."""
-        created = vars(event).get(CREATED) if hasattr(event, "__dict__") else None
-        if created is None or self._types.knows_aggregate(created):
-            return
-        if created != usual_aggregate(envelope.topic):
-            raise WireError(f"A {event_type.name} creates {created!r}, which is not registered.")
-        # The same class, in a module of another name.
-        vars(event)[CREATED] = event_type.aggregate_topic
+    def _check_created(self, event_type: EventType, event: Event) -> None:
+        """Have an event that begins an aggregate name a known one: the library will import it."""
+        created = vars(event).get(CREATED)
+        if created is not None and not self._types.knows_aggregate(created):
+            raise OutdatedError(
+                f"A {event_type.name} creates {created!r}, which is not registered: update this "
+                "program, or register that name with the library's register_topic()."
+            )
 
 
 def _fast(event_type: EventType, envelope: Envelope, value: bytes) -> dict[str, Any] | None:

@@ -8,23 +8,28 @@ from types import ModuleType
 from typing import Any
 
 from eventsourcing.application import Application
-from eventsourcing.domain import Aggregate, BaseAggregate, CanMutateAggregate, DomainEvent
+from eventsourcing.domain import Aggregate, BaseAggregate
 
-from eventsourcing_kafka.producer.wire.event_types import EventTypes
+from eventsourcing_kafka.producer.wire.event_types import EventTypes, is_event_class
+
+THE_LIBRARYS = {
+    f"eventsourcing.{name}" for name in ("application", "domain", "persistence", "system")
+}
+"""Where the library has what events are derived from. Its examples are applications like others."""
 
 
 def event_types_of(application_class: type[Application[Any]]) -> EventTypes:
     """Return the event types of an application.
 
     They are those of the library's own `Aggregate`, and of the aggregates and the event classes
-    that the application's module uses, and the modules of its package that it uses, and so on. So
-    a record can name only what the application's own code has imported. Raises `WireError` when
-    two of them have one name.
+    that are defined in the application's module, in a class of it, or in a module of its package
+    that it uses, and so on. So a record can name only what the application's own code has imported.
+    Raises `WireError` when two of them have one name.
     """
     owners: dict[type, None] = {}
     for module in _modules(application_class.__module__):
         for value in list(vars(module).values()):
-            if _is_event_or_aggregate(value):
+            if isinstance(value, type) and _may_have_events(value, module):
                 owners[value] = None
     return EventTypes.of(Aggregate, *owners)
 
@@ -50,9 +55,15 @@ def _module_of(value: Any) -> str:
     return module if isinstance(module, str) else ""
 
 
+def _may_have_events(cls: type, module: ModuleType) -> bool:
+    return _is_event_or_aggregate(cls) or (
+        cls.__module__ == module.__name__ and cls.__module__ not in THE_LIBRARYS
+    )
+
+
 def _is_event_or_aggregate(value: Any) -> bool:
     return (
         isinstance(value, type)
-        and not value.__module__.startswith("eventsourcing.")
-        and issubclass(value, (BaseAggregate, DomainEvent, CanMutateAggregate))
+        and value.__module__ not in THE_LIBRARYS
+        and (issubclass(value, BaseAggregate) or is_event_class(value))
     )

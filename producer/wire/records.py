@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -98,6 +98,16 @@ class WireFormat:
 
         Raises `WireError` when what is stored is not what the application's settings say.
         """
+        try:
+            return self._record_of(notification)
+        except Exception as error:
+            raise WireError(
+                f"{published_name(notification.topic)} {notification.originator_id} version "
+                f"{notification.originator_version}, at position {notification.id}, can't be "
+                f"published: {error}. {ADVICE}"
+            ) from error
+
+    def _record_of(self, notification: Notification) -> Record:
         topic = notification.topic
         stored_under, headers = self._headers.get(topic) or self._new_headers(topic)
         version = notification.originator_version
@@ -119,15 +129,8 @@ class WireFormat:
         ]
         if self._state is None:
             return Record(key, notification.state, headers, None, position, identity)
-        try:
-            state = self._state(notification.state)
-            published = publish(state, topic, originator_id, version)
-            at = _add_what_is_stored(headers, published)
-        except Exception as error:
-            raise WireError(
-                f"{published_name(topic)} {originator_id} version {version}, at position "
-                f"{position}, can't be published: {error}. {ADVICE}"
-            ) from error
+        published = publish(self._state(notification.state), topic, originator_id, version)
+        at = _add_what_is_stored(headers, published)
         return Record(key, published.value, headers, at, position, identity)
 
     def _new_headers(self, topic: str) -> tuple[bytes, Headers]:
@@ -163,9 +166,9 @@ class WireFormat:
 
     def event_type(self, envelope: Envelope) -> EventType:
         """Return the type of a record's event. Raises `UnknownEventTypeError`."""
-        event_type = self.types.find(envelope.topic, envelope.type)
+        event_type = self.types.find(envelope.topic)
         if event_type is None:
-            raise self.types.unknown(envelope.type)
+            raise self.types.unknown(envelope.topic)
         return event_type
 
     def event_of(self, event_type: EventType, envelope: Envelope, value: bytes | None) -> Event:
@@ -215,15 +218,13 @@ def _add_what_is_stored(headers: Headers, published: Published) -> int | None:
         return None
     try:
         time = datetime.fromisoformat(published.timestamp)
-        if time.tzinfo is None:  # Then it is a local time, and the headers say which.
-            time = time.astimezone(UTC)
-            headers.append(("ce_time", time.isoformat().replace("+00:00", "Z").encode()))
-        else:
-            headers.append(("ce_time", published.timestamp.encode()))
-        # Kafka has no times before 1970: a negative one means that there is none.
-        return max(0, int(time.timestamp() * 1000))
-    except (ValueError, OverflowError):  # No day of any calendar: it stays an attribute.
+    except ValueError:  # No day of any calendar: it stays an attribute.
         return None
+    if time.tzinfo is None:  # When that was, only the application can tell.
+        return None
+    headers.append(("ce_time", published.timestamp.encode()))
+    # Kafka has no times before 1970: a negative one means that there is none.
+    return max(0, int(time.timestamp() * 1000))
 
 
 def _plain_state(mapper: Mapper[Any], decrypt: bool) -> Callable[[bytes], bytes] | None:

@@ -89,6 +89,7 @@ CHANGES = {
     "a moved module": Change(
         USUAL + '\n\nimport sys\nregister_topic("shop", sys.modules[__name__])\n',
         module="trade",
+        old_reads_new=False,
     ),
     "a new type": Change(
         changed(

@@ -73,6 +73,11 @@ class Stall(Aggregate):
     class Filled(Aggregate.Event):
         """Has whatever it is given."""
 
+    class Audited(Aggregate.Event):
+        """Has a version of its own, which is not its class's."""
+
+        class_version: int
+
     class Named(Aggregate.Event):
         TOPIC: ClassVar[str] = "StallNamed"
 
@@ -372,12 +377,76 @@ def test_what_is_under_an_old_name_without_an_alias_is_not_known() -> None:
         read(record, reader)
 
 
-def test_a_class_in_a_module_that_has_moved_is_known_by_its_published_name() -> None:
+def test_a_class_of_the_same_name_in_another_module_is_another_class() -> None:
+    """As in the library: that it has moved, its application says by an alias."""
+    stored = replace(recorded(filled({}), PLAIN), topic="old.market:Stall.Filled")
+    reader, record = published(stored, PLAIN)
+
+    with pytest.raises(UnknownEventTypeError, match=r"stored as 'old.market:Stall.*update"):
+        read(record, reader)
+
+
+@pytest.mark.usefixtures("aliases")
+def test_an_event_that_begins_an_aggregate_without_an_alias_waits_for_an_update() -> None:
     event = happened(Stall.Created, name="Ada", originator_topic="old.market:Stall")
     stored = replace(recorded(event, PLAIN), topic="old.market:Stall.Created")
     reader, record = published(stored, PLAIN)
+    utils.register_topic("old.market:Stall.Created", Stall.Created)
 
-    assert vars(read(record, reader))["originator_topic"] == get_topic(Stall)
+    with pytest.raises(OutdatedError, match=r"creates 'old.market:Stall'.*register_topic"):
+        read(record, reader)
+
+
+@pytest.mark.parametrize("text", ["", "os:system", "Stall", get_topic(Stall)])
+def test_an_event_that_begins_nothing_has_a_text_of_that_name_as_any_other(text: str) -> None:
+    event = happened(Stall.Filled)
+    vars(event)["originator_topic"] = text
+    stored = recorded(event, PLAIN)
+    reader, record = published(stored, PLAIN)
+
+    assert exactly(read(record, reader)) == exactly(PLAIN.to_domain_event(stored))
+
+
+@pytest.mark.parametrize("mapper", [MAPPERS["plain"], MAPPERS["cipher"]], ids=["plain", "cipher"])
+def test_an_attribute_that_is_called_like_the_version_is_dropped_as_in_the_library(
+    mapper: Mapper[Any],
+) -> None:
+    stored = recorded(happened(Stall.Audited, class_version=7), mapper)
+    reader, record = published(stored, mapper)
+
+    assert exactly(read(record, reader)) == exactly(mapper.to_domain_event(stored))
+
+
+class Labels(Pickle):
+    """A transcoder with more to it than the library asks for."""
+
+    prefix = "#"
+
+
+class Labelling(Mapper[Any]):
+    """It needs that."""
+
+    def to_domain_event(self, stored_event: Any) -> Any:
+        event = super().to_domain_event(stored_event)
+        vars(event)["label"] = cast("Labels", self.transcoder).prefix
+        return event
+
+
+def test_a_transcoder_of_ones_own_is_itself_for_its_mapper() -> None:
+    mapper = Labelling(Labels())
+    reader, record = published(recorded(filled({}), mapper), mapper)
+
+    assert vars(read(record, reader))["label"] == "#"
+
+
+@pytest.mark.parametrize(
+    ("topic", "originator_id"), [("market:\ud800", "a"), ("market:Stall.Named", "\ud800")]
+)
+def test_what_is_no_text_is_refused_with_its_place(topic: str, originator_id: str) -> None:
+    writer = WireFormat(NAME, EventTypes(), PLAIN)
+
+    with pytest.raises(WireError, match="at position 9, can't be published"):
+        writer.to_record(Notification(originator_id, 1, topic, b"{}", id=9))
 
 
 def test_a_topic_without_a_colon_is_the_published_name() -> None:
