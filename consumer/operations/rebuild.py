@@ -7,13 +7,15 @@ the one or the other. Running consumers find other positions in the tracking, an
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from math import inf
 from typing import Any, LiteralString
 
 import anyio
 import msgspec
 import psycopg
+from aiokafka.errors import KafkaError
 from psycopg import AsyncConnection, sql
 
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
@@ -26,6 +28,7 @@ from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
 PROGRESS_SECONDS = 0.1
 LEVEL_SECONDS = 0.02
+GOAL_SECONDS = 1.0
 NEARLY = 1000
 """With so many offsets left it is time to swap: writers that never pause leave some always."""
 
@@ -107,6 +110,7 @@ class Rebuild:
         self._progress_seconds = progress_seconds
         self._nearly = nearly
         self._stopped: Mapping[int, str] = {}
+        self._last_ends: Mapping[int, int] = {}
 
     async def run(
         self, report: Callable[[RebuildProgress], None], *, keep: bool = False, anew: bool = False
@@ -186,33 +190,51 @@ class Rebuild:
         """Wait until the new generation has nearly all that there is."""
         waited = True
         while waited:  # Then there is more by now.
-            ends = await read_ends(self._next, self._settings)
             waited = await self._reached(
-                connection, report, ends, self._nearly, self._progress_seconds
+                connection, report, self._ends, self._nearly, self._progress_seconds
             )
+
+    async def _ends(self) -> Mapping[int, int]:
+        """Return where the partitions end, or ended before Kafka went away for a while."""
+        try:
+            self._last_ends = await read_ends(self._next, self._settings)
+        except KafkaError:
+            if not self._last_ends:
+                raise
+        return self._last_ends
 
     async def _level(
         self, connection: AsyncConnection[Any], report: Callable[[RebuildProgress], None]
     ) -> None:
         """Wait until the new generation has all that the active one has, which is held."""
-        ends = await read_ends(self._next, self._settings)
         active = await self._active.tracking.offsets(connection)
-        # The active one may follow a topic that is no more, further than this one goes.
-        goal = {number: min(offset, ends[number]) for number, offset in active.items()}
+
+        async def goal() -> Mapping[int, int]:
+            ends = await read_ends(self._next, self._settings)
+            # The active one may follow a topic that is no more, further than this one goes.
+            return {number: min(offset, ends.get(number, 0)) for number, offset in active.items()}
+
         await self._reached(connection, report, goal, 0, LEVEL_SECONDS)
 
     async def _reached(
         self,
         connection: AsyncConnection[Any],
         report: Callable[[RebuildProgress], None],
-        goal: Mapping[int, int],
+        goal: Callable[[], Awaitable[Mapping[int, int]]],
         gap: int,
         seconds: float,
     ) -> bool:
-        """Wait until the new generation is so near to a goal; tell whether it was not yet."""
-        waited = False
+        """Wait until the new generation is so near to a goal; tell whether it was not yet.
+
+        The goal is asked for again and again: a topic that is made anew, or has lost its end, never
+        comes to where it was.
+        """
+        waited, asked = False, -inf
+        offsets: Mapping[int, int] = {}
         while True:
-            progress = await self._progress(connection, goal)
+            if anyio.current_time() - asked >= GOAL_SECONDS:
+                offsets, asked = await goal(), anyio.current_time()
+            progress = await self._progress(connection, offsets)
             report(progress)
             for partition, why in self._stopped.items():
                 raise GenerationStoppedError(self._active.view.name, partition, why)

@@ -1,6 +1,6 @@
 """A new generation beside the active one, and the swap."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,8 +12,10 @@ import psycopg
 import pytest
 
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
+from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
 from eventsourcing_kafka.consumer.operations.rebuild import (
+    NEARLY,
     AlreadyRebuildingError,
     KeptMissingError,
     Rebuild,
@@ -26,7 +28,7 @@ from eventsourcing_kafka.consumer.operations.redrive import (
     parked_events,
     retry,
 )
-from eventsourcing_kafka.consumer.operations.status import read_status
+from eventsourcing_kafka.consumer.operations.status import read_ends, read_status
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.consumer.views.activity import VIEW as ACTIVITY
 from eventsourcing_kafka.consumer.views.fts import VIEW
@@ -349,6 +351,31 @@ async def test_a_rebuild_that_fails_leaves_the_active_generation_and_the_next_on
 
         await rebuild(pipeline.store, pipeline.settings).run(nothing)
         await assert_right(pipeline)
+
+
+async def test_a_topic_that_loses_its_end_meanwhile_is_not_waited_for(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a broker that comes back without its last seconds has it, or a topic made anew."""
+    ends_before: list[Mapping[int, int]] = []
+
+    async def read_ends_once_too_far(store: Store, settings: KafkaSettings) -> dict[int, int]:
+        ends = await read_ends(store, settings)
+        if not ends_before:
+            ends_before.append({partition: end + 2 * NEARLY for partition, end in ends.items()})
+            return dict(ends_before[0])
+        return ends
+
+    monkeypatch.setattr(
+        "eventsourcing_kafka.consumer.operations.rebuild.read_ends", read_ends_once_too_far
+    )
+    async with Pipeline(environment | TWO) as pipeline:
+        await write(pipeline, "page", pages=2)
+        await pipeline.settled()
+        with anyio.fail_after(SECONDS):
+            await rebuild(pipeline.store, pipeline.settings).run(nothing)
+        await assert_right(pipeline)
+    assert ends_before
 
 
 async def test_a_view_is_rebuilt_by_one_at_a_time(environment: dict[str, str]) -> None:
