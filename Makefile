@@ -3,13 +3,14 @@
 PYTHON ?= python3
 REPO ?= .
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 # Without its cache Python compiles all that it imports each time, in each process of the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test bench chaos model check format lock clean
+.PHONY: help demo quick test slow bench chaos model check format lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -20,8 +21,11 @@ demo: .venv/installed ## Stream a git history (REPO=path) through Kafka into a s
 quick: .venv/installed ## Run the tests that need no server
 	@$(BIN)/python -m pytest -m quick --numprocesses 2 --dist worksteal $(ARGS)
 
-test: .venv/installed ## Run all tests, against a real Kafka and a real Postgres
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: .venv/installed ## Run the tests, against a real Kafka and a real Postgres
+	@$(PYTEST) -m "not slow" $(ARGS)
+
+slow: .venv/installed ## Run the tests that start programs of their own: builds, browsers, servers, chaos
+	@$(PYTEST) -m slow $(ARGS)
 
 bench: .venv/installed ## Measure everything against its floor, into build/bench.* (QUICK=1, REPO=path)
 	@$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick) $(if $(filter command environment,$(origin REPO)),--repo $(REPO))
