@@ -7,6 +7,7 @@ from eventsourcing_kafka.consumer.operations.commands.rebuild import rebuild
 from eventsourcing_kafka.consumer.operations.commands.replay import replay
 from eventsourcing_kafka.consumer.operations.commands.run import run
 from eventsourcing_kafka.consumer.operations.commands.status import status
+from eventsourcing_kafka.consumer.operations.commands.step import step
 from eventsourcing_kafka.producer.runtime.cli import CommandLine
 from eventsourcing_kafka.producer.runtime.plugins import brought_commands
 
@@ -19,7 +20,7 @@ app = CommandLine(
     'Those of a stack on this machine: eval "$(eventsourcing-kafka compose env)"\n\n'
     "Example: eventsourcing-kafka consumer status",
 )
-for command in (run, status, replay, rebuild):
+for command in (run, status, replay, rebuild, step):
     app.command()(command)
 app.add_typer(parked.COMMANDS, name="parked")
 for commands in brought_commands("consumer"):

@@ -46,6 +46,12 @@ class View:
     top, and grants. Who keeps the view does not import it."""
     audit: Audit | None = None
     """Compares its rows with the events; without it they are not compared."""
+    aggregate_columns: Mapping[str, str] = field(default_factory=dict)
+    """The column of a table that has the aggregate's ID, where each row is of one. With those of
+    all tables, or with `subtract`, a single aggregate can be replayed."""
+    subtract: Sequence[LiteralString] = ()
+    """Statements that take an aggregate, `%(aggregate)s`, out of rows that are of several. They run
+    before its own rows go."""
     topic: str = ""
     """`module:VIEW`, if it was found so. Whoever finds it fills it in."""
     system: str = ""

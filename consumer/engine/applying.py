@@ -173,6 +173,18 @@ class Applier:
         """Apply a record that was parked. Raises `CannotApplyError`, and nothing has changed."""
         await self._alone(connection, record)
 
+    async def reapply(self, connection: Any, records: Sequence[ConsumedRecord]) -> None:
+        """Apply records anew that the tracking is past, but for those that were dropped.
+
+        Raises `CannotApplyError` for the first that can't be applied; then nothing has changed.
+        """
+        try:
+            async with connection.transaction():
+                await self._together(connection, records)
+        except REFUSED_IN_WRITING:
+            async with connection.transaction():
+                await self._one_by_one(connection, records)
+
     async def _together(self, connection: Any, records: Sequence[ConsumedRecord]) -> _Effect:
         """Apply records in one unit of work."""
         concerned = await self._above_the_floor(

@@ -79,6 +79,17 @@ class NotReplayableError(OperatorError):
         super().__init__(f"{name} can't be replayed: {why}")
 
 
+class NotRemovableError(OperatorError):
+    """A view does not say how an aggregate's rows are found."""
+
+    def __init__(self, view: View) -> None:
+        lacking = ", ".join(sorted(set(view.tables) - set(view.aggregate_columns)))
+        super().__init__(
+            f"{view.name} does not say which rows of {lacking} are an aggregate's: name the column "
+            "of its ID in aggregate_columns of the view, or take it out by statements in subtract."
+        )
+
+
 class ViewMissingError(OperatorError):
     """No consumer has made the view yet."""
 
@@ -390,6 +401,23 @@ class ViewStore:
                 )
             await self.tracking.reset(connection, numbers)
             await self.tracking.notify(connection)
+
+    def check_removable(self) -> None:
+        """Raise `NotRemovableError` for a view that does not say which rows an aggregate has."""
+        view = self.view
+        if not view.subtract and set(view.tables) - set(view.aggregate_columns):
+            raise NotRemovableError(view)
+
+    async def remove_aggregate(self, connection: AsyncConnection[Any], originator_id: str) -> None:
+        """Take an aggregate out of the view's tables. Its tracking stays as it is."""
+        aggregate = {"aggregate": originator_id}
+        for statement in self.view.subtract:
+            await connection.execute(self.sql(statement), aggregate)
+        for table, column in self.view.aggregate_columns.items():
+            delete = sql.SQL("DELETE FROM {} WHERE {} = %(aggregate)s").format(
+                sql.Identifier(self.schema, table), sql.Identifier(column)
+            )
+            await connection.execute(delete, aggregate)
 
     async def move(self, connection: AsyncConnection[Any], move: Move) -> bool:
         """Move one partition without applying anything; False if it is not as it was seen."""

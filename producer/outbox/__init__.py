@@ -45,6 +45,10 @@ class Outbox(Protocol):
         """Return the notifications at some positions, by position; those that there are."""
         ...
 
+    async def of_aggregate(self, originator_id: str, until: int) -> Sequence[Notification]:
+        """Return what an aggregate has up to a position, in the order of its versions."""
+        ...
+
     async def owner(self) -> str | None:
         """Return who has the turn to read this outbox; None if nobody has."""
         ...

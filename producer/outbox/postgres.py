@@ -60,6 +60,15 @@ SELECT_STORED: LiteralString = """
      WHERE notification_id = ANY(%s)
 """
 
+# In the order of the primary key.
+SELECT_AGGREGATE: LiteralString = """
+    SELECT originator_id, originator_version, topic, state, notification_id
+      FROM {table}
+     WHERE originator_id = %s
+       AND notification_id <= %s
+     ORDER BY originator_version
+"""
+
 # A prepared transaction has no backend; its lock shows all the same, with a NULL pid.
 SELECT_WRITERS: LiteralString = """
     SELECT DISTINCT virtualtransaction
@@ -181,6 +190,16 @@ class PostgresOutbox:
             cursor = connection.cursor(binary=True)
             await cursor.execute(self._sql(SELECT_STORED), [list(positions)])
             return {found.id: found for found in starmap(Notification, await cursor.fetchall())}
+
+    async def of_aggregate(self, originator_id: str, until: int) -> Sequence[Notification]:
+        """Return what an aggregate has up to a position; nothing of what is no ID here."""
+        async with self._connected() as connection:
+            cursor = connection.cursor(binary=True)
+            try:
+                await cursor.execute(self._sql(SELECT_AGGREGATE), [originator_id, until])
+            except psycopg.DataError:  # It is no UUID, where all of them are.
+                return []
+            return list(starmap(Notification, await cursor.fetchall()))
 
     async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position.

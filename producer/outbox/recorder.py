@@ -50,6 +50,19 @@ class RecorderOutbox:
         nearest = [found for position in positions for found in self._select(position - 1, 1)]
         return {found.id: found for found in nearest if found.id in positions}
 
+    async def of_aggregate(self, originator_id: str, until: int) -> Sequence[Notification]:
+        """Return what an aggregate has up to a position: all others are read as well."""
+        return await to_thread.run_sync(self._of_aggregate, originator_id, until)
+
+    def _of_aggregate(self, originator_id: str, until: int) -> Sequence[Notification]:
+        found: list[Notification] = []
+        after = 0
+        while after < until and (batch := self._select(after, self.limit)):
+            those = [each for each in batch if str(each.originator_id) == originator_id]
+            found += [each for each in those if each.id <= until]
+            after = batch[-1].id
+        return sorted(found, key=lambda each: each.originator_version)
+
     async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position."""
         while True:

@@ -153,7 +153,7 @@ async def test_replay_and_rebuild_ask_before_and_tell_what_there_is(
     environment: dict[str, str],
 ) -> None:
     async with Pipeline(environment | TWO) as pipeline:
-        await pipeline.write("page", "one\n", "two\n")
+        page = str(await pipeline.write("page", "one\n", "two\n"))
         await pipeline.settled()
         records = {row.tracking.partition: row.records for row in await pipeline.progress()}
         before = await pipeline.pages()
@@ -164,6 +164,9 @@ async def test_replay_and_rebuild_ask_before_and_tell_what_there_is(
             (("replay", "fts", "--partition", "7", "--dry-run"), 1, "partition 7: it has 0 to 1"),
             (("replay", "activity", "--yes"), 1, "eventsourcing-kafka consumer run activity"),
             (("replay", "fts"), 2, "say --yes"),
+            (("replay", "fts", "--aggregate", page, "--partition", "1"), 2, "leave --partition"),
+            (("replay", "fts", "--aggregate", "", "--dry-run"), 1, "has nothing of ''"),
+            (("step", "fts", "--aggregate", "no ID"), 1, "has nothing of 'no ID'"),
             (("rebuild", "fts"), 2, "say --yes"),
             (("rebuild", "fts", "--swap-back"), 2, "say --yes"),
             (("parked", "list", "--view", "nothing"), 1, "There are: activity"),
@@ -177,6 +180,10 @@ async def test_replay_and_rebuild_ask_before_and_tell_what_there_is(
 
         for arguments, said in (
             (("replay", "fts", "--yes"), "are applied again"),
+            (("replay", "fts", "--aggregate", page, "--dry-run"), "3 events of"),
+            (("replay", "fts", "--aggregate", page, "--yes"), "are applied again"),
+            (("step", "fts", "--aggregate", page), "Page.BodyUpdated, version 3, position"),
+            (("step", "fts", "--aggregate", page, "--until", "1", "--json"), '"version":1'),
             (("rebuild", "fts", "--keep"), "the new generation is active"),
             (("rebuild", "fts", "--swap-back", "--yes"), "is active again"),
         ):

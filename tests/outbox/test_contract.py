@@ -37,6 +37,24 @@ async def test_notifications_come_in_the_order_of_their_positions(app: ContentMa
     assert await read(outbox_of(app), count=30) == sorted(positions)
 
 
+async def test_an_aggregate_is_read_in_its_order_up_to_a_position(app: ContentManagement) -> None:
+    app.create_page("A rose", "rose")
+    app.create_page("A lily", "lily")
+    position = app.update_body("rose", "is a rose")
+    app.update_body("rose", "is a rose is a rose")
+    stored = app.recorder.select_notifications(start=1, limit=100)
+    rose = stored[-1].originator_id
+
+    outbox = outbox_of(app, limit=2)
+    found = await outbox.of_aggregate(str(rose), position)
+
+    until = [each for each in stored if each.originator_id == rose and each.id <= position]
+    assert list(found) == until
+    assert len(until) == 2
+    assert await outbox.of_aggregate(str(rose), 0) == []
+    assert await outbox.of_aggregate("no ID", position) == []
+
+
 @pytest.mark.parametrize("skipped", [1, 4, 9])
 async def test_reading_goes_on_after_a_position(app: ContentManagement, skipped: int) -> None:
     positions = write(app.recorder, 10)

@@ -23,6 +23,17 @@ def replayed(view: str, records: Mapping[int, int]) -> str:
     return f"{view}: {counted(records)} are applied again by its consumers"
 
 
+def may_replay_aggregate(view: str, aggregate: str, events: int) -> str:
+    """Ask whether an aggregate is to be made again."""
+    return f"Remove {aggregate} from {view}, and apply its {events} events again?"
+
+
+def replayed_aggregate(view: str, aggregate: str, events: int, parked: int) -> str:
+    """Say that it was made again."""
+    mended = f", of which {parked} were parked" if parked else ""
+    return f"{view}: {events} events of {aggregate} are applied again{mended}"
+
+
 def may_rebuild(view: str) -> str:
     """Ask whether the generation that is active now may go."""
     return f"Remove the present generation of {view} after the swap?"

@@ -90,6 +90,35 @@ ADD_CHANGES: LiteralString = """
 """
 
 
+# What is left of other pages says when somebody first and last edited. An editor may be unknown.
+SUBTRACT_EDITS: LiteralString = """
+    WITH gone AS (
+        SELECT user_id, partition, count(*) AS edits
+          FROM {schema}.changes
+         WHERE page_id = %(aggregate)s
+         GROUP BY user_id, partition
+    ), left_over AS (
+        SELECT gone.user_id, gone.partition, gone.edits,
+               min(changed_at) AS first_at, max(changed_at) AS last_at
+          FROM gone
+          LEFT JOIN {schema}.changes
+            ON coalesce(changes.user_id::text, '') = coalesce(gone.user_id::text, '')
+           AND changes.partition = gone.partition
+           AND changes.page_id <> %(aggregate)s
+         GROUP BY gone.user_id, gone.partition, gone.edits
+    )
+    UPDATE {schema}.contributors AS known
+       SET edits = known.edits - left_over.edits,
+           first_at = coalesce(left_over.first_at, known.first_at),
+           last_at = coalesce(left_over.last_at, known.last_at)
+      FROM left_over
+     WHERE coalesce(known.user_id::text, '') = coalesce(left_over.user_id::text, '')
+       AND known.partition = left_over.partition
+"""
+
+REMOVE_STRANGERS: LiteralString = "DELETE FROM {schema}.contributors WHERE edits = 0"
+
+
 Change = tuple[UUID, int, int, UUID | None, str, datetime]
 """One edit of one page, as a row of `changes`. The change is the event's name: `BodyUpdated`, …"""
 
@@ -163,6 +192,8 @@ VIEW = View(
     types=EVENT_TYPES,
     wanted=EventTypes.of(Page),
     tables=["changes", "contributors", "pages"],
+    aggregate_columns={"changes": "page_id", "pages": "page_id"},
+    subtract=[SUBTRACT_EDITS, REMOVE_STRANGERS],
     create=[CREATE_CHANGES, CREATE_CONTRIBUTORS, CREATE_PAGES],
     indexes=[CREATE_INDEX],
     unit_of_work=ActivityUnitOfWork,

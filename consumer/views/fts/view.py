@@ -204,6 +204,7 @@ VIEW = View(
     types=EVENT_TYPES,
     wanted=EventTypes.of(Page),
     tables=["pages"],
+    aggregate_columns={"pages": "id"},
     create=[CREATE_LANGUAGE, CREATE_DOCUMENT, CREATE_PAGES, STORE_UNCOMPRESSED],
     indexes=[CREATE_INDEX, CREATE_TITLE_INDEX],
     unit_of_work=PagesUnitOfWork,

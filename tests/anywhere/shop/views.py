@@ -164,6 +164,7 @@ ORDERS = View(
     types=TYPES,
     wanted=TYPES,
     tables=["orders"],
+    aggregate_columns={"orders": "id"},
     create=[CREATE_ORDERS],
     unit_of_work=OrdersUnitOfWork,
     audit=audit,

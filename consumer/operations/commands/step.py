@@ -1,0 +1,91 @@
+"""`eventsourcing-kafka consumer step`: shows what each event of an aggregate does to a view."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from eventsourcing_kafka.consumer.operations.commands.stores import (
+    SystemTopic,
+    ViewName,
+    opened_store,
+)
+from eventsourcing_kafka.consumer.operations.history import History
+from eventsourcing_kafka.consumer.operations.one_aggregate import Change, Step, steps
+from eventsourcing_kafka.producer.runtime.cli import finished
+from eventsourcing_kafka.producer.runtime.output import AsJson
+from eventsourcing_kafka.producer.runtime.printable import printable
+
+LONGEST_VALUE = 100
+"""Characters of a value in a text for people. JSON has it all."""
+
+
+def step(
+    view: ViewName,
+    aggregate: Annotated[str, typer.Option(metavar="ID", help="Whose events.")],
+    until: Annotated[
+        int | None, typer.Option(metavar="VERSION", help="The last of them to be shown.")
+    ] = None,
+    system: SystemTopic = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what each event of an aggregate does to the view's rows, one by one; write nothing.
+
+    The events come from the write model, whose settings are the application's
+    (SHOP_POSTGRES_DBNAME), up to where the view has applied them. They are applied to empty tables,
+    in a transaction that is rolled back: it takes the right to make a schema, as a rebuild does.
+    Exits with 1 if an event can't be applied.
+
+    Example: eventsourcing-kafka consumer step shop.views:ORDERS --aggregate 0f3c… --until 3
+    """
+    shown: list[Step] = []
+
+    async def walk() -> None:
+        async with History.of(store.view, os.environ) as history:
+            async for each in steps(store, history, aggregate, until):
+                shown.append(each)
+                if not as_json:
+                    _show(each, Console(highlight=False))
+
+    with opened_store(view, system) as store:
+        finished(walk)
+    if as_json:
+        typer.echo(msgspec.json.encode(shown))
+    if any(each.error for each in shown):
+        raise typer.Exit(1)
+
+
+def _show(step: Step, console: Console) -> None:
+    console.print(Text(f"{step.type}, version {step.version}, position {step.position}", "bold"))
+    for change in step.changes:
+        for sign, line in _lines(change):
+            console.print(Text(f"  {sign} {line}", "green" if sign == "+" else "red"))
+    if step.error:
+        console.print(Text(f"  can't be applied: {printable(step.error)}", "bold red"))
+    elif not step.changes:
+        console.print(Text("  nothing changes", "dim"))
+
+
+def _lines(change: Change) -> Iterator[tuple[str, str]]:
+    """Yield what came and went of a row; of one that stays, the columns that changed."""
+    before, after = change.before or {}, change.after or {}
+    columns = [name for name in (after or before) if before.get(name) != after.get(name)]
+    for sign, row in (("-", before), ("+", after)):
+        if row:
+            yield sign, f"{change.table}: {_values(row, columns)}"
+
+
+def _values(row: Mapping[str, Any], columns: Sequence[str]) -> str:
+    return ", ".join(f"{name}={_short(row[name])}" for name in columns)
+
+
+def _short(value: Any) -> str:
+    text = printable(json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
