@@ -7,8 +7,9 @@ the one or the other. Running consumers find other positions in the tracking, an
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from math import inf
 from typing import Any, LiteralString
 
@@ -18,9 +19,13 @@ import psycopg
 from aiokafka.errors import KafkaError
 from psycopg import AsyncConnection, sql
 
+from eventsourcing_kafka.consumer.engine.applying import Applier, Moved, Outcome
+from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore, replayable
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.operations.comparison import Compared, compare
 from eventsourcing_kafka.consumer.operations.status import read_ends
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
@@ -29,6 +34,8 @@ from eventsourcing_kafka.producer.runtime.errors import OperatorError
 PROGRESS_SECONDS = 0.1
 LEVEL_SECONDS = 0.02
 GOAL_SECONDS = 1.0
+SAME_SECONDS = 30.0
+"""How long to wait for both generations to come to the same positions."""
 NEARLY = 1000
 """With so many offsets left it is time to swap: writers that never pause leave some always."""
 
@@ -44,6 +51,10 @@ DROP_IS_VICTIM: LiteralString = "SET LOCAL lock_timeout = '200ms'"
 
 # Of the session: a rebuild that is killed leaves no lock behind.
 TRY_TO_BEGIN: LiteralString = "SELECT pg_try_advisory_lock(hashtext({rebuild}))"
+
+
+Judge = Callable[[Sequence[Compared]], Awaitable[bool]]
+"""Says whether to swap, of what was compared."""
 
 
 class RebuildProgress(msgspec.Struct, frozen=True):
@@ -81,8 +92,64 @@ class GenerationStoppedError(OperatorError):
         )
 
 
+class ParksMoreError(OperatorError):
+    """The new generation can't apply what the present one has applied."""
+
+    def __init__(self, name: str, more: int) -> None:
+        super().__init__(
+            f"The new generation of {name} parks {more} events more than the present one, which "
+            "stays: is this program older than its consumers? The next rebuild goes on from here; "
+            "with --park-more they swap all the same, and consumer parked list says why."
+        )
+
+
+class NotComparableError(OperatorError):
+    """The generations can't be brought to the same positions."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The two generations of {name} do not come to the same positions, and the present "
+            "one stays. Do its consumers run? The next rebuild goes on from here."
+        )
+
+
 class TopicMissingError(OperatorError):
     """There is nothing to fill the view from."""
+
+
+class _NotAhead(Applier):
+    """Applies up to some positions, where it is told to, and no further."""
+
+    _ceiling: Sequence[int] | None = None
+    """Of each partition; None for no limit."""
+    _is_stopped = False
+
+    def stop(self) -> None:
+        """Apply nothing from now on, but for what is under way."""
+        self._is_stopped = True
+
+    def let_come_to(self, positions: Sequence[int] | None) -> None:
+        """Apply up to these positions, or without them all that comes."""
+        self._is_stopped, self._ceiling = False, positions
+
+    async def apply(
+        self, connection: Any, batch: Sequence[Span], seen: Mapping[int, Tracking]
+    ) -> Outcome:
+        """Apply what is not beyond. Of what is, say that it is to be read again."""
+        allowed = [] if self._is_stopped else [self._allowed(span) for span in batch]
+        if allowed == list(batch):
+            return await super().apply(connection, batch, seen)
+        await super().apply(connection, [span for span in allowed if span.records], seen)
+        await anyio.sleep(LEVEL_SECONDS)
+        return Moved()
+
+    def _allowed(self, span: Span) -> Span:
+        if self._ceiling is not None:
+            ceiling = self._ceiling[span.partition]
+            for record in span.records:
+                if record.envelope and record.envelope.position > ceiling:
+                    return span.before(record.offset)
+        return span
 
 
 class Rebuild:
@@ -109,17 +176,27 @@ class Rebuild:
         self._settings = settings
         self._progress_seconds = progress_seconds
         self._nearly = nearly
+        self._ahead = _NotAhead(self._next)
         self._stopped: Mapping[int, str] = {}
         self._last_ends: Mapping[int, int] = {}
 
     async def run(
-        self, report: Callable[[RebuildProgress], None], *, keep: bool = False, anew: bool = False
-    ) -> None:
-        """Fill a new generation, make its indexes, and swap.
+        self,
+        report: Callable[[RebuildProgress], None],
+        *,
+        keep: bool = False,
+        anew: bool = False,
+        park_more: bool = False,
+        judge: Judge | None = None,
+    ) -> bool:
+        """Fill a new generation, make its indexes, and swap; tell whether they were swapped.
 
         With `keep` the old generation stays, for `swap_back`. With `anew` what an interrupted
-        rebuild has filled is thrown away first; so it is if it has another shape. Raises
-        `ViewMissingError` without an active one, and `AlreadyRebuildingError`.
+        rebuild has filled is thrown away first; so it is if it has another shape. A `judge` is
+        given what comes of comparing both at the same positions, and says whether to swap. Raises
+        `ViewMissingError` without an active one, `AlreadyRebuildingError`; and `ParksMoreError`,
+        unless it may `park_more` than the active one, or `NotComparableError`: then the new one
+        waits for the next rebuild.
         """
         async with self._begun() as connection, AsyncExitStack() as swap:
             if not await self._active.exists(connection):
@@ -129,12 +206,17 @@ class Rebuild:
                 await self._caught_up(connection, report)
                 await self._next.create_indexes(connection)
                 await self._caught_up(connection, report)
+                if judge and not await judge(await self._compared(connection)):
+                    return False
                 await swap.enter_async_context(connection.transaction())
                 await self._active.tracking.hold(connection)
                 await self._level(connection, report)
+            if not park_more:
+                await self._check_parked(connection)
             await self._swap(connection, keep=keep)
             await swap.aclose()
             await _remove(connection, self._aside)
+            return True
 
     async def swap_back(self) -> None:
         """Make the kept generation the active one again, and keep the other.
@@ -177,12 +259,53 @@ class Rebuild:
     @asynccontextmanager
     async def _filling(self) -> AsyncIterator[None]:
         """Apply to the new generation while the body runs."""
-        consumer = Consumer(self._next, self._settings, connections=CONNECTIONS, indexed=False)
+        consumer = Consumer(
+            self._next,
+            self._settings,
+            connections=CONNECTIONS,
+            indexed=False,
+            applier=self._ahead,
+        )
         self._stopped = consumer.stopped
         async with anyio.create_task_group() as filling:
             filling.start_soon(consumer.run)
             yield
             filling.cancel_scope.cancel()
+
+    async def _compared(self, connection: AsyncConnection[Any]) -> Sequence[Compared]:
+        """Hold the generations against each other, where both have applied the same."""
+        self._ahead.stop()
+        try:
+            await self._until(partial(self._is_behind, connection))
+            async with connection.transaction(force_rollback=True):
+                await self._active.tracking.hold(connection)
+                active = await self._active.tracking.positions(connection)
+                self._ahead.let_come_to(active)
+                await self._until(partial(self._is_at, connection, active))
+                return await compare(connection, self._active, self._next)
+        finally:
+            self._ahead.let_come_to(None)
+
+    async def _until(self, there: Callable[[], Awaitable[bool]]) -> None:
+        with anyio.move_on_after(SAME_SECONDS):
+            while not await there():  # noqa: ASYNC110 - nobody tells
+                await anyio.sleep(LEVEL_SECONDS)
+            return
+        raise NotComparableError(self._active.view.name)
+
+    async def _is_at(self, connection: AsyncConnection[Any], active: Sequence[int]) -> bool:
+        return await self._next.tracking.positions(connection) == active
+
+    async def _is_behind(self, connection: AsyncConnection[Any]) -> bool:
+        following = await self._next.tracking.positions(connection)
+        active = await self._active.tracking.positions(connection)
+        return all(one <= other for one, other in zip(following, active, strict=True))
+
+    async def _check_parked(self, connection: AsyncConnection[Any]) -> None:
+        present = await self._active.parking.count(connection)
+        following = await self._next.parking.count(connection)
+        if following > present:
+            raise ParksMoreError(self._active.view.name, following - present)
 
     async def _caught_up(
         self, connection: AsyncConnection[Any], report: Callable[[RebuildProgress], None]

@@ -14,10 +14,13 @@ import pytest
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
+from eventsourcing_kafka.consumer.operations.comparison import Compared
 from eventsourcing_kafka.consumer.operations.rebuild import (
     NEARLY,
     AlreadyRebuildingError,
     KeptMissingError,
+    NotComparableError,
+    ParksMoreError,
     Rebuild,
     RebuildProgress,
     TopicMissingError,
@@ -376,6 +379,114 @@ async def test_a_topic_that_loses_its_end_meanwhile_is_not_waited_for(
             await rebuild(pipeline.store, pipeline.settings).run(nothing)
         await assert_right(pipeline)
     assert ends_before
+
+
+class Remembered:
+    """A judge that says yes or no, and what it was given."""
+
+    def __init__(self, *, swap: bool) -> None:
+        self.compared: Sequence[Compared] = ()
+        self._swap = swap
+
+    async def __call__(self, compared: Sequence[Compared]) -> bool:
+        self.compared = compared
+        return self._swap
+
+
+@pytest.mark.parametrize("view", [VIEW, ACTIVITY], ids=lambda view: view.name)
+async def test_both_generations_are_compared_at_the_same_positions_though_writers_go_on(
+    environment: dict[str, str], view: View
+) -> None:
+    judge = Remembered(swap=True)
+    async with Pipeline(environment | TWO, view=view) as pipeline:
+        await write(pipeline, "before", pages=5)
+        await pipeline.settled()
+        async with anyio.create_task_group() as at_once:
+            at_once.start_soon(write, pipeline, "while", 10)
+            assert await rebuild(pipeline.store, pipeline.settings).run(nothing, judge=judge)
+        await pipeline.settled()
+
+    assert [each.table for each in judge.compared] == list(view.tables)
+    assert all(each.is_equal and each.equal for each in judge.compared)
+
+
+async def test_a_row_that_is_not_the_same_is_found_and_no_generation_takes_the_other_s_place(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment | TWO, view=ACTIVITY) as pipeline:
+        changed = await pipeline.write("changed", "one\n")
+        gone = await pipeline.write("gone", "one\n")
+        await pipeline.write("same", "one\n")
+        await pipeline.settled()
+        store = pipeline.store
+        async with store.connected() as connection:
+            for statement, values in (
+                ("UPDATE {schema}.pages SET title = 'x' WHERE page_id = %s", [changed]),
+                ("DELETE FROM {schema}.pages WHERE page_id = %s", [gone]),
+                ("UPDATE {schema}.changes SET change = 'x' WHERE page_id = %s", [changed]),
+            ):
+                await connection.execute(store.sql(statement), values)
+        judge = Remembered(swap=False)
+
+        assert not await rebuild(store, pipeline.settings).run(nothing, judge=judge)
+
+        found = {each.table: each for each in judge.compared}
+        assert (found["pages"].equal, found["pages"].different, found["pages"].only_next) == (
+            1,
+            1,
+            1,
+        )
+        assert found["pages"].examples == [{"page_id": str(changed)}, {"page_id": str(gone)}]
+        counts = found["changes"]
+        assert counts.different + min(counts.only_active, counts.only_next) == 2
+        assert found["contributors"].is_equal
+        async with store.connected() as connection:
+            titles = await connection.execute(store.sql("SELECT title FROM {schema}.pages"))
+            assert ("x",) in await titles.fetchall()
+        assert await rebuild(store, pipeline.settings).run(nothing)
+        await assert_counted_once(pipeline)
+
+
+async def test_generations_that_do_not_come_to_the_same_positions_are_not_compared(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventsourcing_kafka.consumer.operations.rebuild.SAME_SECONDS", 0.2)
+    async with Pipeline(environment | TWO) as pipeline:
+        await write(pipeline, "page", pages=2)
+        await pipeline.settled()
+    async with Pipeline(environment | TWO, consumers=0) as pipeline:
+        await write(pipeline, "later", pages=2)
+        await pipeline.published()
+        with pytest.RaisesGroup(NotComparableError, flatten_subgroups=True):
+            await rebuild(pipeline.store, pipeline.settings, nearly=0).run(
+                nothing, judge=Remembered(swap=True)
+            )
+
+
+async def test_a_generation_that_parks_more_than_the_present_one_is_not_swapped_in(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that older code fills, which can't apply what the consumers' code can."""
+
+    def older(event: Any, page: PageInfo | None) -> PageInfo | None:
+        if type(event).__name__ == "BodyUpdated":
+            raise ValueError("not known yet")
+        return policy(event, page)
+
+    async with Pipeline(environment | TWO) as pipeline:
+        await pipeline.write("page", "one\n")
+        await pipeline.settled()
+        before = await pipeline.pages()
+        monkeypatch.setattr(fts_view, "policy", older)
+
+        job = rebuild(pipeline.store, pipeline.settings)
+        with pytest.raises(ParksMoreError, match=r"parks 1 events more .*older than its consumers"):
+            await job.run(nothing)
+
+        assert await pipeline.pages() == before
+        assert not any(row.parked for row in await pipeline.progress())
+        assert await job.run(nothing, park_more=True)
+        assert sum(row.parked for row in await pipeline.progress()) == 1
 
 
 async def test_a_view_is_rebuilt_by_one_at_a_time(environment: dict[str, str]) -> None:

@@ -44,6 +44,16 @@ def rebuilt(view: str) -> str:
     return f"{view}: the new generation is active"
 
 
+def may_swap_though_different(view: str) -> str:
+    """Ask whether to swap, though the generations are not equal."""
+    return f"Make the new generation of {view} the active one, though it is different?"
+
+
+def not_swapped(view: str) -> str:
+    """Say that a rebuild has not put the new generation in place."""
+    return f"{view}: the present generation stays; the next rebuild goes on from here"
+
+
 def may_swap_back(view: str) -> str:
     """Ask whether to return to the kept generation."""
     return f"Make the kept generation of {view} the active one?"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
 
+import msgspec
 import typer
+from anyio import to_thread
 
 from eventsourcing_kafka.consumer.operations.commands import messages
 from eventsourcing_kafka.consumer.operations.commands.stores import (
@@ -13,11 +17,12 @@ from eventsourcing_kafka.consumer.operations.commands.stores import (
     ViewName,
     opened_store,
 )
+from eventsourcing_kafka.consumer.operations.comparison import Compared
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.cli import finished, progress_console
 from eventsourcing_kafka.producer.runtime.logs import LogFormat, LogFormatOption, start_logs
-from eventsourcing_kafka.producer.runtime.output import AsJson, Yes, confirm, tell
+from eventsourcing_kafka.producer.runtime.output import AsJson, Yes, confirm, show, tell
 from eventsourcing_kafka.producer.runtime.progress_bar import progress_bar
 
 
@@ -27,6 +32,16 @@ def rebuild(
     swap_back: Annotated[bool, typer.Option(help="Return to the kept generation.")] = False,
     anew: Annotated[
         bool, typer.Option(help="Do not go on with what an interrupted rebuild has filled.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Hold its rows against the present ones, and ask.")
+    ] = False,
+    swap_if_equal: Annotated[
+        bool, typer.Option("--swap-if-equal", help="Do so, and swap only if all are equal.")
+    ] = False,
+    park_more: Annotated[
+        bool,
+        typer.Option("--park-more", help="Swap even if more is parked in the new generation."),
     ] = False,
     system: SystemTopic = None,
     yes: Yes = False,
@@ -39,24 +54,72 @@ def rebuild(
     active one is as it was, and the next rebuild goes on. What may record events of its own, as
     the applications of a system do, is refused.
 
+    With --compare both generations are brought to the same positions, and their rows are compared
+    by the keys of their tables, while consumers wait; then it asks, or with --swap-if-equal swaps
+    by itself, or exits with 1. A generation that parks more than the present one is not swapped in:
+    it may be of older code.
+
     Example: eventsourcing-kafka consumer rebuild shop.views:ORDERS --keep
+
+    Example: eventsourcing-kafka consumer rebuild shop.views:ORDERS --swap-if-equal
     """
     start_logs(log_format)
+    if compare and not (yes or swap_if_equal or sys.stdin.isatty()):
+        raise typer.BadParameter(
+            "Nobody is there to answer whether to swap: say --swap-if-equal, or --yes."
+        )
     with opened_store(view, system) as store:
         name, job = store.view.name, Rebuild(store, KafkaSettings.from_env(os.environ))
     if swap_back:
         confirm(messages.may_swap_back(name), yes=yes)
         finished(job.swap_back)
-        done = messages.swapped_back(name)
+        done, swapped = messages.swapped_back(name), True
     else:
-        if not keep:
+        judge = None
+        if compare or swap_if_equal:
+            judge = _Judge(name, only_if_equal=swap_if_equal, yes=yes, as_json=as_json)
+        elif not keep:
             confirm(messages.may_rebuild(name), yes=yes)
-        _rebuild(job, name, keep=keep, anew=anew)
-        done = messages.rebuilt(name)
-    tell(done, {"view": name, "swapped_back": swap_back}, as_json=as_json)
+        swapped = _rebuild(job, name, keep=keep, anew=anew, park_more=park_more, judge=judge)
+        done = messages.rebuilt(name) if swapped else messages.not_swapped(name)
+    facts: dict[str, Any] = {"view": name, "swapped_back": swap_back, "swapped": swapped}
+    if not swap_back and judge:
+        facts["compared"] = msgspec.to_builtins(judge.compared)
+    tell(done, facts, as_json=as_json)
+    if not swapped:
+        raise typer.Exit(1)
 
 
-def _rebuild(job: Rebuild, view: str, *, keep: bool, anew: bool) -> None:
+class _Judge:
+    """Shows what was compared, and says whether to swap."""
+
+    def __init__(self, view: str, *, only_if_equal: bool, yes: bool, as_json: bool) -> None:
+        self.compared: Sequence[Compared] = ()
+        self._view = view
+        self._only_if_equal = only_if_equal
+        self._yes = yes
+        self._as_json = as_json
+
+    async def __call__(self, compared: Sequence[Compared]) -> bool:
+        self.compared = compared
+        if not self._as_json:
+            show(compared, Compared, as_json=False)
+        is_equal = all(table.is_equal for table in compared)
+        if self._only_if_equal or is_equal:
+            return is_equal
+        return await to_thread.run_sync(self._may_swap)
+
+    def _may_swap(self) -> bool:
+        try:
+            confirm(messages.may_swap_though_different(self._view), yes=self._yes)
+        except typer.Abort:
+            return False
+        return True
+
+
+def _rebuild(
+    job: Rebuild, view: str, *, keep: bool, anew: bool, park_more: bool, judge: _Judge | None
+) -> bool:
     with progress_bar(progress_console()) as bar:
         task = bar.add_task(f"rebuilding {view}", total=None)
 
@@ -64,8 +127,15 @@ def _rebuild(job: Rebuild, view: str, *, keep: bool, anew: bool) -> None:
             total = progress.records + progress.gap
             bar.update(task, completed=progress.records, total=total)
 
+        async def judged(compared: Sequence[Compared]) -> bool:
+            bar.stop()  # What is asked is not to be drawn over.
+            return judge is not None and await judge(compared)
+
+        job_judge = judged if judge else None
         try:
-            finished(lambda: job.run(report, keep=keep, anew=anew))
+            return finished(
+                lambda: job.run(report, keep=keep, anew=anew, park_more=park_more, judge=job_judge)
+            )
         except typer.Exit:
             typer.echo("interrupted: the next rebuild goes on from here", err=True)
             raise
