@@ -172,10 +172,11 @@ class Consumer:
 
     async def _go_on_from_the_tracking(self, session: _Session, connection: Any) -> None:
         """Find out to where somebody else has moved the tracking, and go on from there."""
-        logger.info("the tracking was moved: going on from there")
         await self.store.run(self._prepare, connection, session.partitions)
         seen = dict(session.subscription.seen)
         found = await self._tracked(connection, seen)
+        if found != seen:
+            logger.info("the tracking was moved: going on from there")
         self._metrics.moved(seen, list(found.values()))
         # What another worker has brought on meanwhile is not where it was found.
         now = session.subscription.seen

@@ -120,27 +120,29 @@ class TopicMissingError(OperatorError):
 class _NotAhead(Applier):
     """Applies up to some positions, where it is told to, and no further."""
 
-    _ceiling: Sequence[int] | None = None
-    """Of each partition; None for no limit."""
-    _is_stopped = False
-
-    def stop(self) -> None:
-        """Apply nothing from now on, but for what is under way."""
-        self._is_stopped = True
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._ceiling: Sequence[int] | None = None
+        self._raised = anyio.Event()
 
     def let_come_to(self, positions: Sequence[int] | None) -> None:
-        """Apply up to these positions, or without them all that comes."""
-        self._is_stopped, self._ceiling = False, positions
+        """Apply up to these positions, one of each partition, or without them all that comes."""
+        if positions != self._ceiling:
+            self._ceiling = positions
+            self._raised.set()
+            self._raised = anyio.Event()
 
     async def apply(
         self, connection: Any, batch: Sequence[Span], seen: Mapping[int, Tracking]
     ) -> Outcome:
         """Apply what is not beyond. Of what is, say that it is to be read again."""
-        allowed = [] if self._is_stopped else [self._allowed(span) for span in batch]
+        raised = self._raised
+        allowed = [self._allowed(span) for span in batch]
         if allowed == list(batch):
             return await super().apply(connection, batch, seen)
         await super().apply(connection, [span for span in allowed if span.records], seen)
-        await anyio.sleep(LEVEL_SECONDS)
+        with anyio.move_on_after(GOAL_SECONDS):
+            await raised.wait()
         return Moved()
 
     def _allowed(self, span: Span) -> Span:
@@ -202,10 +204,13 @@ class Rebuild:
             if not await self._active.exists(connection):
                 raise ViewMissingError(self._active.view)
             await self._prepare_next(connection, anew=anew)
+            goal = partial(self._level_of if judge else self._ends, connection)
+            if judge:
+                await self._not_ahead(connection)
             async with self._filling():
-                await self._caught_up(connection, report)
+                await self._caught_up(connection, report, goal)
                 await self._next.create_indexes(connection)
-                await self._caught_up(connection, report)
+                await self._caught_up(connection, report, goal)
                 if judge and not await judge(await self._compared(connection)):
                     return False
                 await swap.enter_async_context(connection.transaction())
@@ -274,32 +279,25 @@ class Rebuild:
 
     async def _compared(self, connection: AsyncConnection[Any]) -> Sequence[Compared]:
         """Hold the generations against each other, where both have applied the same."""
-        self._ahead.stop()
-        try:
-            await self._until(partial(self._is_behind, connection))
-            async with connection.transaction(force_rollback=True):
-                await self._active.tracking.hold(connection)
-                active = await self._active.tracking.positions(connection)
-                self._ahead.let_come_to(active)
-                await self._until(partial(self._is_at, connection, active))
-                return await compare(connection, self._active, self._next)
-        finally:
-            self._ahead.let_come_to(None)
+        async with connection.transaction(force_rollback=True):
+            await self._active.tracking.hold(connection)
+            await self._not_ahead(connection)
+            await self._until_level(connection)
+            compared = await compare(connection, self._active, self._next)
+        self._ahead.let_come_to(None)
+        return compared
 
-    async def _until(self, there: Callable[[], Awaitable[bool]]) -> None:
+    async def _not_ahead(self, connection: AsyncConnection[Any]) -> None:
+        """Let the new generation come to where the active one is, and no further."""
+        self._ahead.let_come_to(await self._active.tracking.positions(connection))
+
+    async def _until_level(self, connection: AsyncConnection[Any]) -> None:
+        active = await self._active.tracking.positions(connection)
         with anyio.move_on_after(SAME_SECONDS):
-            while not await there():  # noqa: ASYNC110 - nobody tells
+            while await self._next.tracking.positions(connection) != active:  # noqa: ASYNC110
                 await anyio.sleep(LEVEL_SECONDS)
             return
         raise NotComparableError(self._active.view.name)
-
-    async def _is_at(self, connection: AsyncConnection[Any], active: Sequence[int]) -> bool:
-        return await self._next.tracking.positions(connection) == active
-
-    async def _is_behind(self, connection: AsyncConnection[Any]) -> bool:
-        following = await self._next.tracking.positions(connection)
-        active = await self._active.tracking.positions(connection)
-        return all(one <= other for one, other in zip(following, active, strict=True))
 
     async def _check_parked(self, connection: AsyncConnection[Any]) -> None:
         present = await self._active.parking.count(connection)
@@ -308,16 +306,19 @@ class Rebuild:
             raise ParksMoreError(self._active.view.name, following - present)
 
     async def _caught_up(
-        self, connection: AsyncConnection[Any], report: Callable[[RebuildProgress], None]
+        self,
+        connection: AsyncConnection[Any],
+        report: Callable[[RebuildProgress], None],
+        goal: Callable[[], Awaitable[Mapping[int, int]]],
     ) -> None:
         """Wait until the new generation has nearly all that there is."""
         waited = True
         while waited:  # Then there is more by now.
             waited = await self._reached(
-                connection, report, self._ends, self._nearly, self._progress_seconds
+                connection, report, goal, self._nearly, self._progress_seconds
             )
 
-    async def _ends(self) -> Mapping[int, int]:
+    async def _ends(self, _connection: AsyncConnection[Any] | None = None) -> Mapping[int, int]:
         """Return where the partitions end, or ended before Kafka went away for a while."""
         try:
             self._last_ends = await read_ends(self._next, self._settings)
@@ -325,6 +326,13 @@ class Rebuild:
             if not self._last_ends:
                 raise
         return self._last_ends
+
+    async def _level_of(self, connection: AsyncConnection[Any]) -> Mapping[int, int]:
+        """Return where the active generation is, for the new one not to be ahead of it."""
+        active = await self._active.tracking.offsets(connection)
+        await self._not_ahead(connection)
+        ends = await self._ends()
+        return {number: min(offset, ends.get(number, 0)) for number, offset in active.items()}
 
     async def _level(
         self, connection: AsyncConnection[Any], report: Callable[[RebuildProgress], None]
