@@ -60,7 +60,7 @@ class Expected(NamedTuple):
         named = dict(headers)
         return cls(
             key,
-            partition_of(key, partitions),
+            partition_of(key, max(1, partitions)),
             named["ce_id"],
             named["ce_type"].decode(),
             timestamp is not None,

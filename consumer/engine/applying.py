@@ -303,28 +303,32 @@ def fold(unit: UnitOfWork, records: Sequence[ConsumedRecord], set_aside: SetAsid
     """
     failures = []
     for record in records:
-        if set_aside.parked and record.originator_id in set_aside.parked:
+        # What is foreign is of no aggregate, whatever it says: it waits for none, and none for it.
+        envelope = record.envelope
+        if envelope and set_aside.parked and record.originator_id in set_aside.parked:
             failures.append(Failure(record, None))
-            continue
-        if set_aside.has_dropped(record):
-            # Its aggregate goes on behind it.
-            if envelope := record.envelope:
+        elif set_aside.has_dropped(record):
+            if envelope:  # Its aggregate goes on behind it.
                 unit.skip(envelope.originator_id, envelope.version, record.place)
-            continue
-        reason: Exception | None = record.error
-        if record.event:
-            try:
-                unit.apply(record.event, record.place)
-            except REFUSALS:
-                raise
-            except Exception as error:
-                if is_transient(error):
-                    raise
-                reason = error
-        if reason:
+        elif reason := _refused(unit, record):
             failures.append(Failure(record, reason))
-            set_aside.parked.add(record.originator_id)
+            if envelope:
+                set_aside.parked.add(record.originator_id)
     return failures
+
+
+def _refused(unit: UnitOfWork, record: ConsumedRecord) -> Exception | None:
+    """Apply the policy to an event, and return why it can't be applied to it, if it can't."""
+    if record.event:
+        try:
+            unit.apply(record.event, record.place)
+        except REFUSALS:
+            raise
+        except Exception as error:
+            if is_transient(error):
+                raise
+            return error
+    return record.error
 
 
 def _is_within(floor: int, record: ConsumedRecord) -> bool:

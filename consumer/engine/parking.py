@@ -1,8 +1,9 @@
 """Events that can't be applied: set aside with their reason, in order, and never lost.
 
 An event is parked in the transaction that moves the tracking past it, and so is every later
-event of the same aggregate; all other aggregates go on. What is set aside is known by its position,
-wherever it is read from; what is foreign has none, and is known by its topic and offset. A person
+event of the same aggregate; all other aggregates go on. What is foreign is of no aggregate,
+whatever it says: it is set aside alone. What is set aside is known by its position, wherever it is
+read from; what is foreign has none, and is known by its topic and offset. A person
 then mends what is wrong and has them tried again, or drops the first of them. A drop is recorded
 for ever, with who, when and why.
 """
@@ -92,6 +93,7 @@ SELECT_SET_ASIDE: LiteralString = """
     SELECT DISTINCT originator_id, NULL::integer, NULL::bigint, NULL::bigint, NULL::text
       FROM {schema}.parked
      WHERE originator_id = ANY(%(originators)b)
+       AND position IS NOT NULL
      UNION ALL
     SELECT NULL, partition, coalesce(first_position, position, first_offset),
            coalesce(last_position, position, last_offset),
@@ -122,6 +124,7 @@ SELECT_LISTED: LiteralString = """
            EXISTS (SELECT 1
                      FROM {schema}.parked AS earlier
                     WHERE earlier.originator_id = parked.originator_id
+                      AND earlier.position IS NOT NULL AND parked.position IS NOT NULL
                       AND earlier.id < parked.id)
       FROM {schema}.parked
      WHERE id > %(after)s
@@ -168,7 +171,8 @@ class SetAside(NamedTuple):
     """What is known of a batch before it is applied."""
 
     parked: set[str]
-    """Aggregates that have parked events: what is new of them is parked behind."""
+    """Aggregates that have parked events: what is new of them is parked behind. What is foreign
+    holds up none."""
     dropped: Sequence[tuple[int, range, str | None]]
     """Partitions, and positions in them that were given up, or skipped; with the name of a topic it
     is offsets in that, of what was foreign."""

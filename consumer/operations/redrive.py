@@ -118,7 +118,7 @@ async def _drop(store: Store, connection: Any, event_id: int, by: str, reason: s
     async with store.redriving(connection):
         dropped = await _find(store, connection, event_id)
         first, *_ = await _parked_of(store, connection, dropped.originator_id)
-        if first.id != dropped.id:
+        if dropped.position is not None and first.id != dropped.id:
             raise NotFirstError(
                 f"Event {dropped.id} is behind event {first.id} of the same aggregate: "
                 f"retry or drop that one first."
@@ -152,7 +152,8 @@ async def _parked_of(store: Store, connection: Any, originator_id: str) -> Seque
         raise NotParkedError(
             f"Nothing of {originator_id} is parked. Parked are: {', '.join(others) or 'none'}."
         )
-    return parked
+    # What is foreign may name any aggregate as its own, and holds up none.
+    return [each for each in parked if each.position is not None] or parked
 
 
 def _originators(parked: Sequence[Parked]) -> list[str]:

@@ -87,14 +87,15 @@ def gap_of(rows: Collection[PartitionStatus]) -> int | None:
 
 
 async def read_status(store: Store, settings: KafkaSettings) -> list[PartitionStatus]:
-    """Compare the tracking of a view with the topic; nothing if there is no topic yet.
+    """Compare the tracking of a view with the topic; nothing if there is neither yet.
 
-    Raises `ShapeChangedError`, and `PartitionsChangedError` if it is not the topic that is tracked.
+    Where a view has applied what is no longer there, its partitions have stopped. Raises
+    `ShapeChangedError`, and `PartitionsChangedError` if it is not the topic that is tracked.
     """
     async with groupless_consumer(settings) as kafka:
         ends = await _ends(kafka, store, settings)
         if not ends:
-            return []
+            return await _without_topic(store, settings)
         progress, rebuilt = await _progress(store, [partition.partition for partition in ends])
         if len(progress) != len(ends):
             raise PartitionsChangedError(store.view, len(ends))
@@ -164,6 +165,31 @@ async def _unknown(
             progress[number].tracking.record_offset < bounds[number].begin
             and bounds[number].begin <= progress[number].tracking.offset < bounds[number].end
         )
+    ]
+
+
+async def _without_topic(store: Store, settings: KafkaSettings) -> list[PartitionStatus]:
+    """Return how far a view is, though Kafka has no topic for it."""
+    topic = Topics.of(store.view.application_name, settings).events
+    why = f"Kafka has no topic {topic}. Was it deleted, or is KAFKA_TOPIC_PREFIX another one?"
+    progress, _ = await _progress(store, [])
+    return [
+        PartitionStatus(
+            store.view.name,
+            number,
+            row.tracking.position,
+            row.tracking.offset,
+            0,
+            None if row.tracking.position else 0,
+            0.0,
+            row.records,
+            row.parked,
+            row.dropped,
+            why if row.tracking.position else None,
+            None,
+            None,
+        )
+        for number, row in sorted(progress.items())
     ]
 
 

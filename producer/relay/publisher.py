@@ -30,6 +30,7 @@ from eventsourcing_kafka.producer.kafka.compat import (
 from eventsourcing_kafka.producer.kafka.ranges import bounds_of
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
+from eventsourcing_kafka.producer.relay.resume import check_application
 from eventsourcing_kafka.producer.relay.tails import (
     EMPTY,
     Tail,
@@ -212,6 +213,7 @@ class Publisher:
         await self._end_what_is_open()
         self.last = last = await last_published(self._committed, self._topics)
         self._check_partitions(last)
+        check_application(last, self._wire.application_name, self._topics)
         bounds = await bounds_of(self._committed, [self._position_end.partition, *self._events])
         self._position_end.next = bounds.pop(self._position_end.partition).end
         said = dict(zip(self._events, last.said if last else [], strict=False))
@@ -353,7 +355,9 @@ class Publisher:
             )
             for number, end in enumerate(self._ends)
         ]
-        published = Published(batch.position, len(self._events), self._instance, said)
+        published = Published(
+            batch.position, len(self._events), self._instance, said, self._wire.application_name
+        )
         builder = _uncompressed()
         builder.append(key=KEY, value=msgspec.json.encode(published), timestamp=None)
         return builder

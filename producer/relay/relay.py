@@ -182,7 +182,8 @@ class Relay:
     async def _position(self, publisher: Publisher) -> int:
         """Return the position to go on from, once it is known what Kafka and the outbox have."""
         last, tails = publisher.last, publisher.tails
-        await check_write_model(self._outbox, self._wire.application_name, last, tails)
+        ends = [tail.link for tail in tails]
+        await check_write_model(self._outbox, self._wire.application_name, last, ends)
         position = position_to_go_on(last, tails)
         # If the position record is gone, too, there are still the tails, and what we knew before.
         was = max(

@@ -7,12 +7,13 @@ its position topic or alone), the tails of the partitions tell from where to pub
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import Outbox
 from eventsourcing_kafka.producer.relay.tails import Tail
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
-from eventsourcing_kafka.producer.wire.chain import identity_of
+from eventsourcing_kafka.producer.wire.chain import Link, identity_of
 from eventsourcing_kafka.producer.wire.position import Published
 
 
@@ -42,8 +43,24 @@ def position_to_go_on(last: Published | None, tails: Sequence[Tail]) -> int:
     )
 
 
+class OtherApplicationError(OperatorError):
+    """The topics are those of an application of another name."""
+
+    def __init__(self, name: str, published: str, topics: Topics) -> None:
+        super().__init__(
+            f"{topics.events} has the events of {published!r}, and this is {name!r}: for readers "
+            "that is another application. Say its name exactly, or set another KAFKA_TOPIC_PREFIX."
+        )
+
+
+def check_application(last: Published | None, name: str, topics: Topics) -> None:
+    """See that what is published is of this very application. Raises `OtherApplicationError`."""
+    if last and last.application not in ("", name):
+        raise OtherApplicationError(name, last.application, topics)
+
+
 async def check_write_model(
-    outbox: Outbox, name: str, last: Published | None, tails: Sequence[Tail]
+    outbox: Outbox, name: str, last: Published | None, ends: Iterable[Link]
 ) -> None:
     """See that the write model has the last event of each partition: that very one.
 
@@ -53,7 +70,7 @@ async def check_write_model(
     position, head = last.position if last else 0, await outbox.head()
     if position > head:
         raise OtherWriteModelError(name, position, f"only up to {head}")
-    published = {tail.link.position: tail.link.identity for tail in tails if tail.link.position}
+    published = {link.position: link.identity for link in ends if link.position}
     stored = await outbox.stored(sorted(published))
     for at, identity in sorted(published.items()):
         if at not in stored:

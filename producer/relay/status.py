@@ -14,9 +14,11 @@ from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, start
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import Outbox
+from eventsourcing_kafka.producer.relay.resume import check_application, check_write_model
 from eventsourcing_kafka.producer.relay.topics import TooLargeError, read_limit
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat
-from eventsourcing_kafka.producer.wire.position import read_published
+from eventsourcing_kafka.producer.wire.position import Published, read_published
 
 SMALL = 64 * 1024
 """Bytes of a record of which it is not asked whether its topic takes it."""
@@ -62,8 +64,8 @@ async def read_status(outbox: Outbox, wire: WireFormat, settings: KafkaSettings)
     position = published.position if published else 0
     head = await outbox.head()
     gap = max(0, head - position)
-    lag, problem = 0.0, None
-    if gap and (notification := await outbox.first(position)):
+    lag, problem = 0.0, await _refused(outbox, wire, topics, published)
+    if gap and not problem and (notification := await outbox.first(position)):
         try:
             record = wire.to_record(notification)
             lag = _age(record)
@@ -74,6 +76,19 @@ async def read_status(outbox: Outbox, wire: WireFormat, settings: KafkaSettings)
     return RelayStatus(
         wire.application_name, topics.events, position, head, gap, lag, owner, problem
     )
+
+
+async def _refused(
+    outbox: Outbox, wire: WireFormat, topics: Topics, published: Published | None
+) -> str | None:
+    """Return why a relay would not begin, as far as can be told from here."""
+    name = wire.application_name
+    try:
+        check_application(published, name, topics)
+        await check_write_model(outbox, name, published, published.ends if published else ())
+    except OperatorError as error:
+        return str(error)
+    return None
 
 
 def _age(record: Record) -> float:

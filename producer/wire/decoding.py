@@ -135,7 +135,7 @@ class EventDecoder:
                 StoredEvent(
                     originator_id=event_type.originator_id(envelope.originator_id),
                     originator_version=envelope.version,
-                    topic=event_type.topic,
+                    topic=envelope.topic,
                     state=stored_state(envelope, value),
                 )
             )

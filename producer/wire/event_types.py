@@ -51,6 +51,8 @@ class EventType:
         self.topic = get_topic(cls)
         self.name = published_name(self.topic)
         self.version: int = getattr(cls, "class_version", 1)
+        self.is_base = bool(cls.__subclasses__()) and "." not in cls.__qualname__
+        """Whether it is what other event classes have in common, by all that can be told."""
         self.is_creation = issubclass(cls, CanInitAggregate)
         """Whether an aggregate begins with it, whose class it names."""
 
@@ -126,13 +128,13 @@ class EventTypes:
     def register(self, cls: type[Event]) -> EventType:
         """Add one event class. Raises `WireError` if its name is another class's already.
 
-        Classes that others inherit from may have one name: it is not they that are published.
+        What others inherit from, and no class has in it, may have any name: it is no event itself.
         """
         if cls in self._types:
             return self._types[cls]
         event_type = EventType(cls)
         known = self._by_name.setdefault(event_type.name, event_type)
-        if known is not event_type and not (known.cls.__subclasses__() or cls.__subclasses__()):
+        if known is not event_type and not (known.is_base or event_type.is_base):
             raise WireError(
                 f"{event_type.topic} and {known.topic} would both be published as "
                 f"{event_type.name!r}: give one of them another name."

@@ -51,6 +51,13 @@ class Published(msgspec.Struct, frozen=True):
     """Which relay has written it: who finds another one's has been replaced."""
     said: Sequence[Said]
     """What the last record of each partition is to be, with this transaction."""
+    application: str = ""
+    """Whose it is. Topics are named in lower case, and other names may come to the same."""
+
+    @property
+    def ends(self) -> Sequence[Link]:
+        """The last record of each partition, with this transaction."""
+        return [Link(each.position, each.identity) for each in self.said]
 
     def is_reached(self, links: Mapping[int, Link]) -> bool:
         """Tell whether what is applied of each partition has come to what this says of it.

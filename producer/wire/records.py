@@ -23,7 +23,7 @@ from eventsourcing_kafka.producer.wire.event_types import (
     WireError,
     published_name,
 )
-from eventsourcing_kafka.producer.wire.state import Published, publish
+from eventsourcing_kafka.producer.wire.state import NoJSONError, Published, StateError, publish
 from eventsourcing_kafka.producer.wire.tracing import trace_of
 
 GZIP = 16 + 15
@@ -104,7 +104,7 @@ class WireFormat:
             raise WireError(
                 f"{published_name(notification.topic)} {notification.originator_id} version "
                 f"{notification.originator_version}, at position {notification.id}, can't be "
-                f"published: {error}. {ADVICE}"
+                f"published: {error}" + (f". {ADVICE}" if _may_be_a_setting(error) else "")
             ) from error
 
     def _record_of(self, notification: Notification) -> Record:
@@ -225,6 +225,11 @@ def _add_what_is_stored(headers: Headers, published: Published) -> int | None:
     headers.append(("ce_time", published.timestamp.encode()))
     # Kafka has no times before 1970: a negative one means that there is none.
     return max(0, int(time.timestamp() * 1000))
+
+
+def _may_be_a_setting(error: Exception) -> bool:
+    """Tell whether it is about bytes that are not what the settings say, not about an event."""
+    return not isinstance(error, (StateError, UnicodeEncodeError)) or isinstance(error, NoJSONError)
 
 
 def _plain_state(mapper: Mapper[Any], decrypt: bool) -> Callable[[bytes], bytes] | None:

@@ -62,6 +62,10 @@ class StateError(ValueError):
     """What is stored is not as the library stores it, or what was published is not of that."""
 
 
+class NoJSONError(StateError):
+    """What is stored is no JSON at all, or no object."""
+
+
 class Published(NamedTuple):
     """What is published of a state."""
 
@@ -84,7 +88,7 @@ def publish(state: bytes, topic: str, originator_id: str, version: int) -> Publi
     tree = _decoded(state)
     if ID in tree or VERSION in tree:
         raise StateError(f"it has an attribute {ID} or {VERSION}, which are stored beside it")
-    class_version = _taken_out(tree) if CLASS_VERSION in tree else 1
+    class_version = _version_of(tree) if CLASS_VERSION in tree else 1
     created = tree.get(CREATED)
     if type(created) is str:
         tree[CREATED] = created.rpartition(":")[2]
@@ -188,9 +192,9 @@ def _json_object(text: bytes, decoder: json.JSONDecoder) -> dict[str, Any]:
     except StateError:
         raise
     except (ValueError, RecursionError) as error:
-        raise StateError(f"it is no JSON: {error}") from error
+        raise NoJSONError(f"it is no JSON: {error}") from error
     if not isinstance(tree, dict):
-        raise StateError("it is no JSON object")
+        raise NoJSONError("it is no JSON object")
     return tree
 
 
@@ -203,14 +207,16 @@ def _encoded(tree: Mapping[str, Any]) -> bytes:
         raise StateError("it is nested too deep") from error
 
 
-def _taken_out(tree: dict[str, Any]) -> int:
-    """Take the class version out, if it is where the library puts it, and return it."""
+def _version_of(tree: dict[str, Any]) -> int:
+    """Return the class version, and take it out, if it is where the library puts it.
+
+    A class may have it among its attributes, and then it is stored in their order.
+    """
     version = tree.get(CLASS_VERSION)
     if type(version) is not int or not 1 < version <= MOST_VERSIONS:
         return 1
-    if next(reversed(tree)) != CLASS_VERSION:
-        return 1
-    del tree[CLASS_VERSION]
+    if next(reversed(tree)) == CLASS_VERSION:
+        del tree[CLASS_VERSION]
     return version
 
 

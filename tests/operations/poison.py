@@ -70,7 +70,8 @@ class Poison:
     tamper: Tamper
     reason: str
     of_page: bool = True
-    """Its key is the page's, so that what comes after it of the page is behind it."""
+    """It is an event of the page, so that what comes after it of the page is behind it. What is
+    foreign is of none, whatever its key."""
 
 
 def _value(value: bytes | None) -> Tamper:
@@ -137,30 +138,85 @@ POISONS = [
     Poison("JSON without an end", _value(b"[" * 100_000), "The value is not a Page.BodyUpdated"),
     Poison("an attribute missing", _json(b'"diff"', b'"difference"'), "no attribute 'diff'"),
     Poison("an attribute of another type", _attributes(diff=7), "'int' object has no attribute"),
-    Poison("another type", _headers(lambda h: h.update(VANISHED)), "'ce_type' is not what"),
-    Poison("a type with a NUL", _headers(lambda h: h.update(A_NUL)), "'ce_type' is not what"),
-    Poison("a type that is no text", _header("ce_type", b"\xff\xfe"), "A header is malformed"),
+    Poison(
+        "another type",
+        _headers(lambda h: h.update(VANISHED)),
+        "'ce_type' is not what",
+        of_page=False,
+    ),
+    Poison(
+        "a type with a NUL",
+        _headers(lambda h: h.update(A_NUL)),
+        "'ce_type' is not what",
+        of_page=False,
+    ),
+    Poison(
+        "a type that is no text",
+        _header("ce_type", b"\xff\xfe"),
+        "A header is malformed",
+        of_page=False,
+    ),
     Poison("a version that was there", _version(2), "OutOfOrderError: .* is version 2"),
     Poison("a version after a hole", _version(9), "OutOfOrderError: .* is version 9"),
-    Poison("a class version that never was", _header("ce_classversion", b"0"), "malformed"),
+    Poison(
+        "a class version that never was",
+        _header("ce_classversion", b"0"),
+        "malformed",
+        of_page=False,
+    ),
     Poison("a diff that does not fit", _attributes(diff="5d4\n< five\n"), "DiffError"),
     Poison("a diff that is none", _attributes(diff="anything"), "DiffError"),
     Poison(
-        "a header missing", _headers(lambda h: h.pop("ce_position")), "'ce_position' is missing"
+        "a header missing",
+        _headers(lambda h: h.pop("ce_position")),
+        "'ce_position' is missing",
+        of_page=False,
     ),
-    Poison("a header doubled", _twice, "'ce_type' is there twice"),
-    Poison("a header without a value", _header("ce_sequence", None), "A header is malformed"),
-    Poison("no header with a value", _headers(lambda h: h.update(dict.fromkeys(h))), "malformed"),
-    Poison("a position too large", _header("ce_position", b"9" * 20), "not a natural number"),
-    Poison("a foreign producer", _foreign(), "'ce_type' is missing"),
-    Poison("a foreign producer's NUL", _foreign(("a\0b", b"\0")), "'ce_type' is missing"),
-    Poison("another application", _headers(lambda h: h.update(ELSEWHERE)), "not from Content"),
+    Poison("a header doubled", _twice, "'ce_type' is there twice", of_page=False),
+    Poison(
+        "a header without a value",
+        _header("ce_sequence", None),
+        "A header is malformed",
+        of_page=False,
+    ),
+    Poison(
+        "no header with a value",
+        _headers(lambda h: h.update(dict.fromkeys(h))),
+        "malformed",
+        of_page=False,
+    ),
+    Poison(
+        "a position too large",
+        _header("ce_position", b"9" * 20),
+        "not a natural number",
+        of_page=False,
+    ),
+    Poison("a foreign producer", _foreign(), "'ce_type' is missing", of_page=False),
+    Poison(
+        "a foreign producer's NUL", _foreign(("a\0b", b"\0")), "'ce_type' is missing", of_page=False
+    ),
+    Poison(
+        "another application",
+        _headers(lambda h: h.update(ELSEWHERE)),
+        "not from Content",
+        of_page=False,
+    ),
     Poison(
         "another aggregate's value", _attributes(diff="", originator_id=UUID(int=1)), "contradicts"
     ),
     Poison("encrypted", _header("ce_encrypted", b"true"), "this reader has no key"),
-    Poison("no identity", _headers(lambda h: h.pop("ce_identity")), "'ce_identity' is missing"),
-    Poison("no identity but words", _header("ce_identity", b"who knows"), "is no identity"),
+    Poison(
+        "no identity",
+        _headers(lambda h: h.pop("ce_identity")),
+        "'ce_identity' is missing",
+        of_page=False,
+    ),
+    Poison(
+        "no identity but words",
+        _header("ce_identity", b"who knows"),
+        "is no identity",
+        of_page=False,
+    ),
     Poison("a tombstone", _value(None), "a tombstone"),
     Poison("900 KB of anything", _value(b"x" * KIB_900), "The value is not a Page.BodyUpdated"),
     Poison(

@@ -20,7 +20,7 @@ from eventsourcing_kafka.consumer.operations.redrive import (
 )
 from tests.pipeline import SECONDS, WithoutKafka, pages_of, until
 
-from .poison import POISONS, record_of
+from .poison import POISONS, Poison, record_of
 from .wiki import Wiki
 
 BAD_DIFF = next(poison.tamper for poison in POISONS if poison.name == "a diff that does not fit")
@@ -304,3 +304,24 @@ async def test_nobody_mends_a_view_that_is_not_there_or_of_another_shape(
             with pytest.raises(ShapeChangedError, match="consumer rebuild fts"):
                 await mending
         assert len(await wiki.parked()) == 6
+
+
+@pytest.mark.parametrize("poison", [each for each in POISONS if not each.of_page][:3])
+async def test_what_is_foreign_holds_up_no_aggregate_and_is_dropped_alone(
+    schemas: dict[str, str], poison: Poison
+) -> None:
+    """Though its key is the aggregate's; also in a replay, which meets it before others."""
+    async with Wiki(schemas) as wiki:
+        wiki.poison(poison.tamper)
+        wiki.go_on()
+        await wiki.catch_up()
+        (foreign,) = await wiki.parked()
+        assert foreign.position is None
+        assert await wiki.pages() == pages_of(wiki.wiki)
+
+        await drop(wiki.store, foreign.id, by="Ada", reason="no event")
+        await wiki.store.replay(wiki.connection)
+        await wiki.catch_up()
+
+        assert await wiki.parked() == []
+        assert await wiki.pages() == pages_of(wiki.wiki)

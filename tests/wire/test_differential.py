@@ -73,6 +73,12 @@ class Stall(Aggregate):
     class Filled(Aggregate.Event):
         """Has whatever it is given."""
 
+    class Weighed(Aggregate.Event):
+        """Has its version where others have attributes."""
+
+        class_version: int = 2
+        amount: Decimal = Decimal(0)
+
     class Audited(Aggregate.Event):
         """Has a version of its own, which is not its class's."""
 
@@ -415,6 +421,38 @@ def test_an_attribute_that_is_called_like_the_version_is_dropped_as_in_the_libra
     reader, record = published(stored, mapper)
 
     assert exactly(read(record, reader)) == exactly(mapper.to_domain_event(stored))
+
+
+def test_a_version_that_a_class_has_among_its_attributes_is_in_the_header() -> None:
+    """It is stored in their order, and not at the end, as that of most classes is."""
+    stored = recorded(happened(Stall.Weighed, class_version=2, amount=Decimal(5)), PLAIN)
+    reader, record = published(stored, PLAIN)
+
+    assert dict(record.headers)["ce_classversion"] == b"2"
+    assert exactly(read(record, reader)) == exactly(PLAIN.to_domain_event(stored))
+    older = replace(stored, topic=get_topic(Stall.Filled))  # It knows of no version 2.
+    reader, record = published(older, PLAIN)
+    with pytest.raises(OutdatedError, match="update it"):
+        read(record, reader)
+
+
+class Cents(Mapper[Any]):
+    """One that goes by the topic that is stored."""
+
+    def to_domain_event(self, stored_event: Any) -> Any:
+        event = super().to_domain_event(stored_event)
+        vars(event)["old"] = stored_event.topic
+        return event
+
+
+@pytest.mark.usefixtures("aliases")
+def test_a_mapper_of_ones_own_is_given_the_topic_that_is_stored() -> None:
+    utils.register_topic("old.market:Booth", Stall)
+    mapper = Cents(TRANSCODER)
+    stored = replace(recorded(filled({}), mapper), topic="old.market:Booth.Filled")
+    reader, record = published(stored, mapper)
+
+    assert vars(read(record, reader))["old"] == "old.market:Booth.Filled"
 
 
 class Labels(Pickle):

@@ -99,6 +99,15 @@ def test_two_classes_of_one_published_name_are_refused_with_both() -> None:
         EventTypes.of(one, other)
 
 
+def test_what_is_in_an_aggregate_is_published_whoever_inherits_from_it() -> None:
+    body = {"__qualname__": "Booking.Confirmed", "__module__": "fourth"}
+    other = type("Confirmed", (Aggregate.Event,), body)
+    type("Again", (other,), {"__module__": "fourth"})
+
+    with pytest.raises(WireError, match="give one of them another name"):
+        EventTypes.of(Booking, other)
+
+
 def test_a_class_that_others_inherit_from_may_have_the_name_of_another() -> None:
     base = type("Happened", (Happened,), {"__module__": "third"})
     inheriting = type("Moved", (base,), {"__module__": "third"})

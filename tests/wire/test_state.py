@@ -323,7 +323,7 @@ def test_what_is_published_is_as_anyone_would_write_it(
         ({}, 1, None),
         ({"class_version": 2}, 2, None),
         (of_order(class_version=7), 7, None),
-        ({"class_version": 2, "a": 1}, 1, None),
+        ({"class_version": 2, "a": 1}, 2, None),
         ({"originator_topic": "elsewhere:Order"}, 1, "elsewhere:Order"),
         ({"originator_topic": "shop.domain:Basket"}, 1, "shop.domain:Basket"),
         ({"originator_topic": None}, 1, None),

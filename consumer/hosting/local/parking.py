@@ -119,7 +119,8 @@ INSERT_PARKED = """
      WHERE :first
         OR EXISTS (SELECT 1
                      FROM parked
-                    WHERE application = :application AND originator_id = :originator_id)
+                    WHERE application = :application AND originator_id = :originator_id
+                      AND position IS NOT NULL)
         ON CONFLICT DO NOTHING
 """
 
@@ -135,7 +136,8 @@ SELECT_IS_PARKED = """
 SELECT_KNOWN = """
     SELECT EXISTS (SELECT 1
                      FROM parked
-                    WHERE application = :application AND originator_id = :originator_id),
+                    WHERE application = :application AND originator_id = :originator_id
+                      AND position IS NOT NULL AND :position IS NOT NULL),
            EXISTS (SELECT 1
                      FROM dropped
                     WHERE application = :application AND partition = :partition

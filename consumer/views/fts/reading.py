@@ -13,7 +13,9 @@ from eventsourcing_kafka.consumer.engine.store import NOT_THERE, ViewMissingErro
 
 SELECT_PAGE: LiteralString = """
     SELECT id, version, slug, title, body,
-           EXISTS (SELECT FROM {schema}.parked WHERE originator_id = pages.id::text) AS stale,
+           EXISTS (SELECT FROM {schema}.parked
+                    WHERE originator_id = pages.id::text
+                      AND parked.position IS NOT NULL) AS stale,
            position
       FROM {schema}.pages JOIN {schema}.tracking USING (partition)
      WHERE id = %(id)s AND application = %(application)s

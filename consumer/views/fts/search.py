@@ -67,7 +67,8 @@ SEARCH: LiteralString = """
          LIMIT %(limit)s OFFSET %(offset)s
     )
     SELECT id, slug, title, rank, matches,
-           EXISTS (SELECT FROM {schema}.parked WHERE originator_id = found.id::text) AS stale,
+           EXISTS (SELECT FROM {schema}.parked
+                    WHERE originator_id = found.id::text AND position IS NOT NULL) AS stale,
            CASE WHEN title ~* %(names)s
                 THEN regexp_replace(title, %(names)s, %(marked)s, 'gi')
                 ELSE ts_headline({schema}.language(), title, query, %(whole)s)
