@@ -15,7 +15,6 @@ import psycopg
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
 from psycopg import AsyncConnection, sql
-from psycopg_pool import AsyncConnectionPool
 
 from eventsourcing_kafka.consumer.engine.parking import MAKE, Parking, Skip
 from eventsourcing_kafka.consumer.engine.protocol import Capabilities, Store
@@ -24,7 +23,11 @@ from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
-from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, connected
+from eventsourcing_kafka.producer.runtime.postgres import (
+    SessionPool,
+    connect_arguments,
+    connected,
+)
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 from eventsourcing_kafka.producer.wire.chain import Link
 from eventsourcing_kafka.producer.wire.position import Published, published_from, read_published
@@ -40,6 +43,9 @@ KEPT_OPEN_SECONDS = 2.0
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+QUIETLY = {"client_min_messages": "warning"}
+"""Long words that no index takes are a NOTICE each."""
 
 NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 
@@ -111,7 +117,7 @@ class ViewStore:
         """Tells how to reach Kafka, should anybody wait for a position."""
         self._published: Published | None = None
         """A position record that somebody has waited for."""
-        self._kept_open: AsyncConnectionPool[AsyncConnection[Any]] | None = None
+        self._kept_open: SessionPool | None = None
         self._shape = _fingerprint(view, settings)
         self.tracking = TrackingTable(schema, view.application_name, self._shape)
         self.parking = Parking(schema, view.application_name)
@@ -163,14 +169,15 @@ class ViewStore:
         """
         if self._kept_open and not settings:
             return self._kept_open.connection()
-        return connected(**self._session(settings))
+        return connected(settings={**QUIETLY, **settings}, **self._arguments())
 
     @asynccontextmanager
     async def kept_open(self, connections: int) -> AsyncIterator[None]:
         """Keep up to so many connections open meanwhile, for a program that reads a lot.
 
         Any number of tasks may read at once, and share them. Who gets none within
-        `KEPT_OPEN_SECONDS` is told so by `PoolTimeout`, an `OperationalError` of psycopg.
+        `KEPT_OPEN_SECONDS` is told so by an `OperationalError` of psycopg: `PoolTimeout`, or
+        `PostgresUnreachableError`.
         """
         async with self.pool({}, connections, KEPT_OPEN_SECONDS) as pool:
             self._kept_open = pool
@@ -181,29 +188,22 @@ class ViewStore:
 
     def pool(
         self, settings: Mapping[str, str], connections: int, seconds: float = POOL_SECONDS
-    ) -> AsyncConnectionPool[AsyncConnection[Any]]:
+    ) -> SessionPool:
         """Return a pool of up to so many such connections, to be entered; lost ones are replaced.
 
-        While it gets none, it raises `PoolTimeout` after so many `seconds`.
+        While it gets none, it raises the same after so many `seconds`.
         """
-        return AsyncConnectionPool(
-            kwargs=partial(self._session, settings),
+        return SessionPool(
+            lambda: {"settings": {**QUIETLY, **settings}, **self._arguments()},
             min_size=1,
             max_size=connections,
             open=False,
-            check=AsyncConnectionPool.check_connection,
+            check=SessionPool.check_connection,
             timeout=seconds,
         )
 
-    def _session(self, settings: Mapping[str, str]) -> dict[str, Any]:
-        # Long words that no index takes are a NOTICE each.
-        options = {"client_min_messages": "warning", **settings}
-        return {
-            **self._connect(),
-            "autocommit": True,
-            "application_name": self.view.name,
-            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
-        }
+    def _arguments(self) -> dict[str, Any]:
+        return {**self._connect(), "application_name": self.view.name}
 
     async def prepare(
         self, connection: AsyncConnection[Any], partitions: int, *, indexed: bool = True
@@ -300,7 +300,7 @@ class ViewStore:
         """
         with anyio.fail_after(seconds):
             # One of its own: it would be missed among those that are kept open.
-            async with connected(**self._session({})) as connection:
+            async with connected(settings=QUIETLY, **self._arguments()) as connection:
                 listen = sql.SQL("LISTEN {}").format(sql.Identifier(self.tracking.channel))
                 await connection.execute(listen)
                 if originator_id is None and not self._knows(position):
