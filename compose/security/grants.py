@@ -107,6 +107,7 @@ def acls(
         groups = (("group", f"{settings.group_prefix}{name}") for name in generations)
         # The position record tells who waits up to where a view has to come.
         yield Acl(view.name, ("Read",), (events, position, *groups))
+        yield Acl(view.name, ("DescribeConfigs",), (events,))  # to say what deletes events
 
 
 def grants(
