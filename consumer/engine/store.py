@@ -12,7 +12,7 @@ from uuid import UUID
 
 import anyio
 import psycopg
-from eventsourcing.postgres import PostgresFactory
+from eventsourcing.postgres import BasePostgresFactory, PostgresFactory
 from eventsourcing.utils import Environment
 from psycopg import AsyncConnection, sql
 
@@ -22,13 +22,19 @@ from eventsourcing_kafka.consumer.engine.tracking import CREATE_TRACKING, Move, 
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
-from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
+from eventsourcing_kafka.producer.runtime.misspelt import slips, warn_of_unknown
 from eventsourcing_kafka.producer.runtime.postgres import (
     SessionPool,
     connect_arguments,
     connected,
 )
-from eventsourcing_kafka.producer.runtime.secrets import with_password_files
+from eventsourcing_kafka.producer.runtime.retry import SessionLostError
+from eventsourcing_kafka.producer.runtime.secrets import (
+    FILE,
+    POSTGRES_PASSWORD,
+    with_password_files,
+)
 from eventsourcing_kafka.producer.wire.chain import Link
 from eventsourcing_kafka.producer.wire.position import Published, published_from, read_published
 
@@ -47,6 +53,13 @@ Ts = TypeVarTuple("Ts")
 QUIETLY = {"client_min_messages": "warning"}
 """Long words that no index takes are a NOTICE each."""
 
+MADE_MEANWHILE = (
+    psycopg.errors.UniqueViolation,  # in Postgres' own tables
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateFunction,
+    psycopg.errors.DuplicateSchema,
+    psycopg.errors.DuplicateTable,
+)
 NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 
 
@@ -124,7 +137,11 @@ class ViewStore:
 
     @classmethod
     def of(cls, view: View, env: Mapping[str, str]) -> Self:
-        """Find a view by the library's settings, prefixed with its name: `ORDERS_POSTGRES_…`."""
+        """Find a view by the library's settings, prefixed with its name: `ORDERS_POSTGRES_…`.
+
+        Variables that are nearly one of them are named in the log.
+        """
+        _warn_of_slips(view, env)
         named = Environment(view.name, with_password_files(env))
         datastore = PostgresFactory(named).datastore
         schema = named.get(PostgresFactory.POSTGRES_SCHEMA) or view.name
@@ -210,8 +227,17 @@ class ViewStore:
     ) -> None:
         """Create the schema, the tables and the tracking rows, if they are not there.
 
-        Raises `ShapeChangedError` if they are, and would be created otherwise today.
+        Raises `ShapeChangedError` if they are, and would be created otherwise today, and
+        `SessionLostError` if somebody else, such as a restore, makes them meanwhile.
         """
+        try:
+            await self._prepare(connection, partitions, indexed=indexed)
+        except MADE_MEANWHILE as error:
+            raise SessionLostError(f"somebody else makes the tables of {self.schema}") from error
+
+    async def _prepare(
+        self, connection: AsyncConnection[Any], partitions: int, *, indexed: bool
+    ) -> None:
         async with connection.transaction():
             # Of two consumers that start at once, one waits.
             await connection.execute(
@@ -260,6 +286,13 @@ class ViewStore:
         await self._execute_all(connection, self.view.indexes)
 
     async def _create(self, connection: AsyncConnection[Any], partitions: int) -> None:
+        cursor = await connection.execute("SHOW server_encoding")
+        (encoding,) = await cursor.fetchone() or ("",)
+        if encoding != "UTF8":
+            raise SettingsError(
+                f"The database of {self.view.name} has the encoding {encoding}, and not every text "
+                "can be stored in that: make one with ENCODING 'UTF8' TEMPLATE template0."
+            )
         # Who owns the schema need not have the right to make others.
         named = sql.Identifier(self.schema).as_string()
         cursor = await connection.execute("SELECT to_regnamespace(%s) IS NULL", [named])
@@ -416,6 +449,16 @@ def replayable(store: Store) -> ViewStore:
     if isinstance(store, ViewStore) and store.capabilities.replayable:
         return store
     raise NotReplayableError(store.view.name)
+
+
+def _warn_of_slips(view: View, env: Mapping[str, str]) -> None:
+    """Name variables that are nearly a setting of the view, or of all that is in Postgres."""
+    library = {value for name, value in vars(BasePostgresFactory).items() if name.isupper()}
+    library |= {POSTGRES_PASSWORD + FILE, PostgresFactory.PERSISTENCE_MODULE}
+    prefix = f"{view.name.upper()}_"
+    known = library | {prefix + name for name in (*library, *map(str.upper, view.settings))}
+    candidates = [name for name in env if name.startswith((prefix, "POSTGRES_"))]
+    warn_of_unknown(slips(candidates, known), known)
 
 
 def _fingerprint(view: View, settings: Mapping[str, str]) -> str:
