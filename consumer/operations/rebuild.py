@@ -20,6 +20,7 @@ from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore, replayable
 from eventsourcing_kafka.consumer.operations.status import read_ends
+from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
@@ -78,6 +79,18 @@ class GenerationStoppedError(OperatorError):
         )
 
 
+class MoreParkedError(OperatorError):
+    """The new generation lacks more than the present one."""
+
+    def __init__(self, view: View, parked: int, before: int) -> None:
+        super().__init__(
+            f"The new generation of {view.name} has {parked} events parked, and the present one "
+            f"{before}, so they were not swapped. Is the code of this process older? Rebuild with "
+            "that of the consumers; or have it so: "
+            f"eventsourcing-kafka consumer rebuild {view.arguments} --even-if-parked"
+        )
+
+
 class TopicMissingError(OperatorError):
     """There is nothing to fill the view from."""
 
@@ -109,13 +122,19 @@ class Rebuild:
         self._stopped: Mapping[int, str] = {}
 
     async def run(
-        self, report: Callable[[RebuildProgress], None], *, keep: bool = False, anew: bool = False
+        self,
+        report: Callable[[RebuildProgress], None],
+        *,
+        keep: bool = False,
+        anew: bool = False,
+        even_if_parked: bool = False,
     ) -> None:
         """Fill a new generation, make its indexes, and swap.
 
         With `keep` the old generation stays, for `swap_back`. With `anew` what an interrupted
         rebuild has filled is thrown away first; so it is if it has another shape. Raises
-        `ViewMissingError` without an active one, and `AlreadyRebuildingError`.
+        `ViewMissingError` without an active one, and `AlreadyRebuildingError`; and unless it is to
+        go on `even_if_parked`, `MoreParkedError` if the new one has more events parked.
         """
         async with self._begun() as connection, AsyncExitStack() as swap:
             if not await self._active.exists(connection):
@@ -128,6 +147,8 @@ class Rebuild:
                 await swap.enter_async_context(connection.transaction())
                 await self._active.tracking.hold(connection)
                 await self._level(connection, report)
+            if not even_if_parked:
+                await self._check_parked(connection)
             await self._swap(connection, keep=keep)
             await swap.aclose()
             await _remove(connection, self._aside)
@@ -229,6 +250,12 @@ class Rebuild:
             sum(tracking.offset for tracking in reached.values()),
             sum(max(0, offset - reached[number].offset) for number, offset in goal.items()),
         )
+
+    async def _check_parked(self, connection: AsyncConnection[Any]) -> None:
+        parked = await self._next.parking.count(connection)
+        before = await self._active.parking.count(connection)
+        if parked > before:
+            raise MoreParkedError(self._active.view, parked, before)
 
     async def _swap(self, connection: AsyncConnection[Any], *, keep: bool) -> None:
         await self._next.tracking.hold(connection)

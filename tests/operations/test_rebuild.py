@@ -16,6 +16,7 @@ from eventsourcing_kafka.consumer.engine.store import ShapeChangedError, ViewMis
 from eventsourcing_kafka.consumer.operations.rebuild import (
     AlreadyRebuildingError,
     KeptMissingError,
+    MoreParkedError,
     Rebuild,
     RebuildProgress,
     TopicMissingError,
@@ -308,6 +309,28 @@ async def test_what_is_parked_is_applied_by_a_rebuild_that_can_and_what_was_drop
         assert [event.dropped_by for event in await dropped_events(pipeline.store)] == ["Ada"]
         bodies = {page.slug: (page.title, page.body) for page in await pipeline.pages()}
         assert bodies == {"page0": ("New", "0\n"), "page1": ("Page1", "parked\n")}
+
+
+async def test_what_lacks_more_than_the_present_generation_is_not_swapped_in_by_itself(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(event: Any, page: PageInfo | None) -> PageInfo | None:
+        raise ValueError("the code is older")
+
+    async with Pipeline(environment | TWO) as pipeline:
+        await write(pipeline, "page", pages=2, edits=1)
+        await pipeline.settled()
+        await pipeline.consumers.pop().stop()
+        before = await pipeline.pages()
+        monkeypatch.setattr(fts_view, "policy", refuse)
+        job = rebuild(pipeline.store, pipeline.settings)
+        with pytest.raises(MoreParkedError, match="has 4 events parked, and the present one 0"):
+            await job.run(nothing)
+        assert await pipeline.pages() == before
+
+        await job.run(nothing, even_if_parked=True)
+        assert await pipeline.pages() == []
+        assert len(await parked_events(pipeline.store)) == 4
 
 
 async def test_what_still_cannot_be_applied_is_parked_in_the_new_generation_too(

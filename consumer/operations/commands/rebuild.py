@@ -28,6 +28,9 @@ def rebuild(
     anew: Annotated[
         bool, typer.Option(help="Do not go on with what an interrupted rebuild has filled.")
     ] = False,
+    even_if_parked: Annotated[
+        bool, typer.Option(help="Swap though the new one has more events parked.")
+    ] = False,
     system: SystemTopic = None,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -51,12 +54,12 @@ def rebuild(
     else:
         if not keep:
             confirm(messages.may_rebuild(name), yes=yes)
-        _rebuild(job, name, keep=keep, anew=anew)
+        _rebuild(job, name, keep=keep, anew=anew, even_if_parked=even_if_parked)
         done = messages.rebuilt(name)
     tell(done, {"view": name, "swapped_back": swap_back}, as_json=as_json)
 
 
-def _rebuild(job: Rebuild, view: str, *, keep: bool, anew: bool) -> None:
+def _rebuild(job: Rebuild, view: str, **choices: bool) -> None:
     with progress_bar(progress_console()) as bar:
         task = bar.add_task(f"rebuilding {view}", total=None)
 
@@ -65,7 +68,7 @@ def _rebuild(job: Rebuild, view: str, *, keep: bool, anew: bool) -> None:
             bar.update(task, completed=progress.records, total=total)
 
         try:
-            finished(lambda: job.run(report, keep=keep, anew=anew))
+            finished(lambda: job.run(report, **choices))
         except typer.Exit:
             typer.echo("interrupted: the next rebuild goes on from here", err=True)
             raise
