@@ -47,6 +47,7 @@ THE_WIKIS_BUT = ("compose/web/pipeline/", "compose/web/templates/pipeline/")
 
 NEED_ASYNCIO = {
     "producer.relay.publisher",  # aiokafka's deliveries are asyncio's futures
+    "producer.runtime.servers",  # what is said in a while takes no task that would wrap errors
 }
 
 FOR_OTHER_COMMANDS = {"fastapi", "jinja2", "pygit2", "starlette", "uvicorn"}

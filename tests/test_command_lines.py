@@ -158,6 +158,26 @@ def test_colours_are_for_terminals_that_have_not_said_no() -> None:
 
 
 @pytest.mark.usefixtures("programs")
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+def test_what_an_output_can_not_show_does_not_end_a_command(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import typer\nfrom eventsourcing_kafka.producer.runtime.cli import run_commands\n"
+        "def main(): typer.echo('a \\U0001f339 rose')\n"
+        "app = typer.Typer()\napp.command()(main)\nrun_commands(app)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "shop.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    rose = "\U0001f339" if encoding == "utf-8" else "\\U0001f339"
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode(encoding) == f"a {rose} rose\n"
+
+
+@pytest.mark.usefixtures("programs")
 def test_what_is_wrong_is_one_line_and_exit_code_1() -> None:
     wrong = run(*WRONG)
     assert (wrong.returncode, wrong.stdout) == (1, "")

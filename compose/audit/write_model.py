@@ -60,7 +60,7 @@ class WriteModel:
                 "own settings: eventsourcing-kafka compose env"
             )
         async with connected(
-            **connect_arguments(recorder.datastore), autocommit=True, application_name="audit"
+            **connect_arguments(recorder.datastore), application_name="audit"
         ) as connection:
             table = sql.Identifier(recorder.datastore.schema, recorder.events_table_name)
             yield cls(connection, table, application.mapper)

@@ -24,6 +24,7 @@ from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.hosting.edge import follow
 from eventsourcing_kafka.consumer.hosting.follower import Follower
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.applications import reach_blocking
 from eventsourcing_kafka.producer.runtime.construct import construct, construct_view
 from eventsourcing_kafka.producer.runtime.health import Report
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
@@ -62,6 +63,7 @@ class _KafkaProjectionRunner(Generic[TApplication]):
     ) -> None:
         environment = _full_environment(env)
         cls = _application(application_class)
+        reach_blocking(cls, environment)
         self.app = cast("TApplication", construct(cls, environment))
         self.app_name = self.app.name
         self._tracking_recorder = recorder
@@ -164,6 +166,8 @@ class KafkaProjectionRunner(_KafkaProjectionRunner[TApplication], Generic[TAppli
         env: EnvType | None = None,
         on_error: OnError = OnError.RAISE,
     ) -> None:
+        reach_blocking(projection_class, _full_environment(env))
+
         def make() -> TView:
             return construct_view(projection_class.name, _full_environment(env), view_class)[1]
 
@@ -190,6 +194,7 @@ class KafkaEventSourcedProjectionRunner(
         env: EnvType | None = None,
         on_error: OnError = OnError.RAISE,
     ) -> None:
+        reach_blocking(projection_class, _full_environment(env))
         self.projection: TProjection = construct(projection_class, _full_environment(env))
         recorder = self.projection.recorder
         self._processing = self.projection

@@ -20,6 +20,7 @@ from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.hosting.edge import SOME_SYSTEM, follow
 from eventsourcing_kafka.consumer.hosting.mapper import mapper_of
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.applications import reach_blocking
 from eventsourcing_kafka.producer.runtime.construct import construct
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.health import Report
@@ -47,7 +48,8 @@ class KafkaRunner(Runner[Any]):
 
         `only` names the applications to run here, each on its own machine if you like. An event
         that can't be applied is parked, unless `on_error` says that it ends the runner, or stops
-        its partition. Raises `SettingsError` if the system has not one of the applications.
+        its partition. Raises `SettingsError` if the system has not one of the applications, and
+        `PostgresUnreachableError`, with the reason, if a database of theirs can't be reached.
         """
         settings = with_password_files({**os.environ, **(env or {})})
         super().__init__(system, settings)
@@ -60,6 +62,7 @@ class KafkaRunner(Runner[Any]):
         self.apps: dict[str, Application[Any]] = {}
         with self._closed_on_error():
             for name in names:
+                reach_blocking(system.get_app_cls(name), settings)
                 self.apps[name] = construct(system.get_app_cls(name), self.env)
 
     @property

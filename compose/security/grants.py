@@ -105,6 +105,7 @@ def acls(
         schema = _schema(view.name, view.name, env)
         generations = (schema, f"{schema}_next") if rebuild else (schema,)
         groups = (("group", f"{settings.group_prefix}{name}") for name in generations)
+        yield Acl(view.name, ("DescribeConfigs",), (events,))  # to say what deletes events
         # The position record tells who waits up to where a view has to come.
         yield Acl(view.name, ("Read",), (events, position, *groups))
 

@@ -34,6 +34,7 @@ _JAVA = (
 _SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # half the start-up time
 
 _SERVERLESS = {"dump-log", "jmx", "storage"}
+_OPTIONS_COME_LAST = {"cluster"}  # behind the name of what it is to do
 _CONFIGS = {"--command-config", "--consumer.config", "--producer.config"}
 _ABOUT_ITSELF = {"--help", "-h", "--version"}  # answered without a broker
 
@@ -303,6 +304,8 @@ def tool_command(
     if find_servers and _needs_server(bare, arguments):
         server = ["--bootstrap-server", find_servers(), *_key(settings, arguments)]
     main = ["-cp", classpath(), TOOLS[bare]]
+    if bare in _OPTIONS_COME_LAST:
+        return [*_JAVA, *aot.options(), *_SHORT_LIVED, *main, *arguments, *server]
     return [*_JAVA, *aot.options(), *_SHORT_LIVED, *main, *server, *arguments]
 
 

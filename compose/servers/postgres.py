@@ -108,7 +108,7 @@ class Postgres(Server):
             return False
 
     def _connected(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
-        return connected(conninfo=self.dsn(), autocommit=True, connect_timeout=5)
+        return connected(conninfo=self.dsn(), connect_timeout=5)
 
     @property
     def _cluster(self) -> Path:

@@ -42,7 +42,7 @@ from eventsourcing_kafka.producer.contentmanagement.application import ContentMa
 from eventsourcing_kafka.producer.contentmanagement.limits import Limits
 from eventsourcing_kafka.producer.runtime.applications import reach
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
-from eventsourcing_kafka.producer.runtime.retry import retrying
+from eventsourcing_kafka.producer.runtime.retry import name_of, retrying
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
-    logger.warning("not available: %s", type(error).__name__)
+    logger.warning("not available: %s", name_of(error))
     message = "The database, or the view, is not there at the moment. Try again shortly."
     return render(request, "error", status=503, message=message)
 

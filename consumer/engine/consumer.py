@@ -29,7 +29,7 @@ from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.engine.work_queue import WORTH_SHARING, WorkQueue
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
+from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of, read_retention_risks
 from eventsourcing_kafka.producer.runtime.drain import draining
 from eventsourcing_kafka.producer.runtime.retry import LoopHealth, retrying
 from eventsourcing_kafka.producer.wire import WireFormat
@@ -87,6 +87,7 @@ class Consumer:
         self._instance = instance
         self._prepare = partial(store.prepare, indexed=indexed)
         self._group = group_of(store, settings)
+        self._warned = False
         self._in_postgres = {
             # Commits do not wait for the disk. After a crash of the database the view and its
             # tracking are both as they were shortly before, and Kafka still has the records.
@@ -102,8 +103,18 @@ class Consumer:
         """
         await retrying(f"view {self.store.view.name}", self._apply_what_comes, self.health)
 
+    async def _warn_of_retention(self) -> None:
+        """Say once what in the topic's settings deletes events."""
+        if not self._warned:
+            for risk in await read_retention_risks(
+                self.store.view.application_name, self._settings
+            ):
+                logger.warning("%s", risk)
+        self._warned = True
+
     async def _apply_what_comes(self, progressed: Callable[[], None]) -> None:
         partitions = await self._partitions()
+        await self._warn_of_retention()
         async with (
             self._working() as connections,
             self._joined(partitions) as subscription,

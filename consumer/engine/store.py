@@ -12,10 +12,9 @@ from uuid import UUID
 
 import anyio
 import psycopg
-from eventsourcing.postgres import PostgresFactory
+from eventsourcing.postgres import BasePostgresFactory, PostgresFactory
 from eventsourcing.utils import Environment
 from psycopg import AsyncConnection, sql
-from psycopg_pool import AsyncConnectionPool
 
 from eventsourcing_kafka.consumer.engine.parking import MAKE, Parking, Skip
 from eventsourcing_kafka.consumer.engine.protocol import Capabilities, Store
@@ -23,9 +22,19 @@ from eventsourcing_kafka.consumer.engine.tracking import CREATE_TRACKING, Move, 
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
-from eventsourcing_kafka.producer.runtime.errors import OperatorError
-from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, connected
-from eventsourcing_kafka.producer.runtime.secrets import with_password_files
+from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
+from eventsourcing_kafka.producer.runtime.misspelt import slips, warn_of_unknown
+from eventsourcing_kafka.producer.runtime.postgres import (
+    SessionPool,
+    connect_arguments,
+    connected,
+)
+from eventsourcing_kafka.producer.runtime.retry import SessionLostError
+from eventsourcing_kafka.producer.runtime.secrets import (
+    FILE,
+    POSTGRES_PASSWORD,
+    with_password_files,
+)
 from eventsourcing_kafka.producer.wire.chain import Link
 from eventsourcing_kafka.producer.wire.position import Published, published_from, read_published
 
@@ -41,6 +50,16 @@ KEPT_OPEN_SECONDS = 2.0
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+QUIETLY = {"client_min_messages": "warning"}
+"""Long words that no index takes are a NOTICE each."""
+
+MADE_MEANWHILE = (
+    psycopg.errors.UniqueViolation,  # in Postgres' own tables
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateFunction,
+    psycopg.errors.DuplicateSchema,
+    psycopg.errors.DuplicateTable,
+)
 NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 
 
@@ -122,14 +141,18 @@ class ViewStore:
         """Tells how to reach Kafka, should anybody wait for a position."""
         self._published: Published | None = None
         """A position record that somebody has waited for."""
-        self._kept_open: AsyncConnectionPool[AsyncConnection[Any]] | None = None
+        self._kept_open: SessionPool | None = None
         self._shape = _fingerprint(view, settings)
         self.tracking = TrackingTable(schema, view.application_name, self._shape)
         self.parking = Parking(schema, view.application_name)
 
     @classmethod
     def of(cls, view: View, env: Mapping[str, str]) -> Self:
-        """Find a view by the library's settings, prefixed with its name: `ORDERS_POSTGRES_…`."""
+        """Find a view by the library's settings, prefixed with its name: `ORDERS_POSTGRES_…`.
+
+        Variables that are nearly one of them are named in the log.
+        """
+        _warn_of_slips(view, env)
         named = Environment(view.name, with_password_files(env))
         datastore = PostgresFactory(named).datastore
         schema = named.get(PostgresFactory.POSTGRES_SCHEMA) or view.name
@@ -174,14 +197,15 @@ class ViewStore:
         """
         if self._kept_open and not settings:
             return self._kept_open.connection()
-        return connected(**self._session(settings))
+        return connected(settings={**QUIETLY, **settings}, **self._arguments())
 
     @asynccontextmanager
     async def kept_open(self, connections: int) -> AsyncIterator[None]:
         """Keep up to so many connections open meanwhile, for a program that reads a lot.
 
         Any number of tasks may read at once, and share them. Who gets none within
-        `KEPT_OPEN_SECONDS` is told so by `PoolTimeout`, an `OperationalError` of psycopg.
+        `KEPT_OPEN_SECONDS` is told so by an `OperationalError` of psycopg: `PoolTimeout`, or
+        `PostgresUnreachableError`.
         """
         async with self.pool({}, connections, KEPT_OPEN_SECONDS) as pool:
             self._kept_open = pool
@@ -192,37 +216,39 @@ class ViewStore:
 
     def pool(
         self, settings: Mapping[str, str], connections: int, seconds: float = POOL_SECONDS
-    ) -> AsyncConnectionPool[AsyncConnection[Any]]:
+    ) -> SessionPool:
         """Return a pool of up to so many such connections, to be entered; lost ones are replaced.
 
-        While it gets none, it raises `PoolTimeout` after so many `seconds`.
+        While it gets none, it raises the same after so many `seconds`.
         """
-        return AsyncConnectionPool(
-            kwargs=partial(self._session, settings),
+        return SessionPool(
+            lambda: {"settings": {**QUIETLY, **settings}, **self._arguments()},
             min_size=1,
             max_size=connections,
             open=False,
-            check=AsyncConnectionPool.check_connection,
+            check=SessionPool.check_connection,
             timeout=seconds,
         )
 
-    def _session(self, settings: Mapping[str, str]) -> dict[str, Any]:
-        # Long words that no index takes are a NOTICE each.
-        options = {"client_min_messages": "warning", **settings}
-        return {
-            **self._connect(),
-            "autocommit": True,
-            "application_name": self.view.name,
-            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
-        }
+    def _arguments(self) -> dict[str, Any]:
+        return {**self._connect(), "application_name": self.view.name}
 
     async def prepare(
         self, connection: AsyncConnection[Any], partitions: int, *, indexed: bool = True
     ) -> None:
         """Create the schema, the tables and the tracking rows, if they are not there.
 
-        Raises `ShapeChangedError` if they are, and would be created otherwise today.
+        Raises `ShapeChangedError` if they are, and would be created otherwise today, and
+        `SessionLostError` if somebody else, such as a restore, makes them meanwhile.
         """
+        try:
+            await self._prepare(connection, partitions, indexed=indexed)
+        except MADE_MEANWHILE as error:
+            raise SessionLostError(f"somebody else makes the tables of {self.schema}") from error
+
+    async def _prepare(
+        self, connection: AsyncConnection[Any], partitions: int, *, indexed: bool
+    ) -> None:
         async with connection.transaction():
             # Of two consumers that start at once, one waits.
             await connection.execute(
@@ -271,6 +297,13 @@ class ViewStore:
         await self._execute_all(connection, self.view.indexes)
 
     async def _create(self, connection: AsyncConnection[Any], partitions: int) -> None:
+        cursor = await connection.execute("SHOW server_encoding")
+        (encoding,) = await cursor.fetchone() or ("",)
+        if encoding != "UTF8":
+            raise SettingsError(
+                f"The database of {self.view.name} has the encoding {encoding}, and not every text "
+                "can be stored in that: make one with ENCODING 'UTF8' TEMPLATE template0."
+            )
         # Who owns the schema need not have the right to make others.
         named = sql.Identifier(self.schema).as_string()
         cursor = await connection.execute("SELECT to_regnamespace(%s) IS NULL", [named])
@@ -311,7 +344,7 @@ class ViewStore:
         """
         with anyio.fail_after(seconds):
             # One of its own: it would be missed among those that are kept open.
-            async with connected(**self._session({})) as connection:
+            async with connected(settings=QUIETLY, **self._arguments()) as connection:
                 listen = sql.SQL("LISTEN {}").format(sql.Identifier(self.tracking.channel))
                 await connection.execute(listen)
                 if originator_id is None and not self._knows(position):
@@ -444,6 +477,16 @@ def replayable(store: Store) -> ViewStore:
     if isinstance(store, ViewStore) and store.capabilities.replayable:
         return store
     raise NotReplayableError(store.view.name)
+
+
+def _warn_of_slips(view: View, env: Mapping[str, str]) -> None:
+    """Name variables that are nearly a setting of the view, or of all that is in Postgres."""
+    library = {value for name, value in vars(BasePostgresFactory).items() if name.isupper()}
+    library |= {POSTGRES_PASSWORD + FILE, PostgresFactory.PERSISTENCE_MODULE}
+    prefix = f"{view.name.upper()}_"
+    known = library | {prefix + name for name in (*library, *map(str.upper, view.settings))}
+    candidates = [name for name in env if name.startswith((prefix, "POSTGRES_"))]
+    warn_of_unknown(slips(candidates, known), known)
 
 
 def _fingerprint(view: View, settings: Mapping[str, str]) -> str:

@@ -60,6 +60,9 @@ MIRROR_SECONDS = 1.0
 HEARTBEAT_MS = 1000
 """So often a member hears whether others have joined or left."""
 
+EARLIEST, LATEST = -2, -1
+"""Kafka's protocol names a partition's beginning and its end so: some clients commit that."""
+
 METADATA = "position="
 """What the metadata of our own commits begins with. Kafka's tool leaves none."""
 
@@ -355,14 +358,17 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _resets(self, trackings: Mapping[int, Tracking]) -> list[OffsetReset]:
         """Return what operators have reset the group's offsets of partitions to."""
         async with started(AIOKafkaAdminClient(**self._settings.client())) as admin:
-            committed = await admin.list_consumer_group_offsets(
-                self._group, partitions=[self._partition(number) for number in trackings]
-            )
+            found = await admin.list_consumer_group_offsets(self._group)
+        ours = [self._partition(number) for number in trackings]
+        # Only what is committed is there, so a negative offset is somebody's, too.
+        committed = {partition: found[partition] for partition in ours if partition in found}
+        ends = await self._consumer.end_offsets(list(committed))
         resets = []
-        for partition, (offset, metadata) in committed.items():
+        for partition, (given, metadata) in committed.items():
             at = trackings[partition.partition].offset
-            if offset < 0 or metadata.startswith(METADATA):
+            if metadata.startswith(METADATA):
                 continue
+            offset = {EARLIEST: 0, LATEST: ends[partition]}.get(given, given)
             if metadata in set(ResetKind):
                 kind = ResetKind(metadata)
             else:

@@ -11,20 +11,18 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
-import psycopg
 from eventsourcing.application import Application
 from eventsourcing.persistence import TrackingRecorder
-from eventsourcing.postgres import PostgresFactory
 from eventsourcing.projection import EventSourcedProjection, Projection
 from eventsourcing.system import System
-from eventsourcing.utils import Environment, EnvType, resolve_topic
+from eventsourcing.utils import EnvType, resolve_topic
 
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.hosting.edge import edge_name, store_of
 from eventsourcing_kafka.consumer.hosting.mapper import mapper_of, mapper_of_leader
+from eventsourcing_kafka.producer.runtime.applications import reach_blocking
 from eventsourcing_kafka.producer.runtime.construct import construct, construct_view
 from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
-from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 
 
@@ -106,20 +104,14 @@ def chosen_edges(topic: str, names: Collection[str]) -> Mapping[str, Edge]:
 def opened(edges: Mapping[str, Edge], env: Mapping[str, str]) -> Iterator[list[Store]]:
     """Open the stores of edges, where they are not run.
 
-    Raises psycopg's `OperationalError` at once, with the reason, where a database can't be reached:
+    Raises `PostgresUnreachableError` at once, with the reason, where a database can't be reached:
     the library would wait for half a minute, and give no reason.
     """
     with ExitStack() as exits:
         settings = with_password_files(env)
         for edge in edges.values():
-            _reach(edge.follower, settings)
+            reach_blocking(edge.follower, settings)
         yield [edge.open(settings, exits) for edge in edges.values()]
-
-
-def _reach(follower: type[Application[Any] | Projection[Any]], env: EnvType) -> None:
-    settings = Environment(follower.name, {**getattr(follower, "env", {}), **env})
-    if settings.get("PERSISTENCE_MODULE") == "eventsourcing.postgres":
-        psycopg.connect(**connect_arguments(PostgresFactory(settings).datastore)).close()
 
 
 def _open_follower(

@@ -27,6 +27,7 @@ from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStor
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.operations.comparison import Compared, compare
 from eventsourcing_kafka.consumer.operations.status import read_ends
+from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
@@ -92,14 +93,15 @@ class GenerationStoppedError(OperatorError):
         )
 
 
-class ParksMoreError(OperatorError):
+class MoreParkedError(OperatorError):
     """The new generation can't apply what the present one has applied."""
 
-    def __init__(self, name: str, more: int) -> None:
+    def __init__(self, view: View, parked: int, before: int) -> None:
         super().__init__(
-            f"The new generation of {name} parks {more} events more than the present one, which "
-            "stays: is this program older than its consumers? The next rebuild goes on from here; "
-            "with --park-more they swap all the same, and consumer parked list says why."
+            f"The new generation of {view.name} has {parked} events parked, and the present one "
+            f"{before}, so they were not swapped. Is the code of this process older? Rebuild with "
+            "that of the consumers; or have it so: "
+            f"eventsourcing-kafka consumer rebuild {view.arguments} --even-if-parked"
         )
 
 
@@ -188,7 +190,7 @@ class Rebuild:
         *,
         keep: bool = False,
         anew: bool = False,
-        park_more: bool = False,
+        even_if_parked: bool = False,
         judge: Judge | None = None,
     ) -> bool:
         """Fill a new generation, make its indexes, and swap; tell whether they were swapped.
@@ -196,8 +198,8 @@ class Rebuild:
         With `keep` the old generation stays, for `swap_back`. With `anew` what an interrupted
         rebuild has filled is thrown away first; so it is if it has another shape. A `judge` is
         given what comes of comparing both at the same positions, and says whether to swap. Raises
-        `ViewMissingError` without an active one, `AlreadyRebuildingError`; and `ParksMoreError`,
-        unless it may `park_more` than the active one, or `NotComparableError`: then the new one
+        `ViewMissingError` without an active one, `AlreadyRebuildingError`; and `MoreParkedError`,
+        unless it is to swap `even_if_parked`, or `NotComparableError`: then the new one
         waits for the next rebuild.
         """
         async with self._begun() as connection, AsyncExitStack() as swap:
@@ -216,7 +218,7 @@ class Rebuild:
                 await swap.enter_async_context(connection.transaction())
                 await self._active.tracking.hold(connection)
                 await self._level(connection, report)
-            if not park_more:
+            if not even_if_parked:
                 await self._check_parked(connection)
             await self._swap(connection, keep=keep)
             await swap.aclose()
@@ -303,7 +305,7 @@ class Rebuild:
         present = await self._active.parking.count(connection)
         following = await self._next.parking.count(connection)
         if following > present:
-            raise ParksMoreError(self._active.view.name, following - present)
+            raise MoreParkedError(self._active.view, following, present)
 
     async def _caught_up(
         self,

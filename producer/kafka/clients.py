@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 import anyio
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from eventsourcing_kafka.producer.kafka.compat import (
+    bootstrap_servers,
     close_connections,
-    forget_refusal,
-    last_refusal,
+    forget_refusals,
+    refusals,
 )
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.servers import (
+    UnreachableError,
+    connecting_to,
+    talking_to,
+)
 
 CLOSE_SECONDS = 5.0
 
@@ -40,6 +47,13 @@ async def groupless_consumer(
         yield consumer
 
 
+class KafkaUnreachableError(UnreachableError, KafkaConnectionError):  # type: ignore[misc]
+    """No broker can be reached, or none lets us in."""
+
+    __str__ = Exception.__str__
+    """Without the name that aiokafka puts before."""
+
+
 class _Client(Protocol):
     def start(self) -> Awaitable[None]: ...
 
@@ -51,11 +65,14 @@ C = TypeVar("C", bound=_Client)
 async def started(client: C) -> AsyncIterator[C]:
     """Start an aiokafka client, and stop it whatever happens, within a few seconds.
 
-    Raises aiokafka's `KafkaConnectionError`, with the reason, when no broker can be connected to.
+    Raises `KafkaUnreachableError`, with the reason, when no broker can be connected to.
     """
+    kafka = kafka_of(client)
     try:
-        await _start(client)
-        yield client
+        with connecting_to(kafka):
+            await _start(client, kafka)
+        with talking_to(kafka):
+            yield client
     finally:
         # A consumer that stops while a fetch of its own backs off raises the CancelledError of
         # that fetch. In a task of its own that cancels nobody else.
@@ -64,14 +81,34 @@ async def started(client: C) -> AsyncIterator[C]:
                 stopping.start_soon(_stop, client)
 
 
-async def _start(client: _Client) -> None:
-    forget_refusal()
+async def _start(client: _Client, kafka: str) -> None:
+    forget_refusals()
     try:
         await client.start()
     except KafkaConnectionError as error:
-        if reason := last_refusal():
-            raise KafkaConnectionError(f"{error.args[0]}: {reason}") from reason
-        raise
+        # Brokers are asked in any order: a loop that tries again says the same again.
+        why = "; ".join(sorted({_why(reason) for reason in refusals() or (error,)}))
+        raise KafkaUnreachableError(f"{kafka}: {why}") from error
+
+
+def _why(reason: BaseException) -> str:
+    """Return why a broker does not let us in, in a line."""
+    match reason:
+        case TimeoutError():
+            return "no answer"
+        case ConnectionError(errno=int(number)):
+            return os.strerror(number)
+        case OSError(strerror=str(why)):
+            return why
+        case KafkaError(args=(str(why), *_)):
+            return why
+        case _:
+            return str(reason) or type(reason).__name__
+
+
+def kafka_of(client: Any) -> str:
+    """Return where a client looks for its brokers."""
+    return f"Kafka at {bootstrap_servers(client)}"
 
 
 async def _stop(client: Any) -> None:

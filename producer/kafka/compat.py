@@ -7,7 +7,7 @@ what is needed here, so that it is found before a broker is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -25,12 +25,13 @@ __all__ = [
     "UnansweredError",
     "ask_once",
     "assigned_partitions",
+    "bootstrap_servers",
     "close_connections",
     "enlist_partitions",
     "failing_as_its_transaction",
-    "forget_refusal",
+    "forget_refusals",
     "key_hash",
-    "last_refusal",
+    "refusals",
     "set_transaction_backoff",
     "uncompressed_batch",
 ]
@@ -38,28 +39,28 @@ __all__ = [
 UNCLOSED = "Unclosed AIOKafkaConnection"
 """What aiokafka has asyncio say of a connection that it lost sight of."""
 
-_refusal: ContextVar[BaseException | None] = ContextVar("_refusal", default=None)
+_refusals: ContextVar[tuple[BaseException, ...]] = ContextVar("_refusals", default=())
 
 
-def last_refusal() -> BaseException | None:
-    """Return why a broker could not be reached, as aiokafka has found last in this task.
+def refusals() -> Sequence[BaseException]:
+    """Return why brokers could not be reached, as aiokafka has found in this task.
 
     `start()` raises an error without the reason; aiokafka only logs that, as the last argument of
     a message. So a filter of its logger keeps it.
     """
-    return _refusal.get()
+    return _refusals.get()
 
 
-def forget_refusal() -> None:
-    """Have `last_refusal` return nothing that was found before now."""
-    _refusal.set(None)
+def forget_refusals() -> None:
+    """Have `refusals` return nothing that was found before now."""
+    _refusals.set(())
 
 
 def _keep_refusal(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple) and record.args:
         match record.args[-1]:
             case BaseException() as error:
-                _refusal.set(error)
+                _refusals.set((*_refusals.get(), error))
     return True
 
 
@@ -84,6 +85,13 @@ async def close_connections(client: Any) -> None:
     """
     if hasattr(client, "_client"):
         await client._client.close()  # noqa: SLF001
+
+
+def bootstrap_servers(client: Any) -> str:
+    """Return the addresses that a client was given, of brokers to ask first."""
+    inner = getattr(client, "client", None) or client._client  # noqa: SLF001
+    given = inner._bootstrap_servers  # noqa: SLF001
+    return given if isinstance(given, str) else ",".join(given)
 
 
 def enlist_partitions(producer: AIOKafkaProducer, partitions: Iterable[TopicPartition]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -9,9 +10,17 @@ import msgspec
 
 from eventsourcing_kafka.producer.kafka.security import SECRETS, Security, variable_of
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
-from eventsourcing_kafka.producer.runtime.secrets import Secret
+from eventsourcing_kafka.producer.runtime.misspelt import warn_of_unknown
+from eventsourcing_kafka.producer.runtime.secrets import FILE, Secret
+
+NOT_FOR_US = re.compile(r"KAFKA_(.*_)?(OPTS|HOME|PORT|SERVICE|VOTERS|CLUSTER_ID)(_.*)?")
+"""What Kafka's own scripts, Kubernetes and our compose file have in an environment."""
 
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+
+
+def _is_for_us(name: str) -> bool:
+    return name.startswith("KAFKA_") and not NOT_FOR_US.fullmatch(name)
 
 
 class KafkaSettings(Security, frozen=True, kw_only=True, rename=variable_of):
@@ -38,8 +47,13 @@ class KafkaSettings(Security, frozen=True, kw_only=True, rename=variable_of):
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
-        """Read the settings out of `env`. Raises `SettingsError` naming the variable at fault."""
+        """Read the settings out of `env`. Raises `SettingsError` naming the variable at fault.
+
+        Variables that look like settings, and are none, are named in the log.
+        """
         names = cls.__struct_encode_fields__
+        known = {*names, *SECRETS, *(name + FILE for name in SECRETS)}
+        warn_of_unknown((name for name in env if _is_for_us(name)), known)
         given: dict[str, object] = {name: env[name] for name in names if env.get(name)}
         for name in SECRETS:
             given[name] = Secret.from_env(name, env)

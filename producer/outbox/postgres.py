@@ -248,7 +248,7 @@ class PostgresOutbox:
     def _connected(
         self, name: str = "outbox"
     ) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
-        return connected(**self._connect(), autocommit=True, application_name=name)
+        return connected(**self._connect(), application_name=name)
 
     def _sql(self, statement: LiteralString) -> sql.Composed:
         return sql.SQL(statement).format(**self._names)

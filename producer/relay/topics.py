@@ -8,19 +8,24 @@ from typing import NamedTuple
 
 import anyio
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.kafka.topics import Topics
+from eventsourcing_kafka.producer.kafka.topics import (
+    FOR_EVER,
+    RETENTION,
+    Topics,
+    how_to_set,
+    read_configs,
+    retention_risks,
+)
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.wire import Record
 
 logger = logging.getLogger(__name__)
 
-FOR_EVER = "-1"
 USUAL_REPLICAS = 3
 IN_SYNC = 2
 """Replicas that must have a record before it counts as written, where there are enough of them."""
@@ -45,7 +50,7 @@ POSITION_CONFIG = {
     # Small segments, so that compaction keeps the topic short: one record a transaction comes in.
     "segment.bytes": str(16 * 1024 * 1024),
 }
-CHECKED = ("cleanup.policy", "retention.ms", "retention.bytes", "min.insync.replicas", LIMIT)
+CHECKED = ("cleanup.policy", *RETENTION, "min.insync.replicas", LIMIT)
 """The settings that are looked at in a topic that is there."""
 
 
@@ -101,7 +106,7 @@ class TooLargeError(OperatorError):
         super().__init__(
             f"{event_type} {originator_id}, at position {record.position}, has {size:,} bytes, and "
             f"the topic {topics.events} takes no record over {limit:,}, compressed. "
-            f"{_how_to_set(topics.events, LIMIT, str(size + HEADERS_BYTES))}; or have the relay "
+            f"{how_to_set(topics.events, LIMIT, str(size + HEADERS_BYTES))}; or have the relay "
             "compress better: KAFKA_COMPRESSION_TYPE=zstd"
         )
 
@@ -109,7 +114,7 @@ class TooLargeError(OperatorError):
 async def read_limit(topics: Topics, settings: KafkaSettings) -> int:
     """Return how many bytes a record of the events topic may have at most."""
     async with started(AIOKafkaAdminClient(**settings.client())) as admin:
-        configs = await _configs(admin, [topics.events])
+        configs = await read_configs(admin, [topics.events], CHECKED)
     return int(configs[topics.events][LIMIT])
 
 
@@ -127,29 +132,16 @@ async def read_risks(application_name: str, settings: KafkaSettings) -> Sequence
 
 def _risks(events: _Topic, position: _Topic) -> Sequence[str]:
     return [
-        *(
-            f"The topic {events.name} does not keep its events for ever, {name} is "
-            f"{events.config[name]}: a view that is made anew, or comes late, lacks what was "
-            f"deleted. {_how_to_set(events.name, name, FOR_EVER)}"
-            for name in ("retention.ms", "retention.bytes")
-            if events.config[name] != FOR_EVER
-        ),
+        *retention_risks(events.name, events.config),
         *(
             f"The topic {topic.name} has {topic.replicas} replicas and min.insync.replicas="
             f"{topic.config['min.insync.replicas']}: what only one broker has counts as written, "
-            f"and is lost with it. {_how_to_set(topic.name, 'min.insync.replicas', str(IN_SYNC))}"
+            f"and is lost with it. {how_to_set(topic.name, 'min.insync.replicas', str(IN_SYNC))}"
             for topic in (events, position)
             if topic.replicas >= USUAL_REPLICAS
             and int(topic.config["min.insync.replicas"]) < IN_SYNC
         ),
     ]
-
-
-def _how_to_set(topic: str, name: str, value: str) -> str:
-    return (
-        "Set it: eventsourcing-kafka compose kafka configs --alter --entity-type topics "
-        f"--entity-name {topic} --add-config {name}={value}"
-    )
 
 
 def _check_policy(topic: _Topic, needed: str) -> None:
@@ -183,7 +175,7 @@ async def _create(admin: AIOKafkaAdminClient, topics: Topics, settings: KafkaSet
 async def _described(admin: AIOKafkaAdminClient, topics: Topics) -> tuple[_Topic, _Topic]:
     """Return the topics of events and of positions, as they are."""
     names = (topics.events, topics.position)
-    configs = await _configs(admin, names)
+    configs = await read_configs(admin, names, CHECKED)
     found = {topic["topic"]: topic for topic in await admin.describe_topics(list(names))}
     for name, topic in found.items():
         if topic["error_code"]:
@@ -198,18 +190,3 @@ async def _described(admin: AIOKafkaAdminClient, topics: Topics) -> tuple[_Topic
         for name in names
     )
     return events, position
-
-
-async def _configs(
-    admin: AIOKafkaAdminClient, names: Sequence[str]
-) -> Mapping[str, Mapping[str, str]]:
-    resources = [
-        ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(CHECKED)) for name in names
-    ]
-    configs: dict[str, Mapping[str, str]] = {}
-    for response in await admin.describe_configs(resources):
-        for code, message, _, name, entries in response.resources:
-            if code:
-                raise for_code(code)(message)
-            configs[name] = {entry[0]: str(entry[1]) for entry in entries}
-    return configs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, TypeVar
 
+import psycopg
 import typer
 from anyio import to_thread
 from eventsourcing.application import Application
@@ -13,7 +14,12 @@ from eventsourcing.utils import Environment, resolve_topic
 
 from eventsourcing_kafka.producer.runtime.construct import construct
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
-from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, connected
+from eventsourcing_kafka.producer.runtime.postgres import (
+    connect_arguments,
+    connected,
+    explained,
+    server_of,
+)
 from eventsourcing_kafka.producer.runtime.retry import retrying
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 
@@ -78,7 +84,8 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
 
     Raises `SettingsError` when they name none: its events would be lost at exit.
     """
-    settings = with_password_files(env)
+    # A connection that the server has ended is found before somebody gets it.
+    settings = {"POSTGRES_PRE_PING": "yes", **with_password_files(env)}
     module = Environment(cls.name, settings).get("PERSISTENCE_MODULE") or "eventsourcing.popo"
     if module == "eventsourcing.popo":
         raise SettingsError(
@@ -93,12 +100,26 @@ async def reach(cls: type[Any], env: Mapping[str, str]) -> None:
     """Connect once to the database that the settings of an application, or a projection, name.
 
     Where that fails `open_application` would wait for minutes, give no reason, and not hear Ctrl-C.
-    Raises psycopg's `OperationalError`, with the reason.
+    Raises `PostgresUnreachableError`, with the reason, and `PoolerError`.
     """
-    settings = Environment(cls.name, with_password_files(env))
-    if settings.get("PERSISTENCE_MODULE") == "eventsourcing.postgres":
-        async with connected(**connect_arguments(PostgresFactory(settings).datastore)):
+    if arguments := _arguments(cls, env):
+        async with connected(**arguments):
             pass
+
+
+def reach_blocking(cls: type[Any], env: Mapping[str, str]) -> None:
+    """Do as `reach`, where there is no event loop."""
+    if arguments := _arguments(cls, env):
+        with explained(server_of(arguments)):
+            psycopg.connect(**arguments).close()
+
+
+def _arguments(cls: type[Any], env: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return how to connect to the database of an application or a projection, if it has one."""
+    settings = Environment(cls.name, {**getattr(cls, "env", {}), **with_password_files(env)})
+    if settings.get("PERSISTENCE_MODULE") != "eventsourcing.postgres":
+        return None
+    return connect_arguments(PostgresFactory(settings).datastore)
 
 
 async def open_reached(cls: type[A], env: Mapping[str, str]) -> A:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import logging
 import re
 import sys
@@ -126,6 +127,9 @@ def run_commands(app: typer.Typer) -> None:
     wrongly, 130 when it was interrupted before its end.
     """
     start_logs()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a terminal or a file can't show is shown by its number; JSON is UTF-8 all the same.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except (

@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from eventsourcing_kafka.producer.runtime.metrics import PREFIX, REGISTRY
 from eventsourcing_kafka.producer.runtime.retry import LoopHealth, describe
+from eventsourcing_kafka.producer.runtime.servers import asking
 
 READ_SECONDS = 3.0
 """How long it may take to read a loop's progress; after that it counts as unreadable."""
@@ -43,13 +44,15 @@ class Down(msgspec.Struct, frozen=True):
 
 async def read_or_down(read: Callable[[], Awaitable[T]], seconds: float = READ_SECONDS) -> T | Down:
     """Read how far something is, within so many seconds; return why if that can't be read."""
-    try:
-        with anyio.fail_after(seconds):
-            return await read()
-    except TimeoutError:
-        return Down(f"no answer within {seconds:.0f} s")
-    except Exception as error:  # noqa: BLE001 - whatever it is, it can't be read
-        return Down(describe(error))
+    with asking() as asked:
+        try:
+            with anyio.fail_after(seconds):
+                return await read()
+        except TimeoutError:
+            who = f" from {asked.server}" if asked.server else ""
+            return Down(f"no answer{who} within {seconds:.0f} s")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it can't be read
+            return Down(describe(error))
 
 
 class PartitionProgress(NamedTuple):

@@ -1,16 +1,203 @@
-"""Connections to Postgres, as the library's settings have them."""
+"""Connections to Postgres, as the library's settings have them, and with a session of our own.
+
+What a session relies on, it sets, after it is connected: what a database or a role sets for its
+sessions is made for others, and poolers refuse libpq's `options`.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import traceback
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from types import MappingProxyType
+from typing import Any, Self
 
+import anyio
 import psycopg
 from eventsourcing.postgres import PostgresDatastore
+from psycopg import conninfo, sql
+from psycopg.rows import tuple_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from eventsourcing_kafka.producer.runtime.compat import pool_arguments
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.servers import (
+    UnreachableError,
+    connecting_to,
+    talking_to,
+)
+
+CONNECT_SECONDS = 10
+
+NONE: Mapping[str, str] = MappingProxyType({})
+
+RELIED_ON = {
+    # Texts hold what any text may, also where the database is told to have another encoding.
+    "client_encoding": "UTF8",
+    # In no other form does psycopg read times, and intervals, and numbers to the last digit.
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    # A statement that waits for another's row sees then what that has written.
+    "default_transaction_isolation": "read committed",
+    # Batches, indexes and audits take their time, and listeners wait for ever.
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+}
+SINCE = {"transaction_timeout": 170_000}
+"""The same for settings that not every server knows, by the first version that does."""
+
+
+class PostgresUnreachableError(UnreachableError, psycopg.OperationalError):
+    """Postgres can't be reached, or does not let us in."""
+
+
+_refused: dict[str, PostgresUnreachableError] = {}
+"""Why servers have not let us in, until they do: a pool connects in the background."""
+
+PROBE_SECONDS = 2.0
+_POOLING_SESSIONS: set[str] = set()
+"""The poolers that were found to pool sessions."""
+
+
+class PoolerError(OperatorError):
+    """Between us and Postgres is what gives each transaction another session."""
+
+    def __init__(self, server: str) -> None:
+        super().__init__(
+            f"{server} is a pooler in transaction mode, where no lock, no LISTEN and no setting "
+            "lasts: have it pool sessions (PgBouncer: pool_mode = session), or connect to Postgres "
+            "itself."
+        )
+
+
+class Session(psycopg.AsyncConnection[Any]):
+    """A connection in autocommit mode, with all set that a session relies on."""
+
+    server = "Postgres"
+    """Which server, and which database of it."""
+
+    @classmethod
+    async def connect(  # type: ignore[override]
+        cls,
+        conninfo: str = "",
+        *,
+        settings: Mapping[str, str] = NONE,
+        **arguments: Any,
+    ) -> Self:
+        """Connect as psycopg does, and set what is relied on, and `settings` besides.
+
+        Raises `PostgresUnreachableError`, which says where and why, and `PoolerError`.
+        """
+        server = server_of(arguments, conninfo)
+        with connecting_to(server), explained(server):
+            session = await super().connect(conninfo, autocommit=True, **arguments)
+        session.server = server
+        try:
+            with talking_to(server):
+                pid = await _begin(session, settings)
+                if pid != session.info.backend_pid and server not in _POOLING_SESSIONS:
+                    await cls._check_pooler(session, pid, server, conninfo, arguments)
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+    @classmethod
+    async def _check_pooler(
+        cls, session: Self, pid: int, server: str, conninfo: str, arguments: Mapping[str, Any]
+    ) -> None:
+        """Raise `PoolerError` if somebody else gets the process that our session has.
+
+        A pooler of sessions gives the other one another process, or has it wait for one.
+        """
+        with anyio.move_on_after(PROBE_SECONDS):
+            other = await super().connect(conninfo, autocommit=True, **arguments)
+            try:
+                async with other.transaction():
+                    theirs = await _pid_of(other)
+                    if pid == theirs or await _pid_of(session) != pid:
+                        raise PoolerError(server)
+            finally:
+                await other.close()
+        _POOLING_SESSIONS.add(server)
+
+
+class SessionPool(AsyncConnectionPool[Session]):
+    """Keeps sessions open; a lost one is replaced."""
+
+    def __init__(self, arguments: Callable[[], dict[str, Any]], **options: Any) -> None:
+        super().__init__(connection_class=Session, kwargs=arguments, **options)
+        self._connect_arguments = arguments
+
+    async def getconn(self, timeout: float | None = None) -> Session:  # noqa: ASYNC109 - its own
+        """Give one, or raise `PoolTimeout`, or why there is none: `PostgresUnreachableError`."""
+        try:
+            return await super().getconn(timeout)
+        except PoolTimeout as error:
+            server = server_of(self._connect_arguments())
+            raise _refused.get(server, error) from error
+
+
+async def _begin(session: psycopg.AsyncConnection[Any], settings: Mapping[str, str]) -> int:
+    """Set all, and return the process that does so: a pooler has told us of another one."""
+    return await _pid(session, setting(settings, session.info.server_version))
+
+
+async def _pid_of(session: psycopg.AsyncConnection[Any]) -> int:
+    return await _pid(session, sql.SQL("SELECT pg_backend_pid()"))
+
+
+async def _pid(session: psycopg.AsyncConnection[Any], statement: sql.SQL | sql.Composed) -> int:
+    cursor = session.cursor(row_factory=tuple_row)
+    await cursor.execute(statement, prepare=False)
+    (pid, *_) = await cursor.fetchone() or (0,)
+    return int(pid)
+
+
+def setting(settings: Mapping[str, str], server_version: int) -> sql.Composed:
+    """Return a statement that sets what a session relies on, and then `settings`."""
+    newer = {name: "0" for name, since in SINCE.items() if server_version >= since}
+    calls = [
+        sql.SQL("set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
+        for name, value in {**RELIED_ON, **newer, **settings}.items()
+    ]
+    return sql.SQL("SELECT pg_backend_pid(), {}").format(sql.SQL(", ").join(calls))
+
+
+@contextmanager
+def explained(server: str) -> Iterator[None]:
+    """Raise `PostgresUnreachableError` if Postgres can't be connected to."""
+    try:
+        yield
+    except psycopg.Error as error:
+        _refused[server] = PostgresUnreachableError(f"{server}: {_reason(error)}")
+        raise _refused[server] from error
+    _refused.pop(server, None)
+
+
+def server_of(arguments: Mapping[str, Any], dsn: str = "") -> str:
+    """Return which server, and which database of it, is connected to."""
+    given = {**conninfo.conninfo_to_dict(dsn), **arguments}
+    host = given.get("host") or os.environ.get("PGHOST") or "localhost"
+    port = given.get("port") or os.environ.get("PGPORT") or 5432
+    return f"Postgres at {host}:{port}/{given.get('dbname') or given.get('user') or ''}"
+
+
+_WHERE = re.compile(r"^(connection failed: )?(connection to server .*? failed: )?(FATAL: +)?")
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Return why, in a line, without where."""
+    if isinstance(error, psycopg.errors.ConnectionTimeout):
+        return "no answer"
+    (first, *_) = str(error).strip().splitlines() or [type(error).__name__]
+    return _WHERE.sub("", first)
 
 
 def connect_arguments(datastore: PostgresDatastore) -> dict[str, Any]:
@@ -18,24 +205,30 @@ def connect_arguments(datastore: PostgresDatastore) -> dict[str, Any]:
 
     A network that is cut without a word ends such a connection in seconds, not in hours.
     """
+    given = pool_arguments(datastore)
+    if "PGCONNECT_TIMEOUT" not in os.environ:
+        given["connect_timeout"] = CONNECT_SECONDS
     keepalive = {"keepalives_idle": 5, "keepalives_interval": 5, "tcp_user_timeout": 15_000}
-    return {**pool_arguments(datastore), **keepalive}
+    return {**given, **keepalive}
 
 
 @asynccontextmanager
-async def connected(**arguments: Any) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+async def connected(
+    *, settings: Mapping[str, str] = NONE, **arguments: Any
+) -> AsyncIterator[Session]:
     """Connect to Postgres, and close the connection at the end, also when cancelled.
 
     The connection's own context would roll back first, and stay open when cancelled.
     """
     try:
-        connection = await psycopg.AsyncConnection.connect(**arguments)
+        session = await Session.connect(settings=settings, **arguments)
     except BaseException as error:
         # Cancelled half way, psycopg leaves the half-made session to the garbage collector, and
         # the server, which waits a minute for its password, lets nobody drop a database.
         traceback.clear_frames(error.__traceback__)
         raise
     try:
-        yield connection
+        with talking_to(session.server):
+            yield session
     finally:
-        await connection.close()
+        await session.close()

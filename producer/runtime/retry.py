@@ -29,6 +29,7 @@ from psycopg_pool import PoolTimeout
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.servers import UnreachableError
 
 logger = logging.getLogger(__name__)
 
@@ -159,10 +160,20 @@ def _what_is_lost(error: BaseException | None) -> str:
 
 
 def describe(error: BaseException | None) -> str:
-    """Return an error's name, and the first line of what it says."""
+    """Return an error's name, and the first line of what it says.
+
+    What can't be reached names itself.
+    """
     error = first_error(error) if error else None
     first_line = (str(error).splitlines() or [""])[0]
+    if isinstance(error, UnreachableError):
+        return first_line
     return f"{type(error).__name__}: {first_line}".rstrip(": ")
+
+
+def name_of(error: Exception) -> str:
+    """Return what a log that quotes nobody may say: an error's name, or what can't be reached."""
+    return describe(error) if isinstance(error, UnreachableError) else type(error).__name__
 
 
 def first_error(error: BaseException) -> BaseException:

@@ -273,7 +273,7 @@ async def _read(dsn: str) -> Marks:
 @asynccontextmanager
 async def outbox_rows(dsn: str) -> AsyncIterator[Rows]:
     """Connect to a wiki's database."""
-    async with connected(conninfo=dsn, autocommit=True) as connection:
+    async with connected(conninfo=dsn) as connection:
         cursor = connection.cursor(binary=True)
 
         async def rows(after: int) -> Sequence[Sequence[Any]]:

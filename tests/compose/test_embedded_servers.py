@@ -144,6 +144,8 @@ async def test_three_brokers_are_a_cluster(folder: Path) -> None:
 async def test_kafkas_own_tools_run(kafka: Kafka, token: str) -> None:
     await kafka.tool("topics", "--create", "--topic", token, "--partitions", "2")
     assert await kafka.tool("get-offsets", "--topic", token) == f"{token}:0:0\n{token}:1:0\n"
+    assert "Cluster ID: " in await kafka.tool("cluster", "cluster-id")
+    assert str(kafka.port) in await kafka.tool("cluster", "list-endpoints")
     with pytest.raises(StackError, match=r"kafka topics failed with exit code 1"):
         await kafka.tool("topics", "--create", "--topic", token)
 
@@ -160,6 +162,7 @@ def test_the_server_is_filled_in_where_it_is_needed_and_not_given() -> None:
 
     assert arguments("topics", "--list") == ["--bootstrap-server", "host:1", "--list"]
     assert arguments("topics", "--bootstrap-server", "h:2") == ["--bootstrap-server", "h:2"]
+    assert arguments("cluster", "cluster-id") == ["cluster-id", "--bootstrap-server", "host:1"]
     assert arguments("topics", "--help") == ["--help"]
     assert arguments("kafka-dump-log.sh", "--files", "f") == ["--files", "f"]
 

@@ -19,8 +19,8 @@ from eventsourcing_kafka.consumer.operations.rebuild import (
     NEARLY,
     AlreadyRebuildingError,
     KeptMissingError,
+    MoreParkedError,
     NotComparableError,
-    ParksMoreError,
     Rebuild,
     RebuildProgress,
     TopicMissingError,
@@ -499,12 +499,14 @@ async def test_a_generation_that_parks_more_than_the_present_one_is_not_swapped_
         monkeypatch.setattr(fts_view, "policy", older)
 
         job = rebuild(pipeline.store, pipeline.settings)
-        with pytest.raises(ParksMoreError, match=r"parks 1 events more .*older than its consumers"):
+        with pytest.raises(
+            MoreParkedError, match=r"has 1 events parked, and the present one 0.*older"
+        ):
             await job.run(nothing)
 
         assert await pipeline.pages() == before
         assert not any(row.parked for row in await pipeline.progress())
-        assert await job.run(nothing, park_more=True)
+        assert await job.run(nothing, even_if_parked=True)
         assert sum(row.parked for row in await pipeline.progress()) == 1
 
 

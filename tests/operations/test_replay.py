@@ -116,6 +116,32 @@ async def dropped(store: ViewStore) -> list[tuple[int, int, int, str]]:
     return [(row.partition, row.first_offset, row.last_offset, row.dropped_by) for row in rows]
 
 
+async def test_what_other_clients_commit_for_the_beginning_is_a_replay_and_for_the_end_a_skip(
+    environment: dict[str, str], kafka: Kafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with activity(environment | TWO | {"KAFKA_TOPIC_PARTITIONS": "1"}) as pipeline:
+        operator = Operator(kafka, pipeline)
+        pipeline.start_consumer()
+        await write(pipeline, "page", pages=2)
+        await pipeline.settled()
+        before = await records(pipeline)
+
+        await operator.commit(-2)
+        pipeline.start_consumer()
+        await until(lambda: has_said(caplog, REPLAYED))
+        await assert_counted_once(pipeline)
+        assert await records(pipeline) == before
+
+        await pipeline.settled()
+        await operator.stop()
+        await write(pipeline, "later", pages=1)
+        await pipeline.published()
+        await operator.commit(-1)
+        pipeline.start_consumer()
+        await until(lambda: has_said(caplog, SKIPPED))
+        assert [by for *_, by in await dropped(pipeline.store)]
+
+
 async def test_an_offset_set_back_with_kafka_s_tool_is_one_replay_of_the_partition(
     environment: dict[str, str], kafka: Kafka, caplog: pytest.LogCaptureFixture
 ) -> None:

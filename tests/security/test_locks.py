@@ -362,6 +362,7 @@ async def test_a_wrong_password_is_said(stack: Locked) -> None:
 
     with pytest.raises(KafkaConnectionError, match="invalid credentials") as refused:
         await list_topics(wrong)
+    assert str(refused.value).startswith(f"Kafka at {stack.kafka.bootstrap_servers}: ")
     assert "kafka-password" not in str(refused.value)
 
 

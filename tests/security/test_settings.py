@@ -15,6 +15,7 @@ from eventsourcing_kafka.consumer.views import fts
 from eventsourcing_kafka.consumer.views.registry import views_named
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime import misspelt
 from eventsourcing_kafka.producer.runtime.applications import open_application
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.secrets import Secret, with_password_files
@@ -168,6 +169,36 @@ def test_a_tool_that_is_given_its_own_key_gets_no_other() -> None:
         "own.config",
     ]
     assert configs("--create", "--config=a=b") == ["--command-config", "--config=a=b"]
+
+
+def test_a_setting_that_nobody_reads_is_named_with_what_may_be_meant(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(misspelt, "_told", set())
+    env = {
+        "KAFKA_TOPIC_PARTITION": "12",
+        "KAFKA_RETENTION": "7",
+        "KAFKA_HEAP_OPTS": "-Xmx1g",
+        "KAFKA_PORT_9092_TCP_PORT": "9092",
+        "KAFKA_SASL_PASSWORD_FILE": "",
+        "FTS_LANGUGE": "german",
+        "FTS_POSTGRES_DBNAM": "views",
+        "POSTGRES_PASWORD": "secret",
+        "FTS_COLOUR": "red",
+        **dict.fromkeys(("POSTGRES_HOST", "POSTGRES_DBNAME", "POSTGRES_USER"), "nowhere"),
+        "POSTGRES_PASSWORD": "",
+    }
+    for _ in range(2):
+        KafkaSettings.from_env(env)
+        ViewStore.of(fts.VIEW, env)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "The setting KAFKA_TOPIC_PARTITION is unknown, and ignored: is it KAFKA_TOPIC_PARTITIONS?",
+        "The setting KAFKA_RETENTION is unknown, and ignored.",
+        "The setting FTS_LANGUGE is unknown, and ignored: is it FTS_LANGUAGE?",
+        "The setting FTS_POSTGRES_DBNAM is unknown, and ignored: is it FTS_POSTGRES_DBNAME?",
+        "The setting POSTGRES_PASWORD is unknown, and ignored: is it POSTGRES_PASSWORD?",
+    ]
 
 
 def test_a_password_is_quoted_for_java() -> None:

@@ -50,7 +50,8 @@ async def test_health_turns_when_a_server_is_lost_and_back_when_it_is_there_agai
             broker.pause()
             with anyio.fail_after(WITHIN_SECONDS):
                 why = await watcher.finds(503)
-            assert why == ["its true head can't be read: no answer within 1 s"] * 2
+            kafka = f"Kafka at {broker.bootstrap_servers}"
+            assert why == [f"its true head can't be read: no answer from {kafka} within 1 s"] * 2
             told = await watcher.told()
             assert [told.figure(name) for name in HEALTH] == [0, 0]
             assert [told.figure(name) for name in GAPS] == [None, None]

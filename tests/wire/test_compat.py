@@ -68,14 +68,16 @@ async def test_the_connections_of_a_client_are_closed(
 
 
 async def test_a_broker_that_can_not_be_reached_is_an_error_with_the_reason() -> None:
-    kafka.forget_refusal()
-    with pytest.raises(KafkaConnectionError, match="Connect call failed"):
-        async with started(AIOKafkaConsumer(bootstrap_servers=NOWHERE)):
+    kafka.forget_refusals()
+    client = AIOKafkaConsumer(bootstrap_servers=NOWHERE)
+    assert kafka.bootstrap_servers(client) == NOWHERE
+    with pytest.raises(KafkaConnectionError, match=f"^Kafka at {NOWHERE}: Connection refused$"):
+        async with started(client):
             raise AssertionError
-    assert isinstance(kafka.last_refusal(), OSError)
+    assert [type(found) for found in kafka.refusals()] == [ConnectionRefusedError]
 
-    kafka.forget_refusal()
-    assert kafka.last_refusal() is None
+    kafka.forget_refusals()
+    assert kafka.refusals() == ()
 
 
 def test_a_connection_that_aiokafka_lost_sight_of_is_called_so() -> None:

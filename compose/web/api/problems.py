@@ -23,6 +23,7 @@ from eventsourcing_kafka.producer.contentmanagement.application import (
     SlugConflictError,
 )
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.retry import name_of
 
 logger = logging.getLogger(__name__)
 
@@ -238,7 +239,7 @@ def _fault(wrong: Mapping[str, Any]) -> Fault:
 
 
 def _not_available(error: Exception) -> ProblemError:
-    logger.warning("not available: %s", type(error).__name__)
+    logger.warning("not available: %s", name_of(error))
     return ProblemError(UNAVAILABLE, "Try again shortly.")
 
 

@@ -230,6 +230,7 @@ async def _rebuild(_request: Request, store: ViewStore) -> Mapping[str, Any]:
         "options": [
             ("keep", "No, keep it, to swap back to"),
             ("anew", "Do not go on with what an interrupted rebuild has filled"),
+            ("even_if_parked", "Swap though the new one has more events parked"),
         ],
         "others": [(_path(store, "swap-back"), "swap back to a kept generation")],
         "button": "Rebuild",
@@ -246,7 +247,8 @@ async def _do_rebuild(
         def report(progress: RebuildProgress) -> None:
             job.advance("offsets", progress.records, progress.records + progress.gap)
 
-        await rebuild.run(report, keep="keep" in form, anew="anew" in form)
+        keep, anew, even_if_parked = (name in form for name in ("keep", "anew", "even_if_parked"))
+        await rebuild.run(report, keep=keep, anew=anew, even_if_parked=even_if_parked)
         return messages.rebuilt(view)
 
     window.jobs.start("rebuild", view, user, work)

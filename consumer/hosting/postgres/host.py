@@ -14,8 +14,10 @@ from psycopg import Connection
 from eventsourcing_kafka.consumer.hosting.follower import Follower
 from eventsourcing_kafka.consumer.hosting.postgres.collecting import CollectingRecorder
 from eventsourcing_kafka.consumer.hosting.postgres.lending import LendingCache
-from eventsourcing_kafka.consumer.hosting.threads import BlockingConnection, in_thread
+from eventsourcing_kafka.consumer.hosting.threads import BlockingConnection, in_thread, in_worker
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
+
+STAYS_OPEN = "SET idle_session_timeout = 0"
 
 
 class PinnedPool:
@@ -62,6 +64,8 @@ class PostgresHost:
     async def connected(self) -> AsyncIterator[BlockingConnection]:
         """Take one of the follower's own connections, and have all its work go over that."""
         async with in_thread(self._datastore.get_connection()) as connection:
+            # It is idle while nothing comes. All else is as the follower's own code expects it.
+            await in_worker(BlockingConnection(connection).execute, STAYS_OPEN)
             self._pool.pinned = connection
             try:
                 yield BlockingConnection(connection)

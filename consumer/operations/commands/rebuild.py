@@ -39,9 +39,8 @@ def rebuild(
     swap_if_equal: Annotated[
         bool, typer.Option("--swap-if-equal", help="Do so, and swap only if all are equal.")
     ] = False,
-    park_more: Annotated[
-        bool,
-        typer.Option("--park-more", help="Swap even if more is parked in the new generation."),
+    even_if_parked: Annotated[
+        bool, typer.Option(help="Swap though the new one has more events parked.")
     ] = False,
     system: SystemTopic = None,
     yes: Yes = False,
@@ -80,7 +79,9 @@ def rebuild(
             judge = _Judge(name, only_if_equal=swap_if_equal, yes=yes, as_json=as_json)
         elif not keep:
             confirm(messages.may_rebuild(name), yes=yes)
-        swapped = _rebuild(job, name, keep=keep, anew=anew, park_more=park_more, judge=judge)
+        swapped = _rebuild(
+            job, name, keep=keep, anew=anew, even_if_parked=even_if_parked, judge=judge
+        )
         done = messages.rebuilt(name) if swapped else messages.not_swapped(name)
     facts: dict[str, Any] = {"view": name, "swapped_back": swap_back, "swapped": swapped}
     if not swap_back and judge:
@@ -118,7 +119,7 @@ class _Judge:
 
 
 def _rebuild(
-    job: Rebuild, view: str, *, keep: bool, anew: bool, park_more: bool, judge: _Judge | None
+    job: Rebuild, view: str, *, keep: bool, anew: bool, even_if_parked: bool, judge: _Judge | None
 ) -> bool:
     with progress_bar(progress_console()) as bar:
         task = bar.add_task(f"rebuilding {view}", total=None)
@@ -134,7 +135,9 @@ def _rebuild(
         job_judge = judged if judge else None
         try:
             return finished(
-                lambda: job.run(report, keep=keep, anew=anew, park_more=park_more, judge=job_judge)
+                lambda: job.run(
+                    report, keep=keep, anew=anew, even_if_parked=even_if_parked, judge=job_judge
+                )
             )
         except typer.Exit:
             typer.echo("interrupted: the next rebuild goes on from here", err=True)

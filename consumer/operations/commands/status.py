@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from typing import Annotated, Self
 
@@ -22,9 +24,12 @@ from eventsourcing_kafka.consumer.operations.commands.stores import (
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.kafka.topics import read_retention_risks
 from eventsourcing_kafka.producer.runtime.cli import finished
 from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
 from eventsourcing_kafka.producer.runtime.output import AsJson, table_of
+
+logger = logging.getLogger(__name__)
 
 
 def status(
@@ -38,7 +43,8 @@ def status(
     """Show how far views are, partition by partition; exit with 1 if one has stopped.
 
     The gap is in Kafka offsets, the lag in seconds: the age of the oldest event not applied. A gap
-    is unknown while what was applied last is not in the topic.
+    is unknown while what was applied last is not in the topic. Settings of the topic that delete
+    events are named, with what to do.
 
     Example: eventsourcing-kafka consumer status shop.views:ORDERS
 
@@ -56,10 +62,18 @@ def status(
         if watching and console.is_terminal and not as_json:
             finished(lambda: watch(lambda: read_or_down(read), _rendered, console))
         rows = finished(read)
+        followed = {store.view.application_name: None for store in stores}
+        risks = [
+            risk
+            for name in followed
+            for risk in finished(partial(read_retention_risks, name, settings))
+        ]
     if as_json:
         typer.echo(msgspec.json.encode(rows))
     else:
         console.print(_rendered(rows))
+    for risk in risks:
+        logger.warning("%s", risk)
     if any(row.stopped for row in rows):
         raise typer.Exit(1)
 

@@ -51,6 +51,12 @@ CREATE_PAGES: LiteralString = """
     )
 """
 
+# A row that is there twice, as after a restore into tables that a consumer has filled, would be
+# counted twice. A rebuild makes it last: one index is quicker made than kept up.
+CREATE_KEY: LiteralString = """
+    CREATE UNIQUE INDEX IF NOT EXISTS changes_once ON {schema}.changes (page_id, version)
+"""
+
 CREATE_INDEX: LiteralString = """
     CREATE INDEX IF NOT EXISTS changes_changed_at ON {schema}.changes (changed_at DESC)
 """
@@ -195,6 +201,6 @@ VIEW = View(
     aggregate_columns={"changes": "page_id", "pages": "page_id"},
     subtract=[SUBTRACT_EDITS, REMOVE_STRANGERS],
     create=[CREATE_CHANGES, CREATE_CONTRIBUTORS, CREATE_PAGES],
-    indexes=[CREATE_INDEX],
+    indexes=[CREATE_KEY, CREATE_INDEX],
     unit_of_work=ActivityUnitOfWork,
 )

@@ -13,12 +13,12 @@ import msgspec
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
-from psycopg_pool import AsyncConnectionPool
 
 from eventsourcing_kafka.consumer.engine.store import NOT_THERE, ViewMissingError, ViewStore
 from eventsourcing_kafka.consumer.views.fts.parts import read_query
 from eventsourcing_kafka.consumer.views.fts.query import checked
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.postgres import SessionPool
 
 START, STOP = "\ue000", "\ue001"
 """Private characters around what matched: to be replaced by whatever marks it where it is shown."""
@@ -165,7 +165,7 @@ class Searcher(anyio.AsyncContextManagerMixin):
     Any number of tasks may search at once; they share so many connections.
     """
 
-    _pool: AsyncConnectionPool[AsyncConnection[Any]]
+    _pool: SessionPool
 
     def __init__(self, store: ViewStore, *, connections: int = 4) -> None:
         self._store = store
