@@ -18,9 +18,9 @@ from eventsourcing.application import Application
 
 from eventsourcing_kafka.compose.leaders import leaders_of
 from eventsourcing_kafka.consumer.engine.protocol import Store
-from eventsourcing_kafka.consumer.hosting.systems import chosen_edges
-from eventsourcing_kafka.consumer.operations.commands.stores import opened_stores
+from eventsourcing_kafka.consumer.followers import followers_of, opened_followers
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
+from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus, read_topic
@@ -160,18 +160,19 @@ class _LazyApplication:
 
 @contextmanager
 def opened_sources(
-    environment: Mapping[str, str], names: Collection[str] = (), system: str | None = None
+    environment: Mapping[str, str],
+    names: Collection[str] = (),
+    system: str | None = None,
+    pipeline: Pipeline | None = None,
 ) -> Iterator[Sources[Any]]:
     """Open where the overview is read from: views and what they follow, or a system.
 
-    Without names it is about all views that are installed, or all of the system.
+    Without names it is about all of the system, or of the pipeline; or else about all views that
+    are installed.
     """
-    with opened_stores(names, system, environment) as stores:
-        leaders = (
-            [*{edge.leader: None for edge in chosen_edges(system, names).values()}]
-            if system
-            else leaders_of([store.view for store in stores])
-        )
+    followers = followers_of(names, system, pipeline)
+    leaders = leaders_of(followers, pipeline, every=not (names or system))
+    with opened_followers(followers, environment) as stores:
         sources = Sources(leaders, stores, environment)
         try:
             yield sources

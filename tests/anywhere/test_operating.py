@@ -179,6 +179,42 @@ def test_top_shows_them_and_what_they_follow_and_nothing_else(running: Running) 
     assert "outbox of Shop" in invoke(running.env, "compose", "top", ORDERS).stdout
 
 
+@pytest.fixture
+def in_a_file(running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shop in a file, with one more application, of which no more than the name is known."""
+    monkeypatch.delenv("PIPELINE_FILE", raising=False)
+    lines = ("[applications]", f'Shop = "{SHOP}"', "Till = {}", "[views]")
+    views = [f'{topic.partition(":")[2].lower()} = "{topic}"' for topic in VIEWS]
+    file = tmp_path / "pipeline.toml"
+    file.write_text("\n".join([*lines, *views]))
+    return file
+
+
+def test_commands_are_about_all_that_a_file_names(running: Running, in_a_file: Path) -> None:
+    told = ("--with", str(in_a_file))
+
+    overview = json.loads(invoke(running.env, "compose", "top", *told, "--json").stdout)
+    assert [set(overview[part]) for part in ("heads", "views")] == [
+        {"Shop", "Till"},
+        {"orders", "sales"},
+    ]
+    rows = answer(running.env, "consumer", "status", *told)
+    assert {row["view"] for row in rows} == {"orders", "sales"}
+    kafka = invoke(running.env, "compose", "grants", "kafka", *told).stdout
+    assert {"User:shop_relay", "User:till_relay", "User:orders"} <= set(kafka.split())
+
+
+def test_a_view_of_a_file_is_called_by_its_name(
+    running: Running, in_a_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(in_a_file.parent)
+
+    assert invoke(running.env, "compose", "audit", "orders", "--no-rows").exit_code == 0
+    assert answer(running.env, "consumer", "parked", "list", "-v", "sales") == []
+    unknown = invoke(running.env, "consumer", "status", "sale")
+    assert "has: orders, sales" in str(unknown.exception)
+
+
 def test_the_schema_of_its_topic_is_described(running: Running) -> None:
     result = invoke(running.env, "producer", "schema", "-a", SHOP)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
 
 from eventsourcing_kafka.consumer.operations.commands import messages
 from eventsourcing_kafka.consumer.operations.commands.stores import (
+    PipelineFile,
     SystemTopic,
     ViewName,
     opened_store,
+    settings_with,
 )
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
@@ -29,6 +30,7 @@ def rebuild(
         bool, typer.Option(help="Do not go on with what an interrupted rebuild has filled.")
     ] = False,
     system: SystemTopic = None,
+    file: PipelineFile = None,
     yes: Yes = False,
     as_json: AsJson = False,
     log_format: LogFormatOption = LogFormat.TEXT,
@@ -42,8 +44,9 @@ def rebuild(
     Example: eventsourcing-kafka consumer rebuild shop.views:ORDERS --keep
     """
     start_logs(log_format)
-    with opened_store(view, system) as store:
-        name, job = store.view.name, Rebuild(store, KafkaSettings.from_env(os.environ))
+    settings = KafkaSettings.from_env(settings_with(file))
+    with opened_store(view, system, file) as store:
+        name, job = store.view.name, Rebuild(store, settings)
     if swap_back:
         confirm(messages.may_swap_back(name), yes=yes)
         finished(job.swap_back)

@@ -8,6 +8,7 @@ import typer
 
 from eventsourcing_kafka.consumer.operations.commands import messages
 from eventsourcing_kafka.consumer.operations.commands.stores import (
+    PipelineFile,
     SystemTopic,
     ViewName,
     opened_store,
@@ -24,6 +25,7 @@ def replay(
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only tell how many events it means.")] = False,
     system: SystemTopic = None,
+    file: PipelineFile = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
@@ -35,7 +37,7 @@ def replay(
 
     Example: eventsourcing-kafka consumer replay shop.views:ORDERS --dry-run
     """
-    with opened_store(view, system) as store:
+    with opened_store(view, system, file) as store:
         name = store.view.name
         found = finished(lambda: applied_records(store, partition))
         if not dry_run:

@@ -1,0 +1,84 @@
+"""The commands about a pipeline as a whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from eventsourcing_kafka.compose.pipeline.check import Check
+from eventsourcing_kafka.compose.stack.parts import loops_of, named
+from eventsourcing_kafka.consumer.operations.commands.stores import PipelineFile
+from eventsourcing_kafka.consumer.pipeline import (
+    FILE_NAME,
+    Pipeline,
+    PipelineError,
+    found_pipeline,
+)
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
+from eventsourcing_kafka.producer.runtime.logs import complain
+from eventsourcing_kafka.producer.runtime.output import AsJson
+
+COMMANDS = typer.Typer()
+
+SERVERS = ("KAFKA_BOOTSTRAP_SERVERS", "POSTGRES_HOST")
+
+
+@COMMANDS.command("check")
+def check_pipeline(
+    file: PipelineFile = None,
+    settings: Annotated[
+        bool,
+        typer.Option(
+            help="Say which settings are missing, too, though no servers are named yet: "
+            "`compose up` sets them."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say all that is wrong with a pipeline, before anything starts; exit with 1 if anything is.
+
+    All that it names is imported; no server is asked. Settings are looked for once a server is
+    named, by the file or the environment.
+
+    Example: eventsourcing-kafka compose check
+
+    Example: eventsourcing-kafka compose check --with shop/pipeline.toml --settings
+    """
+    try:
+        pipeline = required_pipeline(file)
+        problems = _problems(pipeline, settings=settings)
+    except PipelineError as error:
+        problems = list(error.problems)
+    if as_json:
+        typer.echo(msgspec.json.encode({"problems": problems}))
+    for problem in () if as_json else problems:
+        complain(problem)
+    if problems:
+        raise typer.Exit(1)
+    if not as_json:
+        typer.echo(f"{pipeline.file}: {', '.join(loops_of(pipeline))}")
+
+
+def required_pipeline(file: Path | None) -> Pipeline:
+    """Return the pipeline of a file, or of the current folder. Raises `SettingsError` if none."""
+    pipeline = found_pipeline(file)
+    if pipeline is None:
+        raise SettingsError(f"There is no {FILE_NAME} in this folder: name one, --with FILE")
+    return pipeline
+
+
+def _problems(pipeline: Pipeline, *, settings: bool) -> list[str]:
+    check = Check(pipeline)
+    problems = check.problems()
+    if not problems and (
+        settings or any(name in pipeline.environment(os.environ) for name in SERVERS)
+    ):
+        problems += [
+            f"{pipeline.file}: {variable} is not set, there or in the environment"
+            for variable in check.missing_settings(os.environ, named(pipeline))
+        ]
+    return problems
