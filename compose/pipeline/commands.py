@@ -9,7 +9,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from eventsourcing_kafka.compose.pipeline.check import Check
+from eventsourcing_kafka.compose.pipeline.check import Check, check
+from eventsourcing_kafka.compose.pipeline.files import compose_files, write_files
 from eventsourcing_kafka.compose.stack.parts import loops_of, named
 from eventsourcing_kafka.consumer.operations.commands.stores import PipelineFile
 from eventsourcing_kafka.consumer.pipeline import (
@@ -20,7 +21,7 @@ from eventsourcing_kafka.consumer.pipeline import (
 )
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.logs import complain
-from eventsourcing_kafka.producer.runtime.output import AsJson
+from eventsourcing_kafka.producer.runtime.output import AsJson, tell
 
 COMMANDS = typer.Typer()
 
@@ -63,6 +64,30 @@ def check_pipeline(
         typer.echo(f"{pipeline.file}: {', '.join(loops_of(pipeline))}")
 
 
+@COMMANDS.command("files")
+def write_compose_files(
+    folder: Annotated[Path, typer.Argument(help="Where to.")] = Path("cluster"),
+    file: PipelineFile = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what differs.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the compose files of a pipeline: containers, Prometheus, Grafana, and its alerts.
+
+    The folder of the pipeline's file becomes the image that all its processes run in; what else
+    they need is in a requirements.txt or a pyproject.toml there. Settings of servers are left to
+    the compose file.
+
+    Example: eventsourcing-kafka compose files cluster --with shop/pipeline.toml
+    """
+    pipeline = required_pipeline(file)
+    check(pipeline)
+    files = compose_files(pipeline, folder.absolute())
+    write_files(files, folder, force=force)
+    start = f"cd {folder} && docker compose up --detach --build"
+    facts = {"folder": str(folder), "files": list(files)}
+    tell(f"{folder}: {', '.join(files)}\nStart it: {start}", facts, as_json=as_json)
+
+
 def required_pipeline(file: Path | None) -> Pipeline:
     """Return the pipeline of a file, or of the current folder. Raises `SettingsError` if none."""
     pipeline = found_pipeline(file)
@@ -72,13 +97,13 @@ def required_pipeline(file: Path | None) -> Pipeline:
 
 
 def _problems(pipeline: Pipeline, *, settings: bool) -> list[str]:
-    check = Check(pipeline)
-    problems = check.problems()
+    checked = Check(pipeline)
+    problems = checked.problems()
     if not problems and (
         settings or any(name in pipeline.environment(os.environ) for name in SERVERS)
     ):
         problems += [
             f"{pipeline.file}: {variable} is not set, there or in the environment"
-            for variable in check.missing_settings(os.environ, named(pipeline))
+            for variable in checked.missing_settings(os.environ, named(pipeline))
         ]
     return problems

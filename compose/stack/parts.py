@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from eventsourcing.utils import Environment
+
 from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.stack.sample import SAMPLE
 from eventsourcing_kafka.consumer.engine.applying import OnError
@@ -63,6 +65,15 @@ def named(pipeline: Pipeline) -> list[str]:
     hosted = [name for part in pipeline.systems.values() for name in system_named(part.at).nodes]
     names = [*pipeline.applications, *pipeline.views, *pipeline.followers, *hosted]
     return list({name.upper(): name for name in names}.values())
+
+
+def databases_of(pipeline: Pipeline) -> Mapping[str, str]:
+    """Return a database for each name of a pipeline, by the prefix of its settings."""
+    settings = pipeline.environment({})
+    return {
+        name.upper(): Environment(name, settings).get("POSTGRES_DBNAME") or name.lower()
+        for name in named(pipeline)
+    }
 
 
 def parts(pipeline: Pipeline = SAMPLE) -> list[str]:

@@ -17,7 +17,6 @@ from typing import Any, Self
 
 import anyio
 import platformdirs
-from eventsourcing.utils import Environment
 
 from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.servers.kafka import Kafka
@@ -38,7 +37,7 @@ from eventsourcing_kafka.compose.servers.service import Service
 from eventsourcing_kafka.compose.stack.parts import (
     IN_A_BROWSER,
     checked_parts,
-    named,
+    databases_of,
     parts,
     services_of,
 )
@@ -101,7 +100,7 @@ class Stack(anyio.AsyncContextManagerMixin):
         self._states: dict[str, str] = {}
         self.services = services_of(pipeline)
         self._chosen_services = [name for name in self.services if name in chosen]
-        self._databases = _databases(pipeline)
+        self._databases = databases_of(pipeline)
         self._services: list[Service] = []
         self._metrics_port = metrics_port
         self._web_port = web_port
@@ -254,15 +253,6 @@ class Stack(anyio.AsyncContextManagerMixin):
             yield
         finally:
             file.unlink(missing_ok=True)
-
-
-def _databases(pipeline: Pipeline) -> Mapping[str, str]:
-    """Return a database for each part of a pipeline, by the prefix of its settings."""
-    settings = pipeline.environment({})
-    return {
-        name.upper(): Environment(name, settings).get("POSTGRES_DBNAME") or name.lower()
-        for name in named(pipeline)
-    }
 
 
 def _also_in(folder: Path, env: Mapping[str, str]) -> str:
