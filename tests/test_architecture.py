@@ -51,6 +51,7 @@ TOP_LEVEL = {
     "examples",
     "tests",
     "pyproject.toml",
+    "CHANGELOG.md",
     "README.md",
     "Makefile",
     "uv.lock",
