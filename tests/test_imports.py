@@ -66,6 +66,8 @@ def test_each_version_that_is_released_has_its_changes() -> None:
     assert f"\n## {version[1]}\n" in changes
 
 
+WINDOW = "from eventsourcing_kafka.compose.web.pipeline.app import window_app"
+
 PROGRAMS = {
     "all names": "from eventsourcing_kafka import *",
     "the kit": "import eventsourcing_kafka.testing",
@@ -107,3 +109,16 @@ def test_nobody_has_the_wiki_who_does_not_ask(program: str) -> None:
     # The commands of `compose` list the one that shows pages; what it shows is not there.
     listed = ["compose.web", "compose.web.commands"] if program.startswith("compose") else []
     assert samples == listed
+
+
+@pytest.mark.usefixtures("programs")
+def test_the_window_is_there_without_the_wiki() -> None:
+    told = f"{WINDOW}\nimport sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    modules = [name.removeprefix(f"{OURS}.") for name in done.stdout.split()]
+
+    wikis = [*SAMPLES, "compose.web.wiki", "compose.web.api", "compose.web.app"]
+    wikis.remove("compose.web")
+    assert [name for name in modules if name.startswith(tuple(wikis))] == []

@@ -113,6 +113,10 @@ class Sources(Generic[S]):
             tasks.start_soon(_read_all, self.views, views)
         return Overview(at=at, heads=heads, relays=relays, topics=topics, views=views)
 
+    async def application(self, name: str) -> Application[Any]:
+        """Return a write model, opened to be looked into."""
+        return await self._models[name].open()
+
     def close(self) -> None:
         """Close the write models."""
         for model in self._models.values():
@@ -139,11 +143,11 @@ class _LazyApplication:
 
     async def head(self) -> int:
         """Read how far it is itself."""
-        return await outbox_of(await self._open(), limit=1).head()
+        return await outbox_of(await self.open(), limit=1).head()
 
     async def status(self, settings: KafkaSettings) -> RelayStatus:
         """Read up to where it is published."""
-        app = await self._open()
+        app = await self.open()
         wire = WireFormat.of(app, decrypt=True)
         return await read_relay_status(outbox_of(app, limit=1), wire, settings)
 
@@ -152,7 +156,8 @@ class _LazyApplication:
         if self._app:
             self._app.close()
 
-    async def _open(self) -> Application[Any]:
+    async def open(self) -> Application[Any]:
+        """Return it, opened once."""
         async with self._opening:
             self._app = self._app or await open_reached(self._leader, self._environment)
         return self._app
