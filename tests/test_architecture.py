@@ -35,7 +35,10 @@ THE_WIKIS = (
 )
 """Where the wiki is, and what shows it."""
 
-THE_WIKIS_BUT = ("compose/web/pipeline/", "compose/web/templates/pipeline/")
+THE_WIKIS_BUT = (
+    *("compose/web/pipeline/", "compose/web/templates/pipeline/"),
+    *("compose/web/base.py", "compose/web/templates/window.html"),
+)
 """What lies there, and is about any pipeline."""
 
 NEED_ASYNCIO = {

@@ -203,7 +203,8 @@ class Check:
         self, path: tuple[str, ...], settings: Settings, own: Collection[str]
     ) -> None:
         for name in settings:
-            if meant := near_miss(name, [*KNOWN, *own]):
+            is_prefixed = any(name.endswith(f"_{known}") for known in KNOWN)
+            if not is_prefixed and (meant := near_miss(name, [*KNOWN, *own])):
                 self._note((*path, name), f"there is no setting {name}: did you mean {meant}?")
 
     def _note(self, path: tuple[str, ...], what: str) -> None:

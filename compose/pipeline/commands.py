@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 
 from eventsourcing_kafka.compose.pipeline.check import Check, check
 from eventsourcing_kafka.compose.pipeline.files import compose_files, write_files
-from eventsourcing_kafka.compose.stack.parts import loops_of, named
+from eventsourcing_kafka.compose.stack.parts import Services, loops_of, named
 from eventsourcing_kafka.consumer.operations.commands.stores import PipelineFile
 from eventsourcing_kafka.consumer.pipeline import (
     FILE_NAME,
@@ -42,26 +43,32 @@ def check_pipeline(
 ) -> None:
     """Say all that is wrong with a pipeline, before anything starts; exit with 1 if anything is.
 
-    All that it names is imported; no server is asked. Settings are looked for once a server is
-    named, by the file or the environment.
+    It tells the parts that would run; with --json their commands and settings, too, for whoever
+    starts them by other means. All that it names is imported; no server is asked. Settings are
+    looked for once a server is named, by the file or the environment.
 
     Example: eventsourcing-kafka compose check
 
     Example: eventsourcing-kafka compose check --with shop/pipeline.toml --settings
     """
+    runs: Services = {}
+    told: Mapping[str, str] = {}
     try:
         pipeline = required_pipeline(file)
         problems = _problems(pipeline, settings=settings)
+        if not problems:
+            runs, told = loops_of(pipeline), pipeline.environment({})
     except PipelineError as error:
         problems = list(error.problems)
     if as_json:
-        typer.echo(msgspec.json.encode({"problems": problems}))
-    for problem in () if as_json else problems:
-        complain(problem)
+        typer.echo(msgspec.json.encode({"problems": problems, "runs": runs, "settings": told}))
+    elif problems:
+        for problem in problems:
+            complain(problem)
+    else:
+        typer.echo(f"{pipeline.file}: {', '.join(runs)}")
     if problems:
         raise typer.Exit(1)
-    if not as_json:
-        typer.echo(f"{pipeline.file}: {', '.join(loops_of(pipeline))}")
 
 
 @COMMANDS.command("files")

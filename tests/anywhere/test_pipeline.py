@@ -140,6 +140,7 @@ def test_all_that_is_wrong_with_what_it_names_is_said_at_once(said: Said) -> Non
     found = said("""
 [settings]
 KAFKA_TOPIC_PREFX = "x"
+SHOP_POSTGRES_DBNAME = "x"
 [applications]
 Shop = "shop.application:Shopp"
 Till = "shop.application:Shop"
@@ -163,15 +164,15 @@ far = "shop.nowhere:system"
     assert lines == sorted(lines)
     for line, words in {
         3: "there is no setting KAFKA_TOPIC_PREFX: did you mean KAFKA_TOPIC_PREFIX?",
-        5: "has no attribute 'Shopp'",
-        6: "shop.application:Shop is called Shop, and not Till",
-        10: "shop.views:SALES is called 'sales': call it that here, too",
-        11: "There is no view 'nothing'",
-        12: "Till2 is in the pipeline twice, and both would have the settings TILL2_…",
-        15: "there is no setting POSTGRES_DBNMAE: did you mean POSTGRES_DBNAME?",
-        17: "shop.packing:shipping is called 'Shipping'",
-        18: "shop.views:ORDERS is no Projected",
-        20: "No module named 'shop.nowhere'",
+        6: "has no attribute 'Shopp'",
+        7: "shop.application:Shop is called Shop, and not Till",
+        11: "shop.views:SALES is called 'sales': call it that here, too",
+        12: "There is no view 'nothing'",
+        13: "Till2 is in the pipeline twice, and both would have the settings TILL2_…",
+        16: "there is no setting POSTGRES_DBNMAE: did you mean POSTGRES_DBNAME?",
+        18: "shop.packing:shipping is called 'Shipping'",
+        19: "shop.views:ORDERS is no Projected",
+        21: "No module named 'shop.nowhere'",
     }.items():
         assert any(each.startswith(f":{line}: ") and words in each for each in found), words
     assert not any("follows Shop" in each for each in found)
