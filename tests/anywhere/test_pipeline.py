@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from eventsourcing_kafka.__main__ import app
+from eventsourcing_kafka.compose.leaders import leaders_of
 from eventsourcing_kafka.compose.stack.parts import loops_of, named, parts
+from eventsourcing_kafka.consumer.followers import followers_of
 from eventsourcing_kafka.consumer.pipeline import PipelineError, found_pipeline, read_pipeline
 from tests.pages import blocks
 from tests.pipeline import ROOT
@@ -219,3 +221,24 @@ def test_a_file_that_is_not_there_is_said() -> None:
         str(result.exception)
         == f"{Path.cwd()}/nowhere.toml: can't be read: No such file or directory"
     )
+
+
+def test_what_a_system_leads_has_no_relay_of_its_own(said: Said, tmp_path: Path) -> None:
+    text = """
+[applications]
+DogSchool = "examples.dogschool.application:DogSchool"
+[systems]
+counting = "examples.counters.system:system"
+"""
+
+    assert said(text) == []
+    pipeline = read_pipeline(tmp_path / "pipeline.toml")
+    assert loops_of(pipeline) == {
+        "system counting": ("compose", "run", "examples.counters.system:system")
+    }
+    assert named(pipeline) == ["DogSchool", "Counters"]
+    edges = followers_of(pipeline=pipeline).edges
+    assert list(edges) == ["counters_dogschool"]
+    assert [leader.name for leader in leaders_of(followers_of(pipeline=pipeline), pipeline)] == [
+        "DogSchool"
+    ]
