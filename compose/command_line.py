@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eventsourcing_kafka.compose.audit.commands import COMMANDS as AUDIT
 from eventsourcing_kafka.compose.monitor.commands import COMMANDS as MONITOR
+from eventsourcing_kafka.compose.pipeline.commands import COMMANDS as PIPELINE
 from eventsourcing_kafka.compose.runner.commands import COMMANDS as RUNNER
 from eventsourcing_kafka.compose.security.commands import COMMANDS as SECURITY
 from eventsourcing_kafka.compose.stack.commands import COMMANDS as STACK
@@ -15,5 +16,5 @@ app = CommandLine(
     "to install; any system of applications over Kafka; the audit of it all.\n\n"
     "Example: eventsourcing-kafka compose up --data ./data"
 )
-for commands in (STACK, RUNNER, AUDIT, MONITOR, WEB, SECURITY):
+for commands in (STACK, PIPELINE, RUNNER, AUDIT, MONITOR, WEB, SECURITY):
     app.add_typer(commands)

@@ -1,19 +1,22 @@
-"""The applications that views follow, for whoever looks into their write models."""
+"""The applications that are followed, for whoever looks into their write models."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from eventsourcing.application import Application
 
+from eventsourcing_kafka.consumer.followers import Followers
+from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.consumer.view import View
-from eventsourcing_kafka.producer.runtime.applications import application_named
+from eventsourcing_kafka.producer.runtime.applications import application_named, known_by_name
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
+
+Leader = type[Application[Any]]
 
 
 class UnknownApplicationError(SettingsError):
-    """A view does not say where the application is that it follows."""
+    """Nothing says where the application is that a view follows."""
 
     def __init__(self, view: View) -> None:
         super().__init__(
@@ -22,17 +25,28 @@ class UnknownApplicationError(SettingsError):
         )
 
 
-def leaders_of(views: Collection[View]) -> list[type[Application[Any]]]:
-    """Return the applications that some views follow, each once.
+def leaders_of(
+    followers: Followers, pipeline: Pipeline | None = None, *, every: bool = False
+) -> list[Leader]:
+    """Return the applications that some followers follow, each once; or `every` one of a pipeline.
 
     Raises `UnknownApplicationError`, or `SettingsError` for a topic that is no application, or
     one of another name.
     """
-    return list({leader_of(view): None for view in views})
+    leaders = (
+        [application_of(pipeline, name) for name in pipeline.applications]
+        if (pipeline and every)
+        else []
+    )
+    leaders += [leader_of(view, pipeline) for view in followers.views]
+    leaders += [edge.leader for edge in followers.edges.values()]
+    return list({leader.name: leader for leader in leaders}.values())
 
 
-def leader_of(view: View) -> type[Application[Any]]:
+def leader_of(view: View, pipeline: Pipeline | None = None) -> Leader:
     """Return the application that a view follows. Raises as `leaders_of` does."""
+    if pipeline and view.application_name in pipeline.applications:
+        return application_of(pipeline, view.application_name)
     if not view.application_topic:
         raise UnknownApplicationError(view)
     leader = application_named(view.application_topic)
@@ -42,3 +56,17 @@ def leader_of(view: View) -> type[Application[Any]]:
             f"{leader.name}."
         )
     return leader
+
+
+def application_of(pipeline: Pipeline, name: str) -> Leader:
+    """Return an application of a pipeline: its class, or what is known of it by its name.
+
+    Raises `SettingsError` for one that is called otherwise, or is none.
+    """
+    topic = pipeline.applications[name].at
+    if not topic:
+        return known_by_name(name)
+    found = application_named(topic)
+    if found.name != name:
+        raise SettingsError(f"{topic} is called {found.name}, and not {name}: call it that here.")
+    return found

@@ -8,8 +8,7 @@ from eventsourcing_kafka.consumer.operations.commands.replay import replay
 from eventsourcing_kafka.consumer.operations.commands.run import run
 from eventsourcing_kafka.consumer.operations.commands.status import status
 from eventsourcing_kafka.consumer.operations.commands.step import step
-from eventsourcing_kafka.producer.runtime.cli import CommandLine
-from eventsourcing_kafka.producer.runtime.plugins import brought_commands
+from eventsourcing_kafka.producer.runtime.cli import CommandLine, with_brought_commands
 
 app = CommandLine(
     help="The read side: keep views up to date from Kafka, read them, see how far they are.\n\n"
@@ -19,9 +18,8 @@ app = CommandLine(
     "(ORDERS_POSTGRES_DBNAME), and Kafka's (KAFKA_BOOTSTRAP_SERVERS, KAFKA_GROUP_PREFIX). "
     'Those of a stack on this machine: eval "$(eventsourcing-kafka compose env)"\n\n'
     "Example: eventsourcing-kafka consumer status",
+    group=with_brought_commands("consumer"),
 )
 for command in (run, status, replay, rebuild, step):
     app.command()(command)
 app.add_typer(parked.COMMANDS, name="parked")
-for commands in brought_commands("consumer"):
-    app.add_typer(commands)

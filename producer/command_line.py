@@ -20,7 +20,7 @@ from eventsourcing_kafka.producer.runtime.applications import (
     open_reached,
     open_when_reachable,
 )
-from eventsourcing_kafka.producer.runtime.cli import CommandLine, finished
+from eventsourcing_kafka.producer.runtime.cli import CommandLine, finished, with_brought_commands
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.logs import LogFormat, LogFormatOption, start_logs
 from eventsourcing_kafka.producer.runtime.metrics_server import (
@@ -30,7 +30,6 @@ from eventsourcing_kafka.producer.runtime.metrics_server import (
     listen,
     serving_metrics,
 )
-from eventsourcing_kafka.producer.runtime.plugins import brought_commands
 from eventsourcing_kafka.producer.runtime.process import run
 from eventsourcing_kafka.producer.schema.command import publish_schema
 from eventsourcing_kafka.producer.wire import WireFormat
@@ -41,6 +40,7 @@ app = CommandLine(
     "(KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC_PREFIX, KAFKA_TOPIC_PARTITIONS). "
     'Those of a stack on this machine: eval "$(eventsourcing-kafka compose env)"\n\n'
     "Example: eventsourcing-kafka producer relay -a shop.application:Shop",
+    group=with_brought_commands("producer"),
 )
 
 Decrypt = Annotated[
@@ -50,8 +50,6 @@ Decrypt = Annotated[
 
 
 app.command("schema")(publish_schema)
-for commands in brought_commands("producer"):
-    app.add_typer(commands)
 
 
 @app.command()

@@ -42,7 +42,10 @@ THE_WIKIS = (
 )
 """Where the wiki is, and what shows it."""
 
-THE_WIKIS_BUT = ("compose/web/pipeline/", "compose/web/templates/pipeline/")
+THE_WIKIS_BUT = (
+    *("compose/web/pipeline/", "compose/web/templates/pipeline/"),
+    *("compose/web/base.py", "compose/web/templates/window.html"),
+)
 """What lies there, and is about any pipeline."""
 
 NEED_ASYNCIO = {
@@ -59,6 +62,7 @@ TOP_LEVEL = {
     "examples",
     "tests",
     "pyproject.toml",
+    "CHANGELOG.md",
     "README.md",
     "Makefile",
     "uv.lock",

@@ -25,7 +25,14 @@ from tests.pipeline import ROOT
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
 ESCAPE = "\x1b["
 
-RUN_UNTIL_STOPPED = {"producer relay", "consumer run", "compose run", "compose up", "compose web"}
+RUN_UNTIL_STOPPED = {
+    "producer relay",
+    "consumer run",
+    "compose run",
+    "compose up",
+    "compose web",
+    "compose window",
+}
 SHOW = {"compose demo", "compose grants", "compose kafka", "producer schema"}
 """What these print is for people only, or Kafka's, or a document in a format of its own."""
 

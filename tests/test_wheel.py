@@ -9,13 +9,17 @@ import sys
 import tarfile
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.stack.stack import postgres_environment
 from tests.pipeline import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -260,6 +264,84 @@ def test_a_project_has_a_producer_a_consumer_and_a_compose_of_its_own(
     for part in PARTS:
         own = core.run("python", "-c", f"import {part}", folder=project)
         assert f"this is our own {part}" in own.stderr
+
+
+@pytest.fixture
+def orders(
+    tmp_path: Path, kafka: Kafka, postgres: Postgres, database: Callable[[str], str], token: str
+) -> Path:
+    """A package of somebody else's, with a pipeline: two views, and two followers in a row."""
+    shop = ROOT / "tests" / "anywhere" / "shop"
+    shutil.copytree(shop, tmp_path / "shop", ignore=shutil.ignore_patterns("__pycache__"))
+    settings = {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "KAFKA_TOPIC_PREFIX": f"{token}.",
+        "KAFKA_GROUP_PREFIX": f"{token}.",
+        **postgres_environment(postgres, {"SHOP": database("orders")}),
+    }
+    lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+    written = (shop / "pipeline.toml").read_text().replace("[settings]\n", f"[settings]\n{lines}")
+    (tmp_path / "pipeline.toml").write_text(
+        written.replace('settings.POSTGRES_DBNAME = "trucks"', "")
+    )
+    return tmp_path
+
+
+PLACE_AND_PAY = """
+from shop.application import Shop
+
+with Shop() as shop:
+    for customer in ("Ada", "Bob"):
+        shop.pay(shop.place(customer, 100))
+"""
+
+
+@pytest.mark.timeout(400)  # six programs, and a dozen of commands, each of which starts Python
+def test_a_package_of_somebody_else_s_has_all_that_the_wiki_has(
+    core: Environment, orders: Path
+) -> None:
+    def run(*command: str, code: int = 0) -> str:
+        done = core.run(COMMAND, *command, folder=orders)
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    def records() -> Counter[str]:
+        found: Counter[str] = Counter()
+        for row in json.loads(run("consumer", "status", "--json")):
+            found[row["view"]] += row["records"]
+        return found
+
+    checked = json.loads(run("compose", "check", "--json"))
+    runs = checked["runs"]
+    assert len(runs) == 6
+    placed = core.run("python", "-c", PLACE_AND_PAY, folder=orders, **checked["settings"])
+    assert placed.returncode == 0, placed.stderr
+    with ExitStack() as exits:
+        for part, arguments in runs.items():
+            log = exits.enter_context((orders / f"{part}.log").open("w"))
+            process = subprocess.Popen(
+                [core.bin / COMMAND, *arguments],
+                env=core.variables(checked["settings"]),
+                cwd=orders,
+                stdout=log,
+                stderr=log,
+            )
+            exits.callback(process.wait)
+            exits.callback(process.terminate)
+        while records() != {"orders": 4, "sales": 4, "packing_shop": 4, "shipping_packing": 2}:
+            pass
+        assert json.loads(run("compose", "top", "--json"))["relays"]["Packing"]["gap"] == 0
+    report = json.loads(run("compose", "audit", "--json", code=1))
+    assert report["findings"] == []
+    assert [view["view"] for view in report["views"] if view["omitted"]] == ["sales"]
+    run("compose", "audit", "--no-rows")
+    for name in ("orders", "shipping_packing"):
+        assert json.loads(run("consumer", "parked", "list", "--view", name, "--json")) == []
+    assert "User:shipping" in run("compose", "grants", "kafka")
+    assert f"{orders}" not in run("compose", "files", "cluster")
+    refused = core.run(COMMAND, "consumer", "replay", "packing_shop", "--yes", folder=orders)
+    assert "may record events of its own" in refused.stderr
+    run("consumer", "replay", "sales", "--yes")
 
 
 def test_every_help_is_shown_beside_a_project_of_its_own(core: Environment, project: Path) -> None:

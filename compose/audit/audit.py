@@ -17,9 +17,10 @@ from eventsourcing_kafka.compose.audit.views import ViewAudit
 from eventsourcing_kafka.compose.audit.write_model import NotInPostgresError, WriteModel
 from eventsourcing_kafka.compose.leaders import leaders_of
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.hosting.systems import chosen_edges, opened
+from eventsourcing_kafka.consumer.followers import Followers, followers_of
+from eventsourcing_kafka.consumer.hosting.systems import opened
 from eventsourcing_kafka.consumer.hosting.threads import in_thread
-from eventsourcing_kafka.consumer.views.registry import views_named
+from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.runtime.applications import open_reached
@@ -37,7 +38,6 @@ class Audited(NamedTuple):
     """Leaders, and the stores of those that follow them."""
     out_of_reach: Sequence[ViewReport] = ()
     """Of those that can't be compared."""
-    with_rows: bool = True
 
 
 async def audit(
@@ -45,6 +45,7 @@ async def audit(
     names: Collection[str] | None = None,
     *,
     system: str | None = None,
+    pipeline: Pipeline | None = None,
     rows: bool = True,
     limit: int = FULL_FINDINGS,
     decrypt: bool = False,
@@ -52,16 +53,24 @@ async def audit(
 ) -> Report:
     """Compare views of some names, or all that are installed, with their applications and topics.
 
-    With a `system`, MODULE:NAME, it is about its leaders and followers, and never about rows; nor
-    is it without `rows`. The first `limit` findings are reported in full, and all are counted.
+    With a `system`, MODULE:NAME, it is about its leaders and followers; with a `pipeline`, about
+    all of it, if nothing is named. What followers have recorded is never compared; nor are the rows
+    of views without `rows`. The first `limit` findings are reported in full, and all are counted.
     `decrypt` is as the relay has it. Raises `UnknownViewError`, `UnknownApplicationError`,
     `UnknownEdgeError`, `NotInPostgresError` or `OpenTransactionError`, and what psycopg and
     aiokafka raise when a server is lost: begin again then.
     """
     findings = Findings(limit)
-    async with _opened_stores(environment, names or (), system) as audited:
-        with_rows = rows and audited.with_rows
-        comparison = _Comparison(environment, decrypt, findings, advance, with_rows)
+    followers = followers_of(names or (), system, pipeline)
+    leaders = leaders_of(followers, pipeline, every=not (names or system))
+    decrypted = (
+        {name for name, part in pipeline.applications.items() if part.decrypt}
+        if (pipeline)
+        else set()
+    )
+    async with _opened_stores(environment, followers, leaders, named=bool(names)) as audited:
+        everywhere = {leader.name for leader in leaders} if decrypt else decrypted
+        comparison = _Comparison(environment, everywhere, findings, advance, rows)
         reports = [await comparison.of(*leader) for leader in audited.by_leader.items()]
     return Report(
         [topic for topic, _ in reports],
@@ -73,27 +82,25 @@ async def audit(
 
 @asynccontextmanager
 async def _opened_stores(
-    environment: Mapping[str, str], names: Collection[str], system: str | None
+    environment: Mapping[str, str],
+    followers: Followers,
+    leaders: Sequence[type[Application[Any]]],
+    *,
+    named: bool,
 ) -> AsyncIterator[Audited]:
-    """Open the stores that are compared. A system's followers are, as far as they are in Postgres.
+    """Open the stores that are compared. What is hosted is, as far as it is in Postgres.
 
     Raises `NotInPostgresError` for one that is not, and is asked for by its name.
     """
-    if system is None:
-        views = views_named(names)
-        found = [ViewStore.of(view, environment) for view in views]
-        yield Audited(_by_leader(leaders_of(views), found))
-        return
-    edges = chosen_edges(system, names)
-    async with in_thread(opened(edges, environment)) as stores:
+    views = [ViewStore.of(view, environment) for view in followers.views]
+    async with in_thread(opened(followers.edges, environment)) as stores:
         there = [store for store in stores if isinstance(store, ViewStore)]
         local = {store.view.name for store in stores} - {store.view.name for store in there}
-        if names and local:
+        if named and local:
             raise NotInPostgresError(f"{min(local)} is not in Postgres, and can't be audited.")
         yield Audited(
-            _by_leader([edge.leader for edge in edges.values()], there),
+            _by_leader(leaders, [*views, *there]),
             [ViewReport(name, exists=False, omitted=NOT_HERE) for name in sorted(local)],
-            with_rows=False,
         )
 
 
@@ -111,10 +118,10 @@ class _Comparison:
     """Compares what follows from the stored events of a leader with what there is."""
 
     environment: Mapping[str, str]
-    decrypt: bool
+    decrypted: Collection[str]
     findings: Findings
     advance: Advance
-    with_rows: bool
+    rows: bool
 
     async def of(
         self, leader: type[Application[Any]], stores: Sequence[ViewStore]
@@ -131,12 +138,15 @@ class _Comparison:
         self, app: Application[Any], stores: Sequence[ViewStore]
     ) -> tuple[TopicReport, Sequence[ViewReport]]:
         settings, told = KafkaSettings.from_env(self.environment), (self.findings, self.advance)
-        wire = WireFormat.of(app, decrypt=self.decrypt)
+        wire = WireFormat.of(app, decrypt=app.name in self.decrypted)
         reader = await TopicReader.of(Topics.of(app.name, settings).events, settings)
         async with WriteModel.of(app) as model:
             # The views first: what they are past by now, the relay has published by now.
             audits = [
-                ViewAudit(store, model, wire, reader, *told, rows=self.with_rows)
+                # Only its policy knows what a follower has to have recorded.
+                ViewAudit(
+                    store, model, wire, reader, *told, rows=self.rows and not store.view.system
+                )
                 for store in stores
             ]
             reports = [await each.run() for each in audits]

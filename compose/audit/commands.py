@@ -8,8 +8,12 @@ import typer
 
 from eventsourcing_kafka.compose.audit.audit import FULL_FINDINGS
 from eventsourcing_kafka.compose.audit.display import audit_and_show
-from eventsourcing_kafka.compose.stack.environment import WhichData, stack_environment
-from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, ViewNames
+from eventsourcing_kafka.compose.stack.environment import WhichData, meant
+from eventsourcing_kafka.consumer.operations.commands.stores import (
+    PipelineFile,
+    SystemTopic,
+    ViewNames,
+)
 from eventsourcing_kafka.producer.runtime.cli import finished
 
 COMMANDS = typer.Typer()
@@ -19,6 +23,7 @@ COMMANDS = typer.Typer()
 def audit(
     names: ViewNames = None,
     system: SystemTopic = None,
+    file: PipelineFile = None,
     rows: Annotated[
         bool, typer.Option(help="Compare the rows of views, too, and not only their tracking.")
     ] = True,
@@ -42,12 +47,13 @@ def audit(
 
     Example: eventsourcing-kafka compose audit --system examples.counters.system:system
     """
-    environment = stack_environment(data)
+    environment, pipeline = meant(data, file)
     report = finished(
         lambda: audit_and_show(
             environment,
             names or (),
             system=system,
+            pipeline=pipeline,
             rows=rows,
             limit=limit,
             decrypt=decrypt,

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from eventsourcing_kafka.compose.audit.audit import audit
 from eventsourcing_kafka.compose.audit.report import Finding, Report
+from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.runtime.cli import progress_console
 from eventsourcing_kafka.producer.runtime.progress_bar import progress_bar
 
@@ -21,6 +22,7 @@ async def audit_and_show(
     names: Collection[str],
     *,
     system: str | None,
+    pipeline: Pipeline | None,
     rows: bool,
     limit: int,
     decrypt: bool,
@@ -40,6 +42,7 @@ async def audit_and_show(
             environment,
             names,
             system=system,
+            pipeline=pipeline,
             rows=rows,
             limit=limit,
             decrypt=decrypt,

@@ -11,8 +11,12 @@ from rich.console import Console
 
 from eventsourcing_kafka.compose.monitor.overview import opened_sources
 from eventsourcing_kafka.compose.monitor.top import Top
-from eventsourcing_kafka.compose.stack.environment import WhichData, stack_environment
-from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, ViewNames
+from eventsourcing_kafka.compose.stack.environment import WhichData, meant
+from eventsourcing_kafka.consumer.operations.commands.stores import (
+    PipelineFile,
+    SystemTopic,
+    ViewNames,
+)
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
 from eventsourcing_kafka.producer.runtime.cli import finished
 
@@ -23,6 +27,7 @@ COMMANDS = typer.Typer()
 def top(
     names: ViewNames = None,
     system: SystemTopic = None,
+    file: PipelineFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, once.")] = False,
     data: WhichData = None,
 ) -> None:
@@ -36,7 +41,8 @@ def top(
 
     Example: eventsourcing-kafka compose top shop.views:ORDERS
     """
-    with opened_sources(stack_environment(data), names or (), system) as sources:
+    environment, pipeline = meant(data, file)
+    with opened_sources(environment, names or (), system, pipeline) as sources:
         console = Console(highlight=False)
         if console.is_terminal and not as_json:
             finished(partial(watch, sources.read, Top(console).render, console))

@@ -18,9 +18,9 @@ from eventsourcing.application import Application
 
 from eventsourcing_kafka.compose.leaders import leaders_of
 from eventsourcing_kafka.consumer.engine.protocol import Store
-from eventsourcing_kafka.consumer.hosting.systems import chosen_edges
-from eventsourcing_kafka.consumer.operations.commands.stores import opened_stores
+from eventsourcing_kafka.consumer.followers import followers_of, opened_followers
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
+from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus, read_topic
@@ -113,6 +113,10 @@ class Sources(Generic[S]):
             tasks.start_soon(_read_all, self.views, views)
         return Overview(at=at, heads=heads, relays=relays, topics=topics, views=views)
 
+    async def application(self, name: str) -> Application[Any]:
+        """Return a write model, opened to be looked into."""
+        return await self._models[name].open()
+
     def close(self) -> None:
         """Close the write models."""
         for model in self._models.values():
@@ -139,11 +143,11 @@ class _LazyApplication:
 
     async def head(self) -> int:
         """Read how far it is itself."""
-        return await outbox_of(await self._open(), limit=1).head()
+        return await outbox_of(await self.open(), limit=1).head()
 
     async def status(self, settings: KafkaSettings) -> RelayStatus:
         """Read up to where it is published."""
-        app = await self._open()
+        app = await self.open()
         wire = WireFormat.of(app, decrypt=True)
         return await read_relay_status(outbox_of(app, limit=1), wire, settings)
 
@@ -152,7 +156,8 @@ class _LazyApplication:
         if self._app:
             self._app.close()
 
-    async def _open(self) -> Application[Any]:
+    async def open(self) -> Application[Any]:
+        """Return it, opened once."""
         async with self._opening:
             self._app = self._app or await open_reached(self._leader, self._environment)
         return self._app
@@ -160,18 +165,19 @@ class _LazyApplication:
 
 @contextmanager
 def opened_sources(
-    environment: Mapping[str, str], names: Collection[str] = (), system: str | None = None
+    environment: Mapping[str, str],
+    names: Collection[str] = (),
+    system: str | None = None,
+    pipeline: Pipeline | None = None,
 ) -> Iterator[Sources[Any]]:
     """Open where the overview is read from: views and what they follow, or a system.
 
-    Without names it is about all views that are installed, or all of the system.
+    Without names it is about all of the system, or of the pipeline; or else about all views that
+    are installed.
     """
-    with opened_stores(names, system, environment) as stores:
-        leaders = (
-            [*{edge.leader: None for edge in chosen_edges(system, names).values()}]
-            if system
-            else leaders_of([store.view for store in stores])
-        )
+    followers = followers_of(names, system, pipeline)
+    leaders = leaders_of(followers, pipeline, every=not (names or system))
+    with opened_followers(followers, environment) as stores:
         sources = Sources(leaders, stores, environment)
         try:
             yield sources

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from eventsourcing_kafka.compose.leaders import leader_of, leaders_of
+from eventsourcing_kafka.compose.leaders import leaders_of
 from eventsourcing_kafka.compose.security.grants import acls, as_commands, as_script, grants
-from eventsourcing_kafka.consumer.operations.commands.stores import ViewNames
-from eventsourcing_kafka.consumer.views.registry import views_named
+from eventsourcing_kafka.consumer.followers import followers_of
+from eventsourcing_kafka.consumer.operations.commands.stores import (
+    PipelineFile,
+    ViewNames,
+    settings_with,
+)
+from eventsourcing_kafka.consumer.pipeline import found_pipeline
 
 COMMANDS = typer.Typer()
 
@@ -27,11 +31,12 @@ class Server(StrEnum):
 def print_grants(
     server: Annotated[Server, typer.Argument(help="For which of the two.")],
     names: ViewNames = None,
+    file: PipelineFile = None,
     rebuild: Annotated[
         bool, typer.Option(help="With what `eventsourcing-kafka consumer rebuild` needs besides.")
     ] = False,
 ) -> None:
-    """Print what views, their readers, and the relays they follow may do: as commands, or as SQL.
+    """Print what views, followers, readers, and their relays may do: as commands, or as SQL.
 
     It changes nothing by itself. Who may grant that pipes it
     to a shell, or to psql.
@@ -40,13 +45,15 @@ def print_grants(
 
     Example: eventsourcing-kafka compose grants postgres shop.views:ORDERS
     """
-    views = views_named(names or ())
-    for leader in leaders_of(views):
-        its = [view for view in views if leader_of(view) is leader]
+    pipeline, env = found_pipeline(file), settings_with(file)
+    followers = followers_of(names or (), pipeline=pipeline)
+    for leader in leaders_of(followers, pipeline, every=not names):
+        views = [view for view in followers.views if view.application_name == leader.name]
+        edges = {name: edge for name, edge in followers.edges.items() if edge.leader is leader}
         match server:
             case Server.KAFKA:
-                lines = as_commands(acls(leader, its, os.environ, rebuild=rebuild))
+                lines = as_commands(acls(leader, views, env, edges=edges, rebuild=rebuild))
             case Server.POSTGRES:
-                lines = as_script(grants(leader, its, os.environ, rebuild=rebuild))
+                lines = as_script(grants(leader, views, env, edges=edges, rebuild=rebuild))
         for line in lines:
             typer.echo(line)

@@ -1,7 +1,8 @@
 """Who may do what: the ACLs of Kafka and the roles of Postgres that the processes need, no more.
 
 A role has the same name in both. For an application `Shop` with a view `orders`: `shop_relay`
-publishes what `shop_writer` has written, `orders` keeps the view, and `orders_reader` reads it.
+publishes what `shop_writer` has written, `orders` keeps the view, and `orders_reader` reads it; a
+follower `Packing` is `packing`. A system's process has the roles of all that it runs.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any, LiteralString, NamedTuple
 
 from eventsourcing.application import Application
@@ -16,6 +18,7 @@ from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
 from psycopg import sql
 
+from eventsourcing_kafka.consumer.hosting.systems import Edge
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
@@ -51,6 +54,12 @@ VIEW: tuple[LiteralString, ...] = ("CREATE SCHEMA IF NOT EXISTS {schema} AUTHORI
 
 # A new generation is a new schema, which gets the name of the old one.
 REBUILD: tuple[LiteralString, ...] = ("GRANT CREATE ON DATABASE {database} TO {role}",)
+
+# It makes its tables itself, and so owns them.
+FOLLOWER: tuple[LiteralString, ...] = (
+    "GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}",
+    "CREATE SCHEMA IF NOT EXISTS {edge} AUTHORIZATION {role}",
+)
 
 READER: tuple[LiteralString, ...] = (
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
@@ -90,9 +99,10 @@ def acls(
     views: Collection[View],
     env: Mapping[str, str],
     *,
+    edges: Mapping[str, Edge] = MappingProxyType({}),
     rebuild: bool = False,
 ) -> Iterator[Acl]:
-    """Yield what an application's relay and its views need of Kafka. The views are its own."""
+    """Yield what an application's relay, and its own views and followers, need of Kafka."""
     settings = KafkaSettings.from_env(env)
     topics, relay = Topics.of(application.name, settings), _relay(application)
     events, position = ("topic", topics.events), ("topic", topics.position)
@@ -108,6 +118,9 @@ def acls(
         yield Acl(view.name, ("DescribeConfigs",), (events,))  # to say what deletes events
         # The position record tells who waits up to where a view has to come.
         yield Acl(view.name, ("Read",), (events, position, *groups))
+    for name, edge in edges.items():
+        group = ("group", f"{settings.group_prefix}{name}")
+        yield Acl(edge.follower.name.lower(), ("Read",), (events, position, group))
 
 
 def grants(
@@ -115,11 +128,12 @@ def grants(
     views: Collection[View],
     env: Mapping[str, str],
     *,
+    edges: Mapping[str, Edge] = MappingProxyType({}),
     rebuild: bool = False,
 ) -> Iterator[Grant]:
-    """Yield what an application's writers, its relay, its views and their readers need of Postgres.
+    """Yield what an application's writers, its relay, and its views and followers need of Postgres.
 
-    The events table must be there, and the databases.
+    So do those who read the views. The events table must be there, and the databases.
     """
     name, stem = application.name, application.name.lower()
     schema, events = _schema(name, "public", env), f"{stem}_events"
@@ -141,6 +155,14 @@ def grants(
         owner = VIEW + REBUILD if rebuild else VIEW
         yield from _grants(_database(view.name, env), view.name, owner, names)
         yield from _grants(_database(view.name, env), f"{view.name}_reader", READER, names)
+    for edge_name, edge in edges.items():
+        follower = edge.follower.name
+        if _module(follower, env) == "eventsourcing.postgres":
+            names = {
+                "schema": sql.Identifier(_schema(follower, "public", env)),
+                "edge": sql.Identifier(edge_name),
+            }
+            yield from _grants(_database(follower, env), follower.lower(), FOLLOWER, names)
 
 
 def _writers_own(application: type[Application[Any]], schema: str) -> Iterator[sql.Composed]:
@@ -180,6 +202,11 @@ def _relay(application: type[Application[Any]]) -> str:
 
 def _database(name: str, env: Mapping[str, str]) -> str:
     return Environment(name, dict(env)).get(PostgresFactory.POSTGRES_DBNAME) or name.lower()
+
+
+def _module(name: str, env: Mapping[str, str]) -> str:
+    settings = Environment(name, {"PERSISTENCE_MODULE": "eventsourcing.postgres", **env})
+    return settings.get("PERSISTENCE_MODULE") or ""
 
 
 def _schema(name: str, default: str, env: Mapping[str, str]) -> str:

@@ -19,6 +19,7 @@ import anyio
 import typer
 from rich.console import Console
 
+from eventsourcing_kafka.compose.pipeline.check import check
 from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.servers.tools import TOOLS
 from eventsourcing_kafka.compose.stack.environment import (
@@ -26,7 +27,10 @@ from eventsourcing_kafka.compose.stack.environment import (
     running_environment,
     stack_environment,
 )
-from eventsourcing_kafka.compose.stack.parts import SERVICES, checked_parts, parts
+from eventsourcing_kafka.compose.stack.parts import checked_parts, parts, services_of
+from eventsourcing_kafka.compose.stack.sample import SAMPLE
+from eventsourcing_kafka.consumer.operations.commands.stores import PipelineFile
+from eventsourcing_kafka.consumer.pipeline import Pipeline, found_pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.cli import INTERRUPTED, progress_console
 from eventsourcing_kafka.producer.runtime.logs import LogFormat, LogFormatOption, start_logs
@@ -48,8 +52,10 @@ Data = Annotated[
 @COMMANDS.command()
 def up(
     data: Data = None,
+    file: PipelineFile = None,
     only: Annotated[
-        str | None, typer.Option(help=f"Run only these parts, of: {', '.join(parts())}.")
+        str | None,
+        typer.Option(help=f"Run only these parts, of: {', '.join(parts())}; or of the pipeline's."),
     ] = None,
     kafka_port: Annotated[int | None, typer.Option(help="Default: a free port.")] = None,
     postgres_port: Annotated[int | None, typer.Option(help="Default: a free port.")] = None,
@@ -57,7 +63,7 @@ def up(
         int | None,
         typer.Option(
             min=1,
-            max=65_535 - len(SERVICES),
+            max=65_535 - len(services_of(SAMPLE)),
             envvar=PORT,
             help="Have the relay answer /metrics, /healthz and /readyz on this port, and the"
             " consumers on those after it. On this machine only.",
@@ -72,20 +78,27 @@ def up(
     """Start the stack and show its state until Ctrl-C.
 
     Without --data everything is on temporary data; without --only everything runs. The web is a
-    part of it, on this machine only; its address is printed.
+    part of it, on this machine only; its address is printed. With a pipeline it is that one that
+    runs, once it is checked, and the window on it.
 
     Example: eventsourcing-kafka compose up --data ./data --only kafka,postgres
+
+    Example: eventsourcing-kafka compose up --with shop/pipeline.toml
     """
     from eventsourcing_kafka.compose.servers.kafka import ready
     from eventsourcing_kafka.compose.stack.stack import Stack
 
-    selected = _selected_parts(only)
+    pipeline = found_pipeline(file) or SAMPLE
+    if pipeline is not SAMPLE:
+        check(pipeline)
+    selected = _selected_parts(only, pipeline)
     start_logs(log_format)
     os.environ["LOG_FORMAT"] = log_format  # of the parts, which are processes of their own
     if "kafka" in selected:
         anyio.run(ready)  # has a display of its own
     stack = Stack(
         data,
+        pipeline=pipeline,
         only=selected,
         kafka_port=kafka_port,
         postgres_port=postgres_port,
@@ -95,9 +108,10 @@ def up(
     raise typer.Exit(anyio.run(_run, stack))
 
 
-def _selected_parts(only: str | None) -> Collection[str]:
+def _selected_parts(only: str | None, pipeline: Pipeline) -> Collection[str]:
+    chosen = [name.strip() for name in only.split(",")] if only else parts(pipeline)
     try:
-        return checked_parts([name.strip() for name in only.split(",")] if only else parts())
+        return checked_parts(chosen, pipeline)
     except StackError as error:
         raise typer.BadParameter(str(error), param_hint="--only") from None
 

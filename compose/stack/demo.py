@@ -31,6 +31,11 @@ from eventsourcing_kafka.producer.runtime.applications import open_reached
 from eventsourcing_kafka.producer.runtime.cli import progress_console
 from eventsourcing_kafka.producer.wire import WireFormat
 
+NEXT = (
+    "Next: name an application of your own, and its views, in a pipeline.toml "
+    "(compose/OPERATIONS.md shows one); then eventsourcing-kafka compose check, and compose up"
+)
+
 POLL_SECONDS = 0.5
 SEARCHES = 3
 
@@ -82,7 +87,9 @@ async def demo(repository: Path, console: Console) -> int:
             environment,
         )
         _say("Comparing every page of the write model with the view")
-        return await _verify(environment, console)
+        code = await _verify(environment, console)
+    _say(NEXT)
+    return code
 
 
 async def _caught_up(

@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from eventsourcing_kafka.compose.monitor.overview import opened_sources
-from eventsourcing_kafka.compose.stack.sample import VIEWS
+from eventsourcing_kafka.compose.stack.sample import SAMPLE
+from eventsourcing_kafka.consumer.hosting.systems import edges_named
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, gap_of
+from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.relay import RelayStatus
 
 Detail = Callable[[], Awaitable[str]]
@@ -15,16 +17,39 @@ Detail = Callable[[], Awaitable[str]]
 
 
 @contextmanager
-def opened_details(environment: Mapping[str, str]) -> Iterator[Mapping[str, Detail]]:
+def opened_details(
+    environment: Mapping[str, str], pipeline: Pipeline = SAMPLE
+) -> Iterator[Mapping[str, Detail]]:
     """Yield what `up` shows about a part besides its process, by the name of the part.
 
     `environment` points at the stack. Its databases are connected to when a detail is first asked
     for, and left at the end.
     """
-    with opened_sources(environment, VIEWS) as sources:
+    with opened_sources(environment, pipeline=pipeline) as sources:
         views = {f"consumer {name}": _of_view(read) for name, read in sources.views.items()}
-        (relay,) = sources.relays.values()
-        yield {"relay": _of_relay(relay), **views}
+        relays = {f"relay {name}": _of_relay(read) for name, read in sources.relays.items()}
+        if len(relays) == 1:
+            relays["relay"] = next(iter(relays.values()))
+        yield {**relays, **views, **_of_hosted(pipeline, sources.views)}
+
+
+def _of_hosted(
+    pipeline: Pipeline, reads: Mapping[str, Callable[[], Awaitable[Sequence[PartitionStatus]]]]
+) -> Mapping[str, Detail]:
+    """Return what is shown of followers and systems: of all their edges together."""
+    hosted = {f"follower {name}": part.at for name, part in pipeline.followers.items()}
+    hosted |= {f"system {name}": part.at for name, part in pipeline.systems.items()}
+    return {
+        name: _together([_of_view(reads[edge]) for edge in edges_named(topic) if edge in reads])
+        for name, topic in hosted.items()
+    }
+
+
+def _together(details: Sequence[Detail]) -> Detail:
+    async def detail() -> str:
+        return "; ".join([await each() for each in details])
+
+    return detail
 
 
 def _of_relay(read: Callable[[], Awaitable[RelayStatus]]) -> Detail:

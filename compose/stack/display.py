@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from eventsourcing_kafka.compose.stack.details import Detail, opened_details
-from eventsourcing_kafka.compose.stack.parts import SERVICES
 from eventsourcing_kafka.compose.stack.stack import PartState, Stack
 
 _ASK_EVERY = 1.0  # seconds
@@ -28,9 +27,9 @@ async def show(stack: Stack, console: Console) -> None:
 
 async def _ask_for_details(stack: Stack, answers: dict[str, str]) -> None:
     """Keep asking for the details of the services that the stack runs, once there are any."""
-    while not (services := SERVICES.keys() & {row.name for row in stack.rows()}):  # noqa: ASYNC110 - a stack does not tell
+    while not (services := stack.services.keys() & {row.name for row in stack.rows()}):  # noqa: ASYNC110 - a stack does not tell
         await anyio.sleep(_ASK_EVERY)
-    with opened_details(stack.environment()) as details:
+    with opened_details(stack.environment(), stack.pipeline) as details:
         async with anyio.create_task_group() as tasks:
             for name in services & details.keys():
                 tasks.start_soon(_keep_asking, name, details[name], answers)

@@ -1,9 +1,13 @@
 """What a stack runs when nothing else is said: the wiki, its views, and its pages."""
 
-APPLICATION = "eventsourcing_kafka.producer.contentmanagement.application:ContentManagement"
-"""What the commands of the write side are about, by the variable `APPLICATION_TOPIC`."""
+from eventsourcing_kafka.consumer.pipeline import Application, Pipeline, View
 
-VIEWS = ("fts", "activity")
+APPLICATION = "eventsourcing_kafka.producer.contentmanagement.application:ContentManagement"
+
+SAMPLE = Pipeline(
+    applications={"ContentManagement": Application(at=APPLICATION)},
+    views={"fts": View(), "activity": View()},
+)
 
 DATABASES = {"CONTENTMANAGEMENT": "contentmanagement", "FTS": "fts", "ACTIVITY": "activity"}
 """A database for the write model and one for each view, by the prefix of their settings."""

@@ -34,8 +34,15 @@ from eventsourcing_kafka.compose.servers.processes import (
 )
 from eventsourcing_kafka.compose.servers.server import Server
 from eventsourcing_kafka.compose.servers.service import Service
-from eventsourcing_kafka.compose.stack.parts import SERVICES, WEB, checked_parts, parts
-from eventsourcing_kafka.compose.stack.sample import APPLICATION, DATABASES
+from eventsourcing_kafka.compose.stack.parts import (
+    IN_A_BROWSER,
+    checked_parts,
+    databases_of,
+    parts,
+    services_of,
+)
+from eventsourcing_kafka.compose.stack.sample import SAMPLE
+from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.runtime.metrics_server import metrics_environment
 
 WEB_PORT = 8080
@@ -60,7 +67,7 @@ class Stack(anyio.AsyncContextManagerMixin):
     `data` is kept between runs; without it the data is in a temporary folder, removed at
     the end. `only` names the parts to run, of `parts()`. A part that ends by itself is
     started again. The services answer those who watch them on `metrics_port` and the ports
-    after it, one for each of `SERVICES`. The web is on `web_port`; without it on 8080, or a free
+    after it, one for each of `services`. The web is on `web_port`; without it on 8080, or a free
     one. On exit first the services, then Kafka, then Postgres are stopped, each killed after ten
     seconds.
 
@@ -71,6 +78,7 @@ class Stack(anyio.AsyncContextManagerMixin):
         self,
         data: Path | None = None,
         *,
+        pipeline: Pipeline = SAMPLE,
         only: Collection[str] | None = None,
         kafka_port: int | None = None,
         postgres_port: int | None = None,
@@ -79,7 +87,8 @@ class Stack(anyio.AsyncContextManagerMixin):
         metrics_port: int | None = None,
         web_port: int | None = None,
     ) -> None:
-        chosen = checked_parts(parts() if only is None else only)
+        chosen = checked_parts(parts(pipeline) if only is None else only, pipeline)
+        self.pipeline = pipeline
         self.temporary = data is None
         self.data = (data or Path(tempfile.mkdtemp(prefix="eventsourcing-kafka-"))).absolute()
         self.kafka = Kafka(self.data / "kafka", port=kafka_port, properties=kafka_properties)
@@ -89,7 +98,9 @@ class Stack(anyio.AsyncContextManagerMixin):
         servers = {"postgres": self.postgres, "kafka": self.kafka}
         self._servers: dict[str, Server] = {n: s for n, s in servers.items() if n in chosen}
         self._states: dict[str, str] = {}
-        self._chosen_services = [name for name in SERVICES if name in chosen]
+        self.services = services_of(pipeline)
+        self._chosen_services = [name for name in self.services if name in chosen]
+        self._databases = databases_of(pipeline)
         self._services: list[Service] = []
         self._metrics_port = metrics_port
         self._web_port = web_port
@@ -117,14 +128,16 @@ class Stack(anyio.AsyncContextManagerMixin):
         if "kafka" in self._servers:
             variables["KAFKA_BOOTSTRAP_SERVERS"] = self.kafka.bootstrap_servers
         if "postgres" in self._servers:
-            variables |= postgres_environment(self.postgres, DATABASES)
-            variables["APPLICATION_TOPIC"] = APPLICATION
-        return variables
+            variables |= postgres_environment(self.postgres, self._databases)
+            topics = [part.at for part in self.pipeline.applications.values() if part.at]
+            if len(topics) == 1:
+                variables["APPLICATION_TOPIC"] = topics[0]
+        return self.pipeline.environment(variables)
 
     @property
     def web_address(self) -> str | None:
         """What to open in a browser; None without the web."""
-        if WEB in self._chosen_services:
+        if self._in_a_browser:
             return f"http://{HOST}:{self._web_port}"
         return None
 
@@ -146,7 +159,7 @@ class Stack(anyio.AsyncContextManagerMixin):
             self._states[name] = "starting"
             await exits[name].enter_async_context(self._servers[name])
             if name == "postgres":
-                for dbname in DATABASES.values():
+                for dbname in dict.fromkeys(self._databases.values()):
                     await self.postgres.create_database(dbname)
             self._states[name] = self._running(name)
 
@@ -170,11 +183,11 @@ class Stack(anyio.AsyncContextManagerMixin):
         return f"running, process {self._servers[name].pid}"
 
     def _where(self, service: Service) -> str:
-        address = self.web_address if service.name == WEB else None
+        address = self.web_address if service.name in IN_A_BROWSER else None
         return f"{address}, {service.log}" if address else str(service.log)
 
     def _choose_web_port(self) -> None:
-        if WEB not in self._chosen_services:
+        if not self._in_a_browser:
             return
         if self._web_port is None:
             self._web_port = WEB_PORT if is_free(WEB_PORT) else free_port()
@@ -182,7 +195,7 @@ class Stack(anyio.AsyncContextManagerMixin):
 
     def _service(self, name: str) -> Service:
         log = self.data / f"{name.replace(' ', '-')}.log"
-        number = list(SERVICES).index(name)
+        number = list(self.services).index(name)
         port = None if self._metrics_port is None else self._metrics_port + number
         environment = {
             **os.environ,
@@ -190,11 +203,17 @@ class Stack(anyio.AsyncContextManagerMixin):
             **self.environment(),
             **metrics_environment(port, HOST),
         }
-        command = [sys.executable, "-m", "eventsourcing_kafka", *SERVICES[name]]
-        if name == WEB:
+        if self.pipeline.file:
+            environment["PYTHONPATH"] = _also_in(self.pipeline.file.parent, os.environ)
+        command = [sys.executable, "-m", "eventsourcing_kafka", *self.services[name]]
+        if name in IN_A_BROWSER:
             command += ["--port", str(self._web_port)]
             environment |= self._web_secret()
         return Service(name, command, log, environment)
+
+    @property
+    def _in_a_browser(self) -> bool:
+        return any(name in IN_A_BROWSER for name in self._chosen_services)
 
     def _web_secret(self) -> Mapping[str, str]:
         """Return the variable that has sessions outlast the web, and this stack."""
@@ -234,6 +253,11 @@ class Stack(anyio.AsyncContextManagerMixin):
             yield
         finally:
             file.unlink(missing_ok=True)
+
+
+def _also_in(folder: Path, env: Mapping[str, str]) -> str:
+    """Return where Python looks for modules, and a folder besides."""
+    return os.pathsep.join(filter(None, [str(folder), env.get("PYTHONPATH")]))
 
 
 def postgres_environment(postgres: Postgres, databases: Mapping[str, str]) -> dict[str, str]:

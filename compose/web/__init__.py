@@ -1,8 +1,9 @@
 """The wiki, and a window on the pipeline, in a browser; and for programs.
 
-`app` puts it together, a folder for each area: `auth` (who is it), `wiki`, `pipeline` (the
-window), `api` (for programs). A request passes the `safety` and the `rates` around it, and what
-comes back is made by `rendering`. `commands` has the command that serves it all.
+`app` puts the wiki together, `pipeline.app` the window without it, both on `base`. There is a
+folder for each area: `auth` (who is it), `wiki`, `pipeline` (the window), `api` (for programs). A
+request passes the `safety` and the `rates` around it, and what comes back is made by `rendering`.
+`commands` has the commands that serve it all.
 """
 
 from starlette.convertors import PathConvertor, register_url_convertor

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import secrets
 import socket
 from collections.abc import Collection, Mapping
 
 import uvicorn
 from sse_starlette.sse import AppStatus
+from starlette.applications import Starlette
 
 from eventsourcing_kafka.compose.servers.processes import require_free
-from eventsourcing_kafka.compose.web.app import web_app
 from eventsourcing_kafka.compose.web.settings import WebSettings
 from eventsourcing_kafka.producer.runtime import http_server
 from eventsourcing_kafka.producer.runtime.cli import progress_console
@@ -39,9 +38,9 @@ def checked_settings(
         return settings.without_operators()
     if proxied or settings.hosts or not _is_loopback(host):
         raise SettingsError(
-            "By --host, --proxy, --secure or WEB_HOSTS others can reach the wiki, and could be "
+            "By --host, --proxy, --secure or WEB_HOSTS others can reach it, and could be "
             "anybody: a name is enough to sign in. Set WEB_OIDC_ISSUER and WEB_OIDC_CLIENT_ID to a "
-            "provider that knows who it is, or say --anybody: then all may edit under any name, "
+            "provider that knows who it is, or say --anybody: then all may sign in under any name, "
             "and nobody is an operator."
         )
     return settings
@@ -73,19 +72,9 @@ def address_of(listener: socket.socket) -> str:
 
 
 async def serve(
-    environment: Mapping[str, str],
-    settings: WebSettings,
-    listener: socket.socket,
-    *,
-    secret: str | None,
-    secure: bool,
-    proxies: Collection[str],
-    access_log: bool,
+    app: Starlette, listener: socket.socket, *, proxies: Collection[str], access_log: bool
 ) -> None:
-    """Serve the wiki of a pipeline until cancelled."""
-    app = web_app(
-        environment, secret or secrets.token_urlsafe(32), settings=settings, secure=secure
-    )
+    """Serve an application for browsers until cancelled."""
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -104,7 +93,9 @@ async def serve(
     logging.getLogger("uvicorn.access").setLevel(logging.INFO)
     # The lifespan is not left to the server: what goes wrong in it would be a traceback.
     async with app.router.lifespan_context(app):
-        progress_console().print(f"The wiki is at {address_of(listener)}. Ctrl-C ends it.")
+        progress_console().print(
+            f"The {app.state.site.name} is at {address_of(listener)}. Ctrl-C ends it."
+        )
         await http_server.serve(config, listener, before_shutdown=_end_live_pages)
 
 

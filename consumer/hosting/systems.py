@@ -57,6 +57,8 @@ class Edge(NamedTuple):
     follower: type[Application[Any] | Projection[Any]]
     open: Callable[[EnvType, ExitStack], Store]
     """Returns the follower's store. What is constructed for it is closed with the stack."""
+    topic: str
+    """MODULE:NAME of what it is an edge of."""
 
 
 def projected_named(topic: str) -> Projected | None:
@@ -79,12 +81,12 @@ def edges_named(topic: str) -> Mapping[str, Edge]:
     if isinstance(found, Projected):
         name = edge_name(found.projection_class.name, found.application_class.name)
         open_it = partial(_open_projected, topic, found)
-        return {name: Edge(found.application_class, found.projection_class, open_it)}
+        return {name: Edge(found.application_class, found.projection_class, open_it, topic)}
     system = system_named(topic)
     edges = [tuple(map(system.get_app_cls, edge)) for edge in system.edges]
     return {
         edge_name(follower.name, leader.name): Edge(
-            leader, follower, partial(_open_follower, topic, follower, leader)
+            leader, follower, partial(_open_follower, topic, follower, leader), topic
         )
         for leader, follower in edges
     }

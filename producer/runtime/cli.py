@@ -7,7 +7,7 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
 from typing import Annotated, Any, TypeVar
@@ -28,6 +28,7 @@ from eventsourcing_kafka.producer.runtime.logs import (
     message_of,
     start_logs,
 )
+from eventsourcing_kafka.producer.runtime.plugins import brought_commands
 from eventsourcing_kafka.producer.runtime.process import run
 
 INTERRUPTED = 130
@@ -70,10 +71,45 @@ class _Commands(TyperGroup):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        shared = [p for p in typer.main.get_command(_shared).params if p.name == "quiet"]
-        for command in self.commands.values():
-            if not isinstance(command, TyperGroup):
-                command.params += shared
+        _share_options(self.commands.values())
+
+
+def _share_options(commands: Iterable[Any]) -> None:
+    shared = [p for p in typer.main.get_command(_shared).params if p.name == "quiet"]
+    for command in commands:
+        if not isinstance(command, TyperGroup):
+            command.params += shared
+
+
+def with_brought_commands(part: str) -> type[TyperGroup]:
+    """Return commands that have those of other distributions besides, for a part of the whole.
+
+    They are imported when one is asked for that is none of ours, or all are listed: whoever runs a
+    loop has nothing of others in it.
+    """
+
+    class WithBrought(_Commands):
+        brought = False
+
+        def list_commands(self, context: Any) -> list[str]:
+            self._bring()
+            return super().list_commands(context)
+
+        def get_command(self, context: Any, name: str) -> Any:
+            if name not in self.commands:
+                self._bring()
+            return super().get_command(context, name)
+
+        def _bring(self) -> None:
+            if self.brought:
+                return
+            self.brought = True
+            for commands in brought_commands(part):
+                named = typer.main.get_group(commands).commands
+                _share_options(named.values())
+                self.commands.update(named)
+
+    return WithBrought
 
 
 class CommandLine(typer.Typer):

@@ -12,16 +12,17 @@ from eventsourcing_kafka.producer.runtime.plugins import brought
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder that Python looks for modules in, with the shop."""
+    """A folder that Python looks for modules in, with the shop.
+
+    It is imported once: the library knows a class by its topic for as long as the process runs.
+    """
     folder = tmp_path_factory.mktemp("outside")
     shutil.copytree(HERE / "shop", folder / "shop")
     sys.path.insert(0, str(folder))
     yield folder
     sys.path.remove(str(folder))
-    for name in [name for name in sys.modules if name.partition(".")[0] == "shop"]:
-        del sys.modules[name]
 
 
 Installs = Callable[..., None]

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from eventsourcing_kafka.compose.leaders import UnknownApplicationError, leaders_of
 from eventsourcing_kafka.consumer.command_line import app
+from eventsourcing_kafka.consumer.followers import Followers
 from eventsourcing_kafka.consumer.operations.commands.stores import complete_view
 from eventsourcing_kafka.consumer.views.registry import (
     NoViewError,
@@ -33,7 +34,9 @@ def test_a_view_is_found_where_it_is() -> None:
     view = view_named(ORDERS)
 
     assert (view.name, view.arguments) == ("orders", ORDERS)
-    assert [leader.__name__ for leader in leaders_of([view, view_named(SALES)])] == ["Shop"]
+    assert [leader.__name__ for leader in leaders_of(Followers([view, view_named(SALES)], {}))] == [
+        "Shop"
+    ]
 
 
 def test_it_is_found_by_its_name_once_it_is_installed(install: Installs) -> None:
@@ -121,7 +124,7 @@ def test_commands_that_can_not_be_imported_are_said_and_spoil_no_others(
 
 def test_a_view_that_does_not_say_where_its_application_is_is_told_how(outside: Path) -> None:
     with pytest.raises(UnknownApplicationError, match=r"application_topic=\"module:Class\""):
-        leaders_of([view_named("shop.views:RIVAL")])
+        leaders_of(Followers([view_named("shop.views:RIVAL")], {}))
 
 
 @pytest.mark.parametrize("topic", ["shop", "shop.application", "shop.views:ORDERS"])

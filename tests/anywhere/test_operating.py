@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from uuid import UUID
 import anyio
 import psycopg
 import pytest
+from anyio import to_thread
 from anyio.from_thread import BlockingPortal
 from eventsourcing.utils import resolve_topic
+from httpx2 import ASGITransport, AsyncClient
 from psycopg import sql
 from typer.testing import CliRunner, Result
 
@@ -24,7 +27,9 @@ from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.servers.processes import free_port
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
+from eventsourcing_kafka.compose.web.pipeline.app import window_app
 from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.pipeline import read_pipeline
 from eventsourcing_kafka.consumer.views.registry import view_named
 from eventsourcing_kafka.testing.plugin import databases
 from tests.pipeline import SECONDS, until
@@ -51,6 +56,7 @@ def env(outside: Path, portal: BlockingPortal, kafka: Kafka, postgres: Postgres)
             **postgres_environment(postgres, {n: make(n.lower()) for n in ("SHOP", "VIEWS")}),
             "ORDERS_POSTGRES_DBNAME": f"{token}_views",
             "SALES_POSTGRES_DBNAME": f"{token}_views",
+            "SHIPPING_POSTGRES_DBNAME": f"{token}_views",
             "PYTHONPATH": str(outside),
             "COLUMNS": "300",
         }
@@ -177,6 +183,42 @@ def test_top_shows_them_and_what_they_follow_and_nothing_else(running: Running) 
         assert set(overview[part]) == {"Shop"}
     assert overview["relays"]["Shop"]["gap"] == 0
     assert "outbox of Shop" in invoke(running.env, "compose", "top", ORDERS).stdout
+
+
+@pytest.fixture
+def in_a_file(running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shop in a file, with one more application, of which no more than the name is known."""
+    monkeypatch.delenv("PIPELINE_FILE", raising=False)
+    lines = ("[applications]", f'Shop = "{SHOP}"', "Till = {}", "[views]")
+    views = [f'{topic.partition(":")[2].lower()} = "{topic}"' for topic in VIEWS]
+    file = tmp_path / "pipeline.toml"
+    file.write_text("\n".join([*lines, *views]))
+    return file
+
+
+def test_commands_are_about_all_that_a_file_names(running: Running, in_a_file: Path) -> None:
+    told = ("--with", str(in_a_file))
+
+    overview = json.loads(invoke(running.env, "compose", "top", *told, "--json").stdout)
+    assert [set(overview[part]) for part in ("heads", "views")] == [
+        {"Shop", "Till"},
+        {"orders", "sales"},
+    ]
+    rows = answer(running.env, "consumer", "status", *told)
+    assert {row["view"] for row in rows} == {"orders", "sales"}
+    kafka = invoke(running.env, "compose", "grants", "kafka", *told).stdout
+    assert {"User:shop_relay", "User:till_relay", "User:orders"} <= set(kafka.split())
+
+
+def test_a_view_of_a_file_is_called_by_its_name(
+    running: Running, in_a_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(in_a_file.parent)
+
+    assert invoke(running.env, "compose", "audit", "orders", "--no-rows").exit_code == 0
+    assert answer(running.env, "consumer", "parked", "list", "-v", "sales") == []
+    unknown = invoke(running.env, "consumer", "status", "sale")
+    assert "has: orders, sales" in str(unknown.exception)
 
 
 def test_the_schema_of_its_topic_is_described(running: Running) -> None:
@@ -348,3 +390,67 @@ def test_a_partition_that_has_stopped_says_how_to_see_why_and_can_be_had_to_go_o
     skipped = answer(env, "consumer", "parked", "dropped", "--view", ORDERS)
     assert skipped
     assert all(each["skipped_to"] for each in skipped)
+
+
+LEADING = "outbox-{0} relay-{0} topic-{0}"
+
+
+@asynccontextmanager
+async def window_on(running: Running, outside: Path) -> AsyncIterator[AsyncClient]:
+    """Look through the window as an operator: at all of the shop, also what does not run."""
+    pipeline = read_pipeline(outside / "shop" / "pipeline.toml")
+    window = window_app(pipeline.environment(running.env), "secret" * 6, pipeline)
+    transport = ASGITransport(window)
+    async with (
+        window.router.lifespan_context(window),
+        AsyncClient(transport=transport, base_url="http://localhost") as client,
+    ):
+        form = (await client.get("/sign-in")).text
+        (token,) = re.findall('name="token" value="(.+?)"', form)
+        await client.post("/sign-in", data={"name": "operator", "token": token})
+        yield client
+
+
+async def test_the_window_shows_each_application_and_those_that_follow_it(
+    running: Running, outside: Path
+) -> None:
+    async with window_on(running, outside) as client:
+        to_it = await client.get("/")
+        assert to_it.headers["location"] == "/pipeline"
+        shown = (await client.get("/pipeline")).text
+
+    shop, packing = re.split('<h2 class="stream"', shown)[1:]
+    cards = [
+        re.findall('<article class="card [a-z]+" id="(.+?)"', each) for each in (shop, packing)
+    ]
+    assert cards == [
+        [*LEADING.format("shop").split(), "view-orders", "view-sales", "view-packing_shop"],
+        [*LEADING.format("packing").split(), "view-shipping_packing"],
+    ]
+    assert 'href="#outbox-packing"' in shop
+    assert "/pipeline/views/orders/rebuild" in shop
+    assert "/pipeline/views/packing_shop/rebuild" not in shop
+    assert "Wiki" not in shown
+
+
+async def test_an_aggregate_has_a_page_with_its_events_and_where_it_is_parked_and_why(
+    running: Running, outside: Path
+) -> None:
+    order_id = running.app.place("Eve", -1)
+    await to_thread.run_sync(running.applied, order_id)
+
+    async with window_on(running, outside) as client:
+        path = f"/pipeline/aggregate?application=Shop&id={str(order_id).upper()}"
+        shown = (await client.get(path)).text
+        parked = (await client.get("/pipeline/views/orders/parked")).text
+        nobody = await client.get("/pipeline/aggregate?application=Shop&id=nobody")
+        nothing = await client.get("/pipeline/aggregate?application=Till&id=1")
+
+    assert 'Parked in <a href="/pipeline/views/orders/parked">orders</a>' in shown
+    assert "ValueError: an order can&#39;t cost less than nothing" in shown
+    verdicts = re.findall('<td><span class="[a-z]+">(.+?)</span></td>', shown)
+    assert verdicts[:2] == ["parked", "applied"]
+    assert "Order.Placed" in shown
+    assert f"/pipeline/aggregate?application=Shop&amp;id={order_id}" in parked
+    assert (nobody.status_code, nothing.status_code) == (404, 404)
+    assert "has no events of it" in nobody.text

@@ -11,16 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventsourcing_kafka.compose.web.markdown import render_markdown
-from eventsourcing_kafka.compose.web.rendering import (
+from eventsourcing_kafka.compose.web.rendering import UNSEEN, harmless
+from eventsourcing_kafka.compose.web.safety import HEADERS
+from eventsourcing_kafka.compose.web.wiki.rendering import (
     LONG_BODY,
-    UNSEEN,
     body_as_html,
     diff_lines,
-    harmless,
     marked,
     path_of,
 )
-from eventsourcing_kafka.compose.web.safety import HEADERS
 from eventsourcing_kafka.producer.contentmanagement.people import People
 
 from .browser import Browser, served, text_of

@@ -31,8 +31,9 @@ from eventsourcing_kafka.compose.web.api.problems import (
     invalid_request,
 )
 from eventsourcing_kafka.compose.web.api.schemas import Change, CurrentPage, NewPage, Written
-from eventsourcing_kafka.compose.web.auth.session import User, on_behalf_of
+from eventsourcing_kafka.compose.web.auth.session import User
 from eventsourcing_kafka.compose.web.auth.tokens import Tokens
+from eventsourcing_kafka.compose.web.wiki.forms import on_behalf_of
 from eventsourcing_kafka.compose.web.wiki.model import wiki_of
 from eventsourcing_kafka.producer.contentmanagement.application import PageChangedError
 from eventsourcing_kafka.producer.contentmanagement.diff import create_diff

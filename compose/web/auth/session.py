@@ -1,12 +1,11 @@
-"""Who is signed in: the session of a browser, and the user on whose behalf its commands run."""
+"""Who is signed in: the session of a browser."""
 
 from __future__ import annotations
 
 import hmac
 import secrets
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from string import punctuation
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
@@ -15,8 +14,6 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute
-
-from eventsourcing_kafka.producer.contentmanagement.domainmodel import user_id_cvar
 
 SESSION_SECONDS = 14 * 24 * 3600
 """From one sign-in to the next, whatever is done in between."""
@@ -109,16 +106,6 @@ def safe_path(wanted: str) -> str:
         return "/"
     encoded = quote(wanted, safe=punctuation)
     return encoded if len(encoded) <= MAX_PATH_CHARS else "/"
-
-
-@contextmanager
-def on_behalf_of(user: User) -> Iterator[None]:
-    """Run commands on behalf of a user, in the body, and in the threads that it waits for."""
-    token = user_id_cvar.set(user.id)
-    try:
-        yield
-    finally:
-        user_id_cvar.reset(token)
 
 
 def token_of(request: Request) -> str:

@@ -125,6 +125,7 @@ async def _parked(request: Request) -> Response:
         request,
         "pipeline/parked",
         view=store.view.name,
+        application=store.view.application_name,
         events=events,
         count=count,
         first=not after,
@@ -287,7 +288,7 @@ async def _do_audit(request: Request, _form: Form) -> Response:
     window = window_of(request)
 
     async def work(job: Job) -> str:
-        job.report = await audit(window.environment, advance=job.advance)
+        job.report = await audit(window.environment, pipeline=window.pipeline, advance=job.advance)
         return str(job.report)
 
     async def begin(user: User) -> tuple[str, str]:

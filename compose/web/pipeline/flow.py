@@ -75,6 +75,10 @@ class Card(NamedTuple):
     left_out: int = 0
     parked: int = 0
     job: Job | None = None
+    hosted: bool = False
+    """Whether it is a follower, and no view of ours."""
+    records_into: str = ""
+    """The application that it is as well, if that is shown, too."""
 
     @property
     def tone(self) -> Tone:
@@ -87,20 +91,33 @@ class Card(NamedTuple):
         return f"{self.kind}-{self.name}".lower().replace(" ", "-")
 
 
+class Stream(NamedTuple):
+    """The parts of one application, in the order in which events come through them."""
+
+    application: str
+    outbox: Card
+    relay: Card
+    topic: Card
+    views: Sequence[Card]
+    """Its followers, too."""
+
+    @property
+    def cards(self) -> Sequence[Card]:
+        """All of them."""
+        return [self.outbox, self.relay, self.topic, *self.views]
+
+
 class Flow(NamedTuple):
-    """All parts, in the order in which events come through them."""
+    """All that there is: applications, and what follows them."""
 
     at: datetime
-    outboxes: Sequence[Card]
-    relays: Sequence[Card]
-    topics: Sequence[Card]
-    views: Sequence[Card]
+    streams: Sequence[Stream]
     audit: Job | None
 
     @property
     def urgent(self) -> Sequence[Card]:
         """Parts that somebody should look at."""
-        cards = [*self.outboxes, *self.relays, *self.topics, *self.views]
+        cards = [card for stream in self.streams for card in stream.cards]
         return [card for card in cards if card.tone is not Tone.WELL]
 
     @property
@@ -111,16 +128,26 @@ class Flow(NamedTuple):
 
 def flow_of(poller: Poller, jobs: Jobs) -> Flow:
     """Return what is shown now."""
-    return Flow(
-        datetime.now(UTC),
-        [_card("outbox", history, _outbox) for history in poller.heads],
-        [_card("relay", history, _relay) for history in poller.relays],
-        [_card("topic", history, _topic) for history in poller.topics],
-        [
-            _card("view", history, _view)._replace(job=jobs.latest("rebuild", history.name))
-            for history in poller.views
-        ],
-        jobs.latest("audit", "pipeline"),
+    parts = zip(poller.heads, poller.relays, poller.topics, strict=True)
+    streams = [
+        Stream(
+            head.name,
+            _card("outbox", head, _outbox),
+            _card("relay", relay, _relay),
+            _card("topic", topic, _topic),
+            [_follower(history, poller, jobs) for history in poller.views_of(head.name)],
+        )
+        for head, relay, topic in parts
+    ]
+    return Flow(datetime.now(UTC), streams, jobs.latest("audit", "pipeline"))
+
+
+def _follower(history: PartHistory[Sequence[PartitionStatus]], poller: Poller, jobs: Jobs) -> Card:
+    """Return the card of a view, or of a follower: that leads to what it records, if it does."""
+    return _card("view", history, _view)._replace(
+        job=jobs.latest("rebuild", history.name),
+        hosted=history.name in poller.hosted,
+        records_into=poller.records_into(history.name),
     )
 
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from eventsourcing_kafka.compose.web.auth.forms import operators_only
 from eventsourcing_kafka.compose.web.pipeline.actions import ROUTES as ACTIONS
+from eventsourcing_kafka.compose.web.pipeline.aggregates import ROUTES as AGGREGATES
 from eventsourcing_kafka.compose.web.pipeline.polling import MOST_WATCHERS
 from eventsourcing_kafka.compose.web.pipeline.window import Window, window_of
 from eventsourcing_kafka.compose.web.rendering import render
@@ -33,7 +34,8 @@ async def _window(request: Request) -> Response:
         await window.poller.wait_until_fresh()
     told = request.session.pop("told", "")
     flow = Markup(window.html())  # noqa: S704 - a template of ours has escaped it
-    return render(request, "pipeline/window", flow=flow, told=told)
+    applications = list(window.sources.heads)
+    return render(request, "pipeline/window", flow=flow, told=told, applications=applications)
 
 
 @operators_only
@@ -61,5 +63,6 @@ async def _events(window: Window) -> AsyncIterator[ServerSentEvent]:
 ROUTES = [
     Route("/pipeline", _window, name="pipeline"),
     Route("/pipeline/live", _live, name="pipeline_live"),
+    *AGGREGATES,
     *ACTIONS,
 ]

@@ -17,6 +17,7 @@ import anyio
 from anyio import current_time
 
 from eventsourcing_kafka.compose.monitor.overview import RATED_OVER, Sources, rate
+from eventsourcing_kafka.consumer.hosting.edge import edge_name
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, gap_of
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
 from eventsourcing_kafka.producer.runtime.health import READ_SECONDS, Down, read_or_down
@@ -150,9 +151,27 @@ class Poller:
         self.views: Sequence[PartHistory[Sequence[PartitionStatus]]] = [
             PartHistory(name, read, _records, gap_of, pace) for name, read in sources.views.items()
         ]
+        self._applications = {
+            name: store.view.application_name for name, store in sources.stores.items()
+        }
+        self.hosted = {name for name, store in sources.stores.items() if store.view.system}
+        """The names of those views that are followers."""
         self.watchers = 0
         self._somebody = anyio.Event()
         self._news = anyio.Event()
+
+    def views_of(self, application: str) -> list[PartHistory[Sequence[PartitionStatus]]]:
+        """Return those that follow an application."""
+        return [view for view in self.views if self._applications[view.name] == application]
+
+    def records_into(self, view: str) -> str:
+        """Return the application that a follower is, if its own events are published; or nothing.
+
+        A view is called after both, so it is told by that.
+        """
+        leader = self._applications[view]
+        own = (head.name for head in self.heads if edge_name(head.name, leader) == view)
+        return next(own, "") if view in self.hosted else ""
 
     @property
     def parts(self) -> Iterator[PartHistory[Any]]:

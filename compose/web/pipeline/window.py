@@ -16,6 +16,8 @@ from eventsourcing_kafka.compose.web.pipeline.jobs import Jobs
 from eventsourcing_kafka.compose.web.pipeline.polling import Pace, Poller
 from eventsourcing_kafka.compose.web.rendering import render_fragment
 from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.hosting.threads import in_thread
+from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 
 
@@ -23,10 +25,16 @@ class Window:
     """One for all who look through it."""
 
     def __init__(
-        self, environment: Mapping[str, str], sources: Sources[ViewStore], pace: Pace
+        self,
+        environment: Mapping[str, str],
+        sources: Sources[ViewStore],
+        pace: Pace,
+        pipeline: Pipeline | None,
     ) -> None:
         self.environment = environment
+        self.pipeline = pipeline
         self.settings = KafkaSettings.from_env(environment)
+        self.sources = sources
         self.stores = sources.stores
         self.poller = Poller(sources, pace)
         self.jobs = Jobs()
@@ -50,10 +58,12 @@ class Window:
 
 
 @asynccontextmanager
-async def opened_window(environment: Mapping[str, str], pace: Pace) -> AsyncIterator[Window]:
+async def opened_window(
+    environment: Mapping[str, str], pace: Pace, pipeline: Pipeline | None = None
+) -> AsyncIterator[Window]:
     """Open the window; at the end all that was begun through it is cancelled."""
-    with opened_sources(environment) as sources:
-        window = Window(environment, sources, pace)
+    async with in_thread(opened_sources(environment, pipeline=pipeline)) as sources:
+        window = Window(environment, sources, pace, pipeline)
         async with anyio.create_task_group() as tasks, window.jobs.running():
             tasks.start_soon(window.poller.run)
             yield window

@@ -11,10 +11,11 @@ from starlette.routing import Route
 
 from eventsourcing_kafka.compose.web.auth.forms import Form, signed_in_form
 from eventsourcing_kafka.compose.web.auth.session import user_of
-from eventsourcing_kafka.compose.web.rendering import render, short
+from eventsourcing_kafka.compose.web.rendering import render
 from eventsourcing_kafka.compose.web.wiki.model import wiki_of
 from eventsourcing_kafka.compose.web.wiki.own_writes import has_own_writes
 from eventsourcing_kafka.compose.web.wiki.pages import grouped
+from eventsourcing_kafka.compose.web.wiki.rendering import short
 from eventsourcing_kafka.consumer.views.activity.queries import changes_by, contributor
 from eventsourcing_kafka.consumer.views.activity.queries import contributors as most_active
 

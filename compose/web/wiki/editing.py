@@ -14,11 +14,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from eventsourcing_kafka.compose.web.auth.forms import Faults, Form, form_shown_by
-from eventsourcing_kafka.compose.web.rendering import body_as_html, path_of, render
+from eventsourcing_kafka.compose.web.auth.forms import Faults, Form
+from eventsourcing_kafka.compose.web.rendering import render
+from eventsourcing_kafka.compose.web.wiki.forms import form_shown_by
 from eventsourcing_kafka.compose.web.wiki.model import NoSuchVersionError, wiki_of
 from eventsourcing_kafka.compose.web.wiki.own_writes import remember_write
 from eventsourcing_kafka.compose.web.wiki.parameters import natural, page_id_of, slug_of
+from eventsourcing_kafka.compose.web.wiki.rendering import body_as_html, path_of
 from eventsourcing_kafka.producer.contentmanagement.application import (
     InvalidPageError,
     PageChangedError,

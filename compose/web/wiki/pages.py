@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from eventsourcing_kafka.compose.web.rendering import body_as_html, render
+from eventsourcing_kafka.compose.web.rendering import render
 from eventsourcing_kafka.compose.web.wiki.model import Listed, NoSuchVersionError, Wiki, wiki_of
 from eventsourcing_kafka.compose.web.wiki.own_writes import has_own_writes
 from eventsourcing_kafka.compose.web.wiki.parameters import (
@@ -24,6 +24,7 @@ from eventsourcing_kafka.compose.web.wiki.parameters import (
     page_id_of,
     slug_of,
 )
+from eventsourcing_kafka.compose.web.wiki.rendering import body_as_html
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError
 from eventsourcing_kafka.consumer.views.activity.queries import RecentChange
 from eventsourcing_kafka.consumer.views.activity.queries import changes as recent_changes

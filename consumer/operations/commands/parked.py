@@ -15,6 +15,7 @@ from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.operations.commands import messages
 from eventsourcing_kafka.consumer.operations.commands.stores import (
     WHICH,
+    PipelineFile,
     SystemTopic,
     complete_view,
     opened_store,
@@ -45,7 +46,7 @@ ViewName = Annotated[
         "-v",
         metavar="VIEW",
         help=f"Which view. {WHICH}",
-        show_default="the only one that is installed, or of a system",
+        show_default="the only one of the pipeline, of a system, or installed",
         autocompletion=complete_view,
     ),
 ]
@@ -75,27 +76,35 @@ class Retried(msgspec.Struct, frozen=True):
 
 
 @COMMANDS.command("list")
-def list_parked(view: ViewName = None, system: SystemTopic = None, as_json: AsJson = False) -> None:
+def list_parked(
+    view: ViewName = None,
+    system: SystemTopic = None,
+    file: PipelineFile = None,
+    as_json: AsJson = False,
+) -> None:
     """List what is parked, in order.
 
     Example: eventsourcing-kafka consumer parked list --view shop.views:ORDERS
 
     Example: eventsourcing-kafka consumer parked list --system examples.counters.system:system
     """
-    with opened_store(view, system) as store:
+    with opened_store(view, system, file) as store:
         rows = finished(lambda: parked_events(store))
     show([_line(event) for event in rows], ParkedLine, as_json=as_json)
 
 
 @COMMANDS.command("dropped")
 def list_dropped(
-    view: ViewName = None, system: SystemTopic = None, as_json: AsJson = False
+    view: ViewName = None,
+    system: SystemTopic = None,
+    file: PipelineFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """List what was given up for ever: dropped events, and offsets skipped with Kafka's tool.
 
     Example: eventsourcing-kafka consumer parked dropped --view shop.views:ORDERS
     """
-    with opened_store(view, system) as store:
+    with opened_store(view, system, file) as store:
         rows = finished(lambda: dropped_events(store))
     show(rows, Dropped, as_json=as_json)
 
@@ -105,13 +114,14 @@ def show_parked(
     event_id: EventId,
     view: ViewName = None,
     system: SystemTopic = None,
+    file: PipelineFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a parked event: its record, why it could not be applied, and the traceback.
 
     Example: eventsourcing-kafka consumer parked show 7 --view shop.views:ORDERS
     """
-    with opened_store(view, system) as store:
+    with opened_store(view, system, file) as store:
         event = finished(lambda: parked_event(store, event_id))
     if as_json:
         typer.echo(msgspec.json.encode(event))
@@ -125,6 +135,7 @@ def show_parked(
 def retry(
     view: ViewName = None,
     system: SystemTopic = None,
+    file: PipelineFile = None,
     aggregate: Annotated[str | None, typer.Option(help="The originator ID of one.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All aggregates.")] = False,
     as_json: AsJson = False,
@@ -135,7 +146,7 @@ def retry(
     """
     if every == bool(aggregate):
         raise typer.BadParameter("say either --aggregate ID or --all")
-    with opened_store(view, system) as store:
+    with opened_store(view, system, file) as store:
         results = []
         for originator_id in _aggregates(store, aggregate):
             results.append(_retry(store, originator_id))
@@ -167,6 +178,7 @@ def drop(
     reason: Annotated[str, typer.Option(help="Why. It is kept for ever.")],
     view: ViewName = None,
     system: SystemTopic = None,
+    file: PipelineFile = None,
     by: Annotated[str, typer.Option(help="Who.", show_default="your login name")] = "",
     yes: Yes = False,
     as_json: AsJson = False,
@@ -177,7 +189,7 @@ def drop(
     """
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
-    with opened_store(view, system) as store:
+    with opened_store(view, system, file) as store:
         event = finished(lambda: parked_event(store, event_id))
         confirm(messages.may_drop(store.view.name, event), yes=yes)
         who = by or getpass.getuser()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -13,9 +12,11 @@ from anyio import to_thread
 
 from eventsourcing_kafka.consumer.operations.commands import messages
 from eventsourcing_kafka.consumer.operations.commands.stores import (
+    PipelineFile,
     SystemTopic,
     ViewName,
     opened_store,
+    settings_with,
 )
 from eventsourcing_kafka.consumer.operations.comparison import Compared
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress
@@ -43,6 +44,7 @@ def rebuild(
         bool, typer.Option(help="Swap though the new one has more events parked.")
     ] = False,
     system: SystemTopic = None,
+    file: PipelineFile = None,
     yes: Yes = False,
     as_json: AsJson = False,
     log_format: LogFormatOption = LogFormat.TEXT,
@@ -67,8 +69,9 @@ def rebuild(
         raise typer.BadParameter(
             "Nobody is there to answer whether to swap: say --swap-if-equal, or --yes."
         )
-    with opened_store(view, system) as store:
-        name, job = store.view.name, Rebuild(store, KafkaSettings.from_env(os.environ))
+    settings = KafkaSettings.from_env(settings_with(file))
+    with opened_store(view, system, file) as store:
+        name, job = store.view.name, Rebuild(store, settings)
     if swap_back:
         confirm(messages.may_swap_back(name), yes=yes)
         finished(job.swap_back)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -10,9 +10,11 @@ import typer
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.operations.commands import messages
 from eventsourcing_kafka.consumer.operations.commands.stores import (
+    PipelineFile,
     SystemTopic,
     ViewName,
     opened_store,
+    settings_with,
 )
 from eventsourcing_kafka.consumer.operations.history import History
 from eventsourcing_kafka.consumer.operations.one_aggregate import (
@@ -36,6 +38,7 @@ def replay(
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only tell how many events it means.")] = False,
     system: SystemTopic = None,
+    file: PipelineFile = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
@@ -56,10 +59,11 @@ def replay(
     """
     if aggregate is not None and partition:
         raise typer.BadParameter("An aggregate is in one partition: leave --partition out.")
-    with opened_store(view, system) as store:
+    with opened_store(view, system, file) as store:
         name = store.view.name
         if aggregate is not None:
-            _replay_one(store, aggregate, dry_run=dry_run, yes=yes, as_json=as_json)
+            env = settings_with(file)
+            _replay_one(store, env, aggregate, dry_run=dry_run, yes=yes, as_json=as_json)
             return
         found = finished(lambda: applied_records(store, partition))
         if not dry_run:
@@ -70,15 +74,17 @@ def replay(
     tell(would if dry_run else messages.replayed(name, found), facts, as_json=as_json)
 
 
-def _replay_one(store: Store, aggregate: str, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+def _replay_one(
+    store: Store, env: Mapping[str, str], aggregate: str, *, dry_run: bool, yes: bool, as_json: bool
+) -> None:
     name = store.view.name
 
     async def count() -> int:
-        async with History.of(store.view, os.environ) as history:
+        async with History.of(store.view, env) as history:
             return await aggregate_events(store, history, aggregate)
 
     async def replay_it() -> ReplayedAggregate:
-        async with History.of(store.view, os.environ) as history:
+        async with History.of(store.view, env) as history:
             return await replay_aggregate(store, history, aggregate)
 
     events, parked = finished(count), 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import anyio
@@ -11,10 +10,17 @@ import typer
 from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.operations.commands.stores import WHICH, complete_view
+from eventsourcing_kafka.consumer.followers import followers_of
+from eventsourcing_kafka.consumer.operations.commands.stores import (
+    WHICH,
+    PipelineFile,
+    complete_view,
+    settings_with,
+)
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
-from eventsourcing_kafka.consumer.views.registry import views_named
+from eventsourcing_kafka.consumer.pipeline import found_pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.logs import (
     LogFormat,
     LogFormatOption,
@@ -58,6 +64,7 @@ def run(
             "its partitions then wait for it (Kafka's static membership)."
         ),
     ] = None,
+    file: PipelineFile = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = EVERYWHERE,
     log_format: LogFormatOption = LogFormat.TEXT,
@@ -73,17 +80,24 @@ def run(
     """
     start_logs(log_format)
     listener = listen(metrics_port, metrics_host)
-    settings = KafkaSettings.from_env(os.environ)
+    env = settings_with(file)
+    settings = KafkaSettings.from_env(env)
+    followers = followers_of(names, pipeline=found_pipeline(file))
+    if followers.edges:
+        name, edge = next(iter(followers.edges.items()))
+        raise SettingsError(
+            f"{name} is no view, but a follower: eventsourcing-kafka compose run {edge.topic}"
+        )
     consumers = {
         view.name: Consumer(
-            ViewStore.of(view, os.environ),
+            ViewStore.of(view, env),
             settings,
             on_error=on_error,
             limit=batch_size,
             grace=grace,
             instance=instance,
         )
-        for view in views_named(names)
+        for view in followers.views
     }
     failures: dict[str, Exception] = {}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
@@ -16,13 +15,16 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from eventsourcing_kafka.consumer.followers import followers_of, opened_followers
 from eventsourcing_kafka.consumer.operations.commands.stores import (
+    PipelineFile,
     SystemTopic,
     ViewNames,
-    opened_stores,
+    settings_with,
 )
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
+from eventsourcing_kafka.consumer.pipeline import found_pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import read_retention_risks
 from eventsourcing_kafka.producer.runtime.cli import finished
@@ -35,6 +37,7 @@ logger = logging.getLogger(__name__)
 def status(
     names: ViewNames = None,
     system: SystemTopic = None,
+    file: PipelineFile = None,
     watching: Annotated[
         bool, typer.Option("--watch", help="Keep showing it, on a terminal, until Ctrl-C.")
     ] = False,
@@ -52,12 +55,14 @@ def status(
 
     Example: eventsourcing-kafka consumer status --system examples.counters.system:system
     """
-    settings = KafkaSettings.from_env(os.environ)
+    env = settings_with(file)
+    settings = KafkaSettings.from_env(env)
+    followers = followers_of(names or (), system, found_pipeline(file))
 
     async def read() -> list[PartitionStatus]:
         return [row for store in stores for row in await read_status(store, settings)]
 
-    with opened_stores(names or (), system) as stores:
+    with opened_followers(followers, env) as stores:
         console = Console()
         if watching and console.is_terminal and not as_json:
             finished(lambda: watch(lambda: read_or_down(read), _rendered, console))

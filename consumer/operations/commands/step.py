@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -13,9 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from eventsourcing_kafka.consumer.operations.commands.stores import (
+    PipelineFile,
     SystemTopic,
     ViewName,
     opened_store,
+    settings_with,
 )
 from eventsourcing_kafka.consumer.operations.history import History
 from eventsourcing_kafka.consumer.operations.one_aggregate import Change, Step, steps
@@ -34,6 +35,7 @@ def step(
         int | None, typer.Option(metavar="VERSION", help="The last of them to be shown.")
     ] = None,
     system: SystemTopic = None,
+    file: PipelineFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what each event of an aggregate does to the view's rows, one by one; write nothing.
@@ -48,13 +50,14 @@ def step(
     shown: list[Step] = []
 
     async def walk() -> None:
-        async with History.of(store.view, os.environ) as history:
+        async with History.of(store.view, env) as history:
             async for each in steps(store, history, aggregate, until):
                 shown.append(each)
                 if not as_json:
                     _show(each, Console(highlight=False))
 
-    with opened_store(view, system) as store:
+    env = settings_with(file)
+    with opened_store(view, system, file) as store:
         finished(walk)
     if as_json:
         typer.echo(msgspec.json.encode(shown))

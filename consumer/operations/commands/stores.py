@@ -1,18 +1,19 @@
-"""Which views a command is about: those that it names, or those of a system."""
+"""Which views a command is about: those that it names, or those of a system, or a pipeline."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from eventsourcing_kafka.consumer.engine.protocol import Store
-from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.hosting.systems import InMemoryError, chosen_edges, opened
-from eventsourcing_kafka.consumer.views.registry import view_names, views_named
+from eventsourcing_kafka.consumer.followers import followers_of, opened_followers
+from eventsourcing_kafka.consumer.pipeline import FILE_NAME, PIPELINE_FILE, found_pipeline
+from eventsourcing_kafka.consumer.views.registry import view_names
 
 SystemTopic = Annotated[
     str | None,
@@ -20,6 +21,18 @@ SystemTopic = Annotated[
         "--system",
         metavar="MODULE:SYSTEM",
         help="The views of this system, each a follower and a leader: follower_leader.",
+    ),
+]
+
+
+PipelineFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--with",
+        metavar="FILE",
+        envvar=PIPELINE_FILE,
+        help="The pipeline that it is about.",
+        show_default=f"{FILE_NAME} of this folder, if it has one",
     ),
 ]
 
@@ -40,41 +53,30 @@ ViewNames = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[VIEW]…",
-        help=f"Which views; all that are installed without. {WHICH}",
+        help=f"Which views; without, all of the pipeline, or that are installed. {WHICH}",
         autocompletion=complete_view,
     ),
 ]
 
 
-@contextmanager
-def opened_stores(
-    names: Collection[str], system: str | None, env: Mapping[str, str] = os.environ
-) -> Iterator[list[Store]]:
-    """Find views by their names; all that are installed without.
-
-    Raises `UnknownViewError` or `UnknownEdgeError` with those there are, `NoViewError` for what is
-    none; and `InMemoryError` for what only the process that runs it can see.
-    """
-    if system:
-        with opened(chosen_edges(system, names), env) as stores:
-            for store in stores:
-                if not store.capabilities.reachable:
-                    raise InMemoryError(store.view.name)
-            yield stores
-    else:
-        yield [ViewStore.of(view, env) for view in views_named(names)]
+def settings_with(file: Path | None) -> Mapping[str, str]:
+    """Return the settings of this shell, over those of a pipeline, if there is one."""
+    pipeline = found_pipeline(file)
+    return pipeline.environment(os.environ) if pipeline else os.environ
 
 
 @contextmanager
-def opened_store(name: str | None, system: str | None) -> Iterator[Store]:
-    """Find one view by its name; without one, the only one that is installed, or that a system has.
+def opened_store(name: str | None, system: str | None, file: Path | None = None) -> Iterator[Store]:
+    """Find one view by its name; without one, the only one of a system, or pipeline, or installed.
 
     Raises typer's `BadParameter` with those there are.
     """
-    if not (name or system):
+    pipeline = found_pipeline(file)
+    if not (name or system or pipeline):
         _only(view_names())
-    with opened_stores([name] if name else [], system) as stores:
-        _only([store.view.name for store in stores])
+    followers = followers_of([name] if name else [], system, pipeline)
+    _only([*(view.name for view in followers.views), *followers.edges])
+    with opened_followers(followers, settings_with(file)) as stores:
         yield stores[0]
 
 

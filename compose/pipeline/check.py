@@ -1,0 +1,234 @@
+"""Says all that is wrong with a pipeline, before anything starts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from eventsourcing.application import Application
+from eventsourcing.utils import Environment
+
+from eventsourcing_kafka.compose.leaders import application_of
+from eventsourcing_kafka.consumer.hosting.systems import (
+    Edge,
+    edges_named,
+    projected_named,
+    system_named,
+)
+from eventsourcing_kafka.consumer.pipeline import (
+    FILE_NAME,
+    Pipeline,
+    PipelineError,
+    Problem,
+    Settings,
+    by_line,
+    near_miss,
+)
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.consumer.views.registry import view_named
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
+
+T = TypeVar("T")
+
+POSTGRES = ("POSTGRES_HOST", "POSTGRES_DBNAME", "POSTGRES_USER")
+PASSWORD = ("POSTGRES_PASSWORD", "POSTGRES_PASSWORD_FILE", "POSTGRES_GET_PASSWORD_TOPIC")
+SQLITE = ("SQLITE_DBNAME",)
+
+KNOWN = (
+    *("PERSISTENCE_MODULE", "POSTGRES_PORT", "POSTGRES_SCHEMA", *POSTGRES, *PASSWORD, *SQLITE),
+    *("TRANSCODER_TOPIC", "MAPPER_TOPIC", "CIPHER_TOPIC", "CIPHER_KEY", "COMPRESSOR_TOPIC"),
+    *("APPLICATION_RECORDER_TOPIC", "PROCESS_RECORDER_TOPIC", "CREATE_TABLE"),
+    *("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX", "KAFKA_GROUP_PREFIX"),
+    *("KAFKA_TOPIC_PARTITIONS", "KAFKA_TOPIC_REPLICATION_FACTOR", "KAFKA_COMPRESSION_TYPE"),
+    *("KAFKA_SESSION_TIMEOUT_MS", "KAFKA_SECURITY_PROTOCOL"),
+)
+"""Settings that everybody has. There may be others, but none that is nearly called so."""
+
+
+def check(pipeline: Pipeline) -> None:
+    """Import all that a pipeline names. Raises `PipelineError` with all that is wrong with it."""
+    if problems := Check(pipeline).problems():
+        raise PipelineError(pipeline.file or Path(FILE_NAME), problems)
+
+
+class Check:
+    """Imports what a pipeline names, and compares it with what the pipeline says."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._problems: list[Problem] = []
+
+    def problems(self) -> list[str]:
+        """Return what is wrong, in the order of the file's lines."""
+        applications = self._applications()
+        views = self._views()
+        edges = {**self._followers(), **self._systems()}
+        self._names(applications, views, edges)
+        self._applications_that_are_followed(views, edges)
+        self._settings(views)
+        return by_line(self._pipeline.file or Path(FILE_NAME), self._problems)
+
+    def missing_settings(self, env: Mapping[str, str], names: Collection[str]) -> list[str]:
+        """Return what a pipeline that runs on servers of its own is not told."""
+        settings = self._pipeline.environment(env)
+        missing = [] if "KAFKA_BOOTSTRAP_SERVERS" in settings else ["KAFKA_BOOTSTRAP_SERVERS"]
+        lacking = defaultdict(list)
+        for name in names:
+            own = Environment(name, settings)
+            for variable in _postgres(own) if name in self._pipeline.views else _missing(own):
+                lacking[variable].append(f"{name.upper()}_{variable}")
+        for variable, own_names in lacking.items():
+            missing += [variable] if len(own_names) > 1 else own_names
+        return missing
+
+    def _applications(self) -> dict[str, type[Application[Any]]]:
+        return {
+            name: found
+            for name in self._pipeline.applications
+            if (found := self._imported("applications", name, self._application, name))
+        }
+
+    def _application(self, name: str) -> type[Application[Any]]:
+        return application_of(self._pipeline, name)
+
+    def _views(self) -> dict[str, View]:
+        found = {}
+        for name, part in self._pipeline.views.items():
+            if view := self._imported("views", name, view_named, part.at or name):
+                found[name] = view
+                self._is_called("views", name, view.name, view.arguments)
+        return found
+
+    def _followers(self) -> dict[str, Edge]:
+        edges: dict[str, Edge] = {}
+        for name, part in self._pipeline.followers.items():
+            found = self._imported("followers", name, projected_named, part.at, or_none=True)
+            if found is not None:
+                self._is_called("followers", name, found.projection_class.name, part.at)
+                edges |= edges_named(part.at)
+        return edges
+
+    def _systems(self) -> dict[str, Edge]:
+        edges: dict[str, Edge] = {}
+        for name, part in self._pipeline.systems.items():
+            if self._imported("systems", name, system_named, part.at):
+                edges |= edges_named(part.at)
+        return edges
+
+    def _imported(
+        self,
+        section: str,
+        name: str,
+        find: Callable[[str], T],
+        topic: str,
+        *,
+        or_none: bool = False,
+    ) -> T | None:
+        """Return what is found; if that fails, or nothing is found, note it."""
+        try:
+            found = find(topic)
+        except SettingsError as error:
+            self._note((section, name), str(error))
+        except Exception as error:  # noqa: BLE001 - somebody else's module may raise anything
+            self._note((section, name), f"{topic} can't be imported: {_told(error)}")
+        else:
+            if found is None and or_none:
+                self._note(
+                    (section, name), f"{topic} is no Projected: see consumer.hosting.systems"
+                )
+            return found
+        return None
+
+    def _is_called(self, section: str, name: str, called: str, topic: str) -> None:
+        if name != called:
+            self._note((section, name), f"{topic} is called {called!r}: call it that here, too")
+
+    def _names(
+        self,
+        applications: Mapping[str, type[Application[Any]]],
+        views: Mapping[str, View],
+        edges: Mapping[str, Edge],
+    ) -> None:
+        """Note what would share settings, schemas or groups with something else of its name."""
+        known: dict[str, object] = {}
+        hosted = {edge.follower.name: edge.follower for edge in edges.values()}
+        for section, named in (
+            ("applications", applications),
+            ("views", views),
+            ("followers", hosted),
+            ("views", {name: edge for name, edge in edges.items() if name in views}),
+        ):
+            for name, found in named.items():
+                if known.setdefault(name.upper(), found) is not found:
+                    self._note(
+                        (section, name),
+                        f"{name} is in the pipeline twice, and both would have the settings "
+                        f"{name.upper()}_…: rename one of them",
+                    )
+
+    def _applications_that_are_followed(
+        self, views: Mapping[str, View], edges: Mapping[str, Edge]
+    ) -> None:
+        """Note followers whose application nobody here publishes."""
+        systems = [part.at for part in self._pipeline.systems.values()]
+        led = {edge.leader.name for edge in edges.values() if edge.topic in systems}
+        published = {*self._pipeline.applications, *led}
+        for name, view in views.items():
+            if view.application_name not in published:
+                self._has_no_application(("views", name), name, view.application_name)
+        for edge in edges.values():
+            if edge.leader.name not in published:
+                follower = edge.follower.name
+                self._has_no_application(("followers", follower), follower, edge.leader.name)
+
+    def _has_no_application(self, where: tuple[str, str], name: str, application: str) -> None:
+        self._note(
+            where,
+            f"{name} follows {application}, which the pipeline does not have: add it to "
+            "[applications]",
+        )
+
+    def _settings(self, views: Mapping[str, View]) -> None:
+        pipeline = self._pipeline
+        self._known_settings(("settings",), pipeline.settings, ())
+        for section in ("applications", "views", "followers", "systems"):
+            for name, part in getattr(pipeline, section).items():
+                view = views.get(name) if section == "views" else None
+                own = [key.upper() for key in view.settings] if view else []
+                self._known_settings((section, name, "settings"), part.settings, own)
+
+    def _known_settings(
+        self, path: tuple[str, ...], settings: Settings, own: Collection[str]
+    ) -> None:
+        for name in settings:
+            is_prefixed = any(name.endswith(f"_{known}") for known in KNOWN)
+            if not is_prefixed and (meant := near_miss(name, [*KNOWN, *own])):
+                self._note((*path, name), f"there is no setting {name}: did you mean {meant}?")
+
+    def _note(self, path: tuple[str, ...], what: str) -> None:
+        self._problems.append(Problem(self._pipeline.line(*path), what))
+
+
+def _missing(settings: Environment) -> list[str]:
+    match settings.get("PERSISTENCE_MODULE"):
+        case None:
+            return ["PERSISTENCE_MODULE"]
+        case "eventsourcing.postgres":
+            return _postgres(settings)
+        case "eventsourcing.sqlite":
+            return [variable for variable in SQLITE if not settings.get(variable)]
+        case _:
+            return []
+
+
+def _postgres(settings: Environment) -> list[str]:
+    missing = [variable for variable in POSTGRES if not settings.get(variable)]
+    has_password = any(settings.get(variable) for variable in PASSWORD)
+    return missing + ([] if has_password else [PASSWORD[0]])
+
+
+def _told(error: Exception) -> str:
+    said = " ".join(str(error).split())
+    return said if type(error).__module__.startswith("eventsourcing.") else f"{error!r}"

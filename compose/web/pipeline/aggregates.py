@@ -1,0 +1,148 @@
+"""A page for one aggregate: its events, how far each view is with them, what is parked and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from psycopg.errors import DataError, UndefinedTable
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from eventsourcing_kafka.compose.audit.write_model import WriteModel
+from eventsourcing_kafka.compose.web.auth.forms import operators_only
+from eventsourcing_kafka.compose.web.pipeline.window import Window, window_of
+from eventsourcing_kafka.compose.web.rendering import render
+from eventsourcing_kafka.consumer.engine.parking import Parked
+from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.engine.store import NOT_THERE
+from eventsourcing_kafka.producer.kafka.topics import partition_of
+from eventsourcing_kafka.producer.runtime.health import Down
+
+MOST_EVENTS = 200
+"""The latest ones, on one page."""
+LONGEST_ID = 500
+
+
+class Event(NamedTuple):
+    """What is stored."""
+
+    position: int
+    version: int
+    type: str
+    state: str
+    """As it is stored, if that is text."""
+
+
+class Followed(NamedTuple):
+    """How far a view is with an aggregate."""
+
+    view: str
+    position: int | None
+    """Up to which it has applied the partition; None while that is not known."""
+    parked: Sequence[Parked]
+
+    def verdict(self, event: Event) -> str:
+        """Return what has become of an event."""
+        if any(parked.position == event.position for parked in self.parked):
+            return "parked"
+        if self.position is None:
+            return "not known"
+        return "applied" if event.position <= self.position else "not yet"
+
+
+@operators_only
+async def _aggregate(request: Request) -> Response:
+    window = window_of(request)
+    application = request.query_params.get("application", "")
+    aggregate = request.query_params.get("id", "").strip()[:LONGEST_ID]
+    if application not in window.sources.heads:
+        raise HTTPException(404, "There is no such application.")
+    with window.poller.watching():
+        await window.poller.wait_until_fresh()
+        aggregate, events = await _events(window, application, aggregate)
+        partition = _partition(window, application, aggregate)
+        views = [
+            Followed(
+                history.name,
+                _position(window, history.name, partition),
+                await _parked(window.stores[history.name], aggregate),
+            )
+            for history in window.poller.views_of(application)
+        ]
+    return render(
+        request,
+        "pipeline/aggregate",
+        status=200 if events else 404,
+        application=application,
+        aggregate=aggregate,
+        partition=partition,
+        events=events,
+        most=MOST_EVENTS,
+        views=views,
+    )
+
+
+async def _events(window: Window, application: str, aggregate: str) -> tuple[str, Sequence[Event]]:
+    """Return the ID of an aggregate as it is stored, and its latest events, the newest first.
+
+    There are none if there is no such one.
+    """
+    app = await window.sources.application(application)
+    async with WriteModel.of(app) as model:
+        try:
+            stored = await model.of_aggregate(aggregate, MOST_EVENTS)
+        except (DataError, UndefinedTable):
+            return aggregate, []
+    return str(stored[0].originator_id) if stored else aggregate, [
+        Event(
+            notification.id,
+            notification.originator_version,
+            notification.topic.rpartition(":")[2],
+            _as_text(notification.state),
+        )
+        for notification in stored
+    ]
+
+
+def _as_text(state: bytes) -> str:
+    try:
+        return state.decode()
+    except UnicodeDecodeError:
+        return f"{len(state):,} bytes, which are no text"
+
+
+def _partition(window: Window, application: str, aggregate: str) -> int | None:
+    """Return where the events of an aggregate are; None while the topic is not known."""
+    for topic in window.poller.topics:
+        if topic.name == application and topic.found and not isinstance(topic.found, Down):
+            return (
+                partition_of(aggregate.encode(), topic.found.partitions)
+                if topic.found.partitions
+                else None
+            )
+    return None
+
+
+def _position(window: Window, view: str, partition: int | None) -> int | None:
+    positions: Mapping[str, int | None] = {
+        history.name: row.position
+        for history in window.poller.views
+        if history.found and not isinstance(history.found, Down)
+        for row in history.found
+        if row.partition == partition
+    }
+    return positions.get(view)
+
+
+async def _parked(store: Store, aggregate: str) -> Sequence[Parked]:
+    async with store.connected() as connection:
+        try:
+            return await store.parking.select(connection, originator_id=aggregate)
+        except NOT_THERE:
+            return []  # No consumer has made it yet.
+
+
+ROUTES = [Route("/pipeline/aggregate", _aggregate)]
