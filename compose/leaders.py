@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
-
-from eventsourcing.application import Application
 
 from eventsourcing_kafka.consumer.view import View
-from eventsourcing_kafka.producer.runtime.applications import application_named
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication, application_named
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 
@@ -22,7 +19,7 @@ class UnknownApplicationError(SettingsError):
         )
 
 
-def leaders_of(views: Collection[View]) -> list[type[Application[Any]]]:
+def leaders_of(views: Collection[View]) -> list[type[AnyApplication]]:
     """Return the applications that some views follow, each once.
 
     Raises `UnknownApplicationError`, or `SettingsError` for a topic that is no application, or
@@ -31,7 +28,7 @@ def leaders_of(views: Collection[View]) -> list[type[Application[Any]]]:
     return list({leader_of(view): None for view in views})
 
 
-def leader_of(view: View) -> type[Application[Any]]:
+def leader_of(view: View) -> type[AnyApplication]:
     """Return the application that a view follows. Raises as `leaders_of` does."""
     if not view.application_topic:
         raise UnknownApplicationError(view)

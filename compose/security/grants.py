@@ -9,9 +9,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from itertools import groupby
-from typing import Any, LiteralString, NamedTuple
+from typing import LiteralString, NamedTuple
 
-from eventsourcing.application import Application
+from eventsourcing.dcb.application import DCBApplication
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
 from psycopg import sql
@@ -20,6 +20,7 @@ from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.relay.publisher import transactional_id
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication
 
 ROLE: LiteralString = """
 DO $$ BEGIN
@@ -38,6 +39,11 @@ WRITER: tuple[LiteralString, ...] = (
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
     "GRANT SELECT, INSERT, MAINTAIN ON {events} TO {role}",
     "GRANT USAGE ON SEQUENCE {sequence} TO {role}",
+)
+
+TAGGED_WRITER: tuple[LiteralString, ...] = (
+    *WRITER,
+    "GRANT SELECT, INSERT ON {tags} TO {role}",
 )
 
 SNAPSHOTS: tuple[LiteralString, ...] = ("GRANT SELECT, INSERT ON {snapshots} TO {role}",)
@@ -86,7 +92,7 @@ class Grant(NamedTuple):
 
 
 def acls(
-    application: type[Application[Any]],
+    application: type[AnyApplication],
     views: Collection[View],
     env: Mapping[str, str],
     *,
@@ -110,7 +116,7 @@ def acls(
 
 
 def grants(
-    application: type[Application[Any]],
+    application: type[AnyApplication],
     views: Collection[View],
     env: Mapping[str, str],
     *,
@@ -121,15 +127,8 @@ def grants(
     The events table must be there, and the databases.
     """
     name, stem = application.name, application.name.lower()
-    schema, events = _schema(name, "public", env), f"{stem}_events"
-    names = {
-        "schema": sql.Identifier(schema),
-        "events": sql.Identifier(schema, events),
-        "snapshots": sql.Identifier(schema, f"{stem}_snapshots"),
-        "sequence": sql.Identifier(schema, f"{events}_notification_id_seq"),
-    }
-    snapshots = application.is_snapshotting_enabled or application.snapshotting_intervals
-    writer = WRITER + SNAPSHOTS if snapshots else WRITER
+    schema = _schema(name, "public", env)
+    writer, names = _writer(application, schema)
     yield from _grants(_database(name, env), f"{stem}_writer", writer, names)
     for statement in _writers_own(application, schema):
         yield Grant(_database(name, env), statement)
@@ -142,7 +141,28 @@ def grants(
         yield from _grants(_database(view.name, env), f"{view.name}_reader", READER, names)
 
 
-def _writers_own(application: type[Application[Any]], schema: str) -> Iterator[sql.Composed]:
+def _writer(
+    application: type[AnyApplication], schema: str
+) -> tuple[tuple[LiteralString, ...], Mapping[str, sql.Composable]]:
+    """Return what an application's writers need, and what its tables are called."""
+    tables = f"{application.name.lower()}_events"
+    if issubclass(application, DCBApplication):
+        events, sequence = f"{tables}_tt_main", f"{tables}_tt_main_id_seq"
+        writer, others = TAGGED_WRITER, {"tags": sql.Identifier(schema, f"{tables}_tt_tag")}
+    else:
+        events, sequence = tables, f"{tables}_notification_id_seq"
+        snapshots = application.is_snapshotting_enabled or application.snapshotting_intervals
+        writer = WRITER + SNAPSHOTS if snapshots else WRITER
+        others = {"snapshots": sql.Identifier(schema, f"{application.name.lower()}_snapshots")}
+    return writer, {
+        "schema": sql.Identifier(schema),
+        "events": sql.Identifier(schema, events),
+        "sequence": sql.Identifier(schema, sequence),
+        **others,
+    }
+
+
+def _writers_own(application: type[AnyApplication], schema: str) -> Iterator[sql.Composed]:
     """Yield what an application says that its writers need besides: `writer_grants`."""
     if of := getattr(application, "writer_grants", None):
         yield from of(schema, f"{application.name.lower()}_writer")
@@ -173,7 +193,7 @@ def as_script(grants: Iterator[Grant]) -> Iterator[str]:
             yield f"{grant.statement.as_string().strip()};"
 
 
-def _relay(application: type[Application[Any]]) -> str:
+def _relay(application: type[AnyApplication]) -> str:
     return f"{application.name.lower()}_relay"
 
 

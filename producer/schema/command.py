@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 from eventsourcing.application import Application
+from eventsourcing.dcb.application import DCBApplication
 from eventsourcing.persistence import Mapper
 from eventsourcing.utils import Environment, resolve_topic
 
@@ -96,7 +97,13 @@ def _languages(application: str | None, system: str | None) -> list[Language]:
             "Describe what? Name one: -a module:Class, or --system module:SYSTEM"
         )
     if not system:
-        return [_language(application_named(application or ""))]
+        named = application_named(application or "")
+        if issubclass(named, DCBApplication):
+            raise SettingsError(
+                f"{named.name} has tagged decisions, which are not described yet: what their "
+                "records are like is in docs/TAGGED.md."
+            )
+        return [_language(named)]
     found = resolve_topic(system)
     if not isinstance(found, System):
         raise SettingsError(f"{system} is no system of the library, but a {type(found).__name__}.")

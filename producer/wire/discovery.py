@@ -8,13 +8,15 @@ from types import ModuleType
 from typing import Any
 
 from eventsourcing.application import Application
+from eventsourcing.dcb.application import DCBApplication
+from eventsourcing.dcb.domain import Decision, EnduringObject, Perspective
 from eventsourcing.domain import Aggregate, BaseAggregate, CanMutateAggregate, DomainEvent
 
 from eventsourcing_kafka.producer.wire.event_types import EventTypes
 
 
-def event_types_of(application_class: type[Application[Any]]) -> EventTypes:
-    """Return the event types of an application.
+def event_types_of(application_class: type[Application[Any] | DCBApplication]) -> EventTypes:
+    """Return the event types of an application: of its aggregates, or its decisions.
 
     They are those of the library's own `Aggregate`, and of the aggregates and the event classes
     that the application's module uses, and the modules of its package that it uses, and so on. So
@@ -26,7 +28,21 @@ def event_types_of(application_class: type[Application[Any]]) -> EventTypes:
         for value in list(vars(module).values()):
             if _is_event_or_aggregate(value):
                 owners[value] = None
-    return EventTypes.of(Aggregate, *owners)
+    if issubclass(application_class, DCBApplication):
+        return EventTypes(
+            dict.fromkeys(decision for owner in owners for decision in _decisions(owner)),
+            (owner for owner in owners if issubclass(owner, EnduringObject)),
+        )
+    return EventTypes.of(
+        Aggregate, *(owner for owner in owners if not issubclass(owner, (Decision, Perspective)))
+    )
+
+
+def _decisions(owner: type) -> Iterator[type[Any]]:
+    """Yield a class of decisions, or those that are defined in a class."""
+    for value in (owner, *vars(owner).values()):
+        if isinstance(value, type) and issubclass(value, Decision):
+            yield value
 
 
 def _modules(name: str) -> Iterator[ModuleType]:
@@ -54,5 +70,7 @@ def _is_event_or_aggregate(value: Any) -> bool:
     return (
         isinstance(value, type)
         and not value.__module__.startswith("eventsourcing.")
-        and issubclass(value, (BaseAggregate, DomainEvent, CanMutateAggregate))
+        and issubclass(
+            value, (BaseAggregate, DomainEvent, CanMutateAggregate, Decision, Perspective)
+        )
     )

@@ -72,6 +72,9 @@ class WireFormat:
     own has made, as the bytes that are stored.
     """
 
+    ordered_as_a_whole = False
+    """Whether there is nothing to key the records by, so that one partition is enough."""
+
     def __init__(
         self,
         application_name: str,
@@ -129,6 +132,10 @@ class WireFormat:
                 f"{position}, can't be published: {error}. {ADVICE}"
             ) from error
         return Record(key, published.value, headers, at, position, identity)
+
+    def key_of(self, notification: Notification) -> bytes:
+        """Return what its events are ordered by: the ID of the aggregate."""
+        return str(notification.originator_id).encode()
 
     def _new_headers(self, topic: str) -> tuple[bytes, Headers]:
         """Return a stored topic, and the headers that all of its events have."""
