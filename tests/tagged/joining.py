@@ -1,11 +1,14 @@
-"""A projection of the courses, in the library's own way: how many students have joined each."""
+"""Projections of the courses, in the library's own way: who has joined each."""
 
 from typing import Any
+from uuid import UUID
 
+from eventsourcing.application import ProcessingEvent
 from eventsourcing.dcb.domain import Tagged
 from eventsourcing.dispatch import singledispatchmethod
+from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import Tracking
-from eventsourcing.projection import Projection
+from eventsourcing.projection import EventSourcedProjection, Projection
 from eventsourcing.utils import get_topic
 
 from eventsourcing_kafka.consumer.hosting.systems import Projected
@@ -29,3 +32,22 @@ class Joined(Projection[TricksView]):
 
 
 joined = Projected(Courses, Joined, PostgresTricksView)
+
+
+class Place(Aggregate):
+    """A place that a student has in a course."""
+
+    @event("Taken")
+    def __init__(self, course: str, student: str) -> None:
+        self.course = course
+        self.student = student
+
+
+class Register(EventSourcedProjection[UUID]):
+    """Records a place for each student who joins."""
+
+    topics = (get_topic(StudentJoined),)
+
+    def policy(self, domain_event: Any, processing_event: ProcessingEvent[UUID]) -> None:
+        joined = domain_event.decision
+        processing_event.collect_events(Place(joined.course, joined.student))

@@ -10,6 +10,7 @@ from eventsourcing.dcb.domain import Tagged
 from eventsourcing.dcb.msgpack import Decision
 
 from eventsourcing_kafka.compose.audit.audit import audit
+from eventsourcing_kafka.compose.monitor.overview import opened_sources
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
@@ -20,6 +21,7 @@ from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay, read_status
 from eventsourcing_kafka.producer.relay.topics import TopicUnfitError
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.health import Down
 from eventsourcing_kafka.producer.runtime.retry import first_error
 from eventsourcing_kafka.producer.wire import WireError, wire_of
 from eventsourcing_kafka.producer.wire.tagged import KeyedOtherwiseError
@@ -96,6 +98,21 @@ async def test_a_view_has_what_was_decided_in_its_order_and_is_operated_as_any(
             )
         (found,) = (await audit(pipeline.environment, [NAME])).findings
         assert found.what == "course 'Poetry': places_left is 7, not 1"
+
+
+async def test_it_is_watched_as_any(courses_environment: Env) -> None:
+    async with Pipeline(courses_environment) as pipeline:
+        await pipeline.append(offered("poetry", 2))
+        await pipeline.applied()
+        with opened_sources(pipeline.environment, [NAME]) as sources:
+            overview = await sources.read()
+        assert overview.heads == {"Courses": 1}
+        topic, rows = overview.topics["Courses"], overview.views["places"]
+        assert not isinstance(topic, Down)
+        assert not isinstance(rows, Down)
+        assert topic.partitions == 1
+        (partition,) = rows
+        assert (partition.gap, partition.position, partition.lag_seconds) == (0, 1, 0)
 
 
 async def test_without_a_key_it_stops_before_what_it_can_not_apply_and_an_operator_skips(
