@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from eventsourcing.dcb.application import DCBApplication
 from rich.console import Console
 from rich.table import Table
 
@@ -53,7 +54,6 @@ PartitionByTag = Annotated[
     str | None,
     typer.Option(
         metavar="PREFIX",
-        envvar=PARTITION_BY_TAG,
         help="Of an application with tagged decisions: key each event by its one tag that begins "
         "so, and order those of one tag. Without it the order of all is kept, in one partition.",
     ),
@@ -101,6 +101,11 @@ def relay(
     settings = KafkaSettings.from_env(os.environ)
     environment = dict(os.environ)
     if partition_by_tag is not None:
+        if not issubclass(cls, DCBApplication):
+            raise typer.BadParameter(
+                f"{cls.name} has no tagged decisions: its records are keyed by their aggregates",
+                param_hint="--partition-by-tag",
+            )
         environment[f"{cls.name.upper()}_{PARTITION_BY_TAG}"] = partition_by_tag
 
     async def main() -> None:

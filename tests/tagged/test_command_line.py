@@ -70,6 +70,21 @@ def test_the_status_is_told_by_class_or_by_name(courses_environment: Env) -> Non
     assert asked(courses_environment, "producer", "status", "--name", "Courses") == by_class
 
 
+def test_the_relay_is_told_what_its_records_are_keyed_by(courses_environment: Env) -> None:
+    with Courses(courses_environment) as courses:
+        courses.enrol("Ada")
+    relay = ("producer", "relay", "-a", COURSES, "--partition-by-tag", "course-")
+    told = invoke(courses_environment, *relay)
+    assert told.exit_code == 1
+    assert "StudentEnrolled at position 1 can't be published" in str(told.exception)
+
+
+def test_who_has_aggregates_has_no_tags() -> None:
+    school = "examples.dogschool.application:DogSchool"
+    told = invoke({}, "producer", "relay", "-a", school, "--partition-by-tag", "dog")
+    assert told.exit_code == 2
+
+
 def test_a_store_without_a_place_for_decisions_is_refused(courses_environment: Env) -> None:
     wrong = {**courses_environment, "COURSES_PERSISTENCE_MODULE": "eventsourcing.postgres"}
     told = invoke(wrong, "producer", "status", "-a", COURSES)

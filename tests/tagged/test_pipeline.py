@@ -19,6 +19,7 @@ from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay, read_status
+from eventsourcing_kafka.producer.relay.resume import OtherWriteModelError
 from eventsourcing_kafka.producer.relay.topics import TopicUnfitError
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.health import Down
@@ -91,13 +92,19 @@ async def test_a_view_has_what_was_decided_in_its_order_and_is_operated_as_any(
         await Rebuild(pipeline.store, pipeline.settings).run(lambda _: None)
         assert await pipeline.places() == {"Poetry": 1}
 
+        await pipeline.relay.stop()
+        pipeline.start_relay()
+        await pipeline.do(courses.leave, poetry, ada)
+        await pipeline.applied()
+        assert await pipeline.places() == {"Poetry": 2}
+
         assert (await audit(pipeline.environment, [NAME])).success
         async with pipeline.store.connected() as connection:
             await connection.execute(
                 pipeline.store.sql("UPDATE {schema}.courses SET places_left = 7")
             )
         (found,) = (await audit(pipeline.environment, [NAME])).findings
-        assert found.what == "course 'Poetry': places_left is 7, not 1"
+        assert found.what == "course 'Poetry': places_left is 7, not 2"
 
 
 async def test_it_is_watched_as_any(courses_environment: Env) -> None:
@@ -209,6 +216,19 @@ async def test_a_topic_keeps_the_way_that_it_is_keyed(courses_environment: Env) 
         error = await published_by(pipeline, {"COURSES_PARTITION_BY_TAG": ""})
         assert isinstance(error, KeyedOtherwiseError)
         assert "COURSES_PARTITION_BY_TAG=course" in str(error)
+
+
+async def test_another_write_model_is_known_by_its_tags(courses_environment: Env) -> None:
+    async with Pipeline(courses_environment, consumers=0) as pipeline:
+        await pipeline.append(offered("poetry", 2))
+        await pipeline.published()
+        await pipeline.relay.stop()
+        recorder = pipeline.application.recorder
+        with recorder.datastore.get_connection() as connection:
+            connection.execute(f"UPDATE {recorder.events_table_name} SET tags = '{{prose}}'")
+        error = await published_by(pipeline)
+        assert isinstance(error, OtherWriteModelError)
+        assert "another one at position 1" in str(error)
 
 
 async def test_a_topic_of_several_partitions_is_refused_where_all_has_one_order(
