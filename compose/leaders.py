@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from eventsourcing.application import Application
-
 from eventsourcing_kafka.consumer.followers import Followers
 from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.consumer.view import View
-from eventsourcing_kafka.producer.runtime.applications import application_named, known_by_name
+from eventsourcing_kafka.producer.runtime.applications import (
+    AnyApplication,
+    application_named,
+    known_by_name,
+)
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
-Leader = type[Application[Any]]
+Leader = type[AnyApplication]
 
 
 class UnknownApplicationError(SettingsError):

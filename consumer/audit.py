@@ -17,8 +17,6 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, AsyncServerCursor, sql
 
-from eventsourcing_kafka.consumer.unit_of_work import Event
-
 FETCHED_ROWS = 500
 LONGEST_VALUE = 60
 """Characters of a value in a text for people."""
@@ -36,15 +34,19 @@ class Disposition(StrEnum):
 class AuditedEvent(NamedTuple):
     """One event of the write model that the tracking of the view is past."""
 
-    event: Event
+    event: Any
     partition: int
     disposition: Disposition
 
 
 class AggregateHistory(NamedTuple):
-    """The events of one aggregate, in their order. They are read as they are asked for."""
+    """The events of one aggregate, in their order. They are read as they are asked for.
 
-    originator_id: UUID
+    Of tagged decisions, which have none, it is those with one key: a tag, or the name of the
+    application.
+    """
+
+    originator_id: Any
     partition: int
     events: AsyncIterator[AuditedEvent]
 
@@ -62,7 +64,7 @@ class Difference(NamedTuple):
 
     fault: RowFault
     table: str
-    originator_id: UUID | None
+    originator_id: UUID | str | None
     """The aggregate that the row is about, if it is about one."""
     what: str
 
@@ -79,7 +81,7 @@ class AuditedRow(Protocol):
         """Return what to call the row."""
 
     @property
-    def originator_id(self) -> UUID | None:
+    def originator_id(self) -> UUID | str | None:
         """Return the aggregate that the row is about, if it is about one."""
 
     def _asdict(self) -> dict[str, Any]: ...

@@ -29,11 +29,14 @@ class UnitOfWork(Protocol):
         self,
         connection: AsyncConnection[Any],
         originators: Collection[str],
-        events: Sequence[Event],
+        events: Sequence[Any],
     ) -> None:
-        """Read whatever the policy will need for these events, of these aggregates."""
+        """Read whatever the policy will need for these events, of these aggregates.
 
-    def apply(self, event: Event, place: Place) -> None:
+        An event is one of an aggregate's, or a tagged decision: the library's `Tagged`.
+        """
+
+    def apply(self, event: Any, place: Place) -> None:
         """Apply the policy to one event. When it raises, nothing has changed.
 
         Every row belongs to the partition of the events that made it: so a single partition

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
+from eventsourcing.dcb.persistence import DCBMapper
 from eventsourcing.persistence import Mapper
 
 from eventsourcing_kafka.consumer.audit import Audit
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
-from eventsourcing_kafka.producer.wire import EventTypes
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat, reader_of
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class View:
     """Returns what one batch reads and writes, in the schema given."""
     indexes: Sequence[LiteralString] = ()
     """Statements that create what makes it quick to read. A rebuild runs them last."""
-    mapper: Mapper[Any] | None = None
-    """The application's own, with its key: where the events are encrypted."""
+    mapper: Mapper[Any] | DCBMapper[Any] | None = None
+    """The application's own, with its key: where the events are encrypted; or of its own making."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """What shapes the tables, with defaults: `language` is set by `ORDERS_LANGUAGE`, for one."""
     application_topic: str = ""
@@ -56,6 +57,10 @@ class View:
     """`module:VIEW`, if it was found so. Whoever finds it fills it in."""
     system: str = ""
     """`module:NAME` of the system or projection whose follower it is, if it is one."""
+
+    def wire(self) -> WireFormat:
+        """Return what reads the records of its application."""
+        return reader_of(self.application_name, self.types, self.mapper)
 
     @property
     def arguments(self) -> str:

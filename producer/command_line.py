@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from eventsourcing.dcb.application import DCBApplication
 from rich.console import Console
 from rich.table import Table
 
@@ -32,7 +33,8 @@ from eventsourcing_kafka.producer.runtime.metrics_server import (
 )
 from eventsourcing_kafka.producer.runtime.process import run
 from eventsourcing_kafka.producer.schema.command import publish_schema
-from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.wire import wire_of
+from eventsourcing_kafka.producer.wire.tagged import PARTITION_BY_TAG
 
 app = CommandLine(
     help="The write side: publish an application's events to Kafka, and see how far that is.\n\n"
@@ -46,6 +48,15 @@ app = CommandLine(
 Decrypt = Annotated[
     bool,
     typer.Option(help="Publish the events of an application that encrypts them as plain JSON."),
+]
+
+PartitionByTag = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PREFIX",
+        help="Of an application with tagged decisions: key each event by its one tag that begins "
+        "so, and order those of one tag. Without it the order of all is kept, in one partition.",
+    ),
 ]
 
 
@@ -63,6 +74,7 @@ def relay(
         float, typer.Option(min=0, help="Seconds that a batch in hand has when told to stop.")
     ] = 10.0,
     decrypt: Decrypt = False,
+    partition_by_tag: PartitionByTag = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = EVERYWHERE,
     log_format: LogFormatOption = LogFormat.TEXT,
@@ -74,19 +86,30 @@ def relay(
 
     It needs none of the application's code, but for a mapper or a transcoder of its own.
 
+    Tagged decisions have no aggregate: the order of all is kept, or with --partition-by-tag that of
+    those with the same tag. Other commands are told so by the setting PARTITION_BY_TAG.
+
     Example: eventsourcing-kafka producer relay -a shop.application:Shop
 
     Example: eventsourcing-kafka producer relay --name Shop --metrics-port 9100
     """
-    cls = chosen(application, name)
+    cls = chosen(application, name, os.environ)
     start_logs(log_format)
     listener = listen(metrics_port, metrics_host)
     settings = KafkaSettings.from_env(os.environ)
+    environment = dict(os.environ)
+    if partition_by_tag is not None:
+        if not issubclass(cls, DCBApplication):
+            raise typer.BadParameter(
+                f"{cls.name} has no tagged decisions: its records are keyed by their aggregates",
+                param_hint="--partition-by-tag",
+            )
+        environment[f"{cls.name.upper()}_{PARTITION_BY_TAG}"] = partition_by_tag
 
     async def main() -> None:
-        with await open_when_reachable(cls, os.environ) as source:
+        with await open_when_reachable(cls, environment) as source:
             outbox = outbox_of(source, limit=batch_size)
-            wire = WireFormat.of(source, decrypt=decrypt)
+            wire = wire_of(source, decrypt=decrypt)
             if decrypt and wire.encrypted:
                 raise SettingsError(
                     f"What {cls.name} stores can't be published decrypted: a mapper or a "
@@ -114,9 +137,9 @@ def status(
 
     Example: eventsourcing-kafka producer status -a shop.application:Shop --json
     """
-    cls = chosen(application, name)
+    cls = chosen(application, name, os.environ)
     with finished(lambda: open_reached(cls, os.environ)) as source:
-        outbox, wire = outbox_of(source, limit=1), WireFormat.of(source, decrypt=True)
+        outbox, wire = outbox_of(source, limit=1), wire_of(source, decrypt=True)
         settings = KafkaSettings.from_env(os.environ)
         found = finished(lambda: read_status(outbox, wire, settings))
         risks = finished(lambda: read_risks(wire.application_name, settings))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from eventsourcing.application import Application
-
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication
 from eventsourcing_kafka.producer.wire import EventTypes
 from eventsourcing_kafka.producer.wire.discovery import event_types_of
 
 
-def language_of(application_class: type[Application[Any]]) -> EventTypes:
+def language_of(application_class: type[AnyApplication]) -> EventTypes:
     """Return the event types that an application publishes: declared, or found in its code.
 
     An application in which others record events declares them all, as its attribute `published`.

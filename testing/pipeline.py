@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString, ParamSpec, Self, TypeVar
-from uuid import UUID
 
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
-from eventsourcing.application import Application
 
 from eventsourcing_kafka.compose.leaders import leader_of
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
@@ -19,8 +17,10 @@ from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.outbox.tagged import notifications_in
 from eventsourcing_kafka.producer.relay import Relay, read_status
-from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication
+from eventsourcing_kafka.producer.wire import wire_of
 from eventsourcing_kafka.testing.waiting import SECONDS, until
 
 P = ParamSpec("P")
@@ -61,7 +61,7 @@ class PipelineUnderTest(anyio.AsyncContextManagerMixin):
         self,
         views: Sequence[View],
         environment: Mapping[str, str],
-        application_class: type[Application[Any]] | None = None,
+        application_class: type[AnyApplication] | None = None,
         *,
         consumers: int = 1,
         relay: bool = True,
@@ -77,7 +77,7 @@ class PipelineUnderTest(anyio.AsyncContextManagerMixin):
     async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
         self.application = await to_thread.run_sync(self._application_class, self.environment)
         self._outbox = outbox_of(self.application)
-        self._wire = WireFormat.of(self.application)
+        self._wire = wire_of(self.application)
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks: TaskGroup = tasks
@@ -134,15 +134,17 @@ class PipelineUnderTest(anyio.AsyncContextManagerMixin):
         status = await read_status(self._outbox, self._wire, self.settings)
         return status.position == status.head
 
-    def _last_positions(self) -> dict[UUID | str, int]:
-        """Return the last position in each partition, by the aggregate that has it."""
-        notifications = self.application.recorder.select_notifications(1, 1_000_000)
+    def _last_positions(self) -> dict[str, int]:
+        """Return the last position in each partition, by the key of its record."""
+        notifications = notifications_in(self.application.recorder).select_notifications(
+            0, 1_000_000, inclusive_of_start=False
+        )
         count = self.settings.topic_partitions
-        last = {
-            partition_of(str(notification.originator_id).encode(), count): notification
-            for notification in notifications
-        }
-        return {notification.originator_id: notification.id for notification in last.values()}
+        last: dict[int, tuple[str, int]] = {}
+        for notification in notifications:
+            key = self._wire.key_of(notification)
+            last[partition_of(key, count)] = key.decode(), notification.id
+        return dict(last.values())
 
     def _start(self, run: Callable[[], Awaitable[None]]) -> Part:
         part = Part(run)

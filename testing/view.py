@@ -8,7 +8,7 @@ from typing import Any, LiteralString, Self
 
 import anyio
 from aiokafka import ConsumerRecord
-from eventsourcing.application import Application
+from eventsourcing.dcb.persistence import DCBEventStore
 from psycopg import AsyncConnection
 
 from eventsourcing_kafka.compose.leaders import leader_of
@@ -17,10 +17,11 @@ from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Span
 from eventsourcing_kafka.consumer.engine.parking import Parked
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
-from eventsourcing_kafka.consumer.unit_of_work import Event
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.topics import partition_of
-from eventsourcing_kafka.producer.wire import Record, WireFormat
+from eventsourcing_kafka.producer.outbox.tagged import notifications_in
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication
+from eventsourcing_kafka.producer.wire import Record, wire_of
 from eventsourcing_kafka.producer.wire.chain import START, Chain
 
 PARTITIONS = 2
@@ -42,15 +43,15 @@ class ViewUnderTest(anyio.AsyncContextManagerMixin):
         self,
         view: View,
         environment: Mapping[str, str],
-        application: Application[Any] | None = None,
+        application: AnyApplication | None = None,
         *,
         partitions: int = PARTITIONS,
     ) -> None:
         self.application: Any = application or leader_of(view)(env={})
         self.store = ViewStore.of(view, environment)
         self.partitions = partitions
-        self._writing = WireFormat.of(self.application)
-        self._reading = WireFormat(view.application_name, view.types, view.mapper)
+        self._writing = wire_of(self.application)
+        self._reading = view.wire()
         self._position = 0
         self._chain = Chain([START] * partitions)
         self._topic: list[list[ConsumedRecord]] = [[] for _ in range(partitions)]
@@ -61,9 +62,14 @@ class ViewUnderTest(anyio.AsyncContextManagerMixin):
             await self.store.prepare(self.connection, self.partitions)
             yield self
 
-    async def given(self, *events: Event) -> None:
-        """Store some events, as they are, and apply them. Raises what `apply` raises."""
-        self.application.events.put(list(events))
+    async def given(self, *events: Any) -> None:
+        """Store some events, or tagged decisions, as they are, and apply them.
+
+        Raises what `apply` raises.
+        """
+        store = self.application.events
+        put = store.append if isinstance(store, DCBEventStore) else store.put
+        put(list(events))
         await self.apply()
 
     async def apply(self, on_error: OnError = OnError.RAISE) -> Outcome:
@@ -103,8 +109,10 @@ class ViewUnderTest(anyio.AsyncContextManagerMixin):
 
     def relay(self) -> None:
         """Put what is new of the application into the topic, as its relay does."""
-        log = self.application.recorder
-        while notifications := log.select_notifications(self._position + 1, 1000):
+        log = notifications_in(self.application.recorder)
+        while notifications := log.select_notifications(
+            self._position, 1000, inclusive_of_start=False
+        ):
             for notification in notifications:
                 self._append(self._writing.to_record(notification))
                 self._position = notification.id

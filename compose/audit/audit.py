@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from anyio import to_thread
-from eventsourcing.application import Application
 
 from eventsourcing_kafka.compose.audit.records import TopicReader
 from eventsourcing_kafka.compose.audit.report import Findings, Report, TopicReport, ViewReport
@@ -23,8 +22,9 @@ from eventsourcing_kafka.consumer.hosting.threads import in_thread
 from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
-from eventsourcing_kafka.producer.runtime.applications import open_reached
-from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication, open_reached
+from eventsourcing_kafka.producer.wire import wire_of
+from eventsourcing_kafka.producer.wire.tagged import domain_events_of
 
 FULL_FINDINGS = 50
 
@@ -34,7 +34,7 @@ NOT_HERE = "as it is not in Postgres"
 class Audited(NamedTuple):
     """What is compared."""
 
-    by_leader: Mapping[type[Application[Any]], Sequence[ViewStore]]
+    by_leader: Mapping[type[AnyApplication], Sequence[ViewStore]]
     """Leaders, and the stores of those that follow them."""
     out_of_reach: Sequence[ViewReport] = ()
     """Of those that can't be compared."""
@@ -84,7 +84,7 @@ async def audit(
 async def _opened_stores(
     environment: Mapping[str, str],
     followers: Followers,
-    leaders: Sequence[type[Application[Any]]],
+    leaders: Sequence[type[AnyApplication]],
     *,
     named: bool,
 ) -> AsyncIterator[Audited]:
@@ -105,8 +105,8 @@ async def _opened_stores(
 
 
 def _by_leader(
-    leaders: Sequence[type[Application[Any]]], stores: Sequence[ViewStore]
-) -> Mapping[type[Application[Any]], Sequence[ViewStore]]:
+    leaders: Sequence[type[AnyApplication]], stores: Sequence[ViewStore]
+) -> Mapping[type[AnyApplication], Sequence[ViewStore]]:
     return {
         leader: [store for store in stores if store.view.application_name == leader.name]
         for leader in leaders
@@ -124,7 +124,7 @@ class _Comparison:
     rows: bool
 
     async def of(
-        self, leader: type[Application[Any]], stores: Sequence[ViewStore]
+        self, leader: type[AnyApplication], stores: Sequence[ViewStore]
     ) -> tuple[TopicReport, Sequence[ViewReport]]:
         """Compare the topic of an application, and the views of it."""
         # It only looks: where there is no write model it makes no tables for one.
@@ -135,17 +135,23 @@ class _Comparison:
             await to_thread.run_sync(app.close)
 
     async def _of(
-        self, app: Application[Any], stores: Sequence[ViewStore]
+        self, app: AnyApplication, stores: Sequence[ViewStore]
     ) -> tuple[TopicReport, Sequence[ViewReport]]:
         settings, told = KafkaSettings.from_env(self.environment), (self.findings, self.advance)
-        wire = WireFormat.of(app, decrypt=app.name in self.decrypted)
+        wire, event_of = wire_of(app, decrypt=app.name in self.decrypted), domain_events_of(app)
         reader = await TopicReader.of(Topics.of(app.name, settings).events, settings)
         async with WriteModel.of(app) as model:
             # The views first: what they are past by now, the relay has published by now.
             audits = [
                 # Only its policy knows what a follower has to have recorded.
                 ViewAudit(
-                    store, model, wire, reader, *told, rows=self.rows and not store.view.system
+                    store,
+                    model,
+                    wire,
+                    event_of,
+                    reader,
+                    *told,
+                    rows=self.rows and not store.view.system,
                 )
                 for store in stores
             ]

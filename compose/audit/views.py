@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
@@ -78,6 +78,7 @@ class ViewAudit:
         store: ViewStore,
         model: WriteModel,
         wire: WireFormat,
+        domain_event_of: Callable[[Any], Any],
         reader: TopicReader,
         findings: Findings,
         advance: Advance,
@@ -88,6 +89,7 @@ class ViewAudit:
         self._store = store
         self._model = model
         self._wire = wire
+        self._domain_event_of = domain_event_of
         self._reader = reader
         self._findings = findings
         self._advance = advance
@@ -168,23 +170,28 @@ class ViewAudit:
 
     async def _stored(
         self, trackings: Mapping[int, Tracking]
-    ) -> AsyncGenerator[AuditedEvent, None]:
-        """Yield the events that the view wants and is past, aggregate by aggregate."""
+    ) -> AsyncGenerator[tuple[UUID | str, AuditedEvent], None]:
+        """Yield the events that the view wants and is past, aggregate by aggregate, and of which.
+
+        Of tagged decisions it is what they are ordered by.
+        """
         view, head = self._store.view, await self._model.head()
         async with aclosing(self._model.by_aggregate(head)) as notifications:
             async for notification in notifications:
                 self._read += 1
                 if self._read % BLOCK == 0:
                     self._advance(view.name, self._read, head)
-                key = str(notification.originator_id)
-                partition = partition_of(key.encode(), len(trackings))
+                key = self._wire.key_of(notification)
+                partition = partition_of(key, len(trackings))
                 if notification.id > trackings[partition].position:
                     continue
                 self._events += 1
                 topic = notification.topic
                 if view.wanted.find(topic):
-                    event = self._model.mapper.to_domain_event(notification)
-                    yield AuditedEvent(event, partition, self._disposition(notification.id, key))
+                    event = self._domain_event_of(notification)
+                    disposition = self._disposition(notification.id, key.decode())
+                    aggregate = notification.originator_id or key.decode()
+                    yield aggregate, AuditedEvent(event, partition, disposition)
         self._advance(view.name, head, head)
 
     def _disposition(self, position: int, originator_id: str) -> Disposition:
@@ -204,16 +211,18 @@ class ViewAudit:
         )
 
 
-async def _by_aggregate(stored: AsyncIterator[AuditedEvent]) -> AsyncIterator[AggregateHistory]:
+async def _by_aggregate(
+    stored: AsyncIterator[tuple[UUID | str, AuditedEvent]],
+) -> AsyncIterator[AggregateHistory]:
     """Yield the events of each aggregate, to be read to their end before the next."""
     following = await anext(stored, None)
 
-    async def events(originator_id: UUID) -> AsyncIterator[AuditedEvent]:
+    async def events(originator_id: UUID | str) -> AsyncIterator[AuditedEvent]:
         nonlocal following
-        while following and following.event.originator_id == originator_id:
-            yield following
+        while following and following[0] == originator_id:
+            yield following[1]
             following = await anext(stored, None)
 
     while following:
-        originator_id = following.event.originator_id
-        yield AggregateHistory(originator_id, following.partition, events(originator_id))
+        originator_id, event = following
+        yield AggregateHistory(originator_id, event.partition, events(originator_id))

@@ -1,4 +1,7 @@
-"""Reads the stored events of an application: by position, and by aggregate."""
+"""Reads the stored events of an application: by position, and by aggregate.
+
+Tagged decisions have no aggregate: all of an application's are one, or those of one key are.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +9,49 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString, Self
 
-from eventsourcing.application import Application
-from eventsourcing.persistence import Mapper, Notification
+from eventsourcing.dcb.application import DCBApplication
+from eventsourcing.dcb.postgres_tt import PostgresDCBRecorderTT
+from eventsourcing.persistence import Notification
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import AsyncConnection, sql
 
+from eventsourcing_kafka.producer.outbox.postgres import PostgresOutbox
+from eventsourcing_kafka.producer.outbox.tagged import TaggedPostgresOutbox
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, connected
+from eventsourcing_kafka.producer.wire.tagged import PARTITION_BY_TAG
 
 FETCHED_EVENTS = 500
 
-SELECT_HEAD: LiteralString = "SELECT coalesce(max(notification_id), 0) FROM {table}"
+SELECT_HEAD: LiteralString = "SELECT coalesce(max({position}), 0) FROM {table}"
 
 SELECT_RANGE: LiteralString = """
-    SELECT notification_id, originator_id, originator_version, topic, state
+    SELECT {columns}
       FROM {table}
-     WHERE notification_id BETWEEN %s AND %s
-     ORDER BY notification_id
+     WHERE {position} BETWEEN %s AND %s
+     ORDER BY {position}
 """
 
-# In the order of the primary key.
 SELECT_BY_AGGREGATE: LiteralString = """
-    SELECT notification_id, originator_id, originator_version, topic, state
+    SELECT {columns}
       FROM {table}
-     WHERE notification_id <= %s
-     ORDER BY originator_id, originator_version
+     WHERE {position} <= %s
+     ORDER BY {aggregate}
+"""
+
+# That of the primary key.
+AGGREGATE: LiteralString = "originator_id, originator_version"
+
+# By bytes, as everywhere.
+KEY: LiteralString = """
+    (SELECT min(tag COLLATE "C") FROM unnest(tags) AS tag WHERE starts_with(tag, {prefix})), id
 """
 
 
 # Of an aggregate the latest ones. What its ID is, is known to the column.
 SELECT_AGGREGATE: LiteralString = """
-    SELECT notification_id, originator_id, originator_version, topic, state
+    SELECT {columns}
       FROM {table}
      WHERE originator_id = %s
      ORDER BY originator_version DESC
@@ -52,18 +67,27 @@ class WriteModel:
     """The stored events of an application, read with one connection."""
 
     def __init__(
-        self, connection: AsyncConnection[Any], table: sql.Identifier, mapper: Mapper[Any]
+        self,
+        connection: AsyncConnection[Any],
+        table: sql.Identifier,
+        read: type[PostgresOutbox],
+        aggregate: sql.Composable,
     ) -> None:
-        self.mapper = mapper
         self._connection = connection
-        self._table = table
+        self._make = read.make
+        self._names = {
+            "table": table,
+            "columns": sql.SQL(", ").join(map(sql.Identifier, read.columns)),
+            "position": sql.Identifier(read.columns[-1]),
+            "aggregate": aggregate,
+        }
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, application: Application[Any]) -> AsyncIterator[Self]:
+    async def of(cls, application: AnyApplication) -> AsyncIterator[Self]:
         """Connect as the application does. Raises `NotInPostgresError`."""
         recorder = application.recorder
-        if not isinstance(recorder, PostgresApplicationRecorder):
+        if not isinstance(recorder, (PostgresApplicationRecorder, PostgresDCBRecorderTT)):
             raise NotInPostgresError(
                 f"The write model is in a {type(recorder).__name__}, and only one in Postgres can "
                 "be audited: set PERSISTENCE_MODULE=eventsourcing.postgres, or eval the stack's "
@@ -73,7 +97,12 @@ class WriteModel:
             **connect_arguments(recorder.datastore), application_name="audit"
         ) as connection:
             table = sql.Identifier(recorder.datastore.schema, recorder.events_table_name)
-            yield cls(connection, table, application.mapper)
+            if isinstance(application, DCBApplication):
+                prefix = application.env.get(PARTITION_BY_TAG) or ""
+                order = sql.SQL(KEY).format(prefix=prefix) if prefix else sql.Identifier("id")
+                yield cls(connection, table, TaggedPostgresOutbox, order)
+            else:
+                yield cls(connection, table, PostgresOutbox, sql.SQL(AGGREGATE))
 
     async def head(self) -> int:
         """Return the highest position there is; 0 when there is none."""
@@ -85,7 +114,7 @@ class WriteModel:
         """Return the notifications from one position to another, both included."""
         cursor = self._connection.cursor(binary=True)
         await cursor.execute(self._sql(SELECT_RANGE), [first, last], prepare=True)
-        return [_notification(*row) async for row in cursor]
+        return [self._make(*row) async for row in cursor]
 
     async def of_aggregate(self, originator_id: str, limit: int) -> Sequence[Notification]:
         """Return the latest notifications of an aggregate, the newest first.
@@ -94,7 +123,7 @@ class WriteModel:
         """
         cursor = self._connection.cursor(binary=True)
         await cursor.execute(self._sql(SELECT_AGGREGATE), [originator_id, limit])
-        return [_notification(*row) async for row in cursor]
+        return [self._make(*row) async for row in cursor]
 
     async def by_aggregate(self, until: int) -> AsyncGenerator[Notification, None]:
         """Yield all notifications up to a position, ordered by aggregate and version."""
@@ -105,19 +134,7 @@ class WriteModel:
             cursor.itersize = FETCHED_EVENTS
             await cursor.execute(self._sql(SELECT_BY_AGGREGATE), [until])
             async for row in cursor:
-                yield _notification(*row)
+                yield self._make(*row)
 
     def _sql(self, statement: LiteralString) -> sql.Composed:
-        return sql.SQL(statement).format(table=self._table)
-
-
-def _notification(
-    position: int, originator_id: Any, version: int, topic: str, state: bytes
-) -> Notification:
-    return Notification(
-        id=position,
-        originator_id=originator_id,
-        originator_version=version,
-        topic=topic,
-        state=state,
-    )
+        return sql.SQL(statement).format(**self._names)

@@ -14,7 +14,6 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 import msgspec
-from eventsourcing.application import Application
 
 from eventsourcing_kafka.compose.leaders import leaders_of
 from eventsourcing_kafka.consumer.engine.protocol import Store
@@ -25,9 +24,9 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus, read_topic
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
-from eventsourcing_kafka.producer.runtime.applications import open_reached
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication, open_reached
 from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
-from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.wire import wire_of
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Store)
@@ -81,7 +80,7 @@ class Sources(Generic[S]):
 
     def __init__(
         self,
-        leaders: Collection[type[Application[Any]]],
+        leaders: Collection[type[AnyApplication]],
         stores: Collection[S],
         environment: Mapping[str, str],
     ) -> None:
@@ -113,7 +112,7 @@ class Sources(Generic[S]):
             tasks.start_soon(_read_all, self.views, views)
         return Overview(at=at, heads=heads, relays=relays, topics=topics, views=views)
 
-    async def application(self, name: str) -> Application[Any]:
+    async def application(self, name: str) -> AnyApplication:
         """Return a write model, opened to be looked into."""
         return await self._models[name].open()
 
@@ -135,10 +134,10 @@ async def _read_all(reads: Reads[T], found: dict[str, T | Down]) -> None:
 class _LazyApplication:
     """A write model, opened when its database first answers: the library waits long for one."""
 
-    def __init__(self, leader: type[Application[Any]], environment: Mapping[str, str]) -> None:
+    def __init__(self, leader: type[AnyApplication], environment: Mapping[str, str]) -> None:
         self._leader = leader
         self._environment = {**environment, "CREATE_TABLE": "no"}  # We only look.
-        self._app: Application[Any] | None = None
+        self._app: AnyApplication | None = None
         self._opening = anyio.Lock()
 
     async def head(self) -> int:
@@ -148,7 +147,7 @@ class _LazyApplication:
     async def status(self, settings: KafkaSettings) -> RelayStatus:
         """Read up to where it is published."""
         app = await self.open()
-        wire = WireFormat.of(app, decrypt=True)
+        wire = wire_of(app, decrypt=True)
         return await read_relay_status(outbox_of(app, limit=1), wire, settings)
 
     def close(self) -> None:
@@ -156,7 +155,7 @@ class _LazyApplication:
         if self._app:
             self._app.close()
 
-    async def open(self) -> Application[Any]:
+    async def open(self) -> AnyApplication:
         """Return it, opened once."""
         async with self._opening:
             self._app = self._app or await open_reached(self._leader, self._environment)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from eventsourcing.application import Application
 from eventsourcing.utils import Environment
 
 from eventsourcing_kafka.compose.leaders import application_of
@@ -28,6 +27,7 @@ from eventsourcing_kafka.consumer.pipeline import (
 )
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.consumer.views.registry import view_named
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 T = TypeVar("T")
@@ -83,14 +83,14 @@ class Check:
             missing += [variable] if len(own_names) > 1 else own_names
         return missing
 
-    def _applications(self) -> dict[str, type[Application[Any]]]:
+    def _applications(self) -> dict[str, type[AnyApplication]]:
         return {
             name: found
             for name in self._pipeline.applications
             if (found := self._imported("applications", name, self._application, name))
         }
 
-    def _application(self, name: str) -> type[Application[Any]]:
+    def _application(self, name: str) -> type[AnyApplication]:
         return application_of(self._pipeline, name)
 
     def _views(self) -> dict[str, View]:
@@ -147,7 +147,7 @@ class Check:
 
     def _names(
         self,
-        applications: Mapping[str, type[Application[Any]]],
+        applications: Mapping[str, type[AnyApplication]],
         views: Mapping[str, View],
         edges: Mapping[str, Edge],
     ) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import anyio
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient
-from eventsourcing.application import Application
 from eventsourcing.popo import POPORecorder
 from eventsourcing.sqlite import SQLiteRecorder
 
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication
 from eventsourcing_kafka.producer.runtime.retry import describe
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Names:
         self._own = f"{uuid.uuid4().hex}."
         self._are_used = False
 
-    def settings_of(self, leader: Application[Any] | None) -> KafkaSettings:
+    def settings_of(self, leader: AnyApplication | None) -> KafkaSettings:
         """Return the settings for an application; for one that runs elsewhere, the lasting ones."""
         if leader is None or not is_in_memory(leader.recorder):
             return self._settings
@@ -46,7 +46,7 @@ class Names:
             msgspec.structs.replace(self._settings, topic_prefix=topic_prefix)
         )
 
-    def settings_to_follow(self, leader: Application[Any] | None, recorder: Any) -> KafkaSettings:
+    def settings_to_follow(self, leader: AnyApplication | None, recorder: Any) -> KafkaSettings:
         """Return the settings for a follower of an application, by the follower's recorder."""
         settings = self.settings_of(leader)
         return self._with_own_groups(settings) if is_in_memory(recorder) else settings

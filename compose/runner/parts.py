@@ -15,7 +15,6 @@ import anyio.abc
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from eventsourcing.application import Application
 
 from eventsourcing_kafka.compose.runner.memory import Names
 from eventsourcing_kafka.consumer.engine.applying import CannotApplyError
@@ -28,10 +27,11 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay, RelayHealth
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication
 from eventsourcing_kafka.producer.runtime.health import HealthCheck, Report
 from eventsourcing_kafka.producer.runtime.metrics_server import listen_as_set, serving_metrics
 from eventsourcing_kafka.producer.runtime.retry import first_error
-from eventsourcing_kafka.producer.wire import WireFormat
+from eventsourcing_kafka.producer.wire import wire_of
 from eventsourcing_kafka.producer.wire.position import read_published
 
 POLL_SECONDS = 0.02
@@ -79,9 +79,9 @@ class Parts:
         self._watched: list[HealthCheck[Any]] = []
         self._env = env
 
-    def add_relay(self, leader: Application[Any], settings: KafkaSettings) -> None:
+    def add_relay(self, leader: AnyApplication, settings: KafkaSettings) -> None:
         """Have the events of an application published."""
-        wire = WireFormat.of(leader)
+        wire = wire_of(leader)
         outbox = outbox_of(leader)
         relay = Relay(outbox, wire, settings)
         self._watched.append(RelayHealth(relay, outbox, wire, settings))

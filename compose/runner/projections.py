@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypeVar, cast, get_origin
 
 from eventsourcing.application import Application
+from eventsourcing.dcb.application import DCBApplication
 from eventsourcing.persistence import (
     TrackingRecorder,
     WaitInterruptedError,
@@ -23,13 +24,14 @@ from eventsourcing_kafka.compose.runner.parts import Parts
 from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.hosting.edge import follow
 from eventsourcing_kafka.consumer.hosting.follower import Follower
+from eventsourcing_kafka.consumer.hosting.mapper import mapper_in
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.runtime.applications import reach_blocking
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication, reach_blocking
 from eventsourcing_kafka.producer.runtime.construct import construct, construct_view
 from eventsourcing_kafka.producer.runtime.health import Report
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 
-TApplication = TypeVar("TApplication", bound=Application[Any])
+TApplication = TypeVar("TApplication", bound=AnyApplication)
 TView = TypeVar("TView", bound=TrackingRecorder)
 TProjection = TypeVar("TProjection", bound=EventSourcedProjection[Any])
 
@@ -76,7 +78,7 @@ class _KafkaProjectionRunner(Generic[TApplication]):
 
     def _started(
         self,
-        cls: type[Application[Any]],
+        cls: type[AnyApplication],
         hosted: _Hosted,
         environment: dict[str, str],
         on_error: OnError,
@@ -86,7 +88,7 @@ class _KafkaProjectionRunner(Generic[TApplication]):
         parts = Parts(settings, environment, names)
         parts.add_relay(self.app, names.settings_of(self.app))
         to_follow = names.settings_to_follow(self.app, hosted.recorder)
-        consumer = follow(*hosted, cls, self.app.mapper, to_follow, on_error)
+        consumer = follow(*hosted, cls, mapper_in(self.app), to_follow, on_error)
         parts.add_consumer(consumer, self.app.name, to_follow)
         parts.start()
         return parts
@@ -221,10 +223,10 @@ def _is_in_postgres(recorder: Any) -> bool:
     return isinstance(recorder, PostgresRecorder)
 
 
-def _application(application_class: Any) -> type[Application[Any]]:
+def _application(application_class: Any) -> type[AnyApplication]:
     """Return the class itself, of one that is given as `Application[UUID]`, too."""
-    cls: type[Application[Any]] = get_origin(application_class) or application_class
-    if not issubclass(cls, Application):
+    cls: type[AnyApplication] = get_origin(application_class) or application_class
+    if not issubclass(cls, (Application, DCBApplication)):
         raise TypeError(f"Unsupported application type: {application_class}")
     return cls
 

@@ -11,9 +11,9 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping
 from itertools import groupby
 from types import MappingProxyType
-from typing import Any, LiteralString, NamedTuple
+from typing import LiteralString, NamedTuple
 
-from eventsourcing.application import Application
+from eventsourcing.dcb.application import DCBApplication
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
 from psycopg import sql
@@ -23,6 +23,7 @@ from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.relay.publisher import transactional_id
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication
 
 ROLE: LiteralString = """
 DO $$ BEGIN
@@ -41,6 +42,11 @@ WRITER: tuple[LiteralString, ...] = (
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
     "GRANT SELECT, INSERT, MAINTAIN ON {events} TO {role}",
     "GRANT USAGE ON SEQUENCE {sequence} TO {role}",
+)
+
+TAGGED_WRITER: tuple[LiteralString, ...] = (
+    *WRITER,
+    "GRANT SELECT, INSERT ON {tags} TO {role}",
 )
 
 SNAPSHOTS: tuple[LiteralString, ...] = ("GRANT SELECT, INSERT ON {snapshots} TO {role}",)
@@ -95,7 +101,7 @@ class Grant(NamedTuple):
 
 
 def acls(
-    application: type[Application[Any]],
+    application: type[AnyApplication],
     views: Collection[View],
     env: Mapping[str, str],
     *,
@@ -124,7 +130,7 @@ def acls(
 
 
 def grants(
-    application: type[Application[Any]],
+    application: type[AnyApplication],
     views: Collection[View],
     env: Mapping[str, str],
     *,
@@ -136,15 +142,8 @@ def grants(
     So do those who read the views. The events table must be there, and the databases.
     """
     name, stem = application.name, application.name.lower()
-    schema, events = _schema(name, "public", env), f"{stem}_events"
-    names = {
-        "schema": sql.Identifier(schema),
-        "events": sql.Identifier(schema, events),
-        "snapshots": sql.Identifier(schema, f"{stem}_snapshots"),
-        "sequence": sql.Identifier(schema, f"{events}_notification_id_seq"),
-    }
-    snapshots = application.is_snapshotting_enabled or application.snapshotting_intervals
-    writer = WRITER + SNAPSHOTS if snapshots else WRITER
+    schema = _schema(name, "public", env)
+    writer, names = _writer(application, schema)
     yield from _grants(_database(name, env), f"{stem}_writer", writer, names)
     for statement in _writers_own(application, schema):
         yield Grant(_database(name, env), statement)
@@ -165,7 +164,28 @@ def grants(
             yield from _grants(_database(follower, env), follower.lower(), FOLLOWER, names)
 
 
-def _writers_own(application: type[Application[Any]], schema: str) -> Iterator[sql.Composed]:
+def _writer(
+    application: type[AnyApplication], schema: str
+) -> tuple[tuple[LiteralString, ...], Mapping[str, sql.Composable]]:
+    """Return what an application's writers need, and what its tables are called."""
+    tables = f"{application.name.lower()}_events"
+    if issubclass(application, DCBApplication):
+        events, sequence = f"{tables}_tt_main", f"{tables}_tt_main_id_seq"
+        writer, others = TAGGED_WRITER, {"tags": sql.Identifier(schema, f"{tables}_tt_tag")}
+    else:
+        events, sequence = tables, f"{tables}_notification_id_seq"
+        snapshots = application.is_snapshotting_enabled or application.snapshotting_intervals
+        writer = WRITER + SNAPSHOTS if snapshots else WRITER
+        others = {"snapshots": sql.Identifier(schema, f"{application.name.lower()}_snapshots")}
+    return writer, {
+        "schema": sql.Identifier(schema),
+        "events": sql.Identifier(schema, events),
+        "sequence": sql.Identifier(schema, sequence),
+        **others,
+    }
+
+
+def _writers_own(application: type[AnyApplication], schema: str) -> Iterator[sql.Composed]:
     """Yield what an application says that its writers need besides: `writer_grants`."""
     if of := getattr(application, "writer_grants", None):
         yield from of(schema, f"{application.name.lower()}_writer")
@@ -196,7 +216,7 @@ def as_script(grants: Iterator[Grant]) -> Iterator[str]:
             yield f"{grant.statement.as_string().strip()};"
 
 
-def _relay(application: type[Application[Any]]) -> str:
+def _relay(application: type[AnyApplication]) -> str:
     return f"{application.name.lower()}_relay"
 
 

@@ -253,12 +253,15 @@ class Applier:
         """Tell whether a record that can't be applied is set aside.
 
         What is newer than this program is not: once it is updated, it goes on by itself. What is
-        foreign is no error of a policy: raised, it would end a runner at each start.
+        foreign is no error of a policy: raised, it would end a runner at each start. Where events
+        are ordered as a whole, all later ones would be set aside with it: there it stops.
         """
         if isinstance(record.error, OutdatedError):
             return False
         if self._on_error is OnError.RAISE and not self._redriving:
             return record.envelope is None
+        if record.envelope is not None and record.envelope.of_the_whole:
+            return False
         return self._on_error is OnError.PARK
 
     async def _move_back(

@@ -32,7 +32,6 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of, read_retention_risks
 from eventsourcing_kafka.producer.runtime.drain import draining
 from eventsourcing_kafka.producer.runtime.retry import LoopHealth, retrying
-from eventsourcing_kafka.producer.wire import WireFormat
 
 logger = logging.getLogger(__name__)
 
@@ -274,7 +273,7 @@ class Consumer:
     async def _reader(self, partitions: int) -> AsyncIterator[ChainSearch]:
         view = self.store.view
         topic = Topics.of(view.application_name, self._settings).events
-        wire = WireFormat(view.application_name, view.types)
+        wire = view.wire()
         async with groupless_consumer(self._settings) as kafka:
             yield ChainSearch(kafka, topic, wire, partitions)
 
@@ -285,7 +284,7 @@ class Consumer:
             self.store.connected() as connection,
             Subscription.joined(
                 self._group,
-                WireFormat(view.application_name, view.types, view.mapper),
+                view.wire(),
                 view.wanted,
                 _StoreTracking(
                     self.store, connection, self._metrics, partial(self._reader, partitions)

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 from eventsourcing.application import Application
+from eventsourcing.dcb.application import DCBApplication
+from eventsourcing.dcb.persistence import DCBMapper
 from eventsourcing.persistence import Mapper, ProcessRecorder, TrackingRecorder
 from eventsourcing.postgres import PostgresTrackingRecorder
 from eventsourcing.utils import resolve_topic
@@ -128,8 +130,8 @@ def follow(
     name: str,
     follower: Follower,
     recorder: TrackingRecorder,
-    leader: type[Application[Any]],
-    mapper: Mapper[Any],
+    leader: type[Application[Any] | DCBApplication],
+    mapper: Mapper[Any] | DCBMapper[Any],
     settings: KafkaSettings,
     on_error: OnError = OnError.PARK,
     system: str = SOME_SYSTEM,
@@ -148,8 +150,8 @@ def store_of(
     name: str,
     follower: Follower,
     recorder: TrackingRecorder,
-    leader: type[Application[Any]],
-    mapper: Mapper[Any],
+    leader: type[Application[Any] | DCBApplication],
+    mapper: Mapper[Any] | DCBMapper[Any],
     system: str = SOME_SYSTEM,
 ) -> Store:
     """Return where a follower has come to. Hints name it as one of `system`."""
@@ -181,8 +183,8 @@ def _check_length(edge: str) -> None:
 def _view(
     name: str,
     follower: Follower,
-    leader: type[Application[Any]],
-    mapper: Mapper[Any],
+    leader: type[Application[Any] | DCBApplication],
+    mapper: Mapper[Any] | DCBMapper[Any],
     system: str,
     unit_of_work: Callable[[str], UnitOfWork],
 ) -> View:

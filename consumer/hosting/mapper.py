@@ -6,9 +6,13 @@ import os
 from typing import Any
 
 from eventsourcing.application import Application
+from eventsourcing.dcb.application import DCBApplication
+from eventsourcing.dcb.persistence import DCBMapper
 from eventsourcing.persistence import Mapper
 from eventsourcing.popo import POPOFactory
 from eventsourcing.utils import Environment, EnvType
+
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 
 def mapper_of(
@@ -23,11 +27,25 @@ def mapper_of(
     return mapper
 
 
-def mapper_of_leader(leader: type[Application[Any]], env: EnvType | None) -> Mapper[Any]:
+def mapper_of_leader(
+    leader: type[Application[Any] | DCBApplication], env: EnvType | None
+) -> Mapper[Any] | DCBMapper[Any]:
     """Return a leader's own mapper, as a runner of projections uses it.
 
     The leader is made in memory for that: its database may be out of reach.
     """
-    in_memory = {f"{leader.name.upper()}_PERSISTENCE_MODULE": "eventsourcing.popo"}
-    with leader({**(env or {}), **in_memory}) as app:
-        return app.mapper
+    tagged = issubclass(leader, DCBApplication)
+    module = "eventsourcing.dcb.popo" if tagged else "eventsourcing.popo"
+    with leader({**(env or {}), f"{leader.name.upper()}_PERSISTENCE_MODULE": module}) as app:
+        return mapper_in(app)
+
+
+def mapper_in(app: Application[Any] | DCBApplication) -> Mapper[Any] | DCBMapper[Any]:
+    """Return an application's own mapper. Raises `SettingsError` if it has none."""
+    mapper: Mapper[Any] | DCBMapper[Any] | None = getattr(app, "mapper", None)
+    if mapper is None:
+        raise SettingsError(
+            f"{app.name} has no mapper, so nothing tells how its decisions are stored: set "
+            "MAPPER_TOPIC. The library's own is eventsourcing.dcb.msgpack:MessagePackMapper."
+        )
+    return mapper

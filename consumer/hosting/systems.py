@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from eventsourcing.application import Application
+from eventsourcing.dcb.application import DCBApplication
 from eventsourcing.persistence import TrackingRecorder
 from eventsourcing.projection import EventSourcedProjection, Projection
 from eventsourcing.system import System
@@ -44,7 +45,7 @@ class InMemoryError(OperatorError):
 class Projected(NamedTuple):
     """A projection of an application, as a runner of projections is told it."""
 
-    application_class: type[Application[Any]]
+    application_class: type[Application[Any] | DCBApplication]
     projection_class: type[Projection[Any] | EventSourcedProjection[Any]]
     view_class: type[TrackingRecorder] | None = None
     """Of a projection into a materialised view."""
@@ -53,7 +54,7 @@ class Projected(NamedTuple):
 class Edge(NamedTuple):
     """A follower that follows a leader."""
 
-    leader: type[Application[Any]]
+    leader: type[Application[Any] | DCBApplication]
     follower: type[Application[Any] | Projection[Any]]
     open: Callable[[EnvType, ExitStack], Store]
     """Returns the follower's store. What is constructed for it is closed with the stack."""

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from eventsourcing.application import Application
+from eventsourcing.dcb.application import DCBApplication
+from eventsourcing.persistence import Mapper
 from eventsourcing.utils import resolve_topic
 
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, RawRecord
@@ -39,7 +41,7 @@ class History:
         self._outbox = outbox
         self._writing = writing
         self._wanted = view.wanted
-        self._reading = WireFormat(view.application_name, view.types, view.mapper)
+        self._reading = view.wire()
 
     @classmethod
     @asynccontextmanager
@@ -53,7 +55,7 @@ class History:
 
         application = await open_reached(_class_of(view), env)
         try:
-            decrypted = view.mapper is None or view.mapper.cipher is None
+            decrypted = not (isinstance(view.mapper, Mapper) and view.mapper.cipher)
             writing = WireFormat.of(application, decrypt=decrypted)
             yield cls(outbox_of(application), writing, view)
         finally:
@@ -89,6 +91,10 @@ def _class_of(view: View) -> type[Application[Any]]:
     if not view.application_topic:
         return known_by_name(view.application_name)
     found = resolve_topic(view.application_topic)
+    if isinstance(found, type) and issubclass(found, DCBApplication):
+        raise NoHistoryError(
+            f"{view.application_name} has tagged decisions, which are of no aggregate."
+        )
     if not (isinstance(found, type) and issubclass(found, Application)):
         raise SettingsError(f"{view.application_topic} of {view.name} is no application.")
     return found

@@ -138,7 +138,7 @@ async def _record(
     view = store.view
     return ConsumedRecord.of(
         parked.record(),
-        wire or WireFormat(view.application_name, view.types, view.mapper),
+        wire or view.wire(),
         view.wanted,
         await store.tracking.count(connection),
     )

@@ -34,7 +34,6 @@ from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, start
 from eventsourcing_kafka.producer.kafka.compat import assigned_partitions
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
-from eventsourcing_kafka.producer.wire import WireFormat
 
 POLL_MS = 50
 NO_COORDINATOR_YET = (
@@ -154,7 +153,7 @@ async def _unknown(
     """
     view = store.view
     topic = Topics.of(view.application_name, settings).events
-    wire = WireFormat(view.application_name, view.types)
+    wire = view.wire()
     reader = ChainSearch(kafka, topic, wire, len(progress))
     bounds = await reader.bounds(progress)
     trackings = [row.tracking for row in progress.values()]

@@ -3,8 +3,8 @@
 `PostgresOutbox` (in `postgres`) reads the library's tables with psycopg's async API, is woken by
 NOTIFY, and proves that a hole in the positions is permanent before it passes it. `TracedOutbox` (in
 `traced`) is the same with the traces of commands beside their events. `RecorderOutbox` (in
-`recorder`) reads any recorder of the library, POPO's or SQLite's, through its own interface. All
-keep the contract of `Outbox`.
+`recorder`) reads any recorder of the library, POPO's or SQLite's, through its own interface. Those
+in `tagged` read tagged decisions. All keep the contract of `Outbox`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,22 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from eventsourcing.application import Application
+from eventsourcing.dcb.api import DCBRecorder
+from eventsourcing.dcb.application import DCBApplication
+from eventsourcing.dcb.popo import InMemoryDCBRecorder
+from eventsourcing.dcb.postgres_tt import PostgresDCBRecorderTT
 from eventsourcing.persistence import Notification
+from eventsourcing.popo import POPORecorder
 from eventsourcing.postgres import PostgresApplicationRecorder
+from eventsourcing.sqlite import SQLiteRecorder
 
 from eventsourcing_kafka.producer.outbox.postgres import PostgresOutbox
 from eventsourcing_kafka.producer.outbox.recorder import RecorderOutbox
+from eventsourcing_kafka.producer.outbox.tagged import TaggedPostgresOutbox, TaggedRecorderOutbox
 from eventsourcing_kafka.producer.outbox.traced import TracedOutbox, TracedRecorder
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
-__all__ = ["Outbox", "PostgresOutbox", "RecorderOutbox", "outbox_of"]
+__all__ = ["Outbox", "PostgresOutbox", "RecorderOutbox", "UnknownRecorderError", "outbox_of"]
 
 
 class Outbox(Protocol):
@@ -71,10 +79,46 @@ class Outbox(Protocol):
         ...
 
 
-def outbox_of(application: Application[Any], *, limit: int = 2000) -> Outbox:
-    """Return the outbox for an application's own recorder. A batch has at most `limit` of them."""
+class UnknownRecorderError(OperatorError):
+    """Nobody knows in which order the positions of a recorder become visible."""
+
+    def __init__(self, recorder: object) -> None:
+        super().__init__(
+            f"What a {type(recorder).__qualname__} has stored can't be published: nobody knows "
+            "whether a lower position can be committed after a higher one, and that event would "
+            f"be passed over for ever. If it can't, let its class say so: {PROMISE} = True"
+        )
+
+
+ONE_WRITER = (POPORecorder, SQLiteRecorder)
+"""Recorders of the library that have one writer at a time."""
+
+PROMISE = "positions_are_in_commit_order"
+"""What a recorder promises by this attribute: whoever sees a position sees all below it that there
+will ever be."""
+
+
+def outbox_of(application: Application[Any] | DCBApplication, *, limit: int = 2000) -> Outbox:
+    """Return the outbox for an application's own recorder. A batch has at most `limit` of them.
+
+    Raises `UnknownRecorderError`.
+    """
+    if isinstance(application, DCBApplication):
+        return _of_tagged(application.recorder, limit)
     if isinstance(application.recorder, TracedRecorder):
         return TracedOutbox.of(application.recorder, limit=limit)
     if isinstance(application.recorder, PostgresApplicationRecorder):
         return PostgresOutbox.of(application.recorder, limit=limit)
-    return RecorderOutbox(application.recorder, limit=limit)
+    if isinstance(application.recorder, ONE_WRITER) or getattr(
+        application.recorder, PROMISE, False
+    ):
+        return RecorderOutbox(application.recorder, limit=limit)
+    raise UnknownRecorderError(application.recorder)
+
+
+def _of_tagged(recorder: DCBRecorder, limit: int) -> Outbox:
+    if isinstance(recorder, PostgresDCBRecorderTT):
+        return TaggedPostgresOutbox.of(recorder, limit=limit)
+    if isinstance(recorder, InMemoryDCBRecorder) or getattr(recorder, PROMISE, False):
+        return TaggedRecorderOutbox(recorder, limit=limit)
+    raise UnknownRecorderError(recorder)

@@ -23,12 +23,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import starmap
-from typing import Any, LiteralString, Self
+from typing import Any, LiteralString, Protocol, Self
 
 import anyio
 import psycopg
 from eventsourcing.persistence import Notification
-from eventsourcing.postgres import PostgresApplicationRecorder
+from eventsourcing.postgres import PostgresDatastore
 from psycopg import sql
 
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
@@ -45,19 +45,18 @@ FIRST_BATCH = 100
 WRITER_POLL_SECONDS = 0.01
 """How often to look whether the writers that can still fill a hole have ended."""
 
-# In the order of the fields of `Notification`.
 SELECT_NOTIFICATIONS: LiteralString = """
-    SELECT originator_id, originator_version, topic, state, notification_id
+    SELECT {columns}
       FROM {table}
-     WHERE notification_id > %(after)s
-     ORDER BY notification_id
+     WHERE {position} > %(after)s
+     ORDER BY {position}
      LIMIT %(limit)s
 """
 
 SELECT_STORED: LiteralString = """
-    SELECT originator_id, originator_version, topic, state, notification_id
+    SELECT {columns}
       FROM {table}
-     WHERE notification_id = ANY(%s)
+     WHERE {position} = ANY(%s)
 """
 
 # In the order of the primary key.
@@ -104,7 +103,7 @@ SELECT_OWNER: LiteralString = """
        AND (lock.classid, lock.objid, lock.objsubid) = (0, {table_name}::regclass::oid, 1)
 """
 
-SELECT_HEAD: LiteralString = "SELECT coalesce(max(notification_id), 0) FROM {table}"
+SELECT_HEAD: LiteralString = "SELECT coalesce(max({position}), 0) FROM {table}"
 
 # A session that caches sequence values takes a low position long after others took higher ones.
 SELECT_UNFIT: LiteralString = """
@@ -116,8 +115,16 @@ SELECT_UNFIT: LiteralString = """
                   || seqrelid::regclass || ' CACHE 1'
            END
       FROM pg_sequence
-     WHERE seqrelid = pg_get_serial_sequence({table_name}, 'notification_id')::regclass
+     WHERE seqrelid = pg_get_serial_sequence({table_name}, {position_name})::regclass
 """
+
+
+class EventsInPostgres(Protocol):
+    """A recorder of the library that has a table of events in Postgres, and notifies of them."""
+
+    datastore: PostgresDatastore
+    events_table_name: str
+    channel_name: str
 
 
 class UnfitOutboxError(OperatorError):
@@ -132,6 +139,18 @@ class PostgresOutbox:
     twice as many as the one before. Without a NOTIFY on `channel` it looks for new notifications
     every `poll_seconds`.
     """
+
+    columns: Sequence[str] = (
+        "originator_id",
+        "originator_version",
+        "topic",
+        "state",
+        "notification_id",
+    )
+    """What is read of a row, in the order in which `make` takes it; the last one is the position.
+    """
+    make: Callable[..., Notification] = Notification
+    """Makes a notification of a row."""
 
     def __init__(
         self,
@@ -152,10 +171,13 @@ class PostgresOutbox:
         self._names = {
             "table": sql.Identifier(schema, table),
             "table_name": sql.Literal(sql.Identifier(schema, table).as_string()),
+            "columns": sql.SQL(", ").join(map(sql.Identifier, self.columns)),
+            "position": sql.Identifier(self.columns[-1]),
+            "position_name": sql.Literal(self.columns[-1]),
         }
 
     @classmethod
-    def of(cls, recorder: PostgresApplicationRecorder, **options: Any) -> Self:
+    def of(cls, recorder: EventsInPostgres, **options: Any) -> Self:
         """Read the table of the library's own recorder, connecting as it does."""
         return cls(
             partial(connect_arguments, recorder.datastore),
@@ -189,7 +211,7 @@ class PostgresOutbox:
         async with self._connected() as connection:
             cursor = connection.cursor(binary=True)
             await cursor.execute(self._sql(SELECT_STORED), [list(positions)])
-            return {found.id: found for found in starmap(Notification, await cursor.fetchall())}
+            return {found.id: found for found in starmap(self.make, await cursor.fetchall())}
 
     async def of_aggregate(self, originator_id: str, until: int) -> Sequence[Notification]:
         """Return what an aggregate has up to a position; nothing of what is no ID here."""
@@ -284,7 +306,7 @@ class PostgresOutbox:
         await cursor.execute(
             self._sql(SELECT_NOTIFICATIONS), {"after": after, "limit": limit}, prepare=True
         )
-        return list(starmap(Notification, await cursor.fetchall()))
+        return list(starmap(self.make, await cursor.fetchall()))
 
     async def _writers_of_now_have_ended(self, connection: psycopg.AsyncConnection[Any]) -> None:
         writers = await self._writers(connection)

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Protocol
 
 import anyio
 from anyio import to_thread
-from eventsourcing.persistence import ApplicationRecorder, Notification
+from eventsourcing.persistence import Notification
 
 POLL_SECONDS = 0.05
 
 UNKNOWN_OWNER = "not told"
 """What is shown as the owner where no lock tells who it is."""
+
+
+class Notifications(Protocol):
+    """What is asked of a recorder."""
+
+    def max_notification_id(self) -> int | None:
+        """Return the highest position there is; None when there is none."""
+
+    def select_notifications(
+        self, start: int, limit: int, *, inclusive_of_start: bool
+    ) -> Sequence[Notification]:
+        """Return up to so many notifications from a position on, in order."""
 
 
 class RecorderOutbox:
@@ -22,7 +35,7 @@ class RecorderOutbox:
     there is one writer at a time, so a hole is permanent when it is seen.
     """
 
-    def __init__(self, recorder: ApplicationRecorder, *, limit: int = 2000) -> None:
+    def __init__(self, recorder: Notifications, *, limit: int = 2000) -> None:
         self._recorder = recorder
         self.limit = limit
 

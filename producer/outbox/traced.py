@@ -20,7 +20,7 @@ from eventsourcing.postgres import PostgresApplicationRecorder, PostgresProcessR
 from psycopg import Cursor, sql
 from psycopg.rows import DictRow
 
-from eventsourcing_kafka.producer.outbox.postgres import PostgresOutbox
+from eventsourcing_kafka.producer.outbox.postgres import EventsInPostgres, PostgresOutbox
 from eventsourcing_kafka.producer.wire.tracing import (
     TRACEPARENT,
     TRACESTATE,
@@ -115,7 +115,7 @@ class TracedOutbox(PostgresOutbox):
     """Reads the table of a `TracedRecorder`, with the contexts."""
 
     @classmethod
-    def of(cls, recorder: PostgresApplicationRecorder, **options: Any) -> Self:
+    def of(cls, recorder: EventsInPostgres, **options: Any) -> Self:
         """Read the tables of the recorder, connecting as it does."""
         outbox = super().of(recorder, **options)
         table = f"{recorder.events_table_name}{SUFFIX}"

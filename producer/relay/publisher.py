@@ -186,6 +186,8 @@ class Publisher:
         """
         name = wire.application_name
         topics = Topics.of(name, settings)
+        if wire.ordered_as_a_whole:
+            settings = msgspec.structs.replace(settings, topic_partitions=1)
         async with started(AIOKafkaAdminClient(**settings.client())) as admin:
             partitions = await prepare_topics(admin, topics, settings)
         producer = AIOKafkaProducer(
@@ -240,6 +242,10 @@ class Publisher:
                     "would go to another partition than before, and lose their order. "
                     "Publish to a new topic: choose another KAFKA_TOPIC_PREFIX."
                     if last
+                    else f"all events of {self._wire.application_name} belong in one, as they are "
+                    "ordered as a whole: delete the topic, or name the tags to key them by, "
+                    "--partition-by-tag PREFIX."
+                    if self._wire.ordered_as_a_whole
                     else f"{expected} are configured: set KAFKA_TOPIC_PARTITIONS={there}"
                     ", or delete the topic."
                 )

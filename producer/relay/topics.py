@@ -101,7 +101,7 @@ class TooLargeError(OperatorError):
 
     def __init__(self, record: Record, topics: Topics, limit: int) -> None:
         headers = dict(record.headers)
-        event_type, originator_id = headers["ce_type"].decode(), headers["ce_subject"].decode()
+        event_type, originator_id = headers["ce_type"].decode(), record.key.decode()
         size = len(record.value)
         super().__init__(
             f"{event_type} {originator_id}, at position {record.position}, has {size:,} bytes, and "

@@ -9,6 +9,7 @@ import psycopg
 import typer
 from anyio import to_thread
 from eventsourcing.application import Application
+from eventsourcing.dcb.application import DCBApplication
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment, resolve_topic
 
@@ -23,8 +24,16 @@ from eventsourcing_kafka.producer.runtime.postgres import (
 from eventsourcing_kafka.producer.runtime.retry import retrying
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 
-A = TypeVar("A", bound=Application)  # type: ignore[type-arg]
+AnyApplication = Application[Any] | DCBApplication
+"""An application of the library: of aggregates, or of tagged decisions, which has none."""
 
+A = TypeVar("A", bound=AnyApplication)
+
+TAGGED = "eventsourcing.dcb."
+"""Its persistence modules for tagged decisions are in there."""
+
+IN_POSTGRES = ("eventsourcing.postgres", f"{TAGGED}postgres_tt")
+IN_MEMORY = ("eventsourcing.popo", f"{TAGGED}popo")
 
 ApplicationTopic = Annotated[
     str | None,
@@ -48,13 +57,18 @@ ApplicationName = Annotated[
 ]
 
 
-def chosen(application: str | None, name: str | None) -> type[Application[Any]]:
+def chosen(
+    application: str | None, name: str | None, env: Mapping[str, str]
+) -> type[AnyApplication]:
     """Return the application that a command is told: by its name, or else by its class.
+
+    Of what kind one is that is told by its name the settings tell.
 
     Raises `BadParameter` if it is told neither, `SettingsError` if that is no application.
     """
     if name:
-        return known_by_name(name)
+        stores = Environment(name, dict(env)).get("PERSISTENCE_MODULE") or ""
+        return tagged_by_name(name) if stores.startswith(TAGGED) else known_by_name(name)
     if application:
         return application_named(application)
     raise typer.BadParameter(
@@ -68,13 +82,18 @@ def known_by_name(name: str) -> type[Application[Any]]:
     return type(name, (Application,), {"name": name, "env": {"CREATE_TABLE": "no"}})
 
 
-def application_named(topic: str) -> type[Application[Any]]:
+def tagged_by_name(name: str) -> type[DCBApplication]:
+    """Return one with tagged decisions of which no more is known."""
+    return type(name, (DCBApplication,), {"name": name, "env": {"CREATE_TABLE": "no"}})
+
+
+def application_named(topic: str) -> type[AnyApplication]:
     """Return the application class that `module:Class` is.
 
     Raises `SettingsError` if it is something else, or the library's `TopicError`.
     """
     found = resolve_topic(topic) if ":" in topic else None
-    if isinstance(found, type) and issubclass(found, Application):
+    if isinstance(found, type) and issubclass(found, (Application, DCBApplication)):
         return found
     raise SettingsError(f"{topic} is no application of the library: name one as module:Class.")
 
@@ -86,14 +105,26 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
     """
     # A connection that the server has ended is found before somebody gets it.
     settings = {"POSTGRES_PRE_PING": "yes", **with_password_files(env)}
-    module = Environment(cls.name, settings).get("PERSISTENCE_MODULE") or "eventsourcing.popo"
-    if module == "eventsourcing.popo":
+    module = Environment(cls.name, settings).get("PERSISTENCE_MODULE") or IN_MEMORY[0]
+    if module in IN_MEMORY:
         raise SettingsError(
             "PERSISTENCE_MODULE is not set, so the events would be in memory only and lost at "
             "exit. Set it, and the POSTGRES_… or SQLITE_… settings, to the write model's database. "
             "A stack on this machine prints its own: eventsourcing-kafka compose env"
         )
+    if issubclass(cls, DCBApplication):
+        _check_tagged(cls, module)
     return construct(cls, settings)
+
+
+def _check_tagged(cls: type[DCBApplication], module: str) -> None:
+    """Raise `SettingsError` for a module of the library's that has no place for decisions."""
+    if module.startswith("eventsourcing.") and not module.startswith(TAGGED):
+        raise SettingsError(
+            f"{cls.name} has tagged decisions, and {module} has no place for them. Set "
+            f"{cls.name.upper()}_PERSISTENCE_MODULE={IN_POSTGRES[1]}, with its name before it: "
+            "views are stored otherwise."
+        )
 
 
 async def reach(cls: type[Any], env: Mapping[str, str]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from eventsourcing.application import Application
+from eventsourcing.dcb.application import DCBApplication
 from eventsourcing.persistence import (
     DatabaseError,
     InfrastructureFactory,
@@ -16,7 +17,7 @@ from eventsourcing.utils import Environment
 from psycopg.errors import DeadlockDetected
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
-A = TypeVar("A", bound=Application)  # type: ignore[type-arg]
+A = TypeVar("A", bound=Application[Any] | DCBApplication)
 V = TypeVar("V", bound=TrackingRecorder)
 
 

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 from eventsourcing.application import Application
+from eventsourcing.dcb.application import DCBApplication
+from eventsourcing.dcb.msgpack import MessagePackMapper
 from eventsourcing.persistence import Mapper
-from eventsourcing.utils import Environment, resolve_topic
+from eventsourcing.utils import Environment, get_topic, resolve_topic
 
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.runtime.applications import ApplicationTopic, application_named
+from eventsourcing_kafka.producer.runtime.applications import (
+    AnyApplication,
+    ApplicationTopic,
+    application_named,
+)
 from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
 
 # What makes the document is imported where it is made: the relay starts without it.
@@ -103,11 +109,14 @@ def _languages(application: str | None, system: str | None) -> list[Language]:
     return [_language(found.get_app_cls(name)) for name in found.leaders]
 
 
-def _language(application_class: type[Application[Any]]) -> Language:
+def _language(application_class: type[AnyApplication]) -> Language:
     from eventsourcing_kafka.producer.published import language_of
     from eventsourcing_kafka.producer.schema.document import Language
 
     env = Environment(application_class.name, {**application_class.env, **os.environ})
+    if issubclass(application_class, DCBApplication):
+        tagged = resolve_topic(env.get("MAPPER_TOPIC") or get_topic(MessagePackMapper))()
+        return Language(application_class.name, language_of(application_class), tagged=tagged)
     mapper = _mapper(application_class, env)
     encrypted = bool(env.get("CIPHER_TOPIC") or env.get("CIPHER_KEY")) or mapper.cipher is not None
     return Language(application_class.name, language_of(application_class), encrypted, mapper)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
+from eventsourcing.dcb.msgpack import MessagePackMapper
+from eventsourcing.dcb.persistence import DCBMapper
 from eventsourcing.persistence import JSONTranscoder, Transcoding, TranscodingNotRegisteredError
 from eventsourcing.persistence import Mapper as LibraryMapper
 
@@ -16,6 +18,7 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.relay.topics import EVENTS_CONFIG
 from eventsourcing_kafka.producer.schema.attributes import Attributes
+from eventsourcing_kafka.producer.schema.decisions import TAGGED_EVENT, decision_schema
 from eventsourcing_kafka.producer.schema.headers import CLOUD_EVENT, constant
 from eventsourcing_kafka.producer.schema.values import INTEGER, UUID_TEXT, Schema, Values
 from eventsourcing_kafka.producer.wire import EventTypes
@@ -68,6 +71,8 @@ class Language(NamedTuple):
     """Its values are ciphertext, which only those read who have its key."""
     mapper: Mapper | None = None
     """What stores its events, if that is not as usual."""
+    tagged: DCBMapper[Any] | None = None
+    """What stores its events, if they are tagged decisions."""
 
     @property
     def is_json(self) -> bool:
@@ -77,6 +82,8 @@ class Language(NamedTuple):
     @property
     def has_own_mapper(self) -> bool:
         """Whether its events are stored in a way that nobody else knows."""
+        if self.tagged:
+            return type(self.tagged) is not MessagePackMapper
         return self.mapper is not None and not (
             type(self.mapper) is LibraryMapper and type(self.mapper.transcoder) is JSONTranscoder
         )
@@ -106,6 +113,7 @@ def described(
     names = " and ".join(language.application_name for language in languages)
     schemas = dict(item for language in languages for item in _schemas_of(language))
     schemas = {**schemas, **_older_versions(event_schemas(kept or {}), schemas)}
+    headers = {_headers_of(language): HEADERS[_headers_of(language)] for language in languages}
     return {
         "asyncapi": ASYNCAPI,
         "info": {
@@ -132,9 +140,20 @@ def described(
                 for language in languages
                 for key in _keys_of(language, schemas)
             },
-            "schemas": {"CloudEvent": CLOUD_EVENT, **dict(sorted(schemas.items()))},
+            "schemas": {**headers, **dict(sorted(schemas.items()))},
         },
     }
+
+
+HEADERS: Mapping[str, Mapping[str, Any]] = {
+    "CloudEvent": CLOUD_EVENT,
+    "TaggedCloudEvent": TAGGED_EVENT,
+}
+"""What the headers of records have, by what it is called in a document."""
+
+
+def _headers_of(language: Language) -> str:
+    return "TaggedCloudEvent" if language.tagged else "CloudEvent"
 
 
 def event_schemas(document: Document) -> dict[str, Schema]:
@@ -150,6 +169,10 @@ def event_of(key: str) -> str:
 
 
 def _schemas_of(language: Language) -> Iterator[tuple[str, Schema]]:
+    if language.tagged:
+        for decision in language.types:
+            yield _key(language, decision), _decision(decision)
+        return
     values = Values(language.transcodings)
     for event_type in language.types:
         if _happens(event_type):
@@ -180,6 +203,15 @@ def _event_schema(event_type: EventType, values: Values, transcoder: JSONTransco
         "type": "object",
         "properties": described,
         "required": [name for name in described if name not in attributes.defaults],
+        CLASS_VERSION: event_type.version,
+    }
+
+
+def _decision(event_type: EventType) -> Schema:
+    return {
+        "title": event_type.name,
+        **_description(event_type.cls),
+        **decision_schema(event_type.cls),
         CLASS_VERSION: event_type.version,
     }
 
@@ -281,7 +313,7 @@ def _message(language: Language, key: str, schema: Schema) -> dict[str, Any]:
         "headers": {
             "type": "object",
             "allOf": [
-                {"$ref": "#/components/schemas/CloudEvent"},
+                {"$ref": f"#/components/schemas/{_headers_of(language)}"},
                 _own_headers(language, schema),
             ],
         },

@@ -14,6 +14,8 @@ from typing import NamedTuple, Protocol
 from eventsourcing.persistence import StoredEvent
 from xxhash import xxh3_64_hexdigest
 
+from eventsourcing_kafka.producer.wire.tags import TaggedNotification, tags_as_text
+
 LARGEST_POSITION = 2**63 - 1
 IDENTITY_CHARACTERS = 16
 """Hexadecimal digits of an identity. It tells apart two events of one position, no more."""
@@ -73,6 +75,8 @@ def identity_of(stored: StoredEvent) -> bytes:
     Ciphertext and compressed states differ each time that they are made, and so do the identities
     of events that were stored anew; what is copied, dumped or restored keeps its own.
     """
+    if isinstance(stored, TaggedNotification):
+        return digest(tags_as_text(tuple(stored.tags)), stored.topic.encode(), bytes(stored.state))
     return digest(
         b"%b:%d" % (str(stored.originator_id).encode(), stored.originator_version),
         stored.topic.encode(),

@@ -8,18 +8,22 @@ from types import ModuleType
 from typing import Any
 
 from eventsourcing.application import Application
+from eventsourcing.dcb.application import DCBApplication
+from eventsourcing.dcb.domain import Decision, EnduringObject, Perspective
 from eventsourcing.domain import Aggregate, BaseAggregate
 
-from eventsourcing_kafka.producer.wire.event_types import EventTypes, is_event_class
+from eventsourcing_kafka.producer.wire.event_types import EventTypes, classes_in, is_event_class
 
 THE_LIBRARYS = {
-    f"eventsourcing.{name}" for name in ("application", "domain", "persistence", "system")
-}
+    f"eventsourcing.{name}"
+    for part in ("", "dcb.")
+    for name in (f"{part}application", f"{part}domain", f"{part}persistence")
+} | {"eventsourcing.system", "eventsourcing.dcb.msgpack"}
 """Where the library has what events are derived from. Its examples are applications like others."""
 
 
-def event_types_of(application_class: type[Application[Any]]) -> EventTypes:
-    """Return the event types of an application.
+def event_types_of(application_class: type[Application[Any] | DCBApplication]) -> EventTypes:
+    """Return the event types of an application: of its aggregates, or its decisions.
 
     They are those of the library's own `Aggregate`, and of the aggregates and the event classes
     that are defined in the application's module, in a class of it, or in a module of its package
@@ -31,7 +35,21 @@ def event_types_of(application_class: type[Application[Any]]) -> EventTypes:
         for value in list(vars(module).values()):
             if isinstance(value, type) and _may_have_events(value, module):
                 owners[value] = None
-    return EventTypes.of(Aggregate, *owners)
+    if issubclass(application_class, DCBApplication):
+        return EventTypes(
+            dict.fromkeys(decision for owner in owners for decision in _decisions(owner)),
+            (owner for owner in owners if issubclass(owner, EnduringObject)),
+        )
+    return EventTypes.of(
+        Aggregate, *(owner for owner in owners if not issubclass(owner, (Decision, Perspective)))
+    )
+
+
+def _decisions(owner: type) -> Iterator[type[Any]]:
+    """Yield a class of decisions, or those that are defined in a class, however deep."""
+    for value in classes_in(owner):
+        if issubclass(value, Decision):
+            yield value
 
 
 def _modules(name: str) -> Iterator[ModuleType]:
@@ -65,5 +83,5 @@ def _is_event_or_aggregate(value: Any) -> bool:
     return (
         isinstance(value, type)
         and value.__module__ not in THE_LIBRARYS
-        and (issubclass(value, BaseAggregate) or is_event_class(value))
+        and (issubclass(value, (BaseAggregate, Decision, Perspective)) or is_event_class(value))
     )

@@ -49,6 +49,11 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     predecessor: str
     """The link of the record before it in its partition, as text: to be compared, not to be read.
     """
+    tags: tuple[str, ...] = ()
+    """Of a tagged decision, which has no aggregate."""
+    of_the_whole: bool = False
+    """Whether it is ordered with all events of its application, and not those of one aggregate, or
+    tag. Its `originator_id` is the application's name then."""
 
     @property
     def aggregate_topic(self) -> str:
@@ -69,17 +74,17 @@ def envelope_in(headers: Sequence[tuple[str, bytes]], key: bytes | None, source:
     """
     named = dict(headers)
     if len(named) != len(headers):
-        raise WireError(f"The header {_doubled(headers)!r} is there twice.")
+        raise WireError(f"The header {doubled(headers)!r} is there twice.")
     try:
         type_name = named["ce_type"]
-        topic, name, name_as_bytes = _stored_under(named["ce_storedtopic"])
+        topic, name, name_as_bytes = stored_under(named["ce_storedtopic"])
         is_its_name = type_name == name_as_bytes or type_name.decode() == name
         envelope = Envelope(
             name,
             topic,
             named["ce_subject"].decode(),
-            _natural_number(named["ce_sequence"]),
-            _natural_number(named["ce_position"]),
+            natural_number(named["ce_sequence"]),
+            natural_number(named["ce_position"]),
             _class_version(named["ce_classversion"]) if "ce_classversion" in named else 1,
             "ce_encrypted" in named,
             named["content-type"] == JSON,
@@ -102,14 +107,15 @@ def envelope_in(headers: Sequence[tuple[str, bytes]], key: bytes | None, source:
 
 
 @lru_cache(MOST_TOPICS)
-def _stored_under(topic: bytes) -> tuple[str, str, bytes]:
+def stored_under(topic: bytes) -> tuple[str, str, bytes]:
     """Return a stored topic as text, and what is published of it, as text and as bytes."""
     text = topic.decode()
     name = published_name(text)
     return text, name, name.encode()
 
 
-def _natural_number(text: bytes) -> int:
+def natural_number(text: bytes) -> int:
+    """Read a number as a header has it. Raises `ValueError` if it is none."""
     # int() alone would take "+1", " 1 " and "1_0".
     if text.isdigit() and len(text) <= MAX_DIGITS and (number := int(text)) <= LARGEST_NUMBER:
         return number
@@ -117,11 +123,12 @@ def _natural_number(text: bytes) -> int:
 
 
 def _class_version(text: bytes) -> int:
-    if version := _natural_number(text):
+    if version := natural_number(text):
         return version
     raise ValueError("0 is no class version")
 
 
-def _doubled(headers: Sequence[tuple[str, bytes]]) -> str:
+def doubled(headers: Sequence[tuple[str, bytes]]) -> str:
+    """Return the name of a header that is there twice."""
     names = [name for name, _ in headers]
     return next(name for name in names if names.count(name) > 1)

@@ -119,7 +119,7 @@ class EventTypes:
     @classmethod
     def of(cls, *owners: type) -> EventTypes:
         """Register all event classes of some classes: themselves, and those defined in them."""
-        classes = [each for owner in owners for each in _classes_in(owner)]
+        classes = [each for owner in owners for each in classes_in(owner)]
         return cls(
             (each for each in classes if is_event_class(each)),
             (each for each in classes if issubclass(each, BaseAggregate)),
@@ -207,13 +207,13 @@ def is_event_class(cls: type) -> bool:
     return issubclass(cls, DomainEvent) or declared >= {"originator_id", "originator_version"}
 
 
-def _classes_in(owner: type) -> Iterator[type]:
+def classes_in(owner: type) -> Iterator[type]:
     """Yield a class, those that are defined in it, however deep, and an aggregate's events."""
     yield owner
     for attribute in vars(owner).values():
         if not isinstance(attribute, type):
             continue
         if attribute.__qualname__.startswith(f"{owner.__qualname__}."):
-            yield from _classes_in(attribute)
+            yield from classes_in(attribute)
         elif issubclass(owner, BaseAggregate) and is_event_class(attribute):
             yield attribute

@@ -72,6 +72,9 @@ class WireFormat:
     own has made, as the bytes that are stored.
     """
 
+    ordered_as_a_whole = False
+    """Whether there is nothing to key the records by, so that one partition is enough."""
+
     def __init__(
         self,
         application_name: str,
@@ -132,6 +135,10 @@ class WireFormat:
         published = publish(self._state(notification.state), topic, originator_id, version)
         at = _add_what_is_stored(headers, published)
         return Record(key, published.value, headers, at, position, identity)
+
+    def key_of(self, notification: Notification) -> bytes:
+        """Return what its events are ordered by: the ID of the aggregate."""
+        return str(notification.originator_id).encode()
 
     def _new_headers(self, topic: str) -> tuple[bytes, Headers]:
         """Return a stored topic, and the headers that all of its events have."""

@@ -57,6 +57,16 @@ sqlite_shared_cache = Store(
 sqlite_file = Store(lambda place, name: sqlite(str(place.folder / f"{name}.sqlite")))
 postgres = Store(lambda place, _name: place.postgres, servers=frozenset({"postgres"}))
 
+tagged_popo = Store(lambda _place, _name: {"PERSISTENCE_MODULE": "eventsourcing.dcb.popo"})
+tagged_postgres = Store(
+    lambda place, _name: {
+        **place.postgres,
+        "PERSISTENCE_MODULE": "eventsourcing.dcb.postgres_tt",
+    },
+    servers=frozenset({"postgres"}),
+)
+"""Of tagged decisions."""
+
 
 def compressed(store: Store) -> Store:
     return store.and_also(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
+from eventsourcing.dcb.msgpack import MessagePackMapper
 from eventsourcing.persistence import InfrastructureFactory, TrackingRecorder
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.tests import application, persistence, projection
@@ -21,7 +22,16 @@ from examples.tricks.postgres import PostgresTricksView
 from examples.tricks.sqlite import SQLiteTricksView
 
 from .event_counters import POPOEventCounters, PostgresEventCounters, SQLiteEventCounters
-from .storing import Place, Store, popo, postgres, settings, sqlite_shared_cache
+from .storing import (
+    Place,
+    Store,
+    popo,
+    postgres,
+    settings,
+    sqlite_shared_cache,
+    tagged_popo,
+    tagged_postgres,
+)
 
 
 class OnStores:
@@ -57,6 +67,37 @@ class TestProjectionOnSQLite(OnStores, projection.AggregateEventCountersProjecti
 class TestProjectionOnPostgres(OnStores, projection.AggregateEventCountersProjectionTestCase):
     store = postgres
     view_class = PostgresEventCounters
+
+
+class OnTaggedStores(OnStores):
+    """The same, for an application of tagged decisions."""
+
+    tagged: ClassVar[Store]
+
+    @pytest.fixture(autouse=True)
+    def tagged_in_its_place(
+        self,
+        in_its_place: None,  # noqa: ARG002 - what is set there comes first
+        place: Place,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        mapper = {"MAPPER_TOPIC": get_topic(MessagePackMapper)}
+        stored = settings(place, {"DCBApplication": self.tagged})
+        monkeypatch.setattr(type(self), "env", {**self.env, **stored, **mapper})
+
+
+@pytest.mark.usefixtures("kafka")
+class TestTaggedProjectionOnPOPO(
+    OnTaggedStores, projection.TaggedDecisionCountersProjectionTestCase
+):
+    store, tagged, view_class = popo, tagged_popo, POPOEventCounters
+
+
+@pytest.mark.usefixtures("kafka", "postgres")
+class TestTaggedProjectionOnPostgres(
+    OnTaggedStores, projection.TaggedDecisionCountersProjectionTestCase
+):
+    store, tagged, view_class = postgres, tagged_postgres, PostgresEventCounters
 
 
 @pytest.mark.usefixtures("kafka")
