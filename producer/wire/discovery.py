@@ -40,8 +40,10 @@ def event_types_of(application_class: type[Application[Any] | DCBApplication]) -
             dict.fromkeys(decision for owner in owners for decision in _decisions(owner)),
             (owner for owner in owners if issubclass(owner, EnduringObject)),
         )
-    return EventTypes.of(
-        Aggregate, *(owner for owner in owners if not issubclass(owner, (Decision, Perspective)))
+    classes = [each for owner in (Aggregate, *owners) for each in classes_in(owner)]
+    return EventTypes(
+        (each for each in classes if is_event_class(each)),
+        (each for each in classes if issubclass(each, BaseAggregate)),
     )
 
 

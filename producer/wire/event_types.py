@@ -118,10 +118,11 @@ class EventTypes:
 
     @classmethod
     def of(cls, *owners: type) -> EventTypes:
-        """Register all event classes of some classes: themselves, and those defined in them."""
+        """Register all event classes of some aggregates, and event classes given themselves."""
+        given: list[Any] = [owner for owner in owners if not issubclass(owner, BaseAggregate)]
         classes = [each for owner in owners for each in classes_in(owner)]
         return cls(
-            (each for each in classes if is_event_class(each)),
+            [*given, *(each for each in classes if is_event_class(each))],
             (each for each in classes if issubclass(each, BaseAggregate)),
         )
 

@@ -127,10 +127,12 @@ async def test_the_count_of_a_user_that_is_off_by_one(viewed: Audited) -> None:
     assert finding.what.startswith(f"user {USERS[0]}, partition ")
 
 
-async def test_a_change_that_is_there_twice(viewed: Audited) -> None:
+async def test_a_change_that_nobody_made(viewed: Audited) -> None:
     await viewed.change(
         "activity",
-        "INSERT INTO {schema}.changes SELECT * FROM {schema}.changes LIMIT 1",
+        "INSERT INTO {schema}.changes (page_id, version, partition, change, changed_at) "
+        "SELECT page_id, version + 100, partition, change, changed_at "
+        "FROM {schema}.changes LIMIT 1",
     )
 
     finding = await viewed.finding()
