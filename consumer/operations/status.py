@@ -42,6 +42,7 @@ NO_COORDINATOR_YET = (
     NotCoordinatorForGroupError,
 )
 COORDINATOR_SECONDS = 5.0
+LAG_SECONDS = 10.0
 
 
 class PartitionStatus(msgspec.Struct, frozen=True):
@@ -249,15 +250,16 @@ async def _lags(
     kafka.assign(list(waited_for))
     for partition in waited_for:
         kafka.seek(partition, at[partition])
-    now, lags = datetime.now(UTC).timestamp(), {}
-    while waited_for:
-        fetched = await kafka.getmany(*waited_for, timeout_ms=POLL_MS, max_records=1)
-        for partition, (record,) in fetched.items():
-            lags[partition] = max(0.0, now - float(record.timestamp) / 1000)
-        waited_for -= {
-            partition
-            for partition in waited_for
-            # Beyond, only transaction markers are left.
-            if partition in lags or await kafka.position(partition) >= ends[partition]
-        }
+    now, lags = datetime.now(UTC).timestamp(), dict[TopicPartition, float]()
+    with anyio.move_on_after(LAG_SECONDS):  # What is lost meanwhile never comes.
+        while waited_for:
+            fetched = await kafka.getmany(*waited_for, timeout_ms=POLL_MS, max_records=1)
+            for partition, (record,) in fetched.items():
+                lags[partition] = max(0.0, now - float(record.timestamp) / 1000)
+            waited_for -= {
+                partition
+                for partition in waited_for
+                # Beyond, only transaction markers are left.
+                if partition in lags or await kafka.position(partition) >= ends[partition]
+            }
     return lags

@@ -5,9 +5,12 @@ from uuid import UUID
 
 import anyio
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from eventsourcing.persistence import IntegrityError
 
 from eventsourcing_kafka.compose.audit import Fault
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.topics import partitions_of
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay
 from eventsourcing_kafka.producer.wire import Record
@@ -266,3 +269,20 @@ async def test_it_is_clean_while_the_relay_publishes(audited: Audited) -> None:
 
     assert all(report.clean for report in reports)
     assert reports[-1].topics[0].notifications > 0
+
+
+async def test_where_there_is_no_topic_every_event_is_missing(
+    audited: Audited, placed: list[Placed]
+) -> None:
+    await audited.publish(placed)
+    async with started(AIOKafkaAdminClient(**audited.settings.client())) as admin:
+        await admin.delete_topics([audited.topics.events])
+    await until(lambda: is_gone(audited))
+
+    report = await audited.audit()
+
+    assert report.counts == {Fault.MISSING: len(placed)}
+
+
+async def is_gone(audited: Audited) -> bool:
+    return await partitions_of(audited.topics.events, audited.settings) == 0

@@ -21,6 +21,7 @@ from eventsourcing_kafka.consumer.operations.rebuild import GenerationStoppedErr
 from eventsourcing_kafka.consumer.operations.replay import replay_view
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
+from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from tests.activity.counting import expected_activity, found_activity
 from tests.chaos.damage import delete_topics
@@ -378,3 +379,23 @@ async def test_what_is_made_anew_can_be_replayed_and_rebuilt(environment: dict[s
         await assert_right(pipeline)
         await Rebuild(pipeline.store, pipeline.settings).run(lambda _: None)
         await assert_right(pipeline)
+
+
+async def test_a_view_whose_topic_is_gone_has_stopped_by_its_status(
+    environment: dict[str, str],
+) -> None:
+    async with applied(environment) as pipeline:
+        tracked = await pipeline.trackings()
+        elsewhere = KafkaSettings.from_env(
+            {**pipeline.environment, "KAFKA_TOPIC_PREFIX": "of-nobody."}
+        )
+
+        rows = await read_status(pipeline.store, elsewhere)
+
+        assert {row.partition: row.position for row in rows} == {
+            number: tracking.position for number, tracking in tracked.items()
+        }
+        stopped = [row for row in rows if row.position]
+        assert stopped
+        assert all(row.gap is None for row in stopped)
+        assert all("Kafka has no topic of-nobody." in (row.stopped or "") for row in stopped)

@@ -11,12 +11,17 @@ from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from msgspec.structs import replace
 
+from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import (
     OtherWriteModelError,
+    Relay,
     TopicUnfitError,
     prepare_topics,
     read_risks,
+    read_status,
 )
+from eventsourcing_kafka.producer.relay.resume import OtherApplicationError
+from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 
 from .under_test import RelayUnderTest
 
@@ -177,4 +182,24 @@ async def test_a_database_restored_from_a_backup_is_noticed(under_test: RelayUnd
     with ends_with(OtherWriteModelError, "up to position 3, and its database only up to 2"):
         await under_test.relay().run()
 
+    assert "only up to 2" in ((await under_test.status()).problem or "")
+    under_test.write(5)  # It grows past what is published, with other events.
+    assert "another one at position" in ((await under_test.status()).problem or "")
+    assert len(await under_test.records()) == 3
+
+
+async def test_the_topics_of_an_application_of_another_name_are_refused(
+    under_test: RelayUnderTest,
+) -> None:
+    """They are named in lower case, so its topics are those of one that is written otherwise."""
+    under_test.write(3)
+    await under_test.catch_up()
+    wire = WireFormat("contentManagement", EventTypes(), under_test.app.mapper)
+    outbox = outbox_of(under_test.app)
+
+    with ends_with(OtherApplicationError, "has the events of 'ContentManagement', and this is"):
+        await Relay(outbox, wire, under_test.settings).run()
+
+    status = await read_status(outbox, wire, under_test.settings)
+    assert "Say its name exactly" in (status.problem or "")
     assert len(await under_test.records()) == 3
