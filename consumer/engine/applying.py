@@ -73,7 +73,12 @@ class Moved:
     """Somebody else moved the tracking: nothing of the batch is in the view."""
 
 
-Outcome = Applied | Moved
+@dataclass(frozen=True)
+class Deferred:
+    """Not all of the batch may be applied yet: what is left of it is to be read again."""
+
+
+Outcome = Applied | Moved | Deferred
 """What can come of a batch. All else is an error, and the batch is to be applied again."""
 
 

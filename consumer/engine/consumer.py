@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, assert_never
 
 import anyio
 
-from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Moved, OnError
+from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Deferred, Moved, OnError
 from eventsourcing_kafka.consumer.engine.batch import OffsetReset, ResetKind
 from eventsourcing_kafka.consumer.engine.lookout import Lookout
 from eventsourcing_kafka.consumer.engine.low_water import LowWater
@@ -35,6 +35,7 @@ from eventsourcing_kafka.producer.runtime.retry import LoopHealth, retrying
 
 logger = logging.getLogger(__name__)
 
+MOVED = "the tracking was moved: going on from there"
 TOPIC_POLL_SECONDS = 0.1
 IDLE_POLLS = 4
 """To find nothing to apply so often is as good as to have applied something."""
@@ -151,6 +152,7 @@ class Consumer:
                 if idle and session.queue.is_empty:
                     seen = dict(session.subscription.seen)
                     if await self._tracked(connection, seen) != seen:
+                        logger.info(MOVED)
                         await self._go_on_from_the_tracking(session, connection)
                 if idle == IDLE_POLLS:
                     session.progressed()
@@ -175,18 +177,19 @@ class Consumer:
                             subscription.advance(seen, outcome.trackings)
                             self._note(subscription, outcome)
                         case Moved():
+                            logger.info(MOVED)
+                            await self._go_on_from_the_tracking(session, connection)
+                        case Deferred():
                             await self._go_on_from_the_tracking(session, connection)
                         case _:
                             assert_never(outcome)
                     session.progressed()
 
     async def _go_on_from_the_tracking(self, session: _Session, connection: Any) -> None:
-        """Find out to where somebody else has moved the tracking, and go on from there."""
+        """Find out where the tracking is, and go on from there."""
         await self.store.run(self._prepare, connection, session.partitions)
         seen = dict(session.subscription.seen)
         found = await self._tracked(connection, seen)
-        if found != seen:
-            logger.info("the tracking was moved: going on from there")
         self._metrics.moved(seen, list(found.values()))
         # What another worker has brought on meanwhile is not where it was found.
         now = session.subscription.seen

@@ -19,7 +19,7 @@ import psycopg
 from aiokafka.errors import KafkaError
 from psycopg import AsyncConnection, sql
 
-from eventsourcing_kafka.consumer.engine.applying import Applier, Moved, Outcome
+from eventsourcing_kafka.consumer.engine.applying import Applier, Deferred, Outcome
 from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.protocol import Store
@@ -145,7 +145,7 @@ class _NotAhead(Applier):
         await super().apply(connection, [span for span in allowed if span.records], seen)
         with anyio.move_on_after(GOAL_SECONDS):
             await raised.wait()
-        return Moved()
+        return Deferred()
 
     def _allowed(self, span: Span) -> Span:
         if self._ceiling is not None:

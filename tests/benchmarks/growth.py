@@ -40,7 +40,7 @@ BODIES = (1_000, 10_000, 100_000, 1_000_000)
 EDITS = (10, 100, 1_000, 10_000)
 CONSUMERS = (1, 2, 4)
 PARTITIONS = (1, 4, 8, 32)
-SHARED = 20_000
+SHARED = 100_000
 """Events that several consumers share, and that are in so many partitions."""
 TIMES = 20
 MOST_MEGABYTES = 200 * 1.048576
@@ -168,8 +168,11 @@ async def _applied(view: View, environment: Environment, events: int, consumers:
                 )
                 for _ in range(consumers)
             ]
-            for program in programs:
-                await program.until(partial(program.has_said, BEGINS["consumer"]))
+            # None begins before all of them are there: the first would have done half of it alone.
+            async with connection.transaction():
+                await store.tracking.hold(connection)
+                for program in programs:
+                    await program.until(partial(program.has_said, BEGINS["consumer"]))
             marks = Marks()
             while marks.events < events:
                 await anyio.sleep(0.02)

@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import anyio.lowlevel
@@ -33,6 +34,8 @@ OFFSET_NOT_AVAILABLE = 78
 
 class CancelsItsOwnFetch:
     """Stops as aiokafka's consumer does while a fetch of its own is backing off."""
+
+    client = SimpleNamespace(_bootstrap_servers="nowhere")
 
     async def start(self) -> None:
         """Start."""

@@ -28,8 +28,8 @@ ROSES = "/api/pages/roses%2Fred%20ones"
 PARK: LiteralString = """
     INSERT INTO {schema}.parked (
            application, topic, partition, record_offset, originator_id, headers, reason,
-           traceback)
-    VALUES ('contentmanagement', '', 0, 0, %s, '', 'in a test', '')
+           traceback, position)
+    VALUES ('contentmanagement', '', 0, 0, %s, '', 'in a test', '', 7)
 """
 
 

@@ -14,8 +14,8 @@ from .browser import Browser, served, text_of
 PARK: LiteralString = """
     INSERT INTO {schema}.parked (
            application, topic, partition, record_offset, originator_id, headers, reason,
-           traceback)
-    VALUES ('', '', 0, 0, %s, '', '', '')
+           traceback, position)
+    VALUES ('', '', 0, 0, %s, '', '', '', 7)
 """
 
 ROSES = "/edit/roses/red%20ones"

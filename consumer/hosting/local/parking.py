@@ -451,19 +451,23 @@ class MemoryParking(LocalParking):
 
     def _known(self, record: ConsumedRecord) -> tuple[bool, bool]:
         return (
-            any(event.originator_id == record.originator_id for event in self._parked),
+            record.envelope is not None and record.originator_id in self._waited_for(),
             any(_is_of(row, record) for row in self._given_up),
         )
 
     def _park(
         self, row: dict[str, Any], tracking: LibraryTracking | None, *, is_behind: bool
     ) -> None:
-        if is_behind and row["originator_id"] not in {e.originator_id for e in self._parked}:
+        if is_behind and row["originator_id"] not in self._waited_for():
             raise NoLongerBehindError
         if tracking:
             self._host.recorder.insert_tracking(tracking)
         if _place(**row) not in {_place(**asdict(event)) for event in self._parked}:
             self._parked.append(Parked(id=next(self._numbers), **row, parked_at=datetime.now(UTC)))
+
+    def _waited_for(self) -> set[str]:
+        """Return the aggregates that have parked events. What is foreign is of none."""
+        return {event.originator_id for event in self._parked if event.position is not None}
 
     def _drop(self, row: dict[str, Any]) -> None:
         self._given_up.append(Dropped(**row, dropped_at=datetime.now(UTC)))
