@@ -226,7 +226,6 @@ class ViewStore:
             min_size=1,
             max_size=connections,
             open=False,
-            check=SessionPool.check_connection,
             timeout=seconds,
         )
 

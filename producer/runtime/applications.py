@@ -10,9 +10,10 @@ import typer
 from anyio import to_thread
 from eventsourcing.application import Application
 from eventsourcing.dcb.application import DCBApplication
-from eventsourcing.postgres import PostgresFactory
+from eventsourcing.postgres import PostgresDatastore, PostgresFactory
 from eventsourcing.utils import Environment, resolve_topic
 
+from eventsourcing_kafka.producer.runtime.compat import renew_together
 from eventsourcing_kafka.producer.runtime.construct import construct
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.postgres import (
@@ -114,7 +115,10 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
         )
     if issubclass(cls, DCBApplication):
         _check_tagged(cls, module)
-    return construct(cls, settings)
+    app = construct(cls, settings)
+    if isinstance(datastore := getattr(app.recorder, "datastore", None), PostgresDatastore):
+        renew_together(datastore)
+    return app
 
 
 def _check_tagged(cls: type[DCBApplication], module: str) -> None:
@@ -148,7 +152,7 @@ def reach_blocking(cls: type[Any], env: Mapping[str, str]) -> None:
 def _arguments(cls: type[Any], env: Mapping[str, str]) -> dict[str, Any] | None:
     """Return how to connect to the database of an application or a projection, if it has one."""
     settings = Environment(cls.name, {**getattr(cls, "env", {}), **with_password_files(env)})
-    if settings.get("PERSISTENCE_MODULE") != "eventsourcing.postgres":
+    if settings.get("PERSISTENCE_MODULE") not in IN_POSTGRES:
         return None
     return connect_arguments(PostgresFactory(settings).datastore)
 

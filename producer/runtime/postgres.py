@@ -129,11 +129,24 @@ class Session(psycopg.AsyncConnection[Any]):
 
 
 class SessionPool(AsyncConnectionPool[Session]):
-    """Keeps sessions open; a lost one is replaced."""
+    """Keeps sessions open; when one is found to be lost, all that are idle are replaced.
+
+    The pool waits longer after each that is lost: a server that has ended all of them would cost
+    the sum of it.
+    """
 
     def __init__(self, arguments: Callable[[], dict[str, Any]], **options: Any) -> None:
-        super().__init__(connection_class=Session, kwargs=arguments, **options)
+        super().__init__(
+            connection_class=Session, kwargs=arguments, check=self._renew_together, **options
+        )
         self._connect_arguments = arguments
+
+    async def _renew_together(self, session: Session) -> None:
+        try:
+            await self.check_connection(session)
+        except Exception:
+            await self.drain()
+            raise
 
     async def getconn(self, timeout: float | None = None) -> Session:  # noqa: ASYNC109 - its own
         """Give one, or raise `PoolTimeout`, or why there is none: `PostgresUnreachableError`."""

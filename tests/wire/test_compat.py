@@ -2,13 +2,16 @@
 
 import asyncio
 import inspect
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from aiokafka import AIOKafkaClient, AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, conn
 from aiokafka.admin import AIOKafkaAdminClient
@@ -234,6 +237,31 @@ async def test_a_tracking_is_raised_on_another_connection_and_forgotten(
 
             library.delete_tracking(recorder, "Shop")
             assert recorder.max_tracking_id("Shop") is None
+
+
+def test_idle_connections_are_replaced_together_when_one_is_lost(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "psycopg.pool")
+    pooled = {"POSTGRES_POOL_SIZE": "3", "POSTGRES_PRE_PING": "y"}
+    with postgres.PostgresFactory(Environment("fts", environment | pooled)) as factory:
+        library.renew_together(factory.datastore)
+        pool = factory.datastore.pool
+        with ExitStack() as taken:
+            all_of_them = [taken.enter_context(pool.connection()) for _ in range(3)]
+            pids = [each.info.backend_pid for each in all_of_them]
+        arguments = library.pool_arguments(factory.datastore)
+        with psycopg.connect(**arguments, autocommit=True) as another:
+            assert another.execute(END, [pids]).rowcount == 3
+
+        for _ in range(3):
+            with factory.datastore.get_connection() as connection:
+                assert connection.info.backend_pid not in pids
+
+    assert len([each for each in caplog.messages if "failed check" in each]) == 1
+
+
+END = "SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s) AS pid"
 
 
 def test_the_hook_of_a_traced_recorder_is_the_librarys() -> None:
