@@ -122,7 +122,7 @@ class Kafka(Server):
 
     async def is_ready(self) -> bool:
         """Whether it has said that it serves: whatever guards its listeners, it says so."""
-        return "Kafka Server started" in self.new_log()
+        return self.has_logged("Kafka Server started")
 
     def server_properties(self) -> dict[str, str]:
         """Return the content of its `server.properties`."""

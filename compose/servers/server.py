@@ -127,6 +127,14 @@ class Server(anyio.AsyncContextManagerMixin, ABC):
         """Return the last lines that this start has logged."""
         return tail(self.log, since=self._log_start)
 
+    def has_logged(self, words: str) -> bool:
+        """Tell whether this start has logged some words, however long ago."""
+        if not self.log.exists():
+            return False
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return words.encode() in log.read()
+
     def _for_each_process(self, act: Callable[[psutil.Process], None]) -> None:
         for process in process_tree(self.pid) if self.pid else ():
             with contextlib.suppress(psutil.NoSuchProcess):  # a session that has just ended

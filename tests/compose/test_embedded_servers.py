@@ -317,3 +317,10 @@ async def test_each_test_has_a_place_of_its_own(
     async with await psycopg.AsyncConnection.connect(postgres.dsn(fts)) as session:
         await session.execute("SELECT 1")
     assert database("another").endswith("_another")
+
+
+async def test_a_broker_that_has_logged_a_lot_since_it_began_is_ready_still(tmp_path: Path) -> None:
+    broker = Kafka(tmp_path)
+    broker.log.write_text("Kafka Server started\n" + "WARN a line\n" * 10_000)
+
+    assert await broker.is_ready()
