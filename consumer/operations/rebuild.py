@@ -206,7 +206,7 @@ class Rebuild:
             if not await self._active.exists(connection):
                 raise ViewMissingError(self._active.view)
             await self._prepare_next(connection, anew=anew)
-            goal = partial(self._level_of if judge else self._ends, connection)
+            goal = partial(self._level_with, connection) if judge else self._ends
             if judge:
                 await self._not_ahead(connection)
             async with self._filling():
@@ -320,7 +320,7 @@ class Rebuild:
                 connection, report, goal, self._nearly, self._progress_seconds
             )
 
-    async def _ends(self, _connection: AsyncConnection[Any] | None = None) -> Mapping[int, int]:
+    async def _ends(self) -> Mapping[int, int]:
         """Return where the partitions end, or ended before Kafka went away for a while."""
         try:
             self._last_ends = await read_ends(self._next, self._settings)
@@ -329,12 +329,11 @@ class Rebuild:
                 raise
         return self._last_ends
 
-    async def _level_of(self, connection: AsyncConnection[Any]) -> Mapping[int, int]:
+    async def _level_with(self, connection: AsyncConnection[Any]) -> Mapping[int, int]:
         """Return where the active generation is, for the new one not to be ahead of it."""
         active = await self._active.tracking.offsets(connection)
         await self._not_ahead(connection)
-        ends = await self._ends()
-        return {number: min(offset, ends.get(number, 0)) for number, offset in active.items()}
+        return _as_far_as_there_is(active, await self._ends())
 
     async def _level(
         self, connection: AsyncConnection[Any], report: Callable[[RebuildProgress], None]
@@ -343,9 +342,7 @@ class Rebuild:
         active = await self._active.tracking.offsets(connection)
 
         async def goal() -> Mapping[int, int]:
-            ends = await read_ends(self._next, self._settings)
-            # The active one may follow a topic that is no more, further than this one goes.
-            return {number: min(offset, ends.get(number, 0)) for number, offset in active.items()}
+            return _as_far_as_there_is(active, await read_ends(self._next, self._settings))
 
         await self._reached(connection, report, goal, 0, LEVEL_SECONDS)
 
@@ -393,6 +390,11 @@ class Rebuild:
         await _rename(connection, self._active, self._kept if keep else self._aside)
         await _rename(connection, self._next, self._active)
         await self._active.tracking.notify(connection)
+
+
+def _as_far_as_there_is(active: Mapping[int, int], ends: Mapping[int, int]) -> Mapping[int, int]:
+    """Return where the active one is, which may follow a topic that is no more, and was longer."""
+    return {number: min(offset, ends.get(number, 0)) for number, offset in active.items()}
 
 
 async def _remove(connection: AsyncConnection[Any], store: ViewStore) -> None:
