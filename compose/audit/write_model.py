@@ -49,16 +49,6 @@ KEY: LiteralString = """
 """
 
 
-# Of an aggregate the latest ones. What its ID is, is known to the column.
-SELECT_AGGREGATE: LiteralString = """
-    SELECT {columns}
-      FROM {table}
-     WHERE originator_id = %s
-     ORDER BY originator_version DESC
-     LIMIT %s
-"""
-
-
 class NotInPostgresError(OperatorError):
     """The write model is not in Postgres: nothing there can be read aggregate by aggregate."""
 
@@ -114,15 +104,6 @@ class WriteModel:
         """Return the notifications from one position to another, both included."""
         cursor = self._connection.cursor(binary=True)
         await cursor.execute(self._sql(SELECT_RANGE), [first, last], prepare=True)
-        return [self._make(*row) async for row in cursor]
-
-    async def of_aggregate(self, originator_id: str, limit: int) -> Sequence[Notification]:
-        """Return the latest notifications of an aggregate, the newest first.
-
-        Raises psycopg's `DataError` for what can't be the ID of one.
-        """
-        cursor = self._connection.cursor(binary=True)
-        await cursor.execute(self._sql(SELECT_AGGREGATE), [originator_id, limit])
         return [self._make(*row) async for row in cursor]
 
     async def by_aggregate(self, until: int) -> AsyncGenerator[Notification, None]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eventsourcing.dcb.api import DCBRecorder
+from eventsourcing.persistence import Notification
 
 from eventsourcing_kafka.producer.outbox.postgres import PostgresOutbox
 from eventsourcing_kafka.producer.outbox.recorder import Notifications, RecorderOutbox
@@ -23,6 +24,10 @@ class TaggedPostgresOutbox(PostgresOutbox):
 
     columns = ("tags", "type", "data", "id")
     make = staticmethod(stored_as)
+
+    async def of_aggregate(self, originator_id: str, until: int) -> Sequence[Notification]:  # noqa: ARG002
+        """Return nothing: there is no aggregate."""
+        return []
 
 
 def notifications_in(recorder: Any) -> Notifications:

@@ -210,7 +210,7 @@ class TaggedWireFormat(WireFormat):
         if value is None:
             raise WireError("The record has no value (a tombstone).")
         try:
-            stored = self._stored(event_type.topic, envelope, value)
+            stored = self._stored(envelope, value)
             tagged = self._mapper.to_domain_event(stored.event)
         except Exception as error:  # The class's own code, over what was not checked yet.
             said = f"{type(error).__name__}: {error}"
@@ -227,11 +227,11 @@ class TaggedWireFormat(WireFormat):
 
     def to_stored(self, envelope: Envelope, value: bytes) -> StoredEvent:
         """Return what the record was made of. Raises `StateError` if it was made of nothing."""
-        return self._stored(envelope.topic, envelope, value)
+        return self._stored(envelope, value)
 
-    def _stored(self, topic: str, envelope: Envelope, value: bytes) -> TaggedNotification:
+    def _stored(self, envelope: Envelope, value: bytes) -> TaggedNotification:
         data = message_pack.restore(value, envelope.kinds) if envelope.is_json else value
-        return stored_as(envelope.tags, topic, data, envelope.position)
+        return stored_as(envelope.tags, envelope.topic, data, envelope.position)
 
 
 def wire_of(application: Application[Any] | DCBApplication, *, decrypt: bool = False) -> WireFormat:

@@ -17,7 +17,11 @@ from psycopg import AsyncConnection, sql
 from eventsourcing_kafka.producer.outbox import UnknownRecorderError, outbox_of
 from eventsourcing_kafka.producer.outbox.postgres import POLL_SECONDS, UnfitOutboxError
 from eventsourcing_kafka.producer.outbox.tagged import TaggedPostgresOutbox
-from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
+from eventsourcing_kafka.producer.runtime.applications import reach
+from eventsourcing_kafka.producer.runtime.postgres import (
+    PostgresUnreachableError,
+    connect_arguments,
+)
 from eventsourcing_kafka.producer.wire.tags import TaggedNotification
 from examples.courses.application import Courses
 from tests.layers import SERVERS, on
@@ -213,3 +217,16 @@ def test_an_unknown_recorder_is_refused_unless_it_promises(kind: Any) -> None:
             outbox_of(app)
         app.recorder = Promising()
         outbox_of(app)
+
+
+async def test_a_database_that_can_not_be_reached_is_said_as_for_aggregates(
+    courses_settings: dict[str, str],
+) -> None:
+    with pytest.raises(PostgresUnreachableError, match=r"127.0.0.1:1/.*refused"):
+        await reach(Courses, {**courses_settings, "COURSES_POSTGRES_PORT": "1"})
+
+
+async def test_no_decision_is_of_an_aggregate(app: Courses) -> None:
+    app.recorder.append([EVENT])
+
+    assert await outbox_of(app).of_aggregate("a", 1) == []

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from psycopg.errors import DataError, UndefinedTable
+from psycopg.errors import UndefinedTable
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from eventsourcing_kafka.compose.audit.write_model import WriteModel
 from eventsourcing_kafka.compose.web.auth.forms import operators_only
 from eventsourcing_kafka.compose.web.pipeline.window import Window, window_of
 from eventsourcing_kafka.compose.web.rendering import render
@@ -19,7 +18,9 @@ from eventsourcing_kafka.consumer.engine.parking import Parked
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.store import NOT_THERE
 from eventsourcing_kafka.producer.kafka.topics import partition_of
+from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.runtime.health import Down
+from eventsourcing_kafka.producer.wire.chain import LARGEST_POSITION
 
 MOST_EVENTS = 200
 """The latest ones, on one page."""
@@ -90,12 +91,12 @@ async def _events(window: Window, application: str, aggregate: str) -> tuple[str
 
     There are none if there is no such one.
     """
-    app = await window.sources.application(application)
-    async with WriteModel.of(app) as model:
-        try:
-            stored = await model.of_aggregate(aggregate, MOST_EVENTS)
-        except (DataError, UndefinedTable):
-            return aggregate, []
+    outbox = outbox_of(await window.sources.application(application))
+    try:
+        every = await outbox.of_aggregate(aggregate, LARGEST_POSITION)
+    except UndefinedTable:
+        return aggregate, []
+    stored = every[: -MOST_EVENTS - 1 : -1]
     return str(stored[0].originator_id) if stored else aggregate, [
         Event(
             notification.id,
