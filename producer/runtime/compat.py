@@ -43,19 +43,20 @@ def renew_together(datastore: PostgresDatastore) -> None:
     The pool that pings before it gives one waits longer after each that is lost: a server that has
     ended all of them would cost the sum of it.
     """
+    if datastore.pool._check:  # noqa: SLF001
+        datastore.pool._check = _check_or_drain  # noqa: SLF001
+
+
+def _check_or_drain(connection: Any) -> None:
     from psycopg_pool import ConnectionPool
 
-    pool = datastore.pool
-
-    def check(connection: Any) -> None:
-        try:
-            ConnectionPool.check_connection(connection)
-        except Exception:
-            pool.drain()
-            raise
-
-    if pool._check:  # noqa: SLF001
-        pool._check = check  # noqa: SLF001
+    try:
+        ConnectionPool.check_connection(connection)
+    except Exception:
+        # It knows its pool. One that knew it would be a cycle with it, which Python's collector
+        # ends in any thread, and there the library joins the threads of the pool.
+        connection._pool.drain()  # noqa: SLF001
+        raise
 
 
 def insert_on_open_transaction(

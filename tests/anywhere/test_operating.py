@@ -102,6 +102,11 @@ class Running:
             store = ViewStore.of(view_named(name), self.env)
             anyio.run(partial(store.wait, position, order_id, seconds=SECONDS))
 
+    def caught_up(self, view: str) -> None:
+        """Wait until a view has all that there is, in all partitions."""
+        store = ViewStore.of(view_named(view), self.env)
+        anyio.run(partial(store.wait, self.last(), seconds=SECONDS))
+
     def last(self) -> int:
         """Return the position of the last event."""
         position: int = self.app.recorder.max_notification_id()
@@ -308,6 +313,7 @@ def test_a_replay_empties_it_and_fills_it_again(running: Running) -> None:
     assert answer(running.env, "consumer", "replay", SALES, "--yes")["view"] == "sales"
 
     order_id = running.place("Cid")
+    running.caught_up(SALES)  # The other partitions are applied again, too.
     assert running.rows(SALES, "SELECT sum(orders) FROM sales.sales") == [(len(CUSTOMERS) + 1,)]
     running.applied(order_id)
 
