@@ -5,18 +5,23 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 from rich.table import Table
+from rich.text import Text
 
 
 class Sample:
     """The same thing, measured more than once."""
 
     def __init__(self, values: Iterable[float]) -> None:
-        self.values = sorted(values)
+        self.measured = list(values)
+        """In the order of time."""
+        self.values = sorted(self.measured)
 
     @property
     def median(self) -> float:
@@ -32,6 +37,15 @@ class Sample:
     def percentile(self, percent: int) -> float:
         """The value that so many percent of the values do not exceed."""
         return self.values[max(0, -(-len(self.values) * percent // 100) - 1)]
+
+
+class Verdict(StrEnum):
+    """Whether a ratio is what it should be."""
+
+    YES = "yes"
+    NO = "no"
+    UNCLEAR = "unclear"
+    """Some of its pairs say yes, and some no: it is not known well enough."""
 
 
 class Marks:
@@ -69,7 +83,11 @@ class Marks:
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One line of the table. A ratio above one is in our favour."""
+    """One line of the table. A ratio above one is in our favour.
+
+    What is compared is measured in turn: the ratio is the median of those of the pairs, which lie
+    between `ratio_low` and `ratio_high`. What all of a machine has at an hour is in both.
+    """
 
     what: str
     value: float
@@ -77,6 +95,8 @@ class Figure(msgspec.Struct, frozen=True):
     against: str | None = None
     reference: float | None = None
     ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
     at_least: float | None = None
 
 
@@ -99,15 +119,20 @@ class Line(NamedTuple):
     point: Point | None = None
 
     @property
-    def fulfilled(self) -> bool | None:
+    def verdict(self) -> Verdict | None:
         """Whether it is as it should be; None if nothing is required."""
-        ratio, at_least = self.figure.ratio, self.figure.at_least
-        return None if ratio is None or at_least is None else ratio >= at_least
+        low, high, at_least = self.figure.ratio_low, self.figure.ratio_high, self.figure.at_least
+        if low is None or high is None or at_least is None:
+            return None
+        if low < at_least <= high:
+            return Verdict.UNCLEAR
+        return Verdict.YES if low >= at_least else Verdict.NO
 
     @property
-    def verdict(self) -> str:
-        """The same, as it is shown."""
-        return {True: "[green]yes[/]", False: "[red]no[/]", None: ""}[self.fulfilled]
+    def ratio_range(self) -> str:
+        """How far the ratios of the pairs lie apart."""
+        low, high = self.figure.ratio_low, self.figure.ratio_high
+        return f"{short(low)}…{short(high)}" if low != high else ""
 
 
 def reported(what: str, sample: Sample, unit: str) -> Line:
@@ -123,17 +148,17 @@ def faster(
     at_least: float | None = None,
     unit: str = "events/s",
 ) -> Line:
-    """Compare rates: more is better."""
-    value, reference = rates.median, references.median
-    figure = Figure(what, value, unit, against, reference, value / reference, at_least)
+    """Compare rates, measured in turn: more is better."""
+    pairs = _pairs(rates.measured, references.measured)
+    figure = _compared(what, rates.median, unit, against, references.median, pairs, at_least)
     return Line(figure, rates.spread, references.spread)
 
 
 def sooner(
     what: str,
-    values: Sample,
+    rounds: Sequence[Sample],
     against: str,
-    references: Sample,
+    references: Sequence[Sample],
     at_most: float | None = None,
     *,
     percent: int = 50,
@@ -141,18 +166,44 @@ def sooner(
 ) -> Line:
     """Compare a percentile of times, or sizes: less is better, and `at_most` times as much is due.
 
-    `percent` is of the values; the references have their own median or the same percentile.
+    The percentile shown is that of all rounds together; the ratio is of one in each round.
     """
-    value, reference = values.percentile(percent), references.percentile(percent)
+    ours, theirs = (Sample(chain(*(each.values for each in some))) for some in (rounds, references))
+    pairs = _pairs(
+        [each.percentile(percent) for each in references],
+        [each.percentile(percent) for each in rounds],
+    )
+    value, reference = ours.percentile(percent), theirs.percentile(percent)
     at_least = 1 / at_most if at_most else None
-    figure = Figure(what, value, unit, against, reference, reference / value, at_least)
-    return Line(figure, _range_of(values), _range_of(references))
+    figure = _compared(what, value, unit, against, reference, pairs, at_least)
+    return Line(figure, _range_of(ours), _range_of(theirs))
 
 
 def within(what: str, values: Sample, unit: str, limit: float) -> Line:
     """Compare with what is allowed at most."""
-    figure = Figure(what, values.median, unit, "its limit", limit, limit / values.median, 1.0)
+    pairs = Sample(limit / each for each in values.measured)
+    figure = _compared(what, values.median, unit, "its limit", limit, pairs, 1.0)
     return Line(figure, values.spread)
+
+
+def _pairs(values: Sequence[float], references: Sequence[float]) -> Sample:
+    """Return the ratios of what was measured in turn; of one if it was not as often."""
+    if len(values) != len(references):
+        return Sample([statistics.median(values) / statistics.median(references)])
+    return Sample(value / reference for value, reference in zip(values, references, strict=True))
+
+
+def _compared(
+    what: str,
+    value: float,
+    unit: str,
+    against: str,
+    reference: float,
+    pairs: Sample,
+    at_least: float | None,
+) -> Figure:
+    low, high = pairs.values[0], pairs.values[-1]
+    return Figure(what, value, unit, against, reference, pairs.median, low, high, at_least)
 
 
 def _range_of(values: Sample) -> str:
@@ -161,13 +212,15 @@ def _range_of(values: Sample) -> str:
 
 def table(lines: Sequence[Line]) -> Table:
     """Show figures, ratios first."""
-    shown = Table("ratio", "at least", "", "what", "value", "", "against", "reference", "")
+    shown = Table("ratio", "", "at least", "", "what", "value", "", "against", "reference", "")
+    colors = {Verdict.YES: "green", Verdict.NO: "red", Verdict.UNCLEAR: "yellow", None: ""}
     for line in lines:
         figure = line.figure
         shown.add_row(
             short(figure.ratio),
+            line.ratio_range,
             short(figure.at_least),
-            line.verdict,
+            Text(line.verdict or "", colors[line.verdict]),
             figure.what,
             f"{short(figure.value)} {figure.unit}",
             line.spread,

@@ -43,4 +43,6 @@ def beside(lines: Sequence[Line]) -> Iterator[Line]:
             against = f"Debezium 3.7, {peer.how}; {ELSEWHERE}"
             value, reference = figure.value, peer.value
             ratio = value / reference if peer.more_is_better else reference / value
-            yield Line(Figure(peer.what, value, figure.unit, against, reference, ratio))
+            yield Line(
+                Figure(peer.what, value, figure.unit, against, reference, ratio, ratio, ratio)
+            )

@@ -6,8 +6,8 @@ import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import chain, count
-from typing import Any, LiteralString
+from itertools import count
+from typing import Any, LiteralString, NamedTuple
 from unittest.mock import patch
 from uuid import uuid4
 
@@ -97,13 +97,13 @@ def latency(world: World) -> Iterator[Line]:
     event, times = world.base[0], world.some(TIMES)
     rounds = [
         (
-            anyio.run(_relay_times, world.empty_wiki(), event, times),
-            anyio.run(_bare_times, world.empty_wiki(), _record(event), times),
+            Sample(anyio.run(_relay_times, world.empty_wiki(), event, times)),
+            Sample(anyio.run(_bare_times, world.empty_wiki(), _record(event), times)),
         )
         for _ in range(ROUNDS)
     ]
     # The first is the broker's, to get warm: for whoever comes first it takes twice as long.
-    ours, bare = (Sample(chain(*some[1:])) for some in zip(*rounds, strict=True))
+    ours, bare = zip(*rounds[1:], strict=True)
     against = "one bare aiokafka transaction"
     yield sooner("relay, commit to readable, p50", ours, against, bare, 1.5)
     yield sooner("relay, commit to readable, p99", ours, against, bare, percent=99)
@@ -117,18 +117,27 @@ def many_partitions(world: World) -> Iterator[Line]:
     counts = (PARTITIONS, MANY)
     # The first round is the broker's, to get warm.
     rounds = [{number: _over(world, number) for number in counts} for _ in range(1 + ROUNDS)][1:]
-    firsts = {number: Sample(each[number][0] for each in rounds) for number in counts}
-    times = {number: Sample(chain(*(each[number][1] for each in rounds))) for number in counts}
+    firsts = {number: Sample(each[number].first for each in rounds) for number in counts}
     for number, first in firsts.items():
         what = f"relay over {number} partitions, process start to first record"
         yield within(what, first, "s", MOST_SECONDS_TO_FIRST)
-    for number, ours in times.items():
+    for number in counts:
         what = f"relay over {number} partitions, commit to readable, p50"
-        bare = Sample(chain(*(each[number][2] for each in rounds)))
+        ours, bare = zip(*((each[number].ours, each[number].bare) for each in rounds), strict=True)
         yield sooner(what, ours, f"one bare aiokafka transaction, over {number}", bare)
 
 
-def _over(world: World, partitions: int) -> tuple[float, list[float], list[float]]:
+class Over(NamedTuple):
+    """What was measured of a relay over some partitions."""
+
+    first: float
+    """Seconds to the first record."""
+    ours: Sample
+    bare: Sample
+    """Milliseconds from commit to readable."""
+
+
+def _over(world: World, partitions: int) -> Over:
     environment = world.empty_wiki() | {"KAFKA_TOPIC_PARTITIONS": str(partitions)}
     with ContentManagement(environment) as wiki:
         # Some in each partition, for the next start to look at.
@@ -139,8 +148,9 @@ def _over(world: World, partitions: int) -> tuple[float, list[float], list[float
         wiki.recorder.insert_events([_of_another(world.base[0], 0)])
     first, _ = anyio.run(_started, environment, EACH_HAS + 1)
     event, times = world.base[0], world.some(TIMES)
-    ours = anyio.run(_relay_times, environment, event, times)
-    return first, ours, anyio.run(_bare_times, environment | world.apart(), _record(event), times)
+    ours = Sample(anyio.run(_relay_times, environment, event, times))
+    bare = anyio.run(_bare_times, environment | world.apart(), _record(event), times)
+    return Over(first, ours, Sample(bare))
 
 
 def _records(wiki: Environment) -> list[Record]:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from eventsourcing_kafka.compose.servers.jars import VERSION as KAFKA
-from tests.benchmarks.figures import Line, short
+from tests.benchmarks.figures import Line, Verdict, short
 
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 """In the page, around the table."""
@@ -55,9 +55,10 @@ def _surroundings() -> str:
 def _row(line: Line) -> str:
     figure = line.figure
     ratio = short(figure.ratio)
+    missed = f": {line.verdict}" if line.verdict in {Verdict.NO, Verdict.UNCLEAR} else ""
     cells = [
-        f"**{ratio}**" if ratio else "",
-        short(figure.at_least) + {True: "", False: ": no", None: ""}[line.fulfilled],
+        f"**{ratio}** {line.ratio_range}".rstrip() if ratio else "",
+        short(figure.at_least) + missed,
         line.benchmark,
         figure.what,
         f"{short(figure.value)} {figure.unit} {line.spread}".rstrip(),
