@@ -14,7 +14,18 @@ import typer
 from rich.console import Console
 
 from eventsourcing_kafka.__main__ import NEW_OBJECTS
-from tests.benchmarks import commands, growth, hosting, latency, peers, relay, search, views, web
+from tests.benchmarks import (
+    commands,
+    cost,
+    growth,
+    hosting,
+    latency,
+    peers,
+    relay,
+    search,
+    views,
+    web,
+)
 from tests.benchmarks.figures import Line, save, table
 from tests.benchmarks.plot import plot
 from tests.benchmarks.report import markdown, put_into
@@ -38,13 +49,14 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
     "backlog": growth.backlog,
     "partitions": growth.partitions,
     "edits": growth.edits,
+    "cost": cost.cost,
 }
 
 PEERS = "peers"
 """Where the figures of others are named that were not measured in the run."""
 
 QUICK = 0.15
-FULL_ONLY = ("window", "backlog", "partitions", "edits")
+FULL_ONLY = ("window", "backlog", "partitions", "edits", "cost")
 """A quick run has none of these: at its size they show how parts start, not how they go on."""
 WIDTH = 150
 """Where there is no terminal."""

@@ -54,6 +54,8 @@ class Carried(NamedTuple):
     """Events per second."""
     megabytes: float
     """Of the process; of the largest, if there were more."""
+    spent: float
+    """Seconds of processor time, of all, since they began to work."""
 
 
 def backlog(world: World) -> Iterator[Line]:
@@ -103,18 +105,18 @@ def _carried(world: World, events: int) -> Iterator[tuple[str, Carried]]:
     size = world.size(wiki)
     for _ in range(REPEATED if events == world.some(BACKLOGS[0]) else 1):
         environment = wiki | world.apart()
-        yield "relay", anyio.run(_published, environment, size)
+        yield "relay", anyio.run(published, environment, size)
         anyio.run(relayed, environment)  # Whatever the relay had left when it was stopped.
         for view, most in MOST_APPLIED.items():
             if events <= world.some(most):
-                applied = world.view(environment, view.upper())
-                yield view, anyio.run(_applied, view_named(view), applied, size, 1)
+                settings = world.view(environment, view.upper())
+                yield view, anyio.run(applied, view_named(view), settings, size, 1)
 
 
 def _shared(world: World, published: Environment, consumers: int) -> Sample:
     """Have some consumers catch up the search view; return their events per second."""
     environment = world.view(published, "FTS")
-    measured = anyio.run(_applied, FTS, environment, world.size(published), consumers)
+    measured = anyio.run(applied, FTS, environment, world.size(published), consumers)
     return Sample([measured.rate])
 
 
@@ -141,20 +143,20 @@ def _grown(name: str, by_size: Mapping[int, Sequence[Carried]]) -> Iterator[Line
         yield memory._replace(point=Point("memory", name, events))
 
 
-async def _published(environment: Environment, events: int) -> Carried:
+async def published(environment: Environment, events: int) -> Carried:
     """Measure the relay."""
     async with topic_of(environment) as topic, reading(environment, topic) as consumer:
         with Program.started(environment, "eventsourcing_kafka", "producer", "relay") as relay:
             await relay.until(lambda: relay.has_said(BEGINS["relay"]))
-            marks = Marks()
+            marks, before = Marks(), relay.spent
             while marks.events < events:
                 await anyio.sleep(0.02)
                 marks.note(await readable(consumer))
                 relay.look()
-    return Carried(marks.whole_rate, relay.peak)
+            return Carried(marks.whole_rate, relay.peak, relay.spent - before)
 
 
-async def _applied(view: View, environment: Environment, events: int, consumers: int) -> Carried:
+async def applied(view: View, environment: Environment, events: int, consumers: int) -> Carried:
     """Measure so many consumers."""
     store = ViewStore.of(view, environment)
     async with store.connected() as connection:
@@ -173,13 +175,14 @@ async def _applied(view: View, environment: Environment, events: int, consumers:
                 await store.tracking.hold(connection)
                 for program in programs:
                     await program.until(partial(program.has_said, BEGINS["consumer"]))
-            marks = Marks()
+            marks, before = Marks(), sum(program.spent for program in programs)
             while marks.events < events:
                 await anyio.sleep(0.02)
                 marks.note(sum(row.records for row in await store.tracking.progress(connection)))
                 for program in programs:
                     program.look()
-    return Carried(marks.whole_rate, max(program.peak for program in programs))
+            spent = sum(program.spent for program in programs) - before
+    return Carried(marks.whole_rate, max(program.peak for program in programs), spent)
 
 
 async def _edited(environment: Environment, size: int, before: int) -> tuple[Sample, Sample]:

@@ -9,9 +9,10 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import psutil
@@ -24,6 +25,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_fixed
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.servers.processes import process_tree
 from eventsourcing_kafka.compose.stack.sample import APPLICATION
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
@@ -48,6 +50,13 @@ MOST_SAID = 1 << 20
 """Bytes of a log that are looked through."""
 
 Environment = dict[str, str]
+
+
+class Spent(NamedTuple):
+    """Seconds of processor time."""
+
+    broker: float
+    database: float
 
 
 class World:
@@ -149,6 +158,15 @@ class World:
         database = {f"{name}_POSTGRES_DBNAME": self._database(token, name)}
         return {**environment, **database, "KAFKA_GROUP_PREFIX": f"{token}."}
 
+    def spent(self) -> Spent:
+        """Return the processor time that the servers have taken so far."""
+        return Spent(*(_processor_seconds(server.pid) for server in (self._kafka, self._postgres)))
+
+    def kept(self, topic: str) -> int:
+        """Return the bytes that Kafka keeps of a topic."""
+        logs = self._kafka.data.rglob(f"{topic}-*/*.log")
+        return sum(log.stat().st_size for log in logs)
+
     def size(self, environment: Environment) -> int:
         """Return how many events a wiki has."""
         return count(self.dsn(environment))
@@ -176,6 +194,24 @@ class World:
         dbname = f"{token}_{name.lower()}"
         self._portal.call(self._postgres.create_database, dbname)
         return dbname
+
+
+def _processor_seconds(pid: int | None) -> float:
+    """Return what a process and those that it has started have taken, the ended ones, too."""
+    assert pid
+    (first, *others) = process_tree(pid)
+    seconds = own_seconds(first)
+    for other in others:
+        with suppress(psutil.NoSuchProcess):  # It is an ended one by now.
+            seconds += own_seconds(other)
+    ended = first.cpu_times()
+    return seconds + ended.children_user + ended.children_system
+
+
+def own_seconds(process: psutil.Process) -> float:
+    """Return the processor time that a process has taken itself."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 async def _coordinated(bootstrap_servers: str) -> None:
@@ -241,6 +277,11 @@ class Program:
             finally:
                 process.terminate()
                 process.wait(30)
+
+    @property
+    def spent(self) -> float:
+        """The processor time that it has taken, in seconds."""
+        return own_seconds(self._process)
 
     def look(self) -> None:
         """See how much memory it takes now."""

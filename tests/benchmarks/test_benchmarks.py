@@ -5,16 +5,19 @@ from pathlib import Path
 
 import pytest
 from anyio.from_thread import BlockingPortal
+from typer import BadParameter
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from tests.benchmarks.__main__ import BENCHMARKS, PEERS, measure
+from tests.benchmarks.capacity import RATES, Assumed, costs_in, needs
 from tests.benchmarks.figures import (
     Figure,
     Line,
     Marks,
     Point,
     Sample,
+    Verdict,
     faster,
     reported,
     save,
@@ -45,7 +48,30 @@ def test_figures_are_measured_and_saved(
         assert list(figure) == list(Figure.__struct_fields__)
         assert figure["value"] > 0
         if figure["reference"] and figure["against"] != "its limit":
-            assert figure["ratio"] == pytest.approx(figure["value"] / figure["reference"])
+            assert figure["ratio_low"] <= figure["ratio"] <= figure["ratio_high"]
+
+
+@pytest.mark.usefixtures("programs")
+def test_what_events_cost_is_measured_and_tells_what_more_of_them_need(
+    portal: BlockingPortal, kafka: Kafka, postgres: Postgres, tmp_path: Path
+) -> None:
+    file = tmp_path / "bench.json"
+    save(measure(World(portal, kafka, postgres, scale=TINY), ["cost"]), file)
+
+    costs = costs_in(file)
+
+    fewer, more = ({need.part: need.many for need in needs(n, costs, Assumed())} for n in RATES[:2])
+    assert fewer["write models, with a relay each"] == 1
+    assert all(fewer[part] <= more[part] for part in more)
+    assert more["GB a day in Kafka"] > 50 * fewer["GB a day in Kafka"]
+
+
+def test_without_costs_it_is_said_how_they_are_measured(tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text("[]")
+
+    for file in ("bench.json", "missing.json"):
+        with pytest.raises(BadParameter, match="tests.benchmarks --only cost"):
+            costs_in(tmp_path / file)
 
 
 def test_the_history_is_the_same_every_time() -> None:
@@ -59,17 +85,25 @@ def test_a_ratio_above_one_is_in_our_favour() -> None:
     low, high = Sample([2.0, 1.0, 3.0]), Sample([8.0, 8.0])
 
     assert faster("", high, "", low).figure.ratio == 4
-    assert sooner("", low, "", high).figure.ratio == 4
+    assert sooner("", [low], "", [high]).figure.ratio == 4
     assert within("", low, "s", 8).figure.ratio == 4
 
 
 def test_what_must_not_take_longer_than_so_often_is_told_from_what_does() -> None:
-    def verdict(milliseconds: float) -> str:
-        return sooner("", Sample([milliseconds]), "", Sample([2.0]), 1.5).verdict
+    def verdict(*rounds: float) -> Verdict | None:
+        ours, theirs = ([Sample([each]) for each in some] for some in (rounds, [2.0] * len(rounds)))
+        return sooner("", ours, "", theirs, 1.5).verdict
 
-    assert "yes" in verdict(2.9)
-    assert "no" in verdict(3.1)
-    assert Line(Figure("", 1, "")).verdict == ""
+    assert verdict(2.9) is Verdict.YES
+    assert verdict(3.1) is Verdict.NO
+    assert verdict(2.9, 2.8, 3.1) is Verdict.UNCLEAR
+    assert Line(Figure("", 1, "")).verdict is None
+
+
+def test_the_ratio_is_that_of_pairs_in_the_order_in_which_they_were_measured() -> None:
+    figure = faster("", Sample([30.0, 10.0, 21.0]), "", Sample([10.0, 10.0, 10.5])).figure
+
+    assert (figure.ratio, figure.ratio_low, figure.ratio_high) == (2, 1, 3)
 
 
 def test_percentiles_are_values_that_were_measured() -> None:

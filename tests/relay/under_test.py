@@ -153,21 +153,27 @@ class RelayUnderTest:
             return (await connection.execute(statement)).rowcount
 
     async def records(self) -> list[ConsumerRecord[bytes, bytes]]:
-        """Return all that a read_committed reader finds in the topic, in offset order."""
-        consumer = AIOKafkaConsumer(
-            **self.settings.client(), isolation_level="read_committed", enable_auto_commit=False
-        )
-        async with started(consumer):
-            partitions = [TopicPartition(self.topics.events, n) for n in range(PARTITIONS)]
-            consumer.assign(partitions)
-            await consumer.seek_to_beginning(*partitions)
-            ends = await consumer.end_offsets(partitions)
-            found: list[ConsumerRecord[bytes, bytes]] = []
-            with anyio.fail_after(20):
-                while any([await consumer.position(at) < ends[at] for at in partitions]):
-                    for batch in (await consumer.getmany(timeout_ms=50)).values():
-                        found += batch
-            return found
+        return await records_of(self.topics, self.settings, PARTITIONS)
+
+
+async def records_of(
+    topics: Topics, settings: KafkaSettings, count: int
+) -> list[ConsumerRecord[bytes, bytes]]:
+    """Return all that a read_committed reader finds in so many partitions, in offset order."""
+    consumer = AIOKafkaConsumer(
+        **settings.client(), isolation_level="read_committed", enable_auto_commit=False
+    )
+    async with started(consumer):
+        partitions = [TopicPartition(topics.events, number) for number in range(count)]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        ends = await consumer.end_offsets(partitions)
+        found: list[ConsumerRecord[bytes, bytes]] = []
+        with anyio.fail_after(20):
+            while any([await consumer.position(at) < ends[at] for at in partitions]):
+                for batch in (await consumer.getmany(timeout_ms=50)).values():
+                    found += batch
+        return found
 
 
 def position_of(record: ConsumerRecord[bytes, bytes]) -> int:
