@@ -42,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
     "activity": views.activity,
     "rebuild": views.rebuild,
     "dog-school": hosting.dog_school,
+    "projection": hosting.projection,
     "searchable": latency.searchable,
     "search": search.searching,
     "web": web.web,

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 from uuid import UUID
 
+from eventsourcing.projection import ProjectionRunner
 from eventsourcing.system import Follower, MultiThreadedRunner, Runner, SingleThreadedRunner
 
-from eventsourcing_kafka.compose.runner import KafkaRunner
+from eventsourcing_kafka.compose.runner import KafkaProjectionRunner, KafkaRunner
 from examples.counters.application import Counters
 from examples.counters.system import system
 from examples.dogschool.application import DogSchool
 from examples.dogschool.domainmodel import Dog
+from examples.tricks.postgres import PostgresTricksView
+from examples.tricks.projection import Tricks
 from tests.benchmarks.figures import Line, Sample, faster
-from tests.benchmarks.servers import World, seconds_since
+from tests.benchmarks.servers import Environment, World, seconds_since
 
 EVENTS = 20_000
 DOGS = 200
@@ -48,6 +52,42 @@ def dog_school(world: World) -> Iterator[Line]:
     ]
     kafka, library = map(Sample, zip(*rounds, strict=True))
     yield faster("dog school, KafkaRunner", kafka, "the better of the library's", library, 10.0)
+
+
+def projection(world: World) -> Iterator[Line]:
+    """Have a projection of the library's fill its rows, event by event, by both runners."""
+    events = world.some(EVENTS)
+    rounds = [
+        (
+            projected(KafkaProjectionRunner, world.environment("TRICKS"), events),
+            projected(ProjectionRunner, world.environment("TRICKS"), events // PART),
+        )
+        for _ in world.repeats
+    ]
+    kafka, library = map(Sample, zip(*rounds, strict=True))
+    what = "tricks, KafkaProjectionRunner"
+    yield faster(what, kafka, "the library's ProjectionRunner", library, 10.0)
+
+
+def projected(
+    construct: type[KafkaProjectionRunner[Any, Any] | ProjectionRunner[Any, Any]],
+    env: Environment,
+    events: int,
+) -> float:
+    """Return how many events a second a runner takes, its start included."""
+    with DogSchool(env) as school:
+        teach(school, events)
+        head = school.recorder.max_notification_id()
+        assert head
+    begin = time.perf_counter()
+    with construct(
+        application_class=DogSchool,
+        projection_class=Tricks,
+        view_class=PostgresTricksView,
+        env=env,
+    ) as runner:
+        runner.wait(head, 600)
+        return head / seconds_since(begin)
 
 
 def teach(school: DogSchool, events: int) -> None:

@@ -70,7 +70,7 @@ def test_without_costs_it_is_said_how_they_are_measured(tmp_path: Path) -> None:
     (tmp_path / "bench.json").write_text("[]")
 
     for file in ("bench.json", "missing.json"):
-        with pytest.raises(BadParameter, match="tests.benchmarks --only cost"):
+        with pytest.raises(BadParameter, match=r"tests\.benchmarks --only cost"):
             costs_in(tmp_path / file)
 
 
