@@ -25,12 +25,18 @@ CONFLICTS = (IntegrityError, InternalError, psycopg.errors.InFailedSqlTransactio
 """What an event shows that conflicts with what somebody else has recorded meanwhile: the library's
 error, as only hosted applications record events, or one that comes of going on after it."""
 
+
+class PartlyAppliedError(Exception):
+    """Of events that were applied together, one has failed and left a part of what it does."""
+
+
 REFUSALS = (
     psycopg.DataError,
     psycopg.IntegrityError,
     psycopg.errors.ProgramLimitExceeded,
     UnicodeError,
     DataError,
+    PartlyAppliedError,
     *CONFLICTS,
 )
 """What Postgres, or the library, says of values that it does not take: not the server's fault.

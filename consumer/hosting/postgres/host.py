@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
@@ -10,14 +10,49 @@ from eventsourcing.persistence import Tracking
 from eventsourcing.postgres import PostgresDatastore
 from eventsourcing.projection import EventSourcedProjection
 from psycopg import Connection
+from psycopg.pq import TransactionStatus
 
+from eventsourcing_kafka.consumer.engine.applying import PartlyAppliedError
 from eventsourcing_kafka.consumer.hosting.follower import Follower
 from eventsourcing_kafka.consumer.hosting.postgres.collecting import CollectingRecorder
 from eventsourcing_kafka.consumer.hosting.postgres.lending import LendingCache
 from eventsourcing_kafka.consumer.hosting.threads import BlockingConnection, in_thread, in_worker
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
+from eventsourcing_kafka.producer.runtime.retry import is_transient
 
+INERROR = TransactionStatus.INERROR
 STAYS_OPEN = "SET idle_session_timeout = 0"
+
+
+class Undivided:
+    """A connection of which a transaction, inside of a batch's, is a part that can't be undone.
+
+    A savepoint takes a request, and so does its end: most of what an event costs. Whoever leaves
+    such a transaction by an error is promised that nothing of it stays, so then `is_spoiled`.
+    """
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+        self.is_spoiled = False
+
+    @contextmanager
+    def transaction(
+        self, savepoint_name: str | None = None, force_rollback: bool = False
+    ) -> Iterator[Any]:
+        """Be a part of the batch's transaction; what is to be undone in any case is undone."""
+        if force_rollback:
+            with self._connection.transaction(savepoint_name, force_rollback) as transaction:
+                yield transaction
+            return
+        try:
+            yield None
+        except BaseException:
+            self.is_spoiled = True
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the connection in all else."""
+        return getattr(self._connection, name)
 
 
 class PinnedPool:
@@ -25,10 +60,19 @@ class PinnedPool:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
-        self.pinned: Connection[Any] | None = None
+        self.pinned: Connection[Any] | Undivided | None = None
 
     @contextmanager
-    def connection(self, *args: Any, **kwargs: Any) -> Iterator[Connection[Any]]:
+    def giving(self, connection: Connection[Any] | Undivided) -> Iterator[None]:
+        """Give another face of it meanwhile."""
+        pinned, self.pinned = self.pinned, connection
+        try:
+            yield
+        finally:
+            self.pinned = pinned
+
+    @contextmanager
+    def connection(self, *args: Any, **kwargs: Any) -> Iterator[Connection[Any] | Undivided]:
         """Give the pinned connection, or one of the pool's while none is."""
         if self.pinned is not None:
             yield self.pinned
@@ -72,51 +116,38 @@ class PostgresHost:
             finally:
                 self._pool.pinned = None
 
-    def unit_of_work(self, _schema: str) -> HostedUnitOfWork:
+    def unit_of_work(self, _schema: str) -> RecordingUnitOfWork | ProjectingUnitOfWork:
         """Return what one batch records."""
-        return HostedUnitOfWork(self._follower, self.leader, apart=self.redriving)
+        if isinstance(self._follower, EventSourcedProjection):
+            return RecordingUnitOfWork(self._follower, self.leader, apart=self.redriving)
+        return ProjectingUnitOfWork(self._follower, self.leader, self._pool, apart=self.redriving)
 
 
-class HostedUnitOfWork:
-    """What a follower records during one batch."""
+class RecordingUnitOfWork:
+    """What an application records during one batch: new events, inserted together."""
 
-    def __init__(self, follower: Follower, leader: str, *, apart: bool) -> None:
+    def __init__(self, follower: EventSourcedProjection[Any], leader: str, *, apart: bool) -> None:
         self._follower = follower
         self._leader = leader
         self._apart = apart
-        self._collected: CollectingRecorder | None = None
+        self._collected: CollectingRecorder
         self._aggregates: LendingCache
-        self._connection: Connection[Any]
 
     async def read(
         self,
-        connection: Any,
+        _connection: Any,
         originators: Collection[str],  # noqa: ARG002 - a policy reads what it needs
         events: Sequence[Event],  # noqa: ARG002
     ) -> None:
         """Read nothing yet; what a policy reads is kept."""
-        self._connection = connection.sync
-        if isinstance(self._follower, EventSourcedProjection):
-            self._collected = _collecting(self._follower)
-            self._aggregates = _lend_aggregates(self._follower)
+        self._collected = _collecting(self._follower)
+        self._aggregates = _lend_aggregates(self._follower)
 
     def apply(self, event: Event, place: Place) -> None:
-        """Have the follower process an event."""
-        name = f"{self._leader}:{place.partition}"
-        name += f":{place.position}" if self._apart else ""
-        with self._all_or_nothing():
-            self._follower.process_event(event, Tracking(name, place.position))
-
-    @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
-        """Undo what was recorded for an event before its policy has raised."""
-        if not (self._collected and isinstance(self._follower, EventSourcedProjection)):
-            with self._connection.transaction():
-                yield
-            return
+        """Have the application process an event; what it has recorded when it raises is undone."""
         mark = self._collected.mark()
         try:
-            yield
+            self._follower.process_event(event, _tracking(self._leader, place, apart=self._apart))
         except BaseException:
             self._collected.forget(mark)
             self._aggregates = _lend_aggregates(self._follower)
@@ -128,8 +159,65 @@ class HostedUnitOfWork:
 
     async def write(self, _connection: Any) -> None:
         """Insert together what was collected."""
-        if self._collected:
-            self._collected.write()
+        self._collected.write()
+
+
+class ProjectingUnitOfWork:
+    """What a projection's view writes during one batch, event by event.
+
+    Of several events none can be undone by itself: if one has left a part of what it does, all of
+    them are applied again, each in a unit of its own.
+    """
+
+    def __init__(self, follower: Follower, leader: str, pool: PinnedPool, *, apart: bool) -> None:
+        self._follower = follower
+        self._leader = leader
+        self._pool = pool
+        self._apart = apart
+        self._connection: Connection[Any]
+        self._apply: Callable[[Event, Tracking], None]
+
+    async def read(
+        self,
+        connection: Any,
+        originators: Collection[str],  # noqa: ARG002 - a policy reads what it needs
+        events: Sequence[Event],
+    ) -> None:
+        """Read nothing: a view reads what it needs."""
+        self._connection = connection.sync
+        self._apply = self._undivided if len(events) > 1 else self._all_or_nothing
+
+    def apply(self, event: Event, place: Place) -> None:
+        """Have the projection process an event."""
+        self._apply(event, _tracking(self._leader, place, apart=self._apart))
+
+    def _all_or_nothing(self, event: Event, tracking: Tracking) -> None:
+        with self._connection.transaction():
+            self._follower.process_event(event, tracking)
+
+    def _undivided(self, event: Event, tracking: Tracking) -> None:
+        lent = Undivided(self._connection)
+        try:
+            with self._pool.giving(lent):
+                self._follower.process_event(event, tracking)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            raise PartlyAppliedError from error
+        # It may have kept the error to itself.
+        if lent.is_spoiled or self._connection.info.transaction_status is INERROR:
+            raise PartlyAppliedError
+
+    def skip(self, originator_id: str, version: int, place: Place) -> None:
+        """Nothing is known here of what an event would have done."""
+
+    async def write(self, _connection: Any) -> None:
+        """All is written."""
+
+
+def _tracking(leader: str, place: Place, *, apart: bool) -> Tracking:
+    name = f"{leader}:{place.partition}"
+    return Tracking(f"{name}:{place.position}" if apart else name, place.position)
 
 
 def _collecting(application: EventSourcedProjection[Any]) -> CollectingRecorder:
