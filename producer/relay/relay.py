@@ -41,7 +41,7 @@ from eventsourcing_kafka.producer.runtime.retry import (
     retrying,
 )
 from eventsourcing_kafka.producer.wire import WireFormat
-from eventsourcing_kafka.producer.wire.position import read_published
+from eventsourcing_kafka.producer.wire.position import Published, read_published
 from eventsourcing_kafka.producer.wire.tracing import TraceHeaders, sending, traces_of
 
 logger = logging.getLogger(__name__)
@@ -107,6 +107,7 @@ class Relay:
         self._check = check
         self._longest_pause = longest_pause
         self._instance = uuid4().hex
+        self._began_with: Published | None = None
         self._epochs_lost: deque[float] = deque(maxlen=REPLACED_OFTEN)
         self._metrics = RelayMetrics(wire.application_name)
 
@@ -131,12 +132,15 @@ class Relay:
             if refusal is None:
                 raise
             await self._check_not_replaced()
-            raise EpochLostError(f"Kafka has ended the epoch: {refusal!r}") from error
+            raise EpochLostError(
+                f"Kafka has ended the epoch: {refusal!r}. If that goes on, {self._namesake}"
+            ) from error
 
     async def _check_not_replaced(self) -> None:
         topics = Topics.of(self._wire.application_name, self._settings)
         last = await read_published(topics, self._settings)
-        if last and last.instance != self._instance:
+        # What was there when we began is of whoever relayed before us.
+        if last and last.instance != self._instance and last != self._began_with:
             raise ReplacedError(
                 "Another relay for this application has taken over. There is one at a time."
             )
@@ -144,11 +148,16 @@ class Relay:
         self._epochs_lost.append(now)
         often = len(self._epochs_lost) == REPLACED_OFTEN
         if often and now - self._epochs_lost[0] < REPLACED_SECONDS:
-            raise ReplacedError(
-                "Another relay uses the same transactional ID "
-                f"{transactional_id(self._wire.application_name, self._settings)!r}, and publishes "
-                "to other topics. Give this application a KAFKA_GROUP_PREFIX of its own."
-            )
+            raise ReplacedError(f"{self._namesake[0].upper()}{self._namesake[1:]}.")
+
+    @property
+    def _namesake(self) -> str:
+        """Who else may end an epoch, if no other relay of the application does."""
+        name = transactional_id(self._wire.application_name, self._settings)
+        return (
+            f"another relay uses the same transactional ID {name!r}, and publishes to other "
+            "topics: give this application a KAFKA_GROUP_PREFIX of its own"
+        )
 
     async def _publish_what_comes(self, progressed: Callable[[], None]) -> None:
         topic = Topics.of(self._wire.application_name, self._settings).events
@@ -182,6 +191,7 @@ class Relay:
     async def _position(self, publisher: Publisher) -> int:
         """Return the position to go on from, once it is known what Kafka and the outbox have."""
         last, tails = publisher.last, publisher.tails
+        self._began_with = last
         ends = [tail.link for tail in tails]
         await check_write_model(self._outbox, self._wire.application_name, last, ends)
         position = position_to_go_on(last, tails)

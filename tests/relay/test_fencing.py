@@ -118,6 +118,25 @@ async def test_a_relay_that_was_fenced_off_ends(under_test: RelayUnderTest) -> N
     assert sorted(positions(await under_test.records())) == list(range(1, last + 1))
 
 
+async def test_a_relay_that_has_begun_where_another_ended_is_not_taken_for_replaced(
+    under_test: RelayUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    under_test.write(3)
+    await under_test.catch_up()
+    under_test.progress.forget()
+
+    async with under_test.relaying():
+        await under_test.progress.reached(3)
+        # With the same transactional ID, and nothing that it publishes there.
+        async with Publisher.connected(under_test.wire, under_test.settings, "elsewhere"):
+            under_test.progress.forget()
+            last = under_test.write(3)
+            await under_test.progress.reached(last)
+
+    assert sorted(positions(await under_test.records())) == list(range(1, last + 1))
+    assert "KAFKA_GROUP_PREFIX" in caplog.text
+
+
 async def test_a_relay_whose_database_cuts_its_connections_goes_on(
     under_test: RelayUnderTest,
 ) -> None:
