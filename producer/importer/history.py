@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from eventsourcing_kafka.producer.importer.commits import (
 from eventsourcing_kafka.producer.importer.mailmap import Mailmap
 from eventsourcing_kafka.producer.importer.repository import (
     HistoryError,
+    Step,
     commit_named,
     grafts,
     mailmaps,
@@ -71,7 +72,7 @@ class History:
         self._grafts = grafts(self._repository)
         self._commits: dict[str, Commit] = {}
         self._mailmap = Mailmap(*mailmaps(self._repository))
-        self.tip = commit_named(self._repository, ref)
+        self.tip = self._reached(*commit_named(self._repository, ref), ref)
         """The ID of the last commit."""
 
     @property
@@ -80,6 +81,14 @@ class History:
         commit_id = self.tip
         while parents := self._commit(commit_id).parents:
             commit_id = parents[0]
+        return commit_id
+
+    def _reached(self, commit_id: str, steps: Sequence[Step], ref: str) -> str:
+        for step in steps:
+            parents = self._commit(commit_id).parents
+            if step > len(parents):
+                raise HistoryError(f"{ref!r} names no commit: {commit_id} is its last one")
+            commit_id = parents[step - 1] if step else commit_id
         return commit_id
 
     def commits(self, tip: str | None = None) -> list[str]:
@@ -137,7 +146,10 @@ class History:
                 raise UnfitFileError("over-long")
             data = self._repository[shown].read_raw()
         except (KeyError, pygit2.GitError) as error:
-            raise HistoryError(f"a file is missing (a partial clone?): {error}") from error
+            raise HistoryError(
+                f"a file is missing: {error}. Of a clone that is partial, "
+                "`git clone --mirror` without --filter makes a whole one"
+            ) from error
         if b"\0" in data:
             raise UnfitFileError("binary")
         try:
@@ -149,8 +161,9 @@ class History:
         try:
             kind, raw = self._repository.odb.read(self._replaced.get(commit_id, commit_id))
         except (KeyError, ValueError, pygit2.GitError) as error:
+            why = "" if isinstance(error, KeyError) else f": {error}"
             raise HistoryError(
-                f"the history is incomplete: commit {commit_id} is missing: {error}"
+                f"the history is incomplete: commit {commit_id} is missing{why}"
             ) from error
         if kind != ObjectType.COMMIT:
             raise HistoryError(f"{commit_id} is not a commit, but {kind.name.lower()}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,14 @@ from eventsourcing_kafka.producer.importer.commits import read_commit
 NAMES_SHOWN = 20
 """How many branches and tags are listed when another one was asked for."""
 
+Step = int
+"""Which parent comes next; 0 stays where it is."""
+
+STEPS = re.compile(r"(?P<base>.+?)(?P<steps>([~^][0-9]*)+)")
+
+ELSEWHERE = re.compile(r"[a-z+]+:/|[^/]+@[^/]+:")
+"""How an address begins where others clone from."""
+
 MOST_STEPS = 5
 """From a tag to what it names, or from what was replaced to what it is replaced by; as in git."""
 
@@ -21,6 +30,11 @@ REPLACED = "refs/replace/"
 
 COPY = (
     "`git clone --mirror {path} COPY`, with a git that reads it, makes one that can be: import that"
+)
+
+MEND_GRAFTS = (
+    "`git -C {path} replace --convert-graft-file` puts what can be in its place; if it refuses a "
+    "line, remove that from info/grafts"
 )
 
 HELP = {
@@ -31,8 +45,8 @@ HELP = {
     "git -C COPY fast-import`, makes one that can be: import that",
     "extensions.refstorage": f"its branches are kept in a format that can't be read here: {COPY}",
     "unsupported extension": f"it is kept in a way that can't be read here: {COPY}",
-    "invalid graft": "its file of grafts can't be read here: "
-    "`git -C {path} replace --convert-graft-file` puts what can be in its place",
+    "invalid graft": f"its file of grafts can't be read here: {MEND_GRAFTS}",
+    "OID at line": f"its file of grafts can't be read here: {MEND_GRAFTS}",
     "unsupported repository version": f"it is kept in a way that can't be read here: {COPY}",
 }
 """What helps, by what libgit2 says when it refuses a repository."""
@@ -50,24 +64,58 @@ def opened(path: Path) -> pygit2.Repository:
         for said, what_helps in HELP.items():
             if said in str(error):
                 raise HistoryError(
-                    f"{path} is a git repository, but {what_helps.format(path=path)} ({error})"
+                    f"{path} is a git repository, but {what_helps.format(path=_typed(path))} "
+                    f"({error})"
                 ) from error
+        if ELSEWHERE.match(str(path)):
+            raise HistoryError(
+                f"{path} is not on this machine: `git clone --mirror` makes a copy that is"
+            ) from error
         raise HistoryError(f"{path} is not a git repository: {error}") from error
     if repository.is_shallow:
-        raise HistoryError(f"{path} is a shallow clone: `git fetch --unshallow` completes it")
+        raise HistoryError(
+            f"{path} is a shallow clone: `git -C {_typed(path)} fetch --unshallow` completes it"
+        )
     return repository
 
 
-def commit_named(repository: pygit2.Repository, ref: str) -> str:
+def _typed(path: Path) -> str:
+    """Return how a path is typed in a shell, wherever one is."""
+    return shlex.quote(str(path.absolute()))
+
+
+def commit_named(repository: pygit2.Repository, ref: str) -> tuple[str, Sequence[Step]]:
     """Return the ID of the commit that a branch, a tag or any other revision names.
 
-    Raises `HistoryError`.
+    And the steps from it to one before it: libgit2 would go by parents that git does not show, and
+    not through commits that it can't read. Raises `HistoryError`.
     """
+    base, steps = _without_steps(ref)
+    return _commit_named(repository, base, ref), steps
+
+
+def _without_steps(ref: str) -> tuple[str, Sequence[Step]]:
+    """Split a revision such as `main~2^2` into what it begins at, and which parents follow.
+
+    >>> _without_steps("main~2^2")
+    ('main', [1, 1, 2])
+    """
+    found = STEPS.fullmatch(ref)
+    if not found:
+        return ref, []
+    steps: list[Step] = []
+    for kind, number in re.findall(r"([~^])([0-9]*)", found["steps"]):
+        count = int(number or 1)
+        steps += [1] * count if kind == "~" else [count]
+    return found["base"], steps
+
+
+def _commit_named(repository: pygit2.Repository, base: str, ref: str) -> str:
     try:
-        return str(repository.revparse_single(ref).peel(pygit2.Commit).id)
+        return str(repository.revparse_single(base).peel(pygit2.Commit).id)
     except (pygit2.GitError, KeyError, ValueError) as error:
         # It may be a commit that libgit2 can't read.
-        found = _target(repository, ref)
+        found = _target(repository, base)
         if found is not None:
             return found
         names = sorted(
@@ -99,7 +147,7 @@ def grafts(repository: pygit2.Repository) -> dict[str, tuple[str, ...]]:
     file = folder / "info" / "grafts"
     lines = file.read_text("ascii", "replace").splitlines() if file.exists() else []
     told = [line.split() for line in lines if line.strip() and not line.startswith("#")]
-    return {commit_id: tuple(parents) for commit_id, *parents in told}
+    return {commit_id.lower(): tuple(map(str.lower, parents)) for commit_id, *parents in told}
 
 
 def mailmaps(repository: pygit2.Repository) -> Iterator[str]:
@@ -114,12 +162,13 @@ def mailmaps(repository: pygit2.Repository) -> Iterator[str]:
         elif repository.is_bare:
             yield _file_at_head(repository, ".mailmap").data.decode(errors="replace")
     if file := _setting(repository, "mailmap.file"):
-        yield _text_of(Path(file).expanduser())
+        with suppress(RuntimeError):  # There is no such home.
+            yield _text_of(Path(file).expanduser())
 
 
 def _file_at_head(repository: pygit2.Repository, name: str) -> pygit2.Blob:
     # Its commit may be one that libgit2 can't read.
-    _, raw = repository.odb.read(commit_named(repository, "HEAD"))
+    _, raw = repository.odb.read(_commit_named(repository, "HEAD", "HEAD"))
     tree = repository[read_commit(raw).tree or ""].peel(pygit2.Tree)
     return tree[name].peel(pygit2.Blob)
 
@@ -132,7 +181,10 @@ def _setting(repository: pygit2.Repository, name: str) -> str | None:
 
 
 def _text_of(file: Path) -> str:
-    return file.read_text(errors="replace") if file.is_file() else ""
+    try:
+        return file.read_text(errors="replace")
+    except OSError:  # As git does where there is none.
+        return ""
 
 
 def _last(direct: dict[str, str], object_id: str) -> str:
@@ -156,8 +208,8 @@ def _target(repository: pygit2.Repository, ref: str) -> str | None:
                 for name in names
                 if pygit2.reference_is_valid_name(name) and repository.references.get(name)
             ),
-            ref,
-        )
+            None,
+        ) or str(repository.expand_id(ref.lower()))
         for _ in range(MOST_STEPS):
             kind, raw = repository.odb.read(object_id)
             if kind != pygit2.enums.ObjectType.TAG:

@@ -1,5 +1,8 @@
 """What the real git takes is imported, and shown as git shows it."""
 
+import re
+import shlex
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -203,6 +206,62 @@ def test_a_file_of_grafts_that_only_git_reads_says_what_to_do_and_that_works(git
         History(git.path)
     git.run("replace", "--convert-graft-file")
     assert History(git.path).commits() == [older, root]
+
+
+def test_a_file_of_grafts_is_read_whatever_the_case_of_its_ids(git: RealGit) -> None:
+    older = git.commit_files({b"a": b"older\n"})
+    root = git.commit_files({b"a": b"a\n"})
+    (git.path / "info" / "grafts").write_text(f"{root.upper()} {older.upper()}\n")
+    assert History(git.path).commits() == [older, root]
+
+
+@pytest.mark.parametrize("revision", ["HEAD", "HEAD~1", "HEAD~2", "main^", "HEAD^^", "HEAD~1^0"])
+def test_a_revision_is_found_through_what_is_malformed_and_the_parents_that_git_shows(
+    git: RealGit, revision: str
+) -> None:
+    older = git.commit_files({b"a": b"older\n"})
+    root = git.commit_files({b"a": b"a\n"})
+    git.commit_files({b"a": b"b\n"}, [root], author=b"nobody")
+    git.run("replace", "--graft", root, older)
+    expected = git.run("rev-parse", revision).decode().strip()
+    assert History(git.path, revision).tip == expected
+
+
+def test_a_malformed_commit_is_found_by_the_beginning_of_its_id(git: RealGit) -> None:
+    commit = git.commit_files({b"a": b"a\n"}, author=b"nobody")
+    for ref in (commit[:8], commit[:8].upper(), commit):
+        assert History(git.path, ref).tip == commit
+    with pytest.raises(HistoryError, match="'HEAD~7' names no commit"):
+        History(git.path, "HEAD~7")
+
+
+def test_what_helps_can_be_typed_anywhere_whatever_the_repository_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = RealGit(tmp_path / "o'wn er")
+    older = git.commit_files({b"a": b"older\n"})
+    root = git.commit_files({b"a": b"a\n"})
+    (git.path / "info" / "grafts").write_text(f"# a comment\n{root} {older}\n")
+    monkeypatch.chdir(git.path)
+    with pytest.raises(HistoryError) as refused:
+        History(Path())
+    (command, *_) = re.findall("`(.+?)`", str(refused.value))
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(shlex.split(command), check=True)
+    assert History(git.path).commits() == [older, root]
+
+
+def test_an_address_is_told_from_a_folder() -> None:
+    for address in ("https://example.org/a/b", "git@example.org:a/b"):
+        with pytest.raises(HistoryError, match="is not on this machine: `git clone --mirror`"):
+            History(Path(address))
+
+
+def test_a_mailmap_that_is_nowhere_is_none(git: RealGit) -> None:
+    git.commit_files({b"a": b"a\n"})
+    for file in ("~nobody-here/x", "/proc/self/mem", "/nowhere"):
+        git.run("config", "mailmap.file", file)
+        assert History(git.path).author(History(git.path).tip)
 
 
 def test_a_merge_whose_main_line_has_another_root_imports_each_commit_once(
