@@ -10,6 +10,7 @@ import typer
 from anyio import to_thread
 from eventsourcing.application import Application
 from eventsourcing.dcb.application import DCBApplication
+from eventsourcing.persistence import InterfaceError, OperationalError
 from eventsourcing.postgres import PostgresDatastore, PostgresFactory
 from eventsourcing.utils import Environment, resolve_topic
 
@@ -28,6 +29,7 @@ from eventsourcing_kafka.producer.runtime.postgres import (
 )
 from eventsourcing_kafka.producer.runtime.retry import retrying
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
+from eventsourcing_kafka.producer.runtime.servers import note_server
 
 AnyApplication = Application[Any] | DCBApplication
 """An application of the library: of aggregates, or of tagged decisions, which has none."""
@@ -119,7 +121,12 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
         )
     if issubclass(cls, DCBApplication):
         _check_tagged(cls, module)
-    app = construct(cls, settings)
+    try:
+        app = construct(cls, settings)
+    except (InterfaceError, OperationalError) as error:
+        if arguments := _arguments(cls, env):
+            note_server(error, server_of(arguments))
+        raise
     if isinstance(datastore := getattr(app.recorder, "datastore", None), PostgresDatastore):
         renew_together(datastore)
         name_in_errors(datastore, server_of(pool_arguments(datastore)))

@@ -6,6 +6,8 @@ sessions is made for others, and poolers refuse libpq's `options`.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import re
 import traceback
@@ -18,6 +20,7 @@ import anyio
 import psycopg
 from eventsourcing.postgres import PostgresDatastore
 from psycopg import conninfo, sql
+from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -30,7 +33,12 @@ from eventsourcing_kafka.producer.runtime.servers import (
     talking_to,
 )
 
+logger = logging.getLogger(__name__)
+
 CONNECT_SECONDS = 10
+
+LONG_SECONDS = 5.0
+"""Somebody who waits for a statement so long wonders why."""
 
 NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -84,12 +92,26 @@ class Session(psycopg.AsyncConnection[Any]):
     """Which server, and which database of it."""
 
     async def wait(self, *arguments: Any, **options: Any) -> Any:
-        """Do as psycopg does, and have an error say whose it is."""
+        """Do as psycopg does, and say whose an error is, and what takes long."""
+        telling = asyncio.get_running_loop().call_later(LONG_SECONDS, self._tell)
         try:
             return await super().wait(*arguments, **options)
         except psycopg.OperationalError as error:
             note_server(error, self.server)
             raise
+        finally:
+            telling.cancel()
+
+    def _tell(self) -> None:
+        # Whoever waits for a NOTIFY is idle.
+        if self.pgconn.transaction_status is TransactionStatus.ACTIVE:
+            logger.info(
+                "%s has been at a statement for %.0f s: does it wait for a lock? "
+                "SELECT pg_blocking_pids(%d) tells",
+                self.server,
+                LONG_SECONDS,
+                self.pgconn.backend_pid,
+            )
 
     @classmethod
     async def connect(  # type: ignore[override]
