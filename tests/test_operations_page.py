@@ -12,7 +12,7 @@ from eventsourcing_kafka.consumer.views import activity, fts
 from tests.pages import blocks, path
 from tests.pipeline import ROOT, Pipeline
 
-FILE = ROOT / "compose" / "OPERATIONS.md"
+FILE = ROOT / "docs" / "OPERATIONS.md"
 PAGE = FILE.read_text()
 COMMANDS = [
     command for block in blocks(FILE) if block.language == "sh" for command in block.commands

@@ -59,7 +59,7 @@ def test_a_pipeline_is_what_its_file_says(outside: Path) -> None:
 def test_the_page_that_tells_of_it_shows_one(tmp_path: Path) -> None:
     (shown,) = (
         block
-        for block in blocks(ROOT / "compose" / "OPERATIONS.md")
+        for block in blocks(ROOT / "docs" / "OPERATIONS.md")
         if block.section == "A pipeline in a file"
     )
     (tmp_path / "pipeline.toml").write_text(shown.text)
