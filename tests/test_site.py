@@ -1,0 +1,52 @@
+"""The pages become a site, and not one link of theirs leads nowhere."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline import ROOT
+
+pytestmark = pytest.mark.usefixtures("programs")
+
+
+def make_docs(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Have make do it in a folder, as in the checkout."""
+    command = ["make", "--assume-old=.venv/installed", "--directory", str(folder), "docs"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with a page of its own, and what makes ours a site."""
+    (tmp_path / "docs").mkdir()
+    for name in ("Makefile", "pyproject.toml", "docs/conf.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("link", "missing"),
+    [("#here", None), ("#there", "there"), ("OTHER.md", "OTHER.md"), ("../pyproject.toml", None)],
+    ids=["a heading", "no heading", "no page", "a file"],
+)
+def test_a_link_that_leads_nowhere_is_an_error(
+    project: Path, link: str, missing: str | None
+) -> None:
+    (project / "docs" / "index.md").write_text(f"# Here\n\n[a link]({link})\n")
+
+    made = make_docs(project)
+
+    assert made.returncode == (2 if missing else 0), made.stderr
+    assert missing is None or missing in made.stderr
+    assert missing or (project / "build" / "docs" / "index.html").is_file()
+
+
+def test_a_page_that_no_list_of_contents_has_is_an_error(project: Path) -> None:
+    (project / "docs" / "index.md").write_text("# Here\n")
+    (project / "docs" / "OTHER.md").write_text("# There\n")
+
+    assert "OTHER.md: WARNING: document isn't included in any toctree" in make_docs(project).stderr
