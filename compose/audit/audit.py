@@ -19,10 +19,10 @@ from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.followers import Followers, followers_of
 from eventsourcing_kafka.consumer.hosting.systems import opened
 from eventsourcing_kafka.consumer.hosting.threads import in_thread
-from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.runtime.applications import AnyApplication, open_reached
+from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 from eventsourcing_kafka.producer.wire import wire_of
 from eventsourcing_kafka.producer.wire.tagged import domain_events_of
 

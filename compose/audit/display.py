@@ -12,8 +12,8 @@ from rich.text import Text
 
 from eventsourcing_kafka.compose.audit.audit import audit
 from eventsourcing_kafka.compose.audit.report import Finding, Report
-from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.runtime.cli import progress_console
+from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 from eventsourcing_kafka.producer.runtime.progress_bar import progress_bar
 
 

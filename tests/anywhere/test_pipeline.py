@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -11,8 +11,14 @@ from typer.testing import CliRunner
 from eventsourcing_kafka.__main__ import app
 from eventsourcing_kafka.compose.leaders import leaders_of
 from eventsourcing_kafka.compose.stack.parts import loops_of, named, parts
+from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.followers import followers_of
-from eventsourcing_kafka.consumer.pipeline import PipelineError, found_pipeline, read_pipeline
+from eventsourcing_kafka.producer.runtime.pipeline import (
+    OnErrorWord,
+    PipelineError,
+    found_pipeline,
+    read_pipeline,
+)
 from tests.pages import blocks
 from tests.pipeline import ROOT
 
@@ -54,6 +60,10 @@ def test_a_pipeline_is_what_its_file_says(outside: Path) -> None:
     }
     assert parts(pipeline)[-1] == "window"
     assert named(pipeline) == ["Shop", "Packing", "orders", "sales", "Shipping"]
+
+
+def test_what_becomes_of_an_error_is_said_in_the_words_of_the_commands() -> None:
+    assert list(get_args(OnErrorWord)) == list(OnError)
 
 
 def test_the_page_that_tells_of_it_shows_one(tmp_path: Path) -> None:

@@ -11,14 +11,8 @@ from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.followers import followers_of
-from eventsourcing_kafka.consumer.operations.commands.stores import (
-    WHICH,
-    PipelineFile,
-    complete_view,
-    settings_with,
-)
+from eventsourcing_kafka.consumer.operations.commands.stores import WHICH, complete_view
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
-from eventsourcing_kafka.consumer.pipeline import found_pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.logs import (
@@ -34,6 +28,11 @@ from eventsourcing_kafka.producer.runtime.metrics_server import (
     MetricsPort,
     listen,
     serving_metrics,
+)
+from eventsourcing_kafka.producer.runtime.pipeline import (
+    PipelineFile,
+    found_pipeline,
+    settings_with,
 )
 from eventsourcing_kafka.producer.runtime.process import run as run_async
 from eventsourcing_kafka.producer.runtime.retry import first_error
