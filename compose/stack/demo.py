@@ -33,7 +33,7 @@ from eventsourcing_kafka.producer.wire import WireFormat
 
 NEXT = (
     "Next: name an application of your own, and its views, in a pipeline.toml "
-    "(docs/OPERATIONS.md shows one); then eventsourcing-kafka compose check, and compose up"
+    "(docs/PIPELINE.md shows one); then eventsourcing-kafka compose check, and compose up"
 )
 
 POLL_SECONDS = 0.5

@@ -67,11 +67,7 @@ def test_what_becomes_of_an_error_is_said_in_the_words_of_the_commands() -> None
 
 
 def test_the_page_that_tells_of_it_shows_one(tmp_path: Path) -> None:
-    (shown,) = (
-        block
-        for block in blocks(ROOT / "docs" / "OPERATIONS.md")
-        if block.section == "A pipeline in a file"
-    )
+    (shown,) = blocks(ROOT / "docs" / "PIPELINE.md")
     (tmp_path / "pipeline.toml").write_text(shown.text)
 
     pipeline = read_pipeline(tmp_path / "pipeline.toml")
