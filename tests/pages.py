@@ -121,7 +121,7 @@ class Terminal:
         return said
 
     def _typed(self, command: str) -> str:
-        self._put(f"{{ {command}\n}} < /dev/null\necho; echo '{END}' $?")
+        self._put(f"{{ {command}\n}} < /dev/null\ncode=$?; echo; echo '{END}' $code")
         said = ""
         while not (line := self._line()).startswith(END):
             assert line, said
@@ -163,7 +163,7 @@ class Desk:
         for block in page:
             if block.language == "text":
                 missing = [line for line in block.text.splitlines() if line not in before]
-                assert missing == [], before
+                assert missing == [], f"{missing} is not in\n{before}"
             else:
                 before = said[block] = self.do(block)
         return said
