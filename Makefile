@@ -39,6 +39,7 @@ model: .venv/installed ## Explore all that can happen between relay and view, fu
 
 # A heading, a page or a file that a link names and that is not there is an error.
 docs: .venv/installed ## Make the pages of docs/ a site in build/docs, and check its links (LINKS=1: those to others, too)
+	@$(BIN)/typer eventsourcing_kafka.__main__ utils docs --name eventsourcing-kafka --title Commands --output docs/COMMANDS.md > /dev/null
 	@$(SPHINX) -b html docs build/docs
 	@$(if $(LINKS),$(SPHINX) -b linkcheck docs build/links)
 	@echo "The site is in build/docs: its links lead somewhere"
@@ -60,7 +61,7 @@ lock: .venv/installed ## Resolve the dependencies anew, into uv.lock
 		-e 's#\{ url = "[^"]*/([^"/]+)"#{ filename = "\1"#' uv.lock && rm uv.lock.bak
 
 clean: ## Remove what was made here
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf docs/COMMANDS.md .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/installed: uv.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -9,6 +9,9 @@ import pytest
 
 from tests.pipeline import ROOT
 
+CONTENTS = "\n```{toctree}\nCOMMANDS\n```\n"
+"""The commands are described by themselves."""
+
 pytestmark = pytest.mark.usefixtures("programs")
 
 
@@ -36,7 +39,7 @@ def project(tmp_path: Path) -> Path:
 def test_a_link_that_leads_nowhere_is_an_error(
     project: Path, link: str, missing: str | None
 ) -> None:
-    (project / "docs" / "index.md").write_text(f"# Here\n\n[a link]({link})\n")
+    (project / "docs" / "index.md").write_text(f"# Here\n\n[a link]({link})\n{CONTENTS}")
 
     made = make_docs(project)
 
@@ -46,7 +49,7 @@ def test_a_link_that_leads_nowhere_is_an_error(
 
 
 def test_a_page_that_no_list_of_contents_has_is_an_error(project: Path) -> None:
-    (project / "docs" / "index.md").write_text("# Here\n")
+    (project / "docs" / "index.md").write_text(f"# Here\n{CONTENTS}")
     (project / "docs" / "OTHER.md").write_text("# There\n")
 
     assert "OTHER.md: WARNING: document isn't included in any toctree" in make_docs(project).stderr
