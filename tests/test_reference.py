@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from eventsourcing_kafka.compose.audit.kept import CREATE_AUDITED
 from eventsourcing_kafka.compose.pipeline.check import KNOWN
 from eventsourcing_kafka.consumer.engine.parking import CREATE_DROPPED, CREATE_PARKED
 from eventsourcing_kafka.consumer.engine.store import ViewStore, group_of
@@ -93,9 +94,11 @@ def _row(name: str) -> str:
     return f"| `{prefix}` + `{name.removeprefix(prefix)}` |"
 
 
-@pytest.mark.parametrize("statement", [CREATE_TRACKING, CREATE_PARKED, CREATE_DROPPED])
+@pytest.mark.parametrize(
+    "statement", [CREATE_TRACKING, CREATE_PARKED, CREATE_DROPPED, CREATE_AUDITED]
+)
 def test_the_tables_of_a_view_are_on_the_page(statement: str) -> None:
-    (table,) = re.findall(r"CREATE TABLE \{schema\}\.(\w+)", statement)
+    (table,) = re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?\{schema\}\.(\w+)", statement)
 
     assert f"orders.{table}" in code_on("NAMES.md")
 
