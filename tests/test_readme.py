@@ -106,6 +106,10 @@ def test_the_demo_ends_with_what_is_promised(checkout: Path, shell: dict[str, st
     said = "verified: N pages identical in the write model and the search view"
     assert said in README.read_text()
     assert demo.stdout.endswith(f"{said.replace('N', '2')}\n")
+    _, _, last = demo.stderr.partition("Next, an application of your own")
+    (page,) = re.findall(r"docs/\w+\.md", last)
+    assert (ROOT / page).is_file()
+    assert re.findall(r"eventsourcing-kafka compose (\w+)", last) == ["check", "up"]
 
 
 def test_what_is_typed_works_word_for_word(checkout: Path, shell: dict[str, str]) -> None:

@@ -39,6 +39,7 @@ import msgspec
 import typer
 
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
+from eventsourcing_kafka.producer.runtime.secrets import FILE
 
 FILE_NAME = "pipeline.toml"
 """Where a pipeline is looked for in the current folder."""
@@ -146,11 +147,17 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
             found |= _prefixed(name, part.settings)
         if self.file:
             found[PIPELINE_FILE] = str(self.file)
-        return {**{name: str(value) for name, value in found.items()}, **env}
+        wanted = {name: str(value) for name, value in found.items() if _twin(name) not in env}
+        return {**wanted, **env}
 
     def line(self, *keys: str) -> int:
         """Return the line of the file in which something is set, or what it is a part of."""
         return line_of(self.file.read_text().splitlines(), keys) if self.file else 1
+
+
+def _twin(name: str) -> str:
+    """Return the other way in which a secret is set: itself, or by the file that it is in."""
+    return name.removesuffix(FILE) if name.endswith(FILE) else name + FILE
 
 
 def _prefixed(name: str, settings: Settings) -> Settings:

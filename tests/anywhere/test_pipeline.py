@@ -88,6 +88,24 @@ def test_its_settings_are_prefixed_and_what_is_set_elsewhere_goes_before_them(
     assert environment["PIPELINE_FILE"] == str(outside / "shop" / "pipeline.toml")
 
 
+@pytest.mark.parametrize(
+    ("told", "elsewhere"),
+    [
+        ("POSTGRES_PASSWORD_FILE", "POSTGRES_PASSWORD"),
+        ("KAFKA_SASL_PASSWORD", "KAFKA_SASL_PASSWORD_FILE"),
+    ],
+)
+def test_a_secret_that_is_set_elsewhere_is_not_set_in_both_ways(
+    tmp_path: Path, told: str, elsewhere: str
+) -> None:
+    file = tmp_path / "pipeline.toml"
+    file.write_text(f'[settings]\n{told} = "of the file"\n[applications]\nShop = {{}}\n')
+    pipeline = read_pipeline(file)
+
+    assert pipeline.environment({})[told] == "of the file"
+    assert told not in pipeline.environment({elsewhere: "set"})
+
+
 def test_where_nothing_is_wrong_it_is_said_what_would_run(outside: Path) -> None:
     result = invoke("compose", "check", "--with", str(outside / "shop" / "pipeline.toml"))
 
