@@ -4,7 +4,7 @@ PYTHON ?= python3
 REPO ?= .
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
-SPHINX := $(BIN)/python -m sphinx --quiet --nitpicky --fail-on-warning --doctree-dir build/.doctrees
+SPHINX := $(BIN)/python -m sphinx --quiet --fresh-env --nitpicky --fail-on-warning --doctree-dir build/.doctrees
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 # Without its cache Python compiles all that it imports each time, in each process of the tests.

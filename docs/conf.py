@@ -12,10 +12,14 @@ copyright = ""  # noqa: A001 - Sphinx' name; the licence is a file
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 
+smartquotes = False  # An option keeps its two dashes, and what is typed its quotes.
+
 myst_heading_anchors = 4
 """Headings are linked to as on a forge; a link to one that is not there is an error."""
 
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_title = f"{project} {version}"
 html_copy_source = False
 html_show_copyright = False

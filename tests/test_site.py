@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "docs").mkdir()
     for name in ("Makefile", "pyproject.toml", "docs/conf.py"):
         shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "docs" / "static").symlink_to(ROOT / "docs" / "static")
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     return tmp_path
 
@@ -53,3 +55,22 @@ def test_a_page_that_no_list_of_contents_has_is_an_error(project: Path) -> None:
     (project / "docs" / "OTHER.md").write_text("# There\n")
 
     assert "OTHER.md: WARNING: document isn't included in any toctree" in make_docs(project).stderr
+
+
+def test_what_is_typed_stays_as_it_is(project: Path) -> None:
+    (project / "docs" / "index.md").write_text(f"# Here\n\n--with 'a file'\n{CONTENTS}")
+
+    assert make_docs(project).returncode == 0
+    assert "--with 'a file'" in unescape((project / "build" / "docs" / "index.html").read_text())
+
+
+def test_a_page_that_is_gone_is_missed_by_those_that_were_made_before(project: Path) -> None:
+    contents = CONTENTS.replace("COMMANDS\n", "COMMANDS\nOTHER\nTHIRD\n")
+    (project / "docs" / "index.md").write_text(f"# Here\n{contents}")
+    (project / "docs" / "OTHER.md").write_text("# There\n\n[on](THIRD.md#third)\n")
+    (project / "docs" / "THIRD.md").write_text("# Third\n")
+    assert make_docs(project).returncode == 0
+
+    (project / "docs" / "THIRD.md").write_text("# Fourth\n")
+
+    assert "local id not found" in make_docs(project).stderr
