@@ -4,13 +4,14 @@ PYTHON ?= python3
 REPO ?= .
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+SPHINX := $(BIN)/python -m sphinx --quiet --fresh-env --nitpicky --fail-on-warning --doctree-dir build/.doctrees
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 # Without its cache Python compiles all that it imports each time, in each process of the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test slow bench chaos model check format lock clean
+.PHONY: help demo quick test slow bench chaos model docs check format lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,7 +37,14 @@ chaos: .venv/installed ## Break everything for ten minutes, by a seeded schedule
 model: .venv/installed ## Explore all that can happen between relay and view, further than the tests do (ARGS=--stories)
 	@$(BIN)/python -m tests.model $(ARGS)
 
-check: .venv/installed ## Run the linters and the type checker, and look for known vulnerabilities
+# A heading, a page or a file that a link names and that is not there is an error.
+docs: .venv/installed ## Make the pages of docs/ a site in build/docs, and check its links (LINKS=1: those to others, too)
+	@$(BIN)/typer eventsourcing_kafka.__main__ utils docs --name eventsourcing-kafka --title Commands --output docs/COMMANDS.md > /dev/null
+	@$(SPHINX) -b html docs build/docs
+	@$(if $(LINKS),$(SPHINX) -b linkcheck docs build/links)
+	@echo "The site is in build/docs: its links lead somewhere"
+
+check: .venv/installed docs ## Run the linters and the type checker, make the site, and look for known vulnerabilities
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m tests.dependencies & audit=$$!; $(BIN)/mypy; types=$$?; wait $$audit && exit $$types
@@ -53,7 +61,7 @@ lock: .venv/installed ## Resolve the dependencies anew, into uv.lock
 		-e 's#\{ url = "[^"]*/([^"/]+)"#{ filename = "\1"#' uv.lock && rm uv.lock.bak
 
 clean: ## Remove what was made here
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf docs/COMMANDS.md .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/installed: uv.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from eventsourcing_kafka.consumer.followers import Followers
-from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.runtime.applications import (
     AnyApplication,
@@ -11,6 +10,7 @@ from eventsourcing_kafka.producer.runtime.applications import (
     known_by_name,
 )
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
+from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 
 Leader = type[AnyApplication]
 

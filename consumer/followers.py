@@ -19,9 +19,9 @@ from eventsourcing_kafka.consumer.hosting.systems import (
     edges_named,
     opened,
 )
-from eventsourcing_kafka.consumer.pipeline import Follower, Pipeline, System
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.consumer.views.registry import UnknownViewError, view_names, views_named
+from eventsourcing_kafka.producer.runtime.pipeline import Follower, Pipeline, System
 
 
 class Followers(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import msgspec
@@ -30,6 +29,11 @@ from eventsourcing_kafka.producer.runtime.metrics_server import (
     MetricsPort,
     listen,
     serving_metrics,
+)
+from eventsourcing_kafka.producer.runtime.pipeline import (
+    PipelineFile,
+    found_pipeline,
+    settings_with,
 )
 from eventsourcing_kafka.producer.runtime.process import run
 from eventsourcing_kafka.producer.schema.command import publish_schema
@@ -75,6 +79,7 @@ def relay(
     ] = 10.0,
     decrypt: Decrypt = False,
     partition_by_tag: PartitionByTag = None,
+    file: PipelineFile = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = EVERYWHERE,
     log_format: LogFormatOption = LogFormat.TEXT,
@@ -92,12 +97,16 @@ def relay(
     Example: eventsourcing-kafka producer relay -a shop.application:Shop
 
     Example: eventsourcing-kafka producer relay --name Shop --metrics-port 9100
+
+    Example: eventsourcing-kafka producer relay -a Shop --with shop/pipeline.toml
     """
-    cls = chosen(application, name, os.environ)
+    pipeline, environment = found_pipeline(file), dict(settings_with(file))
+    cls = chosen(application, name, environment, pipeline)
+    if pipeline and cls.name in pipeline.applications:
+        decrypt = decrypt or pipeline.applications[cls.name].decrypt
     start_logs(log_format)
     listener = listen(metrics_port, metrics_host)
-    settings = KafkaSettings.from_env(os.environ)
-    environment = dict(os.environ)
+    settings = KafkaSettings.from_env(environment)
     if partition_by_tag is not None:
         if not issubclass(cls, DCBApplication):
             raise typer.BadParameter(
@@ -126,6 +135,7 @@ def relay(
 def status(
     application: ApplicationTopic = None,
     name: ApplicationName = None,
+    file: PipelineFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show up to where the events of an application are published.
@@ -136,11 +146,14 @@ def status(
     says why, and exits with 1.
 
     Example: eventsourcing-kafka producer status -a shop.application:Shop --json
+
+    Example: eventsourcing-kafka producer status -a Shop --with shop/pipeline.toml
     """
-    cls = chosen(application, name, os.environ)
-    with finished(lambda: open_reached(cls, os.environ)) as source:
+    environment = settings_with(file)
+    cls = chosen(application, name, environment, found_pipeline(file))
+    with finished(lambda: open_reached(cls, environment)) as source:
         outbox, wire = outbox_of(source, limit=1), wire_of(source, decrypt=True)
-        settings = KafkaSettings.from_env(os.environ)
+        settings = KafkaSettings.from_env(environment)
         found = finished(lambda: read_status(outbox, wire, settings))
         risks = finished(lambda: read_risks(wire.application_name, settings))
     fields = msgspec.structs.asdict(found)

@@ -37,7 +37,6 @@ THE_WIKIS = (
     *("consumer/views/fts/", "consumer/views/activity/"),
     *("compose/web/", "compose/stack/sample.py", "compose/stack/demo.py"),
     "compose/cluster/",  # How the examples are deployed.
-    *("compose/OPERATIONS.md", "compose/SECURITY.md"),
     *("examples/", "tests/"),
 )
 """Where the wiki is, and what shows it."""

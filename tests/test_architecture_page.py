@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.pages import LINK, lost_links
 from tests.pipeline import ROOT
 from tests.test_architecture import MODULES, NAME, PACKAGES, TOP_LEVEL
 
@@ -21,13 +22,6 @@ PATHS = {
     if re.fullmatch(rf"({'|'.join(TOP_LEVEL)})(/[\w.]+)*/?", name) and ("/" in name or name in CODE)
 }
 NAMES = {name for name in CODE if re.fullmatch(rf"({'|'.join(PACKAGES)})(\.\w+)+", name)}
-LINKS = set(re.findall(r"\]\(([^)]+)\)", PAGE))
-
-
-def anchors(page: str) -> set[str]:
-    """Return the anchors that the headings of a page have."""
-    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
-    return {re.sub(r"[^\w\s-]", "", each).lower().replace(" ", "-") for each in headings}
 
 
 def there(name: str) -> bool:
@@ -75,13 +69,9 @@ def test_every_room_is_on_the_map() -> None:
     assert sorted(rooms - PATHS) == []
 
 
-@pytest.mark.parametrize("link", sorted(LINKS))
-def test_the_link_leads_somewhere(link: str) -> None:
-    path, _, anchor = link.partition("#")
-    page = (FILE.parent / path).resolve() if path else FILE
-
-    assert page.is_file()
-    assert not anchor or anchor in anchors(page.read_text())
+def test_its_links_lead_somewhere() -> None:
+    assert len(LINK.findall(PAGE)) > 10
+    assert lost_links(FILE) == []
 
 
 def test_every_word_of_the_table_is_used_elsewhere() -> None:

@@ -2,50 +2,33 @@
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Thread
 
 import pygit2
 import pytest
 
-from tests.pages import Block, blocks
+from tests.pages import Block, Desk, blocks, lost_links
 from tests.pipeline import ROOT
 
 README = ROOT / "README.md"
-ELSEWHERE = "Reading the topic from elsewhere"
-"""What is in that section reads for ever, or needs other tools: `tests.language` runs it."""
-BLOCKS = [block for block in blocks(README) if block.section != ELSEWHERE]
-NOT_OURS = {"docker"}
-"""Blocks that begin with one of these are left out where it is not installed."""
+BLOCKS = blocks(README)
+SHORT = 160
+"""Lines. All else is on the pages of `docs`."""
 
 # The environment is the one that runs the tests; those may be run by make themselves.
 MAKE = ("make", "--no-print-directory", "--assume-old=.venv/installed")
-READY = ("Point a shell at it", "consumer fts: 0 records", "consumer activity: 0 records")
 
 
 def is_make(block: Block) -> bool:
     return block.commands[0].startswith("make ")
 
 
-def keeps_running(block: Block) -> bool:
-    return " compose up" in block.commands[0]
-
-
-def is_there(block: Block) -> bool:
-    program = block.commands[0].split()[0]
-    return program not in NOT_OURS or shutil.which(program) is not None
-
-
 MADE = [command for block in BLOCKS if is_make(block) for command in block.commands]
-STACKS = [block for block in BLOCKS if keeps_running(block)]
-TYPED = [
-    block for block in BLOCKS if is_there(block) and not is_make(block) and not keeps_running(block)
-]
+TYPED = [block for block in BLOCKS if not is_make(block)]
 
 
 @pytest.fixture
@@ -85,11 +68,26 @@ def run(command: list[str], folder: Path, env: dict[str, str]) -> subprocess.Com
 
 
 def test_every_block_is_run_by_one_of_these_tests() -> None:
-    assert ELSEWHERE in {block.section for block in blocks(README)}
     assert {block.language for block in BLOCKS} == {"sh", "python"}
-    assert len(STACKS) == 1
     assert MADE
     assert {block.language for block in TYPED} == {"sh", "python"}
+    assert len([block for block in TYPED if block.runs]) == 1
+
+
+def test_its_links_lead_somewhere() -> None:
+    assert lost_links(README) == []
+    assert lost_links(ROOT / "CHANGELOG.md") == []
+
+
+def test_a_link_that_leads_nowhere_would_be_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Here\n\n[a](#here) [b](#there) [c](page.md#here) [d](nowhere.md)\n")
+
+    assert lost_links(page) == ["#there", "nowhere.md"]
+
+
+def test_it_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= SHORT
 
 
 @pytest.mark.usefixtures("programs")
@@ -108,49 +106,16 @@ def test_the_demo_ends_with_what_is_promised(checkout: Path, shell: dict[str, st
     said = "verified: N pages identical in the write model and the search view"
     assert said in README.read_text()
     assert demo.stdout.endswith(f"{said.replace('N', '2')}\n")
+    _, _, last = demo.stderr.partition("Next, an application of your own")
+    (page,) = re.findall(r"docs/\w+\.md", last)
+    assert (ROOT / page).is_file()
+    assert re.findall(r"eventsourcing-kafka compose (\w+)", last) == ["check", "up"]
 
 
-@pytest.fixture
-def stack(checkout: Path, shell: dict[str, str]) -> Iterator[None]:
-    """What is kept running in one terminal, once it shows that all is well."""
-    (block,) = STACKS
-    with subprocess.Popen(
-        ["sh", "-c", f"exec {block.text}"],
-        cwd=checkout,
-        env=shell,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as running:
-        assert running.stdout
-        awaited, said = set(READY), ""
-        for line in running.stdout:
-            said += line
-            awaited -= {words for words in awaited if words in line}
-            if not awaited:
-                break
-        assert not awaited, said
-        Thread(target=running.stdout.read).start()
-        yield
-        running.terminate()
+def test_what_is_typed_works_word_for_word(checkout: Path, shell: dict[str, str]) -> None:
+    with Desk(checkout, shell) as desk:
+        printed = desk.work(TYPED)
 
-
-@pytest.mark.usefixtures("stack")
-def test_what_is_typed_in_another_terminal_works_word_for_word(
-    checkout: Path, shell: dict[str, str]
-) -> None:
-    for number, block in enumerate(TYPED):
-        (checkout / f"{number}.{block.language}").write_text(block.text)
-    runs = {"sh": ".", "python": "python"}
-    script = "\n".join(
-        f"echo '=== {number}'; {runs[block.language]} ./{number}.{block.language}"
-        for number, block in enumerate(TYPED)
-    )
-    typed = run(["sh", "-ec", script], checkout, shell)
-    assert typed.returncode == 0, f"{typed.stdout}\n{typed.stderr}"
-    printed = dict(
-        zip(TYPED, re.split(r"^=== \d+\n", typed.stdout, flags=re.MULTILINE)[1:], strict=True)
-    )
     for block, text in printed.items():
         if "import-git" in block.text:
             assert "imported 2 commits" in text

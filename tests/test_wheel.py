@@ -1,5 +1,6 @@
 """The wheel, installed into an empty environment, gives one name and working commands."""
 
+import html
 import json
 import os
 import re
@@ -11,14 +12,18 @@ import tempfile
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from httpx2 import Client, TransportError
 
+from eventsourcing_kafka.compose.servers.jars import cache
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.servers.processes import free_port
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
 from tests.pipeline import ROOT
 
@@ -118,6 +123,10 @@ class Environment:
         self._uv(*install, "--require-hashes", "-r", str(requirements))
         self._uv(*install, "--no-deps", str(wheel))
 
+    def add(self, *requirements: str) -> None:
+        """Install what a developer has besides."""
+        self._uv("pip", "install", "--quiet", "--python", str(self.bin / "python"), *requirements)
+
     def run(
         self, *command: str, folder: Path | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
@@ -130,6 +139,25 @@ class Environment:
             env=self.variables(variables),
             cwd=folder or self._folder,
         )
+
+    @contextmanager
+    def running(self, folder: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
+        """Run a command of ours during the body, with no settings but those that it finds there."""
+        name = "-".join(command).replace("/", "_")
+        with (folder / f"{name}.log").open("w") as log:
+            process = subprocess.Popen(
+                [self.bin / COMMAND, *command],
+                env=self.variables({}),
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+                text=True,
+            )
+            try:
+                yield process
+            finally:
+                process.terminate()
+                process.wait()
 
     def variables(self, variables: Mapping[str, str]) -> dict[str, str]:
         """Return the variables of a process of it."""
@@ -287,6 +315,13 @@ def orders(
     return tmp_path
 
 
+RUN = {
+    "relay": ("producer", "relay", "-a"),
+    "consumer": ("consumer", "run"),
+    "follower": ("compose", "run"),
+}
+"""How a part of a pipeline is run by what it is called there."""
+
 PLACE_AND_PAY = """
 from shop.application import Shop
 
@@ -317,17 +352,9 @@ def test_a_package_of_somebody_else_s_has_all_that_the_wiki_has(
     placed = core.run("python", "-c", PLACE_AND_PAY, folder=orders, **checked["settings"])
     assert placed.returncode == 0, placed.stderr
     with ExitStack() as exits:
-        for part, arguments in runs.items():
-            log = exits.enter_context((orders / f"{part}.log").open("w"))
-            process = subprocess.Popen(
-                [core.bin / COMMAND, *arguments],
-                env=core.variables(checked["settings"]),
-                cwd=orders,
-                stdout=log,
-                stderr=log,
-            )
-            exits.callback(process.wait)
-            exits.callback(process.terminate)
+        for part in runs:
+            kind, name = part.split()
+            exits.enter_context(core.running(orders, *RUN[kind], name))
         while records() != {"orders": 4, "sales": 4, "packing_shop": 4, "shipping_packing": 2}:
             pass
         assert json.loads(run("compose", "top", "--json"))["relays"]["Packing"]["gap"] == 0
@@ -342,6 +369,99 @@ def test_a_package_of_somebody_else_s_has_all_that_the_wiki_has(
     refused = core.run(COMMAND, "consumer", "replay", "packing_shop", "--yes", folder=orders)
     assert "may record events of its own" in refused.stderr
     run("consumer", "replay", "sales", "--yes")
+
+
+@pytest.fixture(scope="module")
+def full(wheel: Path) -> Iterator[Environment]:
+    """The pipeline with the extra that brings servers, the window, and the kit for tests."""
+    with tempfile.TemporaryDirectory(prefix="full-") as folder:
+        Path(folder).chmod(0o755)
+        environment = Environment(Path(folder, "environment"))
+        environment.install(wheel, "--extra", "compose")
+        yield environment
+
+
+def records_of(environment: Environment, folder: Path, view: str) -> int:
+    told = environment.run(COMMAND, "consumer", "status", view, "--json", folder=folder)
+    assert told.returncode == 0, told.stderr
+    return sum(row["records"] for row in json.loads(told.stdout))
+
+
+@contextmanager
+def signed_in(address: str, process: subprocess.Popen[str]) -> Iterator[Client]:
+    """Look through a window as an operator, once it is there."""
+    with Client(base_url=address) as browser:
+        while True:
+            assert process.poll() is None
+            with suppress(TransportError):
+                form = browser.get("/sign-in").raise_for_status().text
+                break
+        (token,) = re.findall('name="token" value="(.+?)"', form)
+        browser.post("/sign-in", data={"name": "operator", "token": token})
+        yield browser
+
+
+@pytest.mark.timeout(400)
+def test_the_window_shows_a_package_of_somebody_else_s_and_who_has_audited_it(
+    full: Environment, orders: Path
+) -> None:
+    settings = tomllib.loads((orders / "pipeline.toml").read_text())["settings"]
+    variables = {name: str(value) for name, value in settings.items()}
+    placed = full.run("python", "-c", PLACE_AND_PAY, folder=orders, **variables)
+    assert placed.returncode == 0, placed.stderr
+    port = free_port()
+    with (
+        full.running(orders, "producer", "relay", "-a", "Shop"),
+        full.running(orders, "consumer", "run", "orders"),
+        full.running(orders, "compose", "window", "--port", str(port)) as window,
+        signed_in(f"http://127.0.0.1:{port}", window) as browser,
+    ):
+        while records_of(full, orders, "orders") < 4:
+            pass
+        shown = browser.get("/pipeline").text
+        for card in ("outbox-shop", "relay-packing", "view-orders", "view-shipping_packing"):
+            assert f'id="{card}"' in shown
+        assert "None is known of." in shown
+
+        audited = full.run(COMMAND, "compose", "audit", "orders", folder=orders)
+        assert audited.returncode == 0, audited.stderr
+
+        while "begun by" not in (shown := browser.get("/pipeline").text):
+            assert window.poll() is None
+        assert audited.stdout.strip() in html.unescape(shown)
+
+
+TEST_OF_ORDERS = """
+import pytest
+
+from eventsourcing_kafka.testing import PipelineUnderTest, ViewUnderTest
+from shop.views import ORDERS
+
+pytestmark = pytest.mark.anyio
+
+async def test_given_events_then_rows(database_settings):
+    async with ViewUnderTest(ORDERS, database_settings) as orders:
+        orders.application.place("Ada", 100)
+        await orders.apply()
+        assert await orders.rows("SELECT customer FROM {schema}.orders") == [("Ada",)]
+
+async def test_a_whole_pipeline(environment):
+    async with PipelineUnderTest([ORDERS], environment) as shop:
+        await shop.do(shop.application.place, "Bob", 100)
+        await shop.applied()
+        assert await shop.rows(ORDERS, "SELECT customer FROM {schema}.orders") == [("Bob",)]
+"""
+
+
+def test_the_kit_tests_a_package_of_somebody_else_s(full: Environment, orders: Path) -> None:
+    full.add(f"pytest=={metadata.version('pytest')}")
+    (orders / "conftest.py").write_text('pytest_plugins = ["eventsourcing_kafka.testing.plugin"]\n')
+    (orders / "test_orders.py").write_text(TEST_OF_ORDERS)
+
+    command = ("python", "-m", "pytest", "-k", "asyncio", "test_orders.py")
+    tested = full.run(*command, folder=orders, EVENTSOURCING_KAFKA_CACHE=str(cache()))
+
+    assert "2 passed" in tested.stdout, tested.stdout
 
 
 def test_every_help_is_shown_beside_a_project_of_its_own(core: Environment, project: Path) -> None:

@@ -5,7 +5,7 @@ is not shared. `topic` reads the records, all partitions beside each other in th
 positions, and compares each with what the wire format makes of its notification. `views` compares
 the trackings with the topic, and the rows with what follows from the events up to the tracked
 positions; what follows is known to each view, in the `audit` of its folder. Of a system's followers
-the trackings alone are compared. `report` is what is found.
+the trackings alone are compared. `report` is what is found, `kept` keeps it for others.
 
 All of it may run meanwhile: positions and snapshots are taken first, and compared up to them.
 """

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
 from typing import NamedTuple
 
 from anyio import to_thread
 
+from eventsourcing_kafka.compose.audit.kept import KeptAudit, keep_audit
 from eventsourcing_kafka.compose.audit.records import TopicReader
 from eventsourcing_kafka.compose.audit.report import Findings, Report, TopicReport, ViewReport
 from eventsourcing_kafka.compose.audit.topic import Advance, audit_topic, no_progress
@@ -19,10 +22,10 @@ from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.followers import Followers, followers_of
 from eventsourcing_kafka.consumer.hosting.systems import opened
 from eventsourcing_kafka.consumer.hosting.threads import in_thread
-from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.runtime.applications import AnyApplication, open_reached
+from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 from eventsourcing_kafka.producer.wire import wire_of
 from eventsourcing_kafka.producer.wire.tagged import domain_events_of
 
@@ -50,17 +53,19 @@ async def audit(
     limit: int = FULL_FINDINGS,
     decrypt: bool = False,
     advance: Advance = no_progress,
+    by: str = "",
 ) -> Report:
     """Compare views of some names, or all that are installed, with their applications and topics.
 
     With a `system`, MODULE:NAME, it is about its leaders and followers; with a `pipeline`, about
     all of it, if nothing is named. What followers have recorded is never compared; nor are the rows
     of views without `rows`. The first `limit` findings are reported in full, and all are counted.
-    `decrypt` is as the relay has it. Raises `UnknownViewError`, `UnknownApplicationError`,
+    `decrypt` is as the relay has it. What came of it is kept for others if it is said `by` whom it
+    was run. Raises `UnknownViewError`, `UnknownApplicationError`,
     `UnknownEdgeError`, `NotInPostgresError` or `OpenTransactionError`, and what psycopg and
     aiokafka raise when a server is lost: begin again then.
     """
-    findings = Findings(limit)
+    findings, began = Findings(limit), datetime.now(UTC)
     followers = followers_of(names or (), system, pipeline)
     leaders = leaders_of(followers, pipeline, every=not (names or system))
     decrypted = (
@@ -72,12 +77,17 @@ async def audit(
         everywhere = {leader.name for leader in leaders} if decrypt else decrypted
         comparison = _Comparison(environment, everywhere, findings, advance, rows)
         reports = [await comparison.of(*leader) for leader in audited.by_leader.items()]
-    return Report(
-        [topic for topic, _ in reports],
-        [view for _, of_leader in reports for view in of_leader] + [*audited.out_of_reach],
-        dict(findings.counts),
-        list(findings),
-    )
+        report = Report(
+            [topic for topic, _ in reports],
+            [view for _, of_leader in reports for view in of_leader] + [*audited.out_of_reach],
+            dict(findings.counts),
+            list(findings),
+        )
+        if by:
+            ended = datetime.now(UTC)
+            kept = KeptAudit(ended, by, (ended - began).total_seconds(), report)
+            await keep_audit(chain.from_iterable(audited.by_leader.values()), kept)
+    return report
 
 
 @asynccontextmanager

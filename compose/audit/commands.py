@@ -9,12 +9,9 @@ import typer
 from eventsourcing_kafka.compose.audit.audit import FULL_FINDINGS
 from eventsourcing_kafka.compose.audit.display import audit_and_show
 from eventsourcing_kafka.compose.stack.environment import WhichData, meant
-from eventsourcing_kafka.consumer.operations.commands.stores import (
-    PipelineFile,
-    SystemTopic,
-    ViewNames,
-)
+from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, ViewNames
 from eventsourcing_kafka.producer.runtime.cli import finished
+from eventsourcing_kafka.producer.runtime.pipeline import PipelineFile
 
 COMMANDS = typer.Typer()
 

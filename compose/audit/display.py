@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from eventsourcing_kafka.compose.audit.audit import audit
+from eventsourcing_kafka.compose.audit.kept import whoever_runs
 from eventsourcing_kafka.compose.audit.report import Finding, Report
-from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.runtime.cli import progress_console
+from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 from eventsourcing_kafka.producer.runtime.progress_bar import progress_bar
 
 
@@ -47,6 +48,7 @@ async def audit_and_show(
             limit=limit,
             decrypt=decrypt,
             advance=advance,
+            by=whoever_runs(),
         )
     if as_json:
         typer.echo(msgspec.json.encode(report))

@@ -12,13 +12,10 @@ from rich.console import Console
 from eventsourcing_kafka.compose.monitor.overview import opened_sources
 from eventsourcing_kafka.compose.monitor.top import Top
 from eventsourcing_kafka.compose.stack.environment import WhichData, meant
-from eventsourcing_kafka.consumer.operations.commands.stores import (
-    PipelineFile,
-    SystemTopic,
-    ViewNames,
-)
+from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, ViewNames
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
 from eventsourcing_kafka.producer.runtime.cli import finished
+from eventsourcing_kafka.producer.runtime.pipeline import PipelineFile
 
 COMMANDS = typer.Typer()
 

@@ -19,13 +19,13 @@ from eventsourcing_kafka.compose.leaders import leaders_of
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.followers import followers_of, opened_followers
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
-from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus, read_topic
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
 from eventsourcing_kafka.producer.runtime.applications import AnyApplication, open_reached
 from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
+from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 from eventsourcing_kafka.producer.wire import wire_of
 
 T = TypeVar("T")

@@ -16,7 +16,11 @@ from eventsourcing_kafka.consumer.hosting.systems import (
     projected_named,
     system_named,
 )
-from eventsourcing_kafka.consumer.pipeline import (
+from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.consumer.views.registry import view_named
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
+from eventsourcing_kafka.producer.runtime.pipeline import (
     FILE_NAME,
     Pipeline,
     PipelineError,
@@ -25,10 +29,6 @@ from eventsourcing_kafka.consumer.pipeline import (
     by_line,
     near_miss,
 )
-from eventsourcing_kafka.consumer.view import View
-from eventsourcing_kafka.consumer.views.registry import view_named
-from eventsourcing_kafka.producer.runtime.applications import AnyApplication
-from eventsourcing_kafka.producer.runtime.errors import SettingsError
 
 T = TypeVar("T")
 

@@ -13,16 +13,16 @@ import typer
 from eventsourcing_kafka.compose.pipeline.check import Check, check
 from eventsourcing_kafka.compose.pipeline.files import compose_files, write_files
 from eventsourcing_kafka.compose.stack.parts import Services, loops_of, named
-from eventsourcing_kafka.consumer.operations.commands.stores import PipelineFile
-from eventsourcing_kafka.consumer.pipeline import (
-    FILE_NAME,
-    Pipeline,
-    PipelineError,
-    found_pipeline,
-)
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.logs import complain
 from eventsourcing_kafka.producer.runtime.output import AsJson, tell
+from eventsourcing_kafka.producer.runtime.pipeline import (
+    FILE_NAME,
+    Pipeline,
+    PipelineError,
+    PipelineFile,
+    found_pipeline,
+)
 
 COMMANDS = typer.Typer()
 

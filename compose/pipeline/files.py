@@ -15,8 +15,8 @@ from pathlib import Path
 
 from eventsourcing_kafka.compose.stack.parts import Services, databases_of, loops_of
 from eventsourcing_kafka.compose.stack.sample import SAMPLE
-from eventsourcing_kafka.consumer.pipeline import PIPELINE_FILE, Pipeline
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
+from eventsourcing_kafka.producer.runtime.pipeline import PIPELINE_FILE, Pipeline
 
 CLUSTER = Path(__file__).parent.parent / "cluster"
 

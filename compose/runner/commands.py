@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Annotated
 
@@ -37,6 +36,15 @@ from eventsourcing_kafka.producer.runtime.metrics_server import (
     metrics_environment,
     serving_metrics,
 )
+from eventsourcing_kafka.producer.runtime.pipeline import (
+    Follower,
+    Pipeline,
+    PipelineFile,
+    System,
+    found_pipeline,
+    nearest,
+    settings_with,
+)
 from eventsourcing_kafka.producer.runtime.process import run as run_async
 
 COMMANDS = typer.Typer()
@@ -45,19 +53,25 @@ COMMANDS = typer.Typer()
 @COMMANDS.command("run")
 def run_system(
     topic: Annotated[
-        str, typer.Argument(metavar="MODULE:NAME", help="The system, or the `Projected`.")
+        str,
+        typer.Argument(
+            metavar="MODULE:NAME",
+            help="The system, or the `Projected`; or what a pipeline calls it.",
+        ),
     ],
     only: Annotated[
         list[str] | None,
         typer.Option(help="Run only this application of it; may be given several times."),
     ] = None,
     on_error: Annotated[
-        OnError,
+        OnError | None,
         typer.Option(
             help="An event that can't be applied is parked, with all of its aggregate after it; "
-            "or its partition stops before it; or the command ends with the error."
+            "or its partition stops before it; or the command ends with the error.",
+            show_default="what the pipeline says, or park",
         ),
-    ] = OnError.PARK,
+    ] = None,
+    file: PipelineFile = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = EVERYWHERE,
     log_format: LogFormatOption = LogFormat.TEXT,
@@ -71,9 +85,13 @@ def run_system(
     Example: eventsourcing-kafka compose run examples.counters.system:system
 
     Example: eventsourcing-kafka compose run examples.tricks.system:tricks
+
+    Example: eventsourcing-kafka compose run Packing --with shop/pipeline.toml
     """
     start_logs(log_format)
-    environment = {**os.environ, **metrics_environment(metrics_port, metrics_host)}
+    topic, said = _told(topic, found_pipeline(file))
+    on_error = on_error or said
+    environment = {**settings_with(file), **metrics_environment(metrics_port, metrics_host)}
     if projected := projected_named(topic):
         if only:
             raise typer.BadParameter("a projection has no parts", param_hint="--only")
@@ -87,6 +105,25 @@ def run_system(
             run_async(partial(_run_until_cancelled, runner))
         finally:
             runner.stop()
+
+
+def _told(called: str, pipeline: Pipeline | None) -> tuple[str, OnError]:
+    """Return where something is, and what its pipeline says of errors; by its name, or its place.
+
+    Raises `BadParameter` with what the pipeline has.
+    """
+    there: dict[str, Follower | System] = {}
+    if pipeline:
+        there = {**pipeline.followers, **pipeline.systems}
+    for name, part in there.items():
+        if called in {name, part.at}:
+            return part.at, OnError(part.on_error)
+    if ":" not in called and pipeline:
+        raise typer.BadParameter(
+            f"{pipeline.file} has no follower or system {called!r}{nearest(called, there)}",
+            param_hint="MODULE:NAME",
+        )
+    return called, OnError.PARK
 
 
 async def _run_until_cancelled(runner: KafkaRunner) -> None:

@@ -1,4 +1,4 @@
 """Who may do what: the least that each process needs of Kafka and of Postgres.
 
-It is only printed: who may grant it hands it to a shell, or to psql. SECURITY.md tells the rest.
+It is only printed: who may grant it hands it to a shell, or to psql. docs/SECURITY.md says more.
 """

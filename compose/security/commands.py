@@ -10,12 +10,12 @@ import typer
 from eventsourcing_kafka.compose.leaders import leaders_of
 from eventsourcing_kafka.compose.security.grants import acls, as_commands, as_script, grants
 from eventsourcing_kafka.consumer.followers import followers_of
-from eventsourcing_kafka.consumer.operations.commands.stores import (
+from eventsourcing_kafka.consumer.operations.commands.stores import ViewNames
+from eventsourcing_kafka.producer.runtime.pipeline import (
     PipelineFile,
-    ViewNames,
+    found_pipeline,
     settings_with,
 )
-from eventsourcing_kafka.consumer.pipeline import found_pipeline
 
 COMMANDS = typer.Typer()
 

@@ -29,12 +29,11 @@ from eventsourcing_kafka.compose.stack.environment import (
 )
 from eventsourcing_kafka.compose.stack.parts import checked_parts, parts, services_of
 from eventsourcing_kafka.compose.stack.sample import SAMPLE
-from eventsourcing_kafka.consumer.operations.commands.stores import PipelineFile
-from eventsourcing_kafka.consumer.pipeline import Pipeline, found_pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.cli import INTERRUPTED, progress_console
 from eventsourcing_kafka.producer.runtime.logs import LogFormat, LogFormatOption, start_logs
 from eventsourcing_kafka.producer.runtime.metrics_server import PORT
+from eventsourcing_kafka.producer.runtime.pipeline import Pipeline, PipelineFile, found_pipeline
 
 if TYPE_CHECKING:
     from eventsourcing_kafka.compose.stack.stack import Stack

@@ -32,8 +32,10 @@ from eventsourcing_kafka.producer.runtime.cli import progress_console
 from eventsourcing_kafka.producer.wire import WireFormat
 
 NEXT = (
-    "Next: name an application of your own, and its views, in a pipeline.toml "
-    "(compose/OPERATIONS.md shows one); then eventsourcing-kafka compose check, and compose up"
+    "Next, an application of your own\n"
+    "    docs/TUTORIAL.md                   leads from one to two views of it\n"
+    "    eventsourcing-kafka compose check  says what is wrong with a pipeline.toml\n"
+    "    eventsourcing-kafka compose up     runs it, with a window on it"
 )
 
 POLL_SECONDS = 0.5

@@ -9,8 +9,8 @@ from eventsourcing_kafka.compose.monitor.overview import opened_sources
 from eventsourcing_kafka.compose.stack.sample import SAMPLE
 from eventsourcing_kafka.consumer.hosting.systems import edges_named
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, gap_of
-from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.relay import RelayStatus
+from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 
 Detail = Callable[[], Awaitable[str]]
 """Says in a line how a part is doing."""

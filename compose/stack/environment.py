@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from eventsourcing_kafka.consumer.pipeline import PIPELINE_FILE, Pipeline, found_pipeline
+from eventsourcing_kafka.producer.runtime.pipeline import PIPELINE_FILE, Pipeline, found_pipeline
 
 WhichData = Annotated[
     Path | None, typer.Option("--data", help="The data folder of the stack, if several run.")

@@ -10,7 +10,7 @@ from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.stack.sample import SAMPLE
 from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.hosting.systems import system_named
-from eventsourcing_kafka.consumer.pipeline import Application, Pipeline
+from eventsourcing_kafka.producer.runtime.pipeline import Application, Pipeline
 
 SERVERS = ("kafka", "postgres")
 
@@ -56,8 +56,8 @@ def _relay(name: str, part: Application) -> tuple[str, ...]:
     return ("producer", "relay", *which, *(["--decrypt"] if part.decrypt else []))
 
 
-def _told(on_error: OnError) -> tuple[str, ...]:
-    return () if on_error is OnError.PARK else ("--on-error", on_error)
+def _told(on_error: str) -> tuple[str, ...]:
+    return () if on_error == OnError.PARK else ("--on-error", on_error)
 
 
 def named(pipeline: Pipeline) -> list[str]:

@@ -1,6 +1,6 @@
 """What a stack runs when nothing else is said: the wiki, its views, and its pages."""
 
-from eventsourcing_kafka.consumer.pipeline import Application, Pipeline, View
+from eventsourcing_kafka.producer.runtime.pipeline import Application, Pipeline, View
 
 APPLICATION = "eventsourcing_kafka.producer.contentmanagement.application:ContentManagement"
 

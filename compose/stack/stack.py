@@ -42,8 +42,8 @@ from eventsourcing_kafka.compose.stack.parts import (
     services_of,
 )
 from eventsourcing_kafka.compose.stack.sample import SAMPLE
-from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.runtime.metrics_server import metrics_environment
+from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 
 WEB_PORT = 8080
 """Where people look first. If something listens there, the web gets a free port."""

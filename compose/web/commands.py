@@ -13,9 +13,9 @@ import typer
 
 from eventsourcing_kafka.compose.stack.environment import WhichData, meant, stack_environment
 from eventsourcing_kafka.consumer.followers import edges_of
-from eventsourcing_kafka.consumer.operations.commands.stores import PipelineFile
 from eventsourcing_kafka.producer.runtime.applications import wait_until_reachable
 from eventsourcing_kafka.producer.runtime.logs import LogFormat, LogFormatOption, start_logs
+from eventsourcing_kafka.producer.runtime.pipeline import PipelineFile
 from eventsourcing_kafka.producer.runtime.process import run as run_async
 
 COMMANDS = typer.Typer()

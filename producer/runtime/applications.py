@@ -21,6 +21,7 @@ from eventsourcing_kafka.producer.runtime.compat import (
 )
 from eventsourcing_kafka.producer.runtime.construct import construct
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
+from eventsourcing_kafka.producer.runtime.pipeline import Pipeline, nearest
 from eventsourcing_kafka.producer.runtime.postgres import (
     connect_arguments,
     connected,
@@ -50,7 +51,8 @@ ApplicationTopic = Annotated[
         metavar="MODULE:CLASS",
         envvar="APPLICATION_TOPIC",
         help="The application: its name, its settings, and a mapper of its own come from the "
-        "class.",
+        "class. Of a pipeline its name does.",
+        show_default="the only one of the pipeline",
     ),
 ]
 
@@ -65,14 +67,20 @@ ApplicationName = Annotated[
 
 
 def chosen(
-    application: str | None, name: str | None, env: Mapping[str, str]
+    application: str | None,
+    name: str | None,
+    env: Mapping[str, str],
+    pipeline: Pipeline | None = None,
 ) -> type[AnyApplication]:
     """Return the application that a command is told: by its name, or else by its class.
 
-    Of what kind one is that is told by its name the settings tell.
+    One of a pipeline is told by what it is called there; the only one need not be told. Of what
+    kind one is that is told by its name the settings tell.
 
     Raises `BadParameter` if it is told neither, `SettingsError` if that is no application.
     """
+    if pipeline and not name and ":" not in (application or ""):
+        application, name = _of_pipeline(application, pipeline)
     if name:
         stores = Environment(name, dict(env)).get("PERSISTENCE_MODULE") or ""
         return tagged_by_name(name) if stores.startswith(TAGGED) else known_by_name(name)
@@ -84,9 +92,30 @@ def chosen(
     )
 
 
+def _of_pipeline(called: str | None, pipeline: Pipeline) -> tuple[str | None, str | None]:
+    """Return the class of an application of a pipeline, or else its name."""
+    there = pipeline.applications
+    if called is None and len(there) == 1:
+        called = next(iter(there))
+    if called is None and there:
+        raise typer.BadParameter(f"Which application? Name one, -a {' or -a '.join(there)}")
+    if called is None:
+        return None, None
+    if called not in there:
+        raise typer.BadParameter(
+            f"{pipeline.file} has no application {called!r}{nearest(called, there)}"
+        )
+    return (there[called].at, None) if there[called].at else (None, called)
+
+
 def known_by_name(name: str) -> type[Application[Any]]:
     """Return an application of which no more is known than its name, and so how it stores."""
     return type(name, (Application,), {"name": name, "env": {"CREATE_TABLE": "no"}})
+
+
+def is_known_by_name(cls: type[AnyApplication]) -> bool:
+    """Tell whether no more is known of an application than its name: its class is made here."""
+    return cls.__module__ == __name__
 
 
 def tagged_by_name(name: str) -> type[DCBApplication]:

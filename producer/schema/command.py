@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,9 +18,16 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.applications import (
     AnyApplication,
     ApplicationTopic,
-    application_named,
+    chosen,
+    is_known_by_name,
 )
 from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
+from eventsourcing_kafka.producer.runtime.pipeline import (
+    Pipeline,
+    PipelineFile,
+    found_pipeline,
+    settings_with,
+)
 
 # What makes the document is imported where it is made: the relay starts without it.
 if TYPE_CHECKING:
@@ -61,6 +67,7 @@ def publish_schema(
             "--check", exists=True, dir_okay=False, help="Write nothing; compare with what is here."
         ),
     ] = None,
+    file: PipelineFile = None,
 ) -> None:
     """Describe the topic of an application: AsyncAPI 3, a JSON Schema for each event type.
 
@@ -75,14 +82,15 @@ def publish_schema(
     from eventsourcing_kafka.producer.schema.changes import breaks
     from eventsourcing_kafka.producer.schema.document import described
 
-    if not (application or system):
+    pipeline, env = found_pipeline(file), settings_with(file)
+    if not (application or system or pipeline):
         raise typer.BadParameter("say which", param_hint="--application or --system")
     if output and check:
         raise typer.BadParameter("give one of them", param_hint="--output and --check")
-    languages = _languages(application, system)
+    languages = _languages(application, system, env, pipeline)
     kept_in = output or check
     kept = _read(kept_in) if kept_in and kept_in.exists() else None
-    document = described(languages, KafkaSettings.from_env(os.environ), kept)
+    document = described(languages, KafkaSettings.from_env(env), kept)
     if found := breaks(kept or {}, document):
         raise LanguageBrokenError(found)
     text = msgspec.json.format(msgspec.json.encode(document)).decode() + "\n"
@@ -94,26 +102,33 @@ def publish_schema(
         typer.echo(text, nl=False)
 
 
-def _languages(application: str | None, system: str | None) -> list[Language]:
+def _languages(
+    application: str | None,
+    system: str | None,
+    env: Mapping[str, str],
+    pipeline: Pipeline | None,
+) -> list[Language]:
     from eventsourcing.system import System
 
-    if not system and not application:
-        raise typer.BadParameter(
-            "Describe what? Name one: -a module:Class, or --system module:SYSTEM"
-        )
     if not system:
-        return [_language(application_named(application or ""))]
+        application_class = chosen(application, None, env, pipeline)
+        if is_known_by_name(application_class):
+            raise SettingsError(
+                f"No more is known of {application_class.name} than its name: name its class, "
+                "-a module:Class"
+            )
+        return [_language(application_class, env)]
     found = resolve_topic(system)
     if not isinstance(found, System):
         raise SettingsError(f"{system} is no system of the library, but a {type(found).__name__}.")
-    return [_language(found.get_app_cls(name)) for name in found.leaders]
+    return [_language(found.get_app_cls(name), env) for name in found.leaders]
 
 
-def _language(application_class: type[AnyApplication]) -> Language:
+def _language(application_class: type[AnyApplication], settings: Mapping[str, str]) -> Language:
     from eventsourcing_kafka.producer.published import language_of
     from eventsourcing_kafka.producer.schema.document import Language
 
-    env = Environment(application_class.name, {**application_class.env, **os.environ})
+    env = Environment(application_class.name, {**application_class.env, **settings})
     if issubclass(application_class, DCBApplication):
         tagged = resolve_topic(env.get("MAPPER_TOPIC") or get_topic(MessagePackMapper))()
         return Language(application_class.name, language_of(application_class), tagged=tagged)

@@ -29,8 +29,8 @@ from eventsourcing_kafka.compose.servers.processes import free_port
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
 from eventsourcing_kafka.compose.web.pipeline.app import window_app
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.pipeline import read_pipeline
 from eventsourcing_kafka.consumer.views.registry import view_named
+from eventsourcing_kafka.producer.runtime.pipeline import read_pipeline
 from eventsourcing_kafka.testing.plugin import databases
 from tests.pipeline import SECONDS, until
 from tests.watching.asking import Told, Watcher

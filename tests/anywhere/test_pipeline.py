@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -11,8 +11,14 @@ from typer.testing import CliRunner
 from eventsourcing_kafka.__main__ import app
 from eventsourcing_kafka.compose.leaders import leaders_of
 from eventsourcing_kafka.compose.stack.parts import loops_of, named, parts
+from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.followers import followers_of
-from eventsourcing_kafka.consumer.pipeline import PipelineError, found_pipeline, read_pipeline
+from eventsourcing_kafka.producer.runtime.pipeline import (
+    OnErrorWord,
+    PipelineError,
+    found_pipeline,
+    read_pipeline,
+)
 from tests.pages import blocks
 from tests.pipeline import ROOT
 
@@ -56,12 +62,12 @@ def test_a_pipeline_is_what_its_file_says(outside: Path) -> None:
     assert named(pipeline) == ["Shop", "Packing", "orders", "sales", "Shipping"]
 
 
+def test_what_becomes_of_an_error_is_said_in_the_words_of_the_commands() -> None:
+    assert list(get_args(OnErrorWord)) == list(OnError)
+
+
 def test_the_page_that_tells_of_it_shows_one(tmp_path: Path) -> None:
-    (shown,) = (
-        block
-        for block in blocks(ROOT / "compose" / "OPERATIONS.md")
-        if block.section == "A pipeline in a file"
-    )
+    (shown,) = blocks(ROOT / "docs" / "PIPELINE.md")
     (tmp_path / "pipeline.toml").write_text(shown.text)
 
     pipeline = read_pipeline(tmp_path / "pipeline.toml")
@@ -80,6 +86,24 @@ def test_its_settings_are_prefixed_and_what_is_set_elsewhere_goes_before_them(
     assert environment["SHIPPING_POSTGRES_DBNAME"] == "trucks"
     assert environment["KAFKA_TOPIC_PARTITIONS"] == "7"
     assert environment["PIPELINE_FILE"] == str(outside / "shop" / "pipeline.toml")
+
+
+@pytest.mark.parametrize(
+    ("told", "elsewhere"),
+    [
+        ("POSTGRES_PASSWORD_FILE", "POSTGRES_PASSWORD"),
+        ("KAFKA_SASL_PASSWORD", "KAFKA_SASL_PASSWORD_FILE"),
+    ],
+)
+def test_a_secret_that_is_set_elsewhere_is_not_set_in_both_ways(
+    tmp_path: Path, told: str, elsewhere: str
+) -> None:
+    file = tmp_path / "pipeline.toml"
+    file.write_text(f'[settings]\n{told} = "of the file"\n[applications]\nShop = {{}}\n')
+    pipeline = read_pipeline(file)
+
+    assert pipeline.environment({})[told] == "of the file"
+    assert told not in pipeline.environment({elsewhere: "set"})
 
 
 def test_where_nothing_is_wrong_it_is_said_what_would_run(outside: Path) -> None:
@@ -242,3 +266,99 @@ counting = "examples.counters.system:system"
     assert [leader.name for leader in leaders_of(followers_of(pipeline=pipeline), pipeline)] == [
         "DogSchool"
     ]
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        (("producer", "relay"), "Which application? Name one, -a Shop or -a Packing"),
+        (("producer", "status", "-a", "Shopp"), "no application 'Shopp': did you mean 'Shop'?"),
+        (("compose", "run", "Shiping"), "no follower or system 'Shiping': did you mean 'Shipping'"),
+    ],
+    ids=["relay", "status", "run"],
+)
+def test_what_it_does_not_have_is_refused_with_what_it_has(
+    outside: Path, command: tuple[str, ...], problem: str
+) -> None:
+    result = invoke(*command, "--with", str(outside / "shop" / "pipeline.toml"))
+
+    assert result.exit_code == 2
+    assert problem in " ".join(result.output.replace("│", " ").split())
+
+
+def test_one_of_its_applications_is_named_as_it_is_called_there(outside: Path) -> None:
+    file = outside / "shop" / "pipeline.toml"
+
+    result = invoke("producer", "schema", "-a", "Packing", "--with", str(file))
+
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["info"]["title"] == "The events of Packing"
+
+
+def test_its_only_application_need_not_be_named(tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.toml"
+    file.write_text("[applications]\nWarehouse = {}\n")
+
+    result = invoke("producer", "schema", "--with", str(file))
+
+    assert "No more is known of Warehouse than its name" in str(result.exception)
+
+
+class RelayedError(Exception):
+    """Ends a relay once it is known how it would publish."""
+
+
+def test_a_relay_takes_its_settings_and_whether_it_decrypts_from_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "pipeline.toml"
+    file.write_text(f"""
+[settings]
+KAFKA_BOOTSTRAP_SERVERS = "nowhere:9092"
+[applications.Shop]
+class = "shop.application:Shop"
+decrypt = true
+settings = {{ PERSISTENCE_MODULE = "eventsourcing.sqlite", SQLITE_DBNAME = "{tmp_path}/shop" }}
+""")
+
+    def told(source: Any, *, decrypt: bool) -> None:
+        raise RelayedError(source.name, decrypt)
+
+    monkeypatch.setattr("eventsourcing_kafka.producer.command_line.wire_of", told)
+
+    result = invoke("producer", "relay", "--with", str(file))
+
+    assert isinstance(result.exception, RelayedError)
+    assert result.exception.args == ("Shop", True)
+
+
+def test_what_becomes_of_an_error_is_what_the_file_says_unless_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "pipeline.toml"
+    file.write_text("""
+[settings]
+KAFKA_BOOTSTRAP_SERVERS = "nowhere:9092"
+PERSISTENCE_MODULE = "eventsourcing.postgres"
+POSTGRES_HOST = "nowhere"
+POSTGRES_DBNAME = "shop"
+POSTGRES_USER = "shop"
+POSTGRES_PASSWORD = "shop"
+[views]
+orders = "shop.views:ORDERS"
+sales = { view = "shop.views:SALES", on_error = "stop" }
+""")
+    ways: list[OnError] = []
+
+    def consumer(*_: object, on_error: OnError, **__: object) -> None:
+        ways.append(on_error)
+
+    monkeypatch.setattr("eventsourcing_kafka.consumer.operations.commands.run.Consumer", consumer)
+    monkeypatch.setattr(
+        "eventsourcing_kafka.consumer.operations.commands.run.run_async", lambda _: None
+    )
+
+    invoke("consumer", "run", "orders", "sales", "--with", str(file))
+    invoke("consumer", "run", "sales", "--on-error", "raise", "--with", str(file))
+
+    assert ways == [OnError.PARK, OnError.STOP, OnError.RAISE]

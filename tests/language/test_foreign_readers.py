@@ -30,8 +30,8 @@ from tests.pipeline import ROOT, SECONDS, Pipeline
 from .languages import document_of, events_of, plain, published_types, some, validators
 from .node import modules, needs_node
 
-README = (ROOT / "README.md").read_text()
-SECTION = r"^## Reading the topic from elsewhere$.*?^```{}\n(.*?)^```$"
+PAGE = (ROOT / "docs" / "WIRE.md").read_text()
+SHOWN = r"^```{}\n(.*?)^```$"
 
 
 def topic_of(environment: dict[str, str]) -> str:
@@ -160,8 +160,8 @@ def check_described(read: Sequence[dict[str, Any]]) -> None:
 
 
 def example(language: str, topic: str) -> str:
-    """Return what the README has in a language, for another topic than the wiki's."""
-    (code,) = re.findall(SECTION.format(language), README, re.DOTALL | re.MULTILINE)
+    """Return what the page has in a language, for another topic than the wiki's."""
+    (code,) = re.findall(SHOWN.format(language), PAGE, re.DOTALL | re.MULTILINE)
     return str(code).replace("contentmanagement.events", topic)
 
 

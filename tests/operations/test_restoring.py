@@ -18,7 +18,7 @@ from eventsourcing_kafka.consumer.views import activity
 from eventsourcing_kafka.producer.runtime.retry import SessionLostError
 from tests.pipeline import ROOT, Pipeline
 
-PAGE = (ROOT / "compose" / "OPERATIONS.md").read_text()
+PAGE = (ROOT / "docs" / "OPERATIONS.md").read_text()
 (RESTORE,) = re.findall(r"^pg_restore --dbname fts (.+) fts\.dump$", PAGE, re.MULTILINE)
 NOTHING = dict.fromkeys(re.findall(r"%\((\w+)\)s", INSERT_DROPPED))
 PROGRAMS = next(

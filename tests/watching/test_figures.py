@@ -134,10 +134,10 @@ async def test_a_stop_and_a_rebuild_show_and_no_event_is_quoted(
             assert told.figure("view_rebuild_gap") == sum((await pipeline.ends()).values())
 
 
-async def test_every_figure_keeps_the_conventions_and_is_in_the_operators_page(
+async def test_every_figure_keeps_the_conventions_and_is_on_the_page(
     environment: dict[str, str],
 ) -> None:
-    page = (ROOT / "compose" / "OPERATIONS.md").read_text()
+    page = (ROOT / "docs" / "METRICS.md").read_text()
     documented = set(re.findall(rf"`({PREFIX}\w+)`", page))
 
     async with Pipeline(environment | PARTITIONS) as pipeline:

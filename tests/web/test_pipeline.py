@@ -11,6 +11,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 from httpx2 import Response
 
+from eventsourcing_kafka.compose.audit import audit
 from eventsourcing_kafka.compose.audit.views import HOLD_GENERATION
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
@@ -269,7 +270,7 @@ async def a_view_is_rebuilt(olga: Browser, feed: Feed, pipeline: Pipeline, serve
 
 async def all_is_audited(olga: Browser, feed: Feed, pipeline: Pipeline) -> None:
     await pipeline.settled()
-    assert "There was none" in text_of(await olga.get("/pipeline"))
+    assert "None is known of" in text_of(await olga.get("/pipeline"))
     await act(olga, "/pipeline/audit")
     await feed.shows("audited: 1 finding (1 foreign)")
     async with pipeline.store.connected() as connection:
@@ -277,6 +278,10 @@ async def all_is_audited(olga: Browser, feed: Feed, pipeline: Pipeline) -> None:
     await act(olga, "/pipeline/audit")
     await feed.shows("audited: 2 findings")
     await feed.shows("fts.pages: altered")
+    await audit(pipeline.environment, ["fts"], by="a job at night")
+    await feed.shows("begun by a job at night")
+    await act(olga, "/pipeline/audit")
+    await feed.shows("begun by Olga")
 
 
 def assert_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -288,7 +288,12 @@ async def _do_audit(request: Request, _form: Form) -> Response:
     window = window_of(request)
 
     async def work(job: Job) -> str:
-        job.report = await audit(window.environment, pipeline=window.pipeline, advance=job.advance)
+        job.report = await audit(
+            window.environment,
+            pipeline=window.pipeline,
+            advance=job.advance,
+            by=job.by,
+        )
         return str(job.report)
 
     async def begin(user: User) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from eventsourcing_kafka.compose.web.pipeline.window import opened_window
 from eventsourcing_kafka.compose.web.rendering import Site
 from eventsourcing_kafka.compose.web.safety import plain_page
 from eventsourcing_kafka.compose.web.settings import WebSettings
-from eventsourcing_kafka.consumer.pipeline import Pipeline
+from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 
 SITE = Site("window", "window.html", "window")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 from anyio import current_time
 
+from eventsourcing_kafka.compose.audit.kept import KeptAudit
 from eventsourcing_kafka.compose.monitor.top import most_urgent
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job, Jobs
 from eventsourcing_kafka.compose.web.pipeline.plots import Plot, gap_plot, rate_plot
@@ -139,7 +140,23 @@ def flow_of(poller: Poller, jobs: Jobs) -> Flow:
         )
         for head, relay, topic in parts
     ]
-    return Flow(datetime.now(UTC), streams, jobs.latest("audit", "pipeline"))
+    return Flow(datetime.now(UTC), streams, _audit(poller, jobs))
+
+
+def _audit(poller: Poller, jobs: Jobs) -> Job | None:
+    """Return the last audit: one that runs here, or the latest that has ended, whoever ran it."""
+    own, kept = jobs.latest("audit", "pipeline"), poller.audit.found
+    if not isinstance(kept, KeptAudit) or (own and (not own.ended or own.ended >= kept.at)):
+        return own
+    return Job(
+        "audit",
+        "pipeline",
+        kept.by,
+        began=kept.at - timedelta(seconds=kept.seconds),
+        ended=kept.at,
+        outcome=str(kept.report),
+        report=kept.report,
+    )
 
 
 def _follower(history: PartHistory[Sequence[PartitionStatus]], poller: Poller, jobs: Jobs) -> Card:

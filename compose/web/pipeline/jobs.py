@@ -24,7 +24,7 @@ class AlreadyRunningError(OperatorError):
 
     def __init__(self, running: Job) -> None:
         super().__init__(
-            f"The {running.kind} of {running.of} that {running.by.name} has begun at "
+            f"The {running.kind} of {running.of} that {running.by} has begun at "
             f"{running.began:%H:%M:%S} UTC still runs: wait for its end."
         )
 
@@ -35,7 +35,8 @@ class Job:
 
     kind: str
     of: str
-    by: User
+    by: str
+    """What whoever has begun it is called."""
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     ended: datetime | None = None
     step: str = ""
@@ -79,11 +80,11 @@ class Jobs:
         latest = self.latest(kind, of)
         if latest and not latest.ended:
             raise AlreadyRunningError(latest)
-        job = self._latest[kind, of] = Job(kind, of, by)
-        self._tasks.start_soon(_run, job, work, name=f"{kind} of {of}")
+        job = self._latest[kind, of] = Job(kind, of, by.name)
+        self._tasks.start_soon(_run, job, by, work, name=f"{kind} of {of}")
 
 
-async def _run(job: Job, work: Callable[[Job], Awaitable[str]]) -> None:
+async def _run(job: Job, by: User, work: Callable[[Job], Awaitable[str]]) -> None:
     job.failed, job.outcome = True, "The server was stopped meanwhile."
     try:
         job.outcome = await work(job)
@@ -92,7 +93,7 @@ async def _run(job: Job, work: Callable[[Job], Awaitable[str]]) -> None:
         job.outcome = _outcome_of(first_error(group))
     finally:
         job.ended = datetime.now(UTC)
-        log(job.by, f"{job.kind} of {job.of}", job.outcome)
+        log(by, f"{job.kind} of {job.of}", job.outcome)
 
 
 def _outcome_of(error: BaseException) -> str:

@@ -16,7 +16,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import anyio
 from anyio import current_time
 
+from eventsourcing_kafka.compose.audit.kept import last_audit
 from eventsourcing_kafka.compose.monitor.overview import RATED_OVER, Sources, rate
+from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.hosting.edge import edge_name
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, gap_of
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
@@ -27,6 +29,8 @@ OLD_SECONDS = 2.5
 FIRST_SECONDS = 2.0
 """So long a page waits for what has not been read yet. Then it is shown without."""
 HISTORY_SECONDS = 300.0
+AUDIT_PACE = 3
+"""Whether there was an audit is looked at less often than the rest."""
 MOST_WATCHERS = 20
 
 T = TypeVar("T")
@@ -70,6 +74,7 @@ class PartHistory(Generic[T]):
         pace: Pace,
     ) -> None:
         self.name = name
+        self.every_seconds = pace.every_seconds
         self.points: deque[Point] = deque(maxlen=int(HISTORY_SECONDS / pace.every_seconds))
         self._pace = pace
         self._read, self._done, self._gap = read, done, gap
@@ -151,6 +156,14 @@ class Poller:
         self.views: Sequence[PartHistory[Sequence[PartitionStatus]]] = [
             PartHistory(name, read, _records, gap_of, pace) for name, read in sources.views.items()
         ]
+        self.audit = PartHistory(
+            "audit",
+            lambda: last_audit(_in_postgres(sources)),
+            lambda _: 0,
+            lambda _: 0,
+            pace._replace(every_seconds=pace.every_seconds * AUDIT_PACE),
+        )
+        """The last audit of these views that is kept, whoever ran it."""
         self._applications = {
             name: store.view.application_name for name, store in sources.stores.items()
         }
@@ -186,7 +199,7 @@ class Poller:
     async def run(self) -> None:
         """Read for ever, while anybody watches."""
         async with anyio.create_task_group() as tasks:
-            for history in self.parts:
+            for history in chain(self.parts, [self.audit]):
                 tasks.start_soon(self._follow, history)
 
     async def _follow(self, history: PartHistory[Any]) -> None:
@@ -195,7 +208,7 @@ class Poller:
             await history.read()
             self._news.set()
             self._news = anyio.Event()
-            await anyio.sleep(self.pace.every_seconds)
+            await anyio.sleep(history.every_seconds)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -212,8 +225,12 @@ class Poller:
     async def wait_until_fresh(self) -> None:
         """Wait until all parts have been read lately, within a bound of time."""
         with anyio.move_on_after(FIRST_SECONDS):
-            while any(history.is_old for history in self.parts):
+            while self.audit.age is None or any(history.is_old for history in self.parts):
                 await self._news.wait()
+
+
+def _in_postgres(sources: Sources[Any]) -> list[ViewStore]:
+    return [store for store in sources.stores.values() if isinstance(store, ViewStore)]
 
 
 def _records(rows: Sequence[PartitionStatus]) -> int:

@@ -17,8 +17,8 @@ from eventsourcing_kafka.compose.web.pipeline.polling import Pace, Poller
 from eventsourcing_kafka.compose.web.rendering import render_fragment
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.hosting.threads import in_thread
-from eventsourcing_kafka.consumer.pipeline import Pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
+from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 
 
 class Window:

@@ -15,7 +15,6 @@ from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.operations.commands import messages
 from eventsourcing_kafka.consumer.operations.commands.stores import (
     WHICH,
-    PipelineFile,
     SystemTopic,
     complete_view,
     opened_store,
@@ -32,6 +31,7 @@ from eventsourcing_kafka.consumer.operations.redrive import retry as retry_aggre
 from eventsourcing_kafka.producer.runtime.cli import CommandLine, finished
 from eventsourcing_kafka.producer.runtime.logs import complain
 from eventsourcing_kafka.producer.runtime.output import AsJson, Yes, confirm, show, tell
+from eventsourcing_kafka.producer.runtime.pipeline import PipelineFile
 
 COMMANDS = CommandLine(
     help="Events that could not be applied. They are set aside in order, aggregate by aggregate, "

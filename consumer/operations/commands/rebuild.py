@@ -12,11 +12,9 @@ from anyio import to_thread
 
 from eventsourcing_kafka.consumer.operations.commands import messages
 from eventsourcing_kafka.consumer.operations.commands.stores import (
-    PipelineFile,
     SystemTopic,
     ViewName,
     opened_store,
-    settings_with,
 )
 from eventsourcing_kafka.consumer.operations.comparison import Compared
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress
@@ -24,6 +22,7 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.cli import finished, progress_console
 from eventsourcing_kafka.producer.runtime.logs import LogFormat, LogFormatOption, start_logs
 from eventsourcing_kafka.producer.runtime.output import AsJson, Yes, confirm, show, tell
+from eventsourcing_kafka.producer.runtime.pipeline import PipelineFile, settings_with
 from eventsourcing_kafka.producer.runtime.progress_bar import progress_bar
 
 

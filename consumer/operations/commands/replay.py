@@ -10,11 +10,9 @@ import typer
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.operations.commands import messages
 from eventsourcing_kafka.consumer.operations.commands.stores import (
-    PipelineFile,
     SystemTopic,
     ViewName,
     opened_store,
-    settings_with,
 )
 from eventsourcing_kafka.consumer.operations.history import History
 from eventsourcing_kafka.consumer.operations.one_aggregate import (
@@ -25,6 +23,7 @@ from eventsourcing_kafka.consumer.operations.one_aggregate import (
 from eventsourcing_kafka.consumer.operations.replay import applied_records, replay_view
 from eventsourcing_kafka.producer.runtime.cli import finished
 from eventsourcing_kafka.producer.runtime.output import AsJson, Yes, confirm, tell
+from eventsourcing_kafka.producer.runtime.pipeline import PipelineFile, settings_with
 
 
 def replay(

@@ -11,14 +11,8 @@ from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.followers import followers_of
-from eventsourcing_kafka.consumer.operations.commands.stores import (
-    WHICH,
-    PipelineFile,
-    complete_view,
-    settings_with,
-)
+from eventsourcing_kafka.consumer.operations.commands.stores import WHICH, complete_view
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
-from eventsourcing_kafka.consumer.pipeline import found_pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.logs import (
@@ -35,6 +29,12 @@ from eventsourcing_kafka.producer.runtime.metrics_server import (
     listen,
     serving_metrics,
 )
+from eventsourcing_kafka.producer.runtime.pipeline import (
+    PipelineFile,
+    View,
+    found_pipeline,
+    settings_with,
+)
 from eventsourcing_kafka.producer.runtime.process import run as run_async
 from eventsourcing_kafka.producer.runtime.retry import first_error
 
@@ -45,12 +45,13 @@ def run(
         typer.Argument(metavar="VIEW…", help=f"Which views. {WHICH}", autocompletion=complete_view),
     ],
     on_error: Annotated[
-        OnError,
+        OnError | None,
         typer.Option(
             help="An event that can't be applied is parked, with all of its aggregate after it; "
-            "or its partition stops before it; or the view ends with the error."
+            "or its partition stops before it; or the view ends with the error.",
+            show_default="what the pipeline says, or park",
         ),
-    ] = OnError.PARK,
+    ] = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Records in one Postgres transaction, at most.")
     ] = 5000,
@@ -80,19 +81,20 @@ def run(
     """
     start_logs(log_format)
     listener = listen(metrics_port, metrics_host)
-    env = settings_with(file)
+    pipeline, env = found_pipeline(file), settings_with(file)
     settings = KafkaSettings.from_env(env)
-    followers = followers_of(names, pipeline=found_pipeline(file))
+    followers = followers_of(names, pipeline=pipeline)
     if followers.edges:
         name, edge = next(iter(followers.edges.items()))
         raise SettingsError(
             f"{name} is no view, but a follower: eventsourcing-kafka compose run {edge.topic}"
         )
+    said = pipeline.views if pipeline else {}
     consumers = {
         view.name: Consumer(
             ViewStore.of(view, env),
             settings,
-            on_error=on_error,
+            on_error=on_error or _said(said.get(view.name)),
             limit=batch_size,
             grace=grace,
             instance=instance,
@@ -122,3 +124,8 @@ def run(
             complain(f"{name}, partition {partition} had stopped: {says_why} says why")
     if failures or stopped:
         raise typer.Exit(1)
+
+
+def _said(part: View | None) -> OnError:
+    """Return what a pipeline says of errors in a view."""
+    return OnError(part.on_error) if part else OnError.PARK

@@ -18,21 +18,20 @@ from rich.text import Text
 
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.followers import followers_of, opened_followers
-from eventsourcing_kafka.consumer.operations.commands.stores import (
-    PipelineFile,
-    SystemTopic,
-    ViewNames,
-    settings_with,
-)
+from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, ViewNames
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
-from eventsourcing_kafka.consumer.pipeline import found_pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import read_retention_risks
 from eventsourcing_kafka.producer.runtime.cli import finished
 from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
 from eventsourcing_kafka.producer.runtime.logs import complain
 from eventsourcing_kafka.producer.runtime.output import AsJson, table_of
+from eventsourcing_kafka.producer.runtime.pipeline import (
+    PipelineFile,
+    found_pipeline,
+    settings_with,
+)
 from eventsourcing_kafka.producer.runtime.retry import describe, is_transient
 
 logger = logging.getLogger(__name__)

@@ -12,16 +12,15 @@ from rich.console import Console
 from rich.text import Text
 
 from eventsourcing_kafka.consumer.operations.commands.stores import (
-    PipelineFile,
     SystemTopic,
     ViewName,
     opened_store,
-    settings_with,
 )
 from eventsourcing_kafka.consumer.operations.history import History
 from eventsourcing_kafka.consumer.operations.one_aggregate import Change, Step, steps
 from eventsourcing_kafka.producer.runtime.cli import finished
 from eventsourcing_kafka.producer.runtime.output import AsJson
+from eventsourcing_kafka.producer.runtime.pipeline import PipelineFile, settings_with
 from eventsourcing_kafka.producer.runtime.printable import printable
 
 LONGEST_VALUE = 100

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +11,8 @@ import typer
 
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.followers import followers_of, opened_followers
-from eventsourcing_kafka.consumer.pipeline import FILE_NAME, PIPELINE_FILE, found_pipeline
 from eventsourcing_kafka.consumer.views.registry import view_names
+from eventsourcing_kafka.producer.runtime.pipeline import found_pipeline, settings_with
 
 SystemTopic = Annotated[
     str | None,
@@ -21,18 +20,6 @@ SystemTopic = Annotated[
         "--system",
         metavar="MODULE:SYSTEM",
         help="The views of this system, each a follower and a leader: follower_leader.",
-    ),
-]
-
-
-PipelineFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--with",
-        metavar="FILE",
-        envvar=PIPELINE_FILE,
-        help="The pipeline that it is about.",
-        show_default=f"{FILE_NAME} of this folder, if it has one",
     ),
 ]
 
@@ -57,12 +44,6 @@ ViewNames = Annotated[
         autocompletion=complete_view,
     ),
 ]
-
-
-def settings_with(file: Path | None) -> Mapping[str, str]:
-    """Return the settings of this shell, over those of a pipeline, if there is one."""
-    pipeline = found_pipeline(file)
-    return pipeline.environment(os.environ) if pipeline else os.environ
 
 
 @contextmanager

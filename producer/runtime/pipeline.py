@@ -26,18 +26,20 @@ imports all of it. Whatever the environment sets goes before the file.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
+import typer
 
-from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
+from eventsourcing_kafka.producer.runtime.secrets import FILE
 
 FILE_NAME = "pipeline.toml"
 """Where a pipeline is looked for in the current folder."""
@@ -48,6 +50,20 @@ PIPELINE_FILE = "PIPELINE_FILE"
 SETTING = re.compile(r"[A-Z][A-Z0-9_]*")
 
 Settings = dict[str, str | int]
+
+OnErrorWord = Literal["park", "stop", "raise"]
+"""What becomes of an event that can't be applied."""
+
+PipelineFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--with",
+        metavar="FILE",
+        envvar=PIPELINE_FILE,
+        help="The pipeline that it is about.",
+        show_default=f"{FILE_NAME} of this folder, if it has one",
+    ),
+]
 
 
 class PipelineError(SettingsError):
@@ -86,7 +102,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """A view; where it is not said where it is, it is installed."""
 
     at: str = msgspec.field(default="", name="view")
-    on_error: OnError = OnError.PARK
+    on_error: OnErrorWord = "park"
     settings: Settings = {}
 
 
@@ -94,7 +110,7 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
     """A projection of the library's, or a follower that records events of its own."""
 
     at: str = msgspec.field(name="projection")
-    on_error: OnError = OnError.PARK
+    on_error: OnErrorWord = "park"
     settings: Settings = {}
 
 
@@ -102,7 +118,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     """A system of the library's, with the relays of its leaders, in a process."""
 
     at: str = msgspec.field(name="system")
-    on_error: OnError = OnError.PARK
+    on_error: OnErrorWord = "park"
     settings: Settings = {}
     """As variables: a system has several applications, which tell theirs by their prefix."""
 
@@ -131,11 +147,17 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
             found |= _prefixed(name, part.settings)
         if self.file:
             found[PIPELINE_FILE] = str(self.file)
-        return {**{name: str(value) for name, value in found.items()}, **env}
+        wanted = {name: str(value) for name, value in found.items() if _twin(name) not in env}
+        return {**wanted, **env}
 
     def line(self, *keys: str) -> int:
         """Return the line of the file in which something is set, or what it is a part of."""
         return line_of(self.file.read_text().splitlines(), keys) if self.file else 1
+
+
+def _twin(name: str) -> str:
+    """Return the other way in which a secret is set: itself, or by the file that it is in."""
+    return name.removesuffix(FILE) if name.endswith(FILE) else name + FILE
 
 
 def _prefixed(name: str, settings: Settings) -> Settings:
@@ -172,6 +194,12 @@ def found_pipeline(file: Path | None) -> Pipeline | None:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     return pipeline
+
+
+def settings_with(file: Path | None) -> Mapping[str, str]:
+    """Return the settings of this shell, over those of a pipeline, if there is one."""
+    pipeline = found_pipeline(file)
+    return pipeline.environment(os.environ) if pipeline else os.environ
 
 
 def read_pipeline(file: Path) -> Pipeline:
@@ -240,8 +268,7 @@ class _Reader:
             what, _, where = str(error).partition(" - at `$.")
             key = where.rstrip("`").partition(".")[0]
             if key == "on_error" and isinstance(table[key], str):
-                ways = [way.value for way in OnError]
-                what = f"there is no {table[key]!r}{nearest(table[key], ways)}"
+                what = f"there is no {table[key]!r}{nearest(table[key], get_args(OnErrorWord))}"
             self._note((*path, key), f"{'.'.join(filter(None, (*path, key)))}: {what}")
             return None
 
