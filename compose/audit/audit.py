@@ -24,7 +24,7 @@ from eventsourcing_kafka.consumer.hosting.systems import opened
 from eventsourcing_kafka.consumer.hosting.threads import in_thread
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
-from eventsourcing_kafka.producer.runtime.applications import AnyApplication, open_reached
+from eventsourcing_kafka.producer.runtime.applications import READING, AnyApplication, open_reached
 from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 from eventsourcing_kafka.producer.wire import wire_of
 from eventsourcing_kafka.producer.wire.tagged import domain_events_of
@@ -138,7 +138,7 @@ class _Comparison:
     ) -> tuple[TopicReport, Sequence[ViewReport]]:
         """Compare the topic of an application, and the views of it."""
         # It only looks: where there is no write model it makes no tables for one.
-        app = await open_reached(leader, {**self.environment, "CREATE_TABLE": "no"})
+        app = await open_reached(leader, {**self.environment, **READING})
         try:
             return await self._of(app, stores)
         finally:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import anyio
-from psycopg.errors import UndefinedTable
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from eventsourcing_kafka.compose.stack.details import Detail, opened_details
 from eventsourcing_kafka.compose.stack.stack import PartState, Stack
+from eventsourcing_kafka.producer.outbox import NoEventsError
 
 _ASK_EVERY = 1.0  # seconds
 _REFRESH = 0.5  # seconds
@@ -46,7 +46,7 @@ async def _answer(detail: Detail) -> str:
     try:
         with anyio.fail_after(_SLOW):
             return await detail()
-    except UndefinedTable:
+    except NoEventsError:
         return "its tables are not made yet"
     except Exception as error:  # noqa: BLE001 - whatever it is, the display goes on
         return f"unknown ({type(error).__name__})"

@@ -16,7 +16,7 @@ from eventsourcing.dcb.application import DCBApplication
 from eventsourcing.persistence import TrackingRecorder
 from eventsourcing.projection import EventSourcedProjection, Projection
 from eventsourcing.system import System
-from eventsourcing.utils import EnvType, resolve_topic
+from eventsourcing.utils import EnvType
 
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.hosting.edge import edge_name, store_of
@@ -24,6 +24,7 @@ from eventsourcing_kafka.consumer.hosting.mapper import mapper_of, mapper_of_lea
 from eventsourcing_kafka.producer.runtime.applications import reach_blocking
 from eventsourcing_kafka.producer.runtime.construct import construct, construct_view
 from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
+from eventsourcing_kafka.producer.runtime.plugins import found_at
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 
 
@@ -64,13 +65,13 @@ class Edge(NamedTuple):
 
 def projected_named(topic: str) -> Projected | None:
     """Return the projection that MODULE:NAME is; None if it is something else."""
-    found = resolve_topic(topic)
+    found = found_at(topic)
     return found if isinstance(found, Projected) else None
 
 
 def system_named(topic: str) -> System:
     """Return the system that MODULE:NAME is. Raises `SettingsError` if that is something else."""
-    found = resolve_topic(topic)
+    found = found_at(topic)
     if not isinstance(found, System):
         raise SettingsError(f"{topic} is no system of the library, but a {type(found).__name__}.")
     return found
@@ -78,7 +79,7 @@ def system_named(topic: str) -> System:
 
 def edges_named(topic: str) -> Mapping[str, Edge]:
     """Return the edges of the system, or of the projection, that MODULE:NAME is."""
-    found = resolve_topic(topic)
+    found = found_at(topic)
     if isinstance(found, Projected):
         name = edge_name(found.projection_class.name, found.application_class.name)
         open_it = partial(_open_projected, topic, found)

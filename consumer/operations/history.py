@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Self
 from eventsourcing.application import Application
 from eventsourcing.dcb.application import DCBApplication
 from eventsourcing.persistence import Mapper
-from eventsourcing.utils import resolve_topic
 
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, RawRecord
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.runtime.applications import known_by_name, open_reached
 from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
+from eventsourcing_kafka.producer.runtime.plugins import found_at
 from eventsourcing_kafka.producer.wire import WireFormat
 from eventsourcing_kafka.producer.wire.chain import START
 
@@ -90,7 +90,7 @@ class History:
 def _class_of(view: View) -> type[Application[Any]]:
     if not view.application_topic:
         return known_by_name(view.application_name)
-    found = resolve_topic(view.application_topic)
+    found = found_at(view.application_topic)
     if isinstance(found, type) and issubclass(found, DCBApplication):
         raise NoHistoryError(
             f"{view.application_name} has tagged decisions, which are of no aggregate."

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from eventsourcing.utils import resolve_topic
-
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
-from eventsourcing_kafka.producer.runtime.plugins import brought, distribution
+from eventsourcing_kafka.producer.runtime.plugins import brought, distribution, found_at
 
 GROUP = "eventsourcing_kafka.views"
 
@@ -57,7 +55,7 @@ def views_named(names: Collection[str] = ()) -> list[View]:
 
 
 def _view_of_topic(topic: str) -> View:
-    found = resolve_topic(topic)
+    found = found_at(topic)
     if not isinstance(found, View):
         raise NoViewError(f"{topic} is no View, but a {type(found).__name__}.")
     return replace(found, topic=topic)

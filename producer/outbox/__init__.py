@@ -23,13 +23,20 @@ from eventsourcing.popo import POPORecorder
 from eventsourcing.postgres import PostgresApplicationRecorder
 from eventsourcing.sqlite import SQLiteRecorder
 
-from eventsourcing_kafka.producer.outbox.postgres import PostgresOutbox
+from eventsourcing_kafka.producer.outbox.postgres import NoEventsError, PostgresOutbox
 from eventsourcing_kafka.producer.outbox.recorder import RecorderOutbox
 from eventsourcing_kafka.producer.outbox.tagged import TaggedPostgresOutbox, TaggedRecorderOutbox
 from eventsourcing_kafka.producer.outbox.traced import TracedOutbox, TracedRecorder
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
-__all__ = ["Outbox", "PostgresOutbox", "RecorderOutbox", "UnknownRecorderError", "outbox_of"]
+__all__ = [
+    "NoEventsError",
+    "Outbox",
+    "PostgresOutbox",
+    "RecorderOutbox",
+    "UnknownRecorderError",
+    "outbox_of",
+]
 
 
 class Outbox(Protocol):

@@ -19,8 +19,15 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from itertools import starmap
 from typing import Any, LiteralString, Protocol, Self
@@ -131,6 +138,10 @@ class UnfitOutboxError(OperatorError):
     """The events table can't be read without the risk of losing an event."""
 
 
+class NoEventsError(UnfitOutboxError):
+    """There is no such table: its application has not made it yet, or it is another's."""
+
+
 class PostgresOutbox:
     """Reads an events table of the library with one connection of psycopg's async API.
 
@@ -190,7 +201,8 @@ class PostgresOutbox:
     async def head(self) -> int:
         """Return the highest position there is; 0 when there is none."""
         async with self._connected() as connection:
-            cursor = await connection.execute(self._sql(SELECT_HEAD))
+            with _explained():
+                cursor = await connection.execute(self._sql(SELECT_HEAD))
             row = await cursor.fetchone()
             return int(row[0]) if row else 0
 
@@ -276,13 +288,8 @@ class PostgresOutbox:
         return sql.SQL(statement).format(**self._names)
 
     async def _check(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        try:
+        with _explained():
             cursor = await connection.execute(self._sql(SELECT_UNFIT))
-        except psycopg.errors.UndefinedTable as error:
-            raise UnfitOutboxError(
-                f"There are no events to read: {error.diag.message_primary}. Its application makes "
-                "it. Are its name, and the POSTGRES_… settings, the application's?"
-            ) from error
         for (reason,) in await cursor.fetchall():
             if reason:
                 raise UnfitOutboxError(f"The outbox can't be read safely: {reason}.")
@@ -317,6 +324,18 @@ class PostgresOutbox:
     async def _writers(self, connection: psycopg.AsyncConnection[Any]) -> set[str]:
         cursor = await connection.execute(self._sql(SELECT_WRITERS))
         return {transaction for (transaction,) in await cursor.fetchall()}
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Raise `NoEventsError` if the table is not there."""
+    try:
+        yield
+    except psycopg.errors.UndefinedTable as error:
+        raise NoEventsError(
+            f"There are no events to read: {error.diag.message_primary}. Its application makes "
+            "it. Are its name, and the POSTGRES_… settings, the application's?"
+        ) from error
 
 
 def _without_holes(rows: Sequence[Notification], after: int, proven: int) -> Sequence[Notification]:

@@ -149,7 +149,9 @@ def _check_policy(topic: _Topic, needed: str) -> None:
     if actual != needed:
         raise TopicUnfitError(
             f"The topic {topic.name!r} has cleanup.policy={actual}, and needs {needed}. "
-            f"Change it with kafka-configs, or choose another KAFKA_TOPIC_PREFIX."
+            "Change it, eventsourcing-kafka compose kafka configs --alter --entity-type topics "
+            f"--entity-name {topic.name} --add-config cleanup.policy={needed}, or choose another "
+            "KAFKA_TOPIC_PREFIX."
         )
 
 

@@ -12,7 +12,7 @@ from eventsourcing.application import Application
 from eventsourcing.dcb.application import DCBApplication
 from eventsourcing.persistence import InterfaceError, OperationalError
 from eventsourcing.postgres import PostgresDatastore, PostgresFactory
-from eventsourcing.utils import Environment, resolve_topic
+from eventsourcing.utils import Environment
 
 from eventsourcing_kafka.producer.runtime.compat import (
     name_in_errors,
@@ -22,6 +22,7 @@ from eventsourcing_kafka.producer.runtime.compat import (
 from eventsourcing_kafka.producer.runtime.construct import construct
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.pipeline import Pipeline, nearest
+from eventsourcing_kafka.producer.runtime.plugins import found_at
 from eventsourcing_kafka.producer.runtime.postgres import (
     connect_arguments,
     connected,
@@ -39,6 +40,9 @@ A = TypeVar("A", bound=AnyApplication)
 
 TAGGED = "eventsourcing.dcb."
 """Its persistence modules for tagged decisions are in there."""
+
+READING: Mapping[str, str] = {"CREATE_TABLE": "no"}
+"""The setting of who only reads what an application has: it makes no tables, and waits for none."""
 
 IN_POSTGRES = ("eventsourcing.postgres", f"{TAGGED}postgres_tt")
 IN_MEMORY = ("eventsourcing.popo", f"{TAGGED}popo")
@@ -110,7 +114,7 @@ def _of_pipeline(called: str | None, pipeline: Pipeline) -> tuple[str | None, st
 
 def known_by_name(name: str) -> type[Application[Any]]:
     """Return an application of which no more is known than its name, and so how it stores."""
-    return type(name, (Application,), {"name": name, "env": {"CREATE_TABLE": "no"}})
+    return type(name, (Application,), {"name": name, "env": dict(READING)})
 
 
 def is_known_by_name(cls: type[AnyApplication]) -> bool:
@@ -120,7 +124,7 @@ def is_known_by_name(cls: type[AnyApplication]) -> bool:
 
 def tagged_by_name(name: str) -> type[DCBApplication]:
     """Return one with tagged decisions of which no more is known."""
-    return type(name, (DCBApplication,), {"name": name, "env": {"CREATE_TABLE": "no"}})
+    return type(name, (DCBApplication,), {"name": name, "env": dict(READING)})
 
 
 def application_named(topic: str) -> type[AnyApplication]:
@@ -128,7 +132,7 @@ def application_named(topic: str) -> type[AnyApplication]:
 
     Raises `SettingsError` if it is something else, or the library's `TopicError`.
     """
-    found = resolve_topic(topic) if ":" in topic else None
+    found = found_at(topic) if ":" in topic else None
     if isinstance(found, type) and issubclass(found, (Application, DCBApplication)):
         return found
     raise SettingsError(f"{topic} is no application of the library: name one as module:Class.")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import typer
+from eventsourcing.utils import resolve_topic
 
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.logs import complain
@@ -14,6 +16,17 @@ from eventsourcing_kafka.producer.runtime.logs import complain
 
 class BroughtTwiceError(SettingsError):
     """Two distributions bring something of one name."""
+
+
+def found_at(topic: str) -> Any:
+    """Return what `module:name` is, imported if it is not yet.
+
+    Raises `SettingsError` if it can't be one, or the library's `TopicError`.
+    """
+    module, _, name = topic.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+        raise SettingsError(f"{topic!r} is nothing that can be imported: name it as module:Name.")
+    return resolve_topic(topic)
 
 
 @cache

@@ -6,7 +6,6 @@ sessions is made for others, and poolers refuse libpq's `options`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
@@ -31,6 +30,7 @@ from eventsourcing_kafka.producer.runtime.servers import (
     connecting_to,
     note_server,
     talking_to,
+    telling_after,
 )
 
 logger = logging.getLogger(__name__)
@@ -93,14 +93,12 @@ class Session(psycopg.AsyncConnection[Any]):
 
     async def wait(self, *arguments: Any, **options: Any) -> Any:
         """Do as psycopg does, and say whose an error is, and what takes long."""
-        telling = asyncio.get_running_loop().call_later(LONG_SECONDS, self._tell)
         try:
-            return await super().wait(*arguments, **options)
+            with telling_after(LONG_SECONDS, self._tell):
+                return await super().wait(*arguments, **options)
         except psycopg.OperationalError as error:
             note_server(error, self.server)
             raise
-        finally:
-            telling.cancel()
 
     def _tell(self) -> None:
         # Whoever waits for a NOTIFY is idle.

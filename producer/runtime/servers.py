@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -82,10 +82,16 @@ def connecting_to(server: str) -> Iterator[None]:
             _silent.add(server)
             logger.warning("no answer from %s yet: waiting for it", server)
 
-    telling = asyncio.get_running_loop().call_later(SLOW_SECONDS, tell)
+    with telling_after(SLOW_SECONDS, tell), talking_to(server):
+        yield
+    _silent.discard(server)
+
+
+@contextmanager
+def telling_after(seconds: float, tell: Callable[[], None]) -> Iterator[None]:
+    """Tell something if what is done meanwhile takes so long."""
+    telling = asyncio.get_running_loop().call_later(seconds, tell)
     try:
-        with talking_to(server):
-            yield
-        _silent.discard(server)
+        yield
     finally:
         telling.cancel()

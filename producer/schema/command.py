@@ -28,6 +28,7 @@ from eventsourcing_kafka.producer.runtime.pipeline import (
     found_pipeline,
     settings_with,
 )
+from eventsourcing_kafka.producer.runtime.plugins import found_at
 
 # What makes the document is imported where it is made: the relay starts without it.
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _languages(
                 "-a module:Class"
             )
         return [_language(application_class, env)]
-    found = resolve_topic(system)
+    found = found_at(system)
     if not isinstance(found, System):
         raise SettingsError(f"{system} is no system of the library, but a {type(found).__name__}.")
     return [_language(found.get_app_cls(name), env) for name in found.leaders]

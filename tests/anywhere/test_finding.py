@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eventsourcing.utils import TopicError
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 from eventsourcing_kafka.compose.leaders import UnknownApplicationError, leaders_of
 from eventsourcing_kafka.consumer.command_line import app
 from eventsourcing_kafka.consumer.followers import Followers
+from eventsourcing_kafka.consumer.hosting.systems import projected_named, system_named
 from eventsourcing_kafka.consumer.operations.commands.stores import complete_view
 from eventsourcing_kafka.consumer.views.registry import (
     NoViewError,
@@ -131,6 +134,13 @@ def test_a_view_that_does_not_say_where_its_application_is_is_told_how(outside: 
 def test_what_is_no_application_is_refused(topic: str) -> None:
     with pytest.raises(SettingsError, match=f"{topic} is no application of the library"):
         application_named(topic)
+
+
+@pytest.mark.parametrize("find", [application_named, view_named, system_named, projected_named])
+@pytest.mark.parametrize("topic", [":Shop", ":", ".shop:Shop", "shop:", "sh op:Shop", "shop:1"])
+def test_what_can_be_nowhere_is_refused_in_a_line(find: Callable[[str], Any], topic: str) -> None:
+    with pytest.raises(SettingsError, match="nothing that can be imported: name it as module:Name"):
+        find(topic)
 
 
 KEEP = """
