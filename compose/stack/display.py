@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import anyio
+from psycopg.errors import UndefinedTable
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -45,6 +46,8 @@ async def _answer(detail: Detail) -> str:
     try:
         with anyio.fail_after(_SLOW):
             return await detail()
+    except UndefinedTable:
+        return "its tables are not made yet"
     except Exception as error:  # noqa: BLE001 - whatever it is, the display goes on
         return f"unknown ({type(error).__name__})"
 

@@ -78,6 +78,12 @@ CREATE_DROPPED: LiteralString = """
     )
 """
 
+# For a restore beside tables that are there already; nothing is given up at the same place at once.
+CREATE_DROPPED_INDEX: LiteralString = """
+    CREATE UNIQUE INDEX dropped_once
+        ON {schema}.dropped (application, partition, coalesce(topic, ''), first_offset, dropped_at)
+"""
+
 INSERT_PARKED: LiteralString = """
     INSERT INTO {schema}.parked (
            application, partition, topic, record_offset, position, originator_id,
@@ -161,7 +167,13 @@ COPY_DROPPED: LiteralString = """
     SELECT * FROM {to}.dropped
 """
 
-MAKE = (CREATE_PARKED, CREATE_PARKED_INDEX, CREATE_FOREIGN_INDEX, CREATE_DROPPED)
+MAKE = (
+    CREATE_PARKED,
+    CREATE_PARKED_INDEX,
+    CREATE_FOREIGN_INDEX,
+    CREATE_DROPPED,
+    CREATE_DROPPED_INDEX,
+)
 """What makes the tables."""
 
 BEHIND = "An earlier event of this aggregate is parked."

@@ -13,7 +13,11 @@ from eventsourcing.dcb.application import DCBApplication
 from eventsourcing.postgres import PostgresDatastore, PostgresFactory
 from eventsourcing.utils import Environment, resolve_topic
 
-from eventsourcing_kafka.producer.runtime.compat import renew_together
+from eventsourcing_kafka.producer.runtime.compat import (
+    name_in_errors,
+    pool_arguments,
+    renew_together,
+)
 from eventsourcing_kafka.producer.runtime.construct import construct
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.pipeline import Pipeline, nearest
@@ -147,6 +151,7 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
     app = construct(cls, settings)
     if isinstance(datastore := getattr(app.recorder, "datastore", None), PostgresDatastore):
         renew_together(datastore)
+        name_in_errors(datastore, server_of(pool_arguments(datastore)))
     return app
 
 

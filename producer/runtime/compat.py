@@ -7,14 +7,23 @@ has what is needed here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, LiteralString
 from uuid import UUID
+from weakref import ref
 
 from eventsourcing import utils
-from eventsourcing.persistence import StoredEvent, find_id_convertor, str_to_uuid_convertor
+from eventsourcing.persistence import (
+    InterfaceError,
+    OperationalError,
+    StoredEvent,
+    find_id_convertor,
+    str_to_uuid_convertor,
+)
+
+from eventsourcing_kafka.producer.runtime.servers import note_server
 
 # Whoever calls one of these has the module that it needs.
 if TYPE_CHECKING:
@@ -57,6 +66,24 @@ def _check_or_drain(connection: Any) -> None:
         # ends in any thread, and there the library joins the threads of the pool.
         connection._pool.drain()  # noqa: SLF001
         raise
+
+
+def name_in_errors(datastore: PostgresDatastore, server: str) -> None:
+    """Have a lost connection, and a statement that takes too long, say whose they are."""
+    reference = ref(datastore)  # No cycle, for the same reason.
+
+    @contextmanager
+    def named() -> Iterator[Any]:
+        found = reference()
+        assert found  # noqa: S101 - it is who calls
+        try:
+            with type(found).get_connection(found) as connection:
+                yield connection
+        except (InterfaceError, OperationalError) as error:
+            note_server(error, server)
+            raise
+
+    datastore.get_connection = named  # type: ignore[method-assign]
 
 
 def insert_on_open_transaction(

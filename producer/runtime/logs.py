@@ -25,6 +25,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
+from eventsourcing_kafka.producer.runtime.servers import server_noted
+
 
 class LogFormat(StrEnum):
     """How logs, and the error that a command ends with, are written."""
@@ -80,13 +82,16 @@ NOT_GRANTED = (
 def message_of(error: BaseException) -> str:
     """Return the message of an error, without the rows that Postgres quotes in the details.
 
-    Where Kafka refuses for want of a grant it says what to do.
+    Where Kafka refuses for want of a grant it says what to do. An error of which it is noted whose
+    it is begins with that.
     """
     if isinstance(error, NOT_GRANTED):
         return f"{error}. What each process needs: eventsourcing-kafka compose grants kafka"
     origin = error.__cause__ if isinstance(error, PersistenceError) else error
     primary = origin.diag.message_primary if isinstance(origin, psycopg.Error) else None
-    return primary or str(error).strip() or type(error).__name__
+    message = primary or str(error).strip() or type(error).__name__
+    server = server_noted(error)
+    return f"{server}: {message}" if server else message
 
 
 def _text_handler() -> logging.Handler:

@@ -26,6 +26,7 @@ from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.servers import (
     UnreachableError,
     connecting_to,
+    note_server,
     talking_to,
 )
 
@@ -81,6 +82,14 @@ class Session(psycopg.AsyncConnection[Any]):
 
     server = "Postgres"
     """Which server, and which database of it."""
+
+    async def wait(self, *arguments: Any, **options: Any) -> Any:
+        """Do as psycopg does, and have an error say whose it is."""
+        try:
+            return await super().wait(*arguments, **options)
+        except psycopg.OperationalError as error:
+            note_server(error, self.server)
+            raise
 
     @classmethod
     async def connect(  # type: ignore[override]

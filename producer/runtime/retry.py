@@ -29,7 +29,7 @@ from psycopg_pool import PoolTimeout
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
-from eventsourcing_kafka.producer.runtime.servers import UnreachableError
+from eventsourcing_kafka.producer.runtime.servers import UnreachableError, server_noted
 
 logger = logging.getLogger(__name__)
 
@@ -162,12 +162,14 @@ def _what_is_lost(error: BaseException | None) -> str:
 def describe(error: BaseException | None) -> str:
     """Return an error's name, and the first line of what it says.
 
-    What can't be reached names itself.
+    What can't be reached names itself, and of what is lost it is said which server it was.
     """
     error = first_error(error) if error else None
     first_line = (str(error).splitlines() or [""])[0]
     if isinstance(error, UnreachableError):
         return first_line
+    if server := server_noted(error):
+        return f"{server}: {first_line}"
     return f"{type(error).__name__}: {first_line}".rstrip(": ")
 
 

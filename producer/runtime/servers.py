@@ -16,8 +16,27 @@ SLOW_SECONDS = 1.5
 """When a server has not let us in for so long, somebody wonders what is waited for."""
 
 
+FROM = "from "
+"""What a note about an error's server begins with."""
+
+
 class UnreachableError(Exception):
     """A server can't be reached, or does not let us in. Its text says which, where and why."""
+
+
+def note_server(error: BaseException, server: str) -> None:
+    """Keep with an error which server's it is."""
+    if server_noted(error) is None:
+        error.add_note(f"{FROM}{server}")
+
+
+def server_noted(error: BaseException | None) -> str | None:
+    """Return which server's an error, or what has caused it, is; None if that was not noted."""
+    for each in (error, error and error.__cause__):  # The library has errors of its own.
+        for note in getattr(each, "__notes__", ()):
+            if note.startswith(FROM):
+                return str(note.removeprefix(FROM))
+    return None
 
 
 class Asked:

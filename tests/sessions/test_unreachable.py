@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from functools import partial
 
 import anyio
+import psycopg
 import pytest
 from anyio import to_thread
+from eventsourcing.application import Application
+from eventsourcing.persistence import OperationalError
+from eventsourcing.postgres import PostgresApplicationRecorder
 
 from eventsourcing_kafka.compose.runner.system import KafkaRunner
 from eventsourcing_kafka.compose.servers.processes import HOST, free_port
@@ -17,15 +21,19 @@ from eventsourcing_kafka.consumer.operations.health import ViewHealth
 from eventsourcing_kafka.consumer.operations.status import read_status
 from eventsourcing_kafka.consumer.views.fts import VIEW
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.runtime.applications import reach
+from eventsourcing_kafka.producer.runtime.applications import open_application, reach
 from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
+from eventsourcing_kafka.producer.runtime.logs import message_of
 from eventsourcing_kafka.producer.runtime.postgres import PostgresUnreachableError
+from eventsourcing_kafka.producer.runtime.retry import describe
 from eventsourcing_kafka.producer.runtime.servers import UnreachableError
 from examples.counters.system import system
 from tests.pipeline import until
 
 WITHIN_SECONDS = 2.0
 SECRET = "wrong-secret"
+IN_POSTGRES = {"PERSISTENCE_MODULE": "eventsourcing.postgres"}
+SLOW = "SET statement_timeout TO 1; SELECT pg_sleep(10)"
 
 
 @pytest.fixture
@@ -75,6 +83,36 @@ async def test_a_pool_says_why_it_has_no_connection(settings: dict[str, str]) ->
         with pytest.raises(PostgresUnreachableError, match="password authentication failed"):
             async with store.connected():
                 pass
+
+
+END_OURS = "SELECT pg_terminate_backend(pg_backend_pid())"
+
+
+async def test_a_session_that_is_lost_and_a_statement_that_takes_too_long_say_where(
+    settings: dict[str, str],
+) -> None:
+    store = ViewStore.of(VIEW, settings)
+    where = f"Postgres at {HOST}:{settings['POSTGRES_PORT']}/{settings['FTS_POSTGRES_DBNAME']}"
+    with pytest.raises(psycopg.OperationalError) as lost:
+        async with store.connected() as session:
+            await session.execute(END_OURS)
+    why = f"{where}: terminating connection due to administrator command"
+    assert describe(lost.value) == why
+
+    settings |= {"POSTGRES_DBNAME": settings["FTS_POSTGRES_DBNAME"], "CREATE_TABLE": "no"}
+    with open_application(Application, settings | IN_POSTGRES) as app:
+        recorder = app.recorder
+        assert isinstance(recorder, PostgresApplicationRecorder)
+        for sql, said in (
+            (END_OURS, why),
+            (SLOW, f"{where}: canceling statement due to statement timeout"),
+        ):
+            with (
+                pytest.raises(OperationalError) as of_the_library,
+                recorder.datastore.get_connection() as connection,
+            ):
+                connection.execute(sql)
+            assert message_of(of_the_library.value) == said
 
 
 async def test_a_runner_does_not_wait_for_a_database_that_refuses_it(

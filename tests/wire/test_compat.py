@@ -21,7 +21,13 @@ from aiokafka.producer import sender
 from aiokafka.protocol.transaction import EndTxnRequest
 from eventsourcing import postgres, sqlite, utils
 from eventsourcing.domain import Aggregate
-from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Tracking
+from eventsourcing.persistence import (
+    JSONTranscoder,
+    Mapper,
+    PersistenceError,
+    StoredEvent,
+    Tracking,
+)
 from eventsourcing.postgres import PostgresDatastore
 from eventsourcing.utils import Environment
 
@@ -31,6 +37,7 @@ from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.outbox.traced import TracedRecorder
 from eventsourcing_kafka.producer.runtime import compat as library
 from eventsourcing_kafka.producer.runtime.postgres import connected
+from eventsourcing_kafka.producer.runtime.servers import server_noted
 
 NOWHERE = "127.0.0.1:1"
 """Nobody answers there."""
@@ -262,6 +269,18 @@ def test_idle_connections_are_replaced_together_when_one_is_lost(
 
 
 END = "SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s) AS pid"
+
+
+@pytest.mark.parametrize("ends", ["no SQL", "SELECT pg_terminate_backend(pg_backend_pid())"])
+def test_the_error_of_a_connection_that_is_lost_says_whose_it_is(
+    environment: dict[str, str], ends: str
+) -> None:
+    with postgres.PostgresFactory(Environment("fts", environment)) as factory:
+        library.name_in_errors(factory.datastore, "Postgres of mine")
+        with pytest.raises(PersistenceError) as failed, factory.datastore.transaction() as cursor:
+            cursor.execute(ends)
+    named = "Postgres of mine" if "terminate" in ends else None
+    assert server_noted(failed.value) == named
 
 
 def test_the_hook_of_a_traced_recorder_is_the_librarys() -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import groupby
 from typing import Annotated, Self
 
+import anyio
 import msgspec
 import typer
 from rich.box import SIMPLE
@@ -15,6 +16,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.followers import followers_of, opened_followers
 from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, ViewNames
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
@@ -23,12 +25,14 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import read_retention_risks
 from eventsourcing_kafka.producer.runtime.cli import finished
 from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
+from eventsourcing_kafka.producer.runtime.logs import complain
 from eventsourcing_kafka.producer.runtime.output import AsJson, table_of
 from eventsourcing_kafka.producer.runtime.pipeline import (
     PipelineFile,
     found_pipeline,
     settings_with,
 )
+from eventsourcing_kafka.producer.runtime.retry import describe, is_transient
 
 logger = logging.getLogger(__name__)
 
@@ -61,11 +65,14 @@ def status(
     async def read() -> list[PartitionStatus]:
         return [row for store in stores for row in await read_status(store, settings)]
 
+    async def read_each() -> tuple[list[PartitionStatus], Sequence[str]]:
+        return await _read_each(stores, settings)
+
     with opened_followers(followers, env) as stores:
         console = Console()
         if watching and console.is_terminal and not as_json:
             finished(lambda: watch(lambda: read_or_down(read), _rendered, console))
-        rows = finished(read)
+        rows, lost = finished(read_each)
         followed = {store.view.application_name: None for store in stores}
         risks = [
             risk
@@ -74,12 +81,39 @@ def status(
         ]
     if as_json:
         typer.echo(msgspec.json.encode(rows))
-    else:
+    elif rows or not lost:
         console.print(_rendered(rows))
     for risk in risks:
         logger.warning("%s", risk)
-    if any(row.stopped for row in rows):
+    for why in lost:
+        complain(why)
+    if lost or any(row.stopped for row in rows):
         raise typer.Exit(1)
+
+
+async def _read_each(
+    stores: Sequence[Store], settings: KafkaSettings
+) -> tuple[list[PartitionStatus], Sequence[str]]:
+    """Return how far views are, and why that of some can't be told, once for each reason.
+
+    A server that is lost hides those of its views only.
+    """
+    found: dict[int, list[PartitionStatus]] = {}
+    lost: dict[int, str] = {}
+
+    async def read(number: int) -> None:
+        try:
+            found[number] = await read_status(stores[number], settings)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            lost[number] = describe(error)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(len(stores)):
+            tasks.start_soon(read, number)
+    rows = [row for number in sorted(found) for row in found[number]]
+    return rows, list(dict.fromkeys(lost[number] for number in sorted(lost)))
 
 
 class Line(msgspec.Struct, frozen=True):
