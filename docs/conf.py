@@ -17,6 +17,8 @@ smartquotes = False  # An option keeps its two dashes, and what is typed its quo
 myst_heading_anchors = 4
 """Headings are linked to as on a forge; a link to one that is not there is an error."""
 
+linkcheck_ignore = ["http://localhost"]  # What a reader has started; not there where this is made.
+
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
