@@ -10,6 +10,7 @@ import typer
 from anyio import to_thread
 from eventsourcing.application import Application
 from eventsourcing.dcb.application import DCBApplication
+from eventsourcing.persistence import InfrastructureFactory
 from eventsourcing.postgres import PostgresDatastore, PostgresFactory
 from eventsourcing.utils import Environment, resolve_topic
 
@@ -24,6 +25,7 @@ from eventsourcing_kafka.producer.runtime.postgres import (
 )
 from eventsourcing_kafka.producer.runtime.retry import retrying
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
+from eventsourcing_kafka.producer.runtime.sqlalchemy import POSTGRES
 
 AnyApplication = Application[Any] | DCBApplication
 """An application of the library: of aggregates, or of tagged decisions, which has none."""
@@ -131,6 +133,9 @@ def _check_tagged(cls: type[DCBApplication], module: str) -> None:
         )
 
 
+URL = "SQLALCHEMY_URL"
+
+
 async def reach(cls: type[Any], env: Mapping[str, str]) -> None:
     """Connect once to the database that the settings of an application, or a projection, name.
 
@@ -152,9 +157,14 @@ def reach_blocking(cls: type[Any], env: Mapping[str, str]) -> None:
 def _arguments(cls: type[Any], env: Mapping[str, str]) -> dict[str, Any] | None:
     """Return how to connect to the database of an application or a projection, if it has one."""
     settings = Environment(cls.name, {**getattr(cls, "env", {}), **with_password_files(env)})
-    if settings.get("PERSISTENCE_MODULE") not in IN_POSTGRES:
-        return None
-    return connect_arguments(PostgresFactory(settings).datastore)
+    match settings.get("PERSISTENCE_MODULE"):
+        case module if module in IN_POSTGRES:
+            return connect_arguments(PostgresFactory(settings).datastore)
+        case "eventsourcing_sqlalchemy" if (settings.get(URL) or "").startswith(POSTGRES):
+            factory: Any = InfrastructureFactory[Any].construct(settings)
+            return connect_arguments(factory.datastore)
+        case _:
+            return None
 
 
 async def open_reached(cls: type[A], env: Mapping[str, str]) -> A:

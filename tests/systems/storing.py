@@ -8,6 +8,8 @@ from pathlib import Path
 from eventsourcing.cipher import AESCipher
 from eventsourcing.system import System
 
+from tests.sqlalchemy import MODULE, url_of
+
 
 @dataclass
 class Place:
@@ -57,6 +59,20 @@ sqlite_shared_cache = Store(
 sqlite_file = Store(lambda place, name: sqlite(str(place.folder / f"{name}.sqlite")))
 postgres = Store(lambda place, _name: place.postgres, servers=frozenset({"postgres"}))
 
+sqlalchemy_sqlite = Store(
+    lambda place, name: {
+        "PERSISTENCE_MODULE": MODULE,
+        "SQLALCHEMY_URL": f"sqlite:///{place.folder / name}.sqlalchemy",
+    }
+)
+sqlalchemy_postgres = Store(
+    lambda place, _name: {
+        "PERSISTENCE_MODULE": MODULE,
+        "SQLALCHEMY_URL": url_of(place.postgres, "system"),
+    },
+    servers=frozenset({"postgres"}),
+)
+
 tagged_popo = Store(lambda _place, _name: {"PERSISTENCE_MODULE": "eventsourcing.dcb.popo"})
 tagged_postgres = Store(
     lambda place, _name: {
@@ -100,6 +116,8 @@ class Persistence:
     leaders: Store
     followers: Store
     of_one_thread: bool = False
+    subscribes: bool = True
+    """Whether the library has a subscription there, which its multi-threaded runner needs."""
 
     @property
     def servers(self) -> frozenset[str]:
@@ -130,6 +148,15 @@ SQLITE_FILES = Persistence("SQLite files", sqlite_file, sqlite_file)
 POSTGRES = Persistence("Postgres", postgres, postgres)
 PRIVATE_POSTGRES = Persistence("private Postgres", private_postgres, private_postgres)
 POSTGRES_AND_SQLITE = Persistence("Postgres and an SQLite file", private_postgres, sqlite_file)
+SQLALCHEMY_SQLITE = Persistence(
+    "SQLAlchemy on SQLite",
+    encrypted(sqlalchemy_sqlite),
+    encrypted(sqlalchemy_sqlite),
+    subscribes=False,
+)
+SQLALCHEMY_POSTGRES = Persistence(
+    "SQLAlchemy on Postgres", encrypted(sqlalchemy_postgres), encrypted(sqlalchemy_postgres)
+)
 
 DURABLE = [SQLITE_FILES, PRIVATE_POSTGRES, POSTGRES_AND_SQLITE]
 EVERY = [POPO, SQLITE_MEMORY, SQLITE_SHARED, *DURABLE]

@@ -7,38 +7,17 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 from eventsourcing.persistence import Tracking
-from eventsourcing.postgres import PostgresDatastore
 from eventsourcing.projection import EventSourcedProjection
 from psycopg import Connection
 
 from eventsourcing_kafka.consumer.hosting.follower import Follower
 from eventsourcing_kafka.consumer.hosting.postgres.collecting import CollectingRecorder
+from eventsourcing_kafka.consumer.hosting.postgres.database import Database
 from eventsourcing_kafka.consumer.hosting.postgres.lending import LendingCache
 from eventsourcing_kafka.consumer.hosting.threads import BlockingConnection, in_thread, in_worker
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
 
 STAYS_OPEN = "SET idle_session_timeout = 0"
-
-
-class PinnedPool:
-    """Gives the one connection that a batch's transaction is on, whoever asks."""
-
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-        self.pinned: Connection[Any] | None = None
-
-    @contextmanager
-    def connection(self, *args: Any, **kwargs: Any) -> Iterator[Connection[Any]]:
-        """Give the pinned connection, or one of the pool's while none is."""
-        if self.pinned is not None:
-            yield self.pinned
-        else:
-            with self._pool.connection(*args, **kwargs) as connection:
-                yield connection
-
-    def __getattr__(self, name: str) -> Any:
-        """Be the pool in all else."""
-        return getattr(self._pool, name)
 
 
 class PostgresHost:
@@ -50,38 +29,33 @@ class PostgresHost:
     `Projection`, whose view writes event by event, in the same transaction.
     """
 
-    def __init__(self, follower: Follower, datastore: PostgresDatastore, leader: str) -> None:
+    def __init__(self, follower: Follower, database: Database, leader: str) -> None:
         self.leader = leader
         self.redriving = False
         """Whether what is processed was parked: each event is tracked under a name of its own then,
         as the library's tracking of the partition is past it."""
         self._follower = follower
-        self._datastore = datastore
-        self._pool = PinnedPool(datastore.pool)
-        datastore.pool = self._pool  # type: ignore[assignment]
+        self._database = database
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[BlockingConnection]:
         """Take one of the follower's own connections, and have all its work go over that."""
-        async with in_thread(self._datastore.get_connection()) as connection:
+        async with in_thread(self._database.connected()) as connection:
             # It is idle while nothing comes. All else is as the follower's own code expects it.
             await in_worker(BlockingConnection(connection).execute, STAYS_OPEN)
-            self._pool.pinned = connection
-            try:
-                yield BlockingConnection(connection)
-            finally:
-                self._pool.pinned = None
+            yield BlockingConnection(connection)
 
     def unit_of_work(self, _schema: str) -> HostedUnitOfWork:
         """Return what one batch records."""
-        return HostedUnitOfWork(self._follower, self.leader, apart=self.redriving)
+        return HostedUnitOfWork(self._follower, self._database, self.leader, apart=self.redriving)
 
 
 class HostedUnitOfWork:
     """What a follower records during one batch."""
 
-    def __init__(self, follower: Follower, leader: str, *, apart: bool) -> None:
+    def __init__(self, follower: Follower, database: Database, leader: str, *, apart: bool) -> None:
         self._follower = follower
+        self._database = database
         self._leader = leader
         self._apart = apart
         self._collected: CollectingRecorder | None = None
@@ -97,7 +71,7 @@ class HostedUnitOfWork:
         """Read nothing yet; what a policy reads is kept."""
         self._connection = connection.sync
         if isinstance(self._follower, EventSourcedProjection):
-            self._collected = _collecting(self._follower)
+            self._collected = _collecting(self._follower, self._database)
             self._aggregates = _lend_aggregates(self._follower)
 
     def apply(self, event: Event, place: Place) -> None:
@@ -132,11 +106,11 @@ class HostedUnitOfWork:
             self._collected.write()
 
 
-def _collecting(application: EventSourcedProjection[Any]) -> CollectingRecorder:
+def _collecting(application: EventSourcedProjection[Any], database: Database) -> CollectingRecorder:
     """Have an application's events collected from now on."""
     recorder: Any = application.recorder
     stored = recorder.behind if isinstance(recorder, CollectingRecorder) else recorder
-    collecting = CollectingRecorder(stored)
+    collecting = CollectingRecorder(stored, database.insert)
     application.recorder = cast("Any", collecting)
     application.events.recorder = cast("Any", collecting)
     return collecting
