@@ -35,9 +35,11 @@ T = TypeVar("T")
 POSTGRES = ("POSTGRES_HOST", "POSTGRES_DBNAME", "POSTGRES_USER")
 PASSWORD = ("POSTGRES_PASSWORD", "POSTGRES_PASSWORD_FILE", "POSTGRES_GET_PASSWORD_TOPIC")
 SQLITE = ("SQLITE_DBNAME",)
+SQLALCHEMY = ("SQLALCHEMY_URL",)
 
 KNOWN = (
     *("PERSISTENCE_MODULE", "POSTGRES_PORT", "POSTGRES_SCHEMA", *POSTGRES, *PASSWORD, *SQLITE),
+    *SQLALCHEMY,
     *("TRANSCODER_TOPIC", "MAPPER_TOPIC", "CIPHER_TOPIC", "CIPHER_KEY", "COMPRESSOR_TOPIC"),
     *("APPLICATION_RECORDER_TOPIC", "PROCESS_RECORDER_TOPIC", "CREATE_TABLE"),
     *("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX", "KAFKA_GROUP_PREFIX"),
@@ -219,6 +221,8 @@ def _missing(settings: Environment) -> list[str]:
             return _postgres(settings)
         case "eventsourcing.sqlite":
             return [variable for variable in SQLITE if not settings.get(variable)]
+        case "eventsourcing_sqlalchemy":
+            return [variable for variable in SQLALCHEMY if not settings.get(variable)]
         case _:
             return []
 
