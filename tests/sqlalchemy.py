@@ -1,23 +1,28 @@
 """Settings of what stores through SQLAlchemy."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from eventsourcing.utils import Environment
 from eventsourcing_sqlalchemy import factory
-from sqlalchemy import URL
-
-from eventsourcing_kafka.producer.runtime.sqlalchemy import engine_of
+from eventsourcing_sqlalchemy.datastore import SQLAlchemyDatastore
+from sqlalchemy import URL, NullPool
 
 MODULE = __name__
-"""The library's own module, but for its connections, which that leaves open at the end."""
+"""The library's own module, but for its pool: that leaves connections open at the end."""
+
+
+class Datastore(SQLAlchemyDatastore):
+    """Closes each connection when it is given back."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, poolclass=NullPool)
 
 
 class Factory(factory.SQLAlchemyFactory):
-    """The library's own, which closes its connections."""
+    """The library's own, with that datastore."""
 
-    def close(self) -> None:
-        super().close()
-        engine_of(self.datastore).dispose()
+    datastore_class = Datastore
 
 
 def url_of(settings: Mapping[str, str], name: str = "ContentManagement") -> str:
