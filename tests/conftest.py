@@ -2,12 +2,21 @@
 
 import gc
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from eventsourcing_kafka.compose.servers.cassandra import (
+    Cassandra,
+    cassandra_environment,
+    ready,
+)
+from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.stack.sample import APPLICATION
@@ -47,6 +56,35 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Hold a quick test to what it is."""
     with watched(item):
         return (yield)
+
+
+NEEDED_BYTES = 1.5e9
+"""Of memory, that Cassandra and what tests it take."""
+
+
+@pytest.fixture(scope="session")
+def cassandra(portal: BlockingPortal) -> Iterator[Cassandra]:
+    """A node for all tests that store in Cassandra; they are skipped where it can't be had."""
+    free = psutil.virtual_memory().available
+    if free < NEEDED_BYTES:
+        pytest.skip(f"Cassandra needs 1.5 GB of memory, and {free / 1e9:.1f} GB are free")
+    try:
+        ready()
+    except StackError as error:
+        pytest.skip(f"Cassandra can't be had here: {error}")
+    with (
+        tempfile.TemporaryDirectory(prefix="cassandra-") as folder,
+        portal.wrap_async_context_manager(Cassandra(Path(folder, "data"))) as cassandra,
+    ):
+        yield cassandra
+        portal.call(cassandra.kill)  # To stop in order takes it seconds.
+
+
+@pytest.fixture(scope="session")
+def keyspace(portal: BlockingPortal, cassandra: Cassandra) -> dict[str, str]:
+    """The settings of applications in one keyspace: to drop one takes longer than a test does."""
+    portal.call(cassandra.create_keyspace, "tests")
+    return cassandra_environment(cassandra, "tests")
 
 
 @pytest.fixture(autouse=True)

@@ -157,9 +157,17 @@ def ready() -> tuple[Path, str]:
 
 
 def _execute(port: int, statement: str) -> None:
-    from cassandra.cluster import Cluster
+    from cassandra import ProtocolVersion
+    from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+    from cassandra.policies import RoundRobinPolicy
 
-    with Cluster([HOST], port=port) as cluster:
+    profile = ExecutionProfile(load_balancing_policy=RoundRobinPolicy())
+    with Cluster(
+        [HOST],
+        port=port,
+        protocol_version=ProtocolVersion.V5,
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+    ) as cluster:
         cluster.connect().execute(statement)
 
 

@@ -14,11 +14,13 @@ from cassandra import (
     DriverException,
     InvalidRequest,
     OperationTimedOut,
+    ProtocolVersion,
     RequestExecutionException,
 )
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.connection import ConnectionException
+from cassandra.policies import DCAwareRoundRobinPolicy, TokenAwarePolicy
 from cassandra.query import BatchStatement, BatchType, dict_factory
 from eventsourcing.persistence import OperationalError, PersistenceError, ProgrammingError
 
@@ -123,6 +125,7 @@ class CassandraDatastore:
             serial_consistency_level=ConsistencyLevel.SERIAL,
             request_timeout=REQUEST_SECONDS,
             row_factory=dict_factory,
+            load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy()),
         )
         auth = PlainTextAuthProvider(place.user, place.password) if place.user else None
         cluster = Cluster(
@@ -130,9 +133,11 @@ class CassandraDatastore:
             port=place.port,
             auth_provider=auth,
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+            protocol_version=ProtocolVersion.V5,
         )
         try:
-            session = cluster.connect(place.keyspace)
+            session = cluster.connect()
+            session.set_keyspace(place.keyspace)
         except BaseException:
             cluster.shutdown()
             raise
@@ -174,5 +179,6 @@ LOST = (
 def _reason(error: Exception) -> str:
     """Return why, without the driver's numbers."""
     if isinstance(error, NoHostAvailable):
-        return "; ".join(dict.fromkeys(str(each) for each in error.errors.values())) or str(error)
+        reasons = error.errors.values() if isinstance(error.errors, dict) else ()
+        return "; ".join(dict.fromkeys(map(str, reasons))) or str(error)
     return f"{type(error).__name__}: {error}"

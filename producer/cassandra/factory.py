@@ -64,6 +64,11 @@ class CassandraFactory(InfrastructureFactory[TrackingRecorder]):
         """Raise `SettingsError`: nothing is followed into Cassandra."""
         self._refuse()
 
+    def __exit__(self, *error: Any) -> None:  # noqa: PYI036 - handed on
+        """Close the connections."""
+        super().__exit__(*error)
+        self.close()
+
     def close(self) -> None:
         """Close the connections."""
         self.datastore.close()

@@ -121,7 +121,13 @@ class Saves:
         )
         own = Save(first, first + len(events) - 1, save, events)
         row = (bucket_of(first), *own)
-        found = asking(self._datastore.one, PUT.format(table=self._table), *row)
+        try:
+            found = asking(self._datastore.one, PUT.format(table=self._table), *row)
+        except OperationalError as error:
+            raise OperationalError(
+                f"It is not known whether the events are recorded, or will be: look, before they "
+                f"are tried again. {error}"
+            ) from error
         there = own if found is None or found["[applied]"] else _save(found)
         self._newest = there
         return there

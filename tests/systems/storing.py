@@ -8,6 +8,7 @@ from pathlib import Path
 from eventsourcing.cipher import AESCipher
 from eventsourcing.system import System
 
+from tests.layers import CASSANDRA
 from tests.sqlalchemy import MODULE, url_of
 
 
@@ -19,6 +20,7 @@ class Place:
     folder: Path
     make_postgres: Callable[[], dict[str, str]]
     make_kafka: Callable[[], dict[str, str]]
+    make_cassandra: Callable[[], dict[str, str]]
     cipher_key: str = field(default_factory=lambda: AESCipher.create_key(num_bytes=32))
 
     @cached_property
@@ -30,6 +32,11 @@ class Place:
     def kafka(self) -> dict[str, str]:
         """The settings of a broker that is started when it is first asked for."""
         return self.make_kafka()
+
+    @cached_property
+    def cassandra(self) -> dict[str, str]:
+        """The settings of a keyspace, on a node that is started when it is first asked for."""
+        return self.make_cassandra()
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ sqlalchemy_postgres = Store(
     },
     servers=frozenset({"postgres"}),
 )
+cassandra = Store(lambda place, _name: place.cassandra, servers=frozenset({CASSANDRA}))
 
 tagged_popo = Store(lambda _place, _name: {"PERSISTENCE_MODULE": "eventsourcing.dcb.popo"})
 tagged_postgres = Store(
@@ -156,6 +164,9 @@ SQLALCHEMY_SQLITE = Persistence(
 )
 SQLALCHEMY_POSTGRES = Persistence(
     "SQLAlchemy on Postgres", encrypted(sqlalchemy_postgres), encrypted(sqlalchemy_postgres)
+)
+CASSANDRA_AND_POSTGRES = Persistence(
+    "Cassandra and Postgres", encrypted(cassandra), encrypted(postgres)
 )
 
 DURABLE = [SQLITE_FILES, PRIVATE_POSTGRES, POSTGRES_AND_SQLITE]
