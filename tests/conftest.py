@@ -58,13 +58,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
 
 
+FORGETFUL = {"commitlog_sync": "periodic", "commitlog_sync_period": "10000ms"}
+
 NEEDED_BYTES = 1.5e9
 """Of memory, that Cassandra and what tests it take."""
 
 
 @pytest.fixture(scope="session")
-def cassandra(portal: BlockingPortal) -> Iterator[Cassandra]:
-    """A node for all tests that store in Cassandra; they are skipped where it can't be had."""
+def cassandra_can_be_had() -> None:
+    """Skips a test where Cassandra can't be had, and says why."""
     free = psutil.virtual_memory().available
     if free < NEEDED_BYTES:
         pytest.skip(f"Cassandra needs 1.5 GB of memory, and {free / 1e9:.1f} GB are free")
@@ -72,12 +74,16 @@ def cassandra(portal: BlockingPortal) -> Iterator[Cassandra]:
         ready()
     except StackError as error:
         pytest.skip(f"Cassandra can't be had here: {error}")
-    with (
-        tempfile.TemporaryDirectory(prefix="cassandra-") as folder,
-        portal.wrap_async_context_manager(Cassandra(Path(folder, "data"))) as cassandra,
-    ):
-        yield cassandra
-        portal.call(cassandra.kill)  # To stop in order takes it seconds.
+
+
+@pytest.fixture(scope="session")
+def cassandra(portal: BlockingPortal, cassandra_can_be_had: None) -> Iterator[Cassandra]:
+    """A node for all tests that store in Cassandra."""
+    with tempfile.TemporaryDirectory(prefix="cassandra-") as folder:
+        node = Cassandra(Path(folder, "data"), settings=FORGETFUL)
+        with portal.wrap_async_context_manager(node):
+            yield node
+            portal.call(node.kill)  # To stop in order takes it seconds.
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,13 @@
 import json
 import signal
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
 import anyio.to_thread
 
+from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.servers.jars import CASSANDRA
 from eventsourcing_kafka.compose.servers.java17 import java
 from eventsourcing_kafka.compose.servers.processes import HOST, free_port
@@ -71,8 +73,7 @@ class Cassandra(Server):
         "num_tokens": 1,
         "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
         "endpoint_snitch": "SimpleSnitch",
-        "commitlog_sync": "periodic",
-        "commitlog_sync_period": "1000ms",
+        "commitlog_sync": "batch",  # There is no other node: what is acknowledged is on the disk.
         "auto_snapshot": False,
         "memtable_heap_space": "64MiB",
         "file_cache_size": "32MiB",
@@ -153,6 +154,10 @@ class Cassandra(Server):
 
 def ready() -> tuple[Path, str]:
     """Return Java 17, and the class path, once they are here. Raises StackError."""
+    if find_spec("cassandra") is None:
+        raise StackError(
+            "Cassandra's driver is not installed: pip install 'eventsourcing-kafka[cassandra]'"
+        )
     return java(), CASSANDRA.classpath()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,13 +43,17 @@ class Place:
     user: str | None = None
     password: str | None = None
 
+    def table(self, name: str) -> str:
+        """Return a table in the keyspace, as a statement has it."""
+        return f'"{self.keyspace}"."{name}"'
+
     def __str__(self) -> str:
         """Say where it is."""
         return f"Cassandra at {', '.join(self.hosts)}:{self.port}/{self.keyspace}"
 
 
 class CassandraDatastore:
-    """Connects to a keyspace when it is first asked to do something.
+    """Connects when it is first asked to do something.
 
     What is read or written is at a quorum of all replicas, and what is decided by a lightweight
     transaction as well: two clients in different data centres see the same order.
@@ -137,7 +142,6 @@ class CassandraDatastore:
         )
         try:
             session = cluster.connect()
-            session.set_keyspace(place.keyspace)
         except BaseException:
             cluster.shutdown()
             raise
@@ -157,7 +161,7 @@ class CassandraDatastore:
             raise PersistenceError(f"{self.place}: {error}") from error
 
     def _hint(self, error: InvalidRequest) -> str:
-        if "does not exist" not in str(error):
+        if not re.search(r"(?i)keyspace .*(does not|doesn't) exist", str(error)):
             return ""
         return (
             ". Make the keyspace, with as many replicas as there are to be: CREATE KEYSPACE "

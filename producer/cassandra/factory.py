@@ -86,7 +86,8 @@ class CassandraFactory(InfrastructureFactory[TrackingRecorder]):
         raise SettingsError(f"{name} is not set: Cassandra is to be found by it.")
 
     def _table(self, purpose: str) -> str:
-        return f'"{(self.env.name or "stored").lower()}_{purpose}"'
+        name = (self.env.name or "stored").lower()
+        return self.datastore.place.table(f"{name}_{purpose}")
 
     def _to_id(self) -> ToID:
         kind = (self.env.get("ORIGINATOR_ID_TYPE") or "uuid").lower()

@@ -69,8 +69,9 @@ def datastores(place: Place) -> Iterator[tuple[Stopping, CassandraDatastore]]:
         each.close()
 
 
-def tables(token: str) -> tuple[str, str]:
-    return f'"{token}_events"', f'"{token}_saves"'
+@pytest.fixture
+def tables(place: Place, token: str) -> tuple[str, str]:
+    return place.table(f"{token}_events"), place.table(f"{token}_saves")
 
 
 def event(originator_id: UUID, version: int) -> StoredEvent:
@@ -82,17 +83,17 @@ HALF_STATEMENTS = 14
 
 
 def test_wherever_a_client_stops_a_save_is_there_as_a_whole_or_not_at_all(
-    datastores: tuple[Stopping, CassandraDatastore], token: str
+    datastores: tuple[Stopping, CassandraDatastore], tables: tuple[str, str]
 ) -> None:
     stopping, datastore = datastores
-    there = CassandraApplicationRecorder(datastore, *tables(token))
+    there = CassandraApplicationRecorder(datastore, *tables)
     there.create_table()
     saved = 0
     outcomes: set[bool] = set()
     for left in range(HALF_STATEMENTS * 2):
         rose, lily = uuid4(), uuid4()
         stopping.left = None
-        client = CassandraApplicationRecorder(stopping, *tables(token))
+        client = CassandraApplicationRecorder(stopping, *tables)
         stopping.left = left
         try:
             client.insert_events([event(rose, 1), event(lily, 1)])
@@ -101,7 +102,7 @@ def test_wherever_a_client_stops_a_save_is_there_as_a_whole_or_not_at_all(
         else:
             stopped = False
 
-        reader = CassandraApplicationRecorder(datastore, *tables(token))
+        reader = CassandraApplicationRecorder(datastore, *tables)
         is_there = bool(reader.select_events(rose))
         assert bool(reader.select_events(lily)) == is_there
         assert is_there or stopped
@@ -128,11 +129,11 @@ def test_wherever_a_client_stops_a_save_is_there_as_a_whole_or_not_at_all(
 
 @pytest.mark.parametrize("answers", [1, 2])
 def test_a_save_whose_answer_is_lost_is_there_once(
-    datastores: tuple[Stopping, CassandraDatastore], token: str, answers: int
+    datastores: tuple[Stopping, CassandraDatastore], tables: tuple[str, str], answers: int
 ) -> None:
     stopping, _ = datastores
     stopping.left = None
-    client = CassandraApplicationRecorder(stopping, *tables(token))
+    client = CassandraApplicationRecorder(stopping, *tables)
     client.create_table()
     stopping.lost = answers
 
@@ -142,11 +143,13 @@ def test_a_save_whose_answer_is_lost_is_there_once(
 
 
 def test_where_the_answer_stays_away_it_is_said_that_it_is_not_known(
-    datastores: tuple[Stopping, CassandraDatastore], token: str, monkeypatch: pytest.MonkeyPatch
+    datastores: tuple[Stopping, CassandraDatastore],
+    tables: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stopping, datastore = datastores
     stopping.left = None
-    client = CassandraApplicationRecorder(stopping, *tables(token))
+    client = CassandraApplicationRecorder(stopping, *tables)
     client.create_table()
     monkeypatch.setattr("eventsourcing_kafka.producer.cassandra.saves.UNKNOWN_SECONDS", 0.1)
     monkeypatch.setattr(stopping, "lost", 1_000_000)
@@ -155,7 +158,7 @@ def test_where_the_answer_stays_away_it_is_said_that_it_is_not_known(
     with pytest.raises(OperationalError, match="It is not known whether the events are recorded"):
         client.insert_events([event(rose, 1)])
 
-    another = CassandraApplicationRecorder(datastore, *tables(token))
+    another = CassandraApplicationRecorder(datastore, *tables)
     assert len(another.select_events(rose)) == 1
     with pytest.raises(IntegrityError):
         another.insert_events([event(rose, 1)])
@@ -165,15 +168,15 @@ CLIENTS, ATTEMPTS = 3, 12
 
 
 def test_clients_that_save_at_once_take_turns_and_no_version_twice(
-    datastores: tuple[Stopping, CassandraDatastore], token: str
+    datastores: tuple[Stopping, CassandraDatastore], tables: tuple[str, str]
 ) -> None:
     _, datastore = datastores
-    CassandraApplicationRecorder(datastore, *tables(token)).create_table()
+    CassandraApplicationRecorder(datastore, *tables).create_table()
     shared = [uuid4() for _ in range(2)]
 
     def save(_: int) -> int:
         """Try to be the next in both; each client is by itself, as in another process."""
-        client = CassandraApplicationRecorder(datastore, *tables(token))
+        client = CassandraApplicationRecorder(datastore, *tables)
         won = 0
         for _ in range(ATTEMPTS):
             version = len(client.select_events(shared[0])) + 1
@@ -187,7 +190,7 @@ def test_clients_that_save_at_once_take_turns_and_no_version_twice(
     with ThreadPoolExecutor(CLIENTS) as pool:
         won = list(pool.map(save, range(CLIENTS)))
 
-    reader = CassandraApplicationRecorder(datastore, *tables(token))
+    reader = CassandraApplicationRecorder(datastore, *tables)
     total = sum(won)
     assert total >= ATTEMPTS
     for each in shared:
