@@ -21,7 +21,11 @@ from cassandra import (
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.connection import ConnectionException
-from cassandra.policies import DCAwareRoundRobinPolicy, TokenAwarePolicy
+from cassandra.policies import (
+    DCAwareRoundRobinPolicy,
+    ExponentialReconnectionPolicy,
+    TokenAwarePolicy,
+)
 from cassandra.query import BatchStatement, BatchType, dict_factory
 from eventsourcing.persistence import OperationalError, PersistenceError, ProgrammingError
 
@@ -29,6 +33,9 @@ FETCHED_ROWS = 100
 """Rows of one page: each may have all events of a save."""
 
 REQUEST_SECONDS = 10.0
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+"""Seconds, before a node that is away is tried again."""
 
 Row = Mapping[str, Any]
 
@@ -139,6 +146,7 @@ class CassandraDatastore:
             auth_provider=auth,
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
             protocol_version=ProtocolVersion.V5,
+            reconnection_policy=ExponentialReconnectionPolicy(FIRST_PAUSE, LONGEST_PAUSE),
         )
         try:
             session = cluster.connect()

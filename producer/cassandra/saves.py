@@ -128,7 +128,8 @@ class Saves:
                 f"It is not known whether the events are recorded, or will be: look, before they "
                 f"are tried again. {error}"
             ) from error
-        there = own if found is None or found["[applied]"] else _save(found)
+        assert found is not None  # noqa: S101 - such a request is answered by a row
+        there = own if found["[applied]"] else _save(found)
         self._newest = there
         return there
 

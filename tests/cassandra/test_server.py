@@ -1,41 +1,58 @@
 """The embedded node keeps its data, and its start is told apart from what is in the way of it."""
 
+from contextlib import closing, suppress
 from pathlib import Path
+from uuid import uuid4
 
 import anyio
+import anyio.to_thread
 import pytest
+from eventsourcing.persistence import ApplicationRecorder, OperationalError, StoredEvent
+from eventsourcing.utils import Environment
 
 from eventsourcing_kafka.compose.servers import cassandra as server
 from eventsourcing_kafka.compose.servers import java17
-from eventsourcing_kafka.compose.servers.cassandra import Cassandra
+from eventsourcing_kafka.compose.servers.cassandra import Cassandra, cassandra_environment
 from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.stack.parts import checked_parts, parts
-from eventsourcing_kafka.producer.cassandra.datastore import CassandraDatastore, Place
+from eventsourcing_kafka.producer.cassandra import CassandraFactory
+from tests.pipeline import SECONDS
 
 
 @pytest.mark.usefixtures("programs", "cassandra_can_be_had")
-async def test_what_is_stored_is_there_after_a_kill_for_a_new_owner(tmp_path: Path) -> None:
-    async with Cassandra(tmp_path / "data") as node:
+async def test_a_node_that_is_killed_is_waited_for_and_has_what_it_has_acknowledged(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "data"
+    async with Cassandra(folder) as node:
         await node.create_keyspace("kept")
-        await anyio.to_thread.run_sync(keep, node)
+        factory = factory_on(node)
+        recorder = factory.application_recorder()
+        await in_thread(recorder.insert_events, [EVENT])
         await node.kill()
-    async with Cassandra(tmp_path / "data") as node:
-        assert await anyio.to_thread.run_sync(kept, node) == 42
+    with closing(factory):
+        with pytest.raises(OperationalError):
+            await in_thread(recorder.max_notification_id)
+        async with Cassandra(folder, port=node.port) as node:
+            assert await once_it_answers(recorder) == 1
+            await node.kill()
 
 
-def keep(node: Cassandra) -> None:
-    datastore = CassandraDatastore(Place(["127.0.0.1"], node.port, "kept"))
-    datastore.create("CREATE TABLE kept.answers (key int PRIMARY KEY, answer int)")
-    datastore.one("INSERT INTO kept.answers (key, answer) VALUES (?, ?)", 1, 42)
-    datastore.close()
+EVENT = StoredEvent(uuid4(), 1, "some:topic", b"{}")
+
+in_thread = anyio.to_thread.run_sync
 
 
-def kept(node: Cassandra) -> int:
-    datastore = CassandraDatastore(Place(["127.0.0.1"], node.port, "kept"))
-    row = datastore.one("SELECT answer FROM kept.answers WHERE key = ?", 1)
-    datastore.close()
-    assert row
-    return int(row["answer"])
+def factory_on(node: Cassandra) -> CassandraFactory:
+    return CassandraFactory(Environment("shop", cassandra_environment(node, "kept")))
+
+
+async def once_it_answers(recorder: ApplicationRecorder) -> int | None:
+    with anyio.fail_after(SECONDS):
+        while True:
+            with suppress(OperationalError):
+                return await in_thread(recorder.max_notification_id)
+            await anyio.sleep(0.1)
 
 
 def test_it_runs_only_where_it_is_named_and_needs_no_other() -> None:
