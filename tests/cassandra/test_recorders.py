@@ -56,6 +56,11 @@ class TestApplications(OnTables, persistence.ApplicationRecorderTestCase):
     def test_insert_subscribe(self) -> None:
         self.optional_test_insert_subscribe()
 
+    @pytest.mark.usefixtures("programs")
+    def test_concurrent_no_conflicts(self, initial_position: int = 0) -> None:  # noqa: PT028
+        """It saves ten thousand events: among the slow ones it holds up nobody."""
+        super().test_concurrent_no_conflicts(initial_position)
+
     test_performance: Any = None
     test_concurrent_throughput: Any = None
 
