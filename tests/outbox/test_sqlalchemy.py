@@ -12,6 +12,7 @@ from uuid import uuid4
 import anyio
 import psycopg
 import pytest
+from eventsourcing_sqlalchemy.datastore import SQLAlchemyDatastore
 from eventsourcing_sqlalchemy.recorders import SQLAlchemyApplicationRecorder
 from psycopg import AsyncConnection, sql
 
@@ -23,7 +24,7 @@ from eventsourcing_kafka.producer.runtime.postgres import (
     PostgresUnreachableError,
     connect_arguments,
 )
-from eventsourcing_kafka.producer.runtime.sqlalchemy import engine_of
+from eventsourcing_kafka.producer.runtime.sqlalchemy import engine_of, libpq_arguments
 from tests.sqlalchemy import MODULE, url_of
 
 from .readers import WatchedOutbox, next_positions, read, reading
@@ -146,6 +147,23 @@ async def test_a_database_that_can_not_be_reached_is_told_before_anything_is_ope
     await reach(ContentManagement, there)
     with pytest.raises(PostgresUnreachableError, match=r"127\.0\.0\.1:1"):
         await reach(ContentManagement, {**there, "SQLALCHEMY_URL": url})
+
+
+def test_it_connects_to_what_the_url_names_as_libpq_does() -> None:
+    url = "postgresql+psycopg://ann:p%40ss@there:5433/shop?sslmode=require&connect_timeout=3"
+    datastore = SQLAlchemyDatastore(url=url)
+
+    arguments = libpq_arguments(datastore)
+
+    assert arguments == {
+        "host": "there",
+        "port": 5433,
+        "user": "ann",
+        "password": "p@ss",
+        "dbname": "shop",
+        "sslmode": "require",
+        "connect_timeout": "3",
+    }
 
 
 def test_another_database_is_refused_with_what_would_have_to_be_promised(
