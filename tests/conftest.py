@@ -2,12 +2,21 @@
 
 import gc
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from eventsourcing_kafka.compose.servers.cassandra import (
+    Cassandra,
+    cassandra_environment,
+    ready,
+)
+from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.stack.sample import APPLICATION
@@ -47,6 +56,41 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Hold a quick test to what it is."""
     with watched(item):
         return (yield)
+
+
+FORGETFUL = {"commitlog_sync": "periodic", "commitlog_sync_period": "10000ms"}
+
+NEEDED_BYTES = 1.5e9
+"""Of memory, that Cassandra and what tests it take."""
+
+
+@pytest.fixture(scope="session")
+def cassandra_can_be_had() -> None:
+    """Skips a test where Cassandra can't be had, and says why."""
+    free = psutil.virtual_memory().available
+    if free < NEEDED_BYTES:
+        pytest.skip(f"Cassandra needs 1.5 GB of memory, and {free / 1e9:.1f} GB are free")
+    try:
+        ready()
+    except StackError as error:
+        pytest.skip(f"Cassandra can't be had here: {error}")
+
+
+@pytest.fixture(scope="session")
+def cassandra(portal: BlockingPortal, cassandra_can_be_had: None) -> Iterator[Cassandra]:
+    """A node for all tests that store in Cassandra."""
+    with tempfile.TemporaryDirectory(prefix="cassandra-") as folder:
+        node = Cassandra(Path(folder, "data"), settings=FORGETFUL)
+        with portal.wrap_async_context_manager(node):
+            yield node
+            portal.call(node.kill)  # To stop in order takes it seconds.
+
+
+@pytest.fixture(scope="session")
+def keyspace(portal: BlockingPortal, cassandra: Cassandra) -> dict[str, str]:
+    """The settings of applications in one keyspace: to drop one takes longer than a test does."""
+    portal.call(cassandra.create_keyspace, "tests")
+    return cassandra_environment(cassandra, "tests")
 
 
 @pytest.fixture(autouse=True)

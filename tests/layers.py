@@ -17,6 +17,8 @@ QUICK, INTEGRATION, SLOW = "quick", "integration", "slow"
 
 SERVERS = frozenset({"kafka", "postgres"})
 """The fixtures that are the session's servers."""
+CASSANDRA = "cassandra"
+"""One more, that only its own tests ask for."""
 PROGRAMS = "programs"
 """The fixture that lets a test start what it likes."""
 HARMLESS = frozenset({"git"})
@@ -40,7 +42,7 @@ def fixtures_of(item: pytest.Item) -> set[str]:
 
 def layers(fixtures: Collection[str]) -> list[str]:
     """Return the markers of a test that uses these fixtures."""
-    needed = [INTEGRATION] if SERVERS.intersection(fixtures) else []
+    needed = [INTEGRATION] if {*SERVERS, CASSANDRA}.intersection(fixtures) else []
     return needed + ([SLOW] if PROGRAMS in fixtures else []) or [QUICK]
 
 

@@ -10,16 +10,18 @@ from contextlib import asynccontextmanager
 from typing import Any, LiteralString, Self
 
 from eventsourcing.dcb.application import DCBApplication
-from eventsourcing.dcb.postgres_tt import PostgresDCBRecorderTT
 from eventsourcing.persistence import Notification
-from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import AsyncConnection, sql
 
-from eventsourcing_kafka.producer.outbox.postgres import PostgresOutbox
-from eventsourcing_kafka.producer.outbox.tagged import TaggedPostgresOutbox
+from eventsourcing_kafka.producer.outbox import (
+    Outbox,
+    PostgresOutbox,
+    UnknownRecorderError,
+    outbox_of,
+)
 from eventsourcing_kafka.producer.runtime.applications import AnyApplication
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
-from eventsourcing_kafka.producer.runtime.postgres import connect_arguments, connected
+from eventsourcing_kafka.producer.runtime.postgres import connected
 from eventsourcing_kafka.producer.wire.tagged import PARTITION_BY_TAG
 
 FETCHED_EVENTS = 500
@@ -59,16 +61,15 @@ class WriteModel:
     def __init__(
         self,
         connection: AsyncConnection[Any],
-        table: sql.Identifier,
-        read: type[PostgresOutbox],
+        outbox: PostgresOutbox,
         aggregate: sql.Composable,
     ) -> None:
         self._connection = connection
-        self._make = read.make
+        self._make = outbox.make
         self._names = {
-            "table": table,
-            "columns": sql.SQL(", ").join(map(sql.Identifier, read.columns)),
-            "position": sql.Identifier(read.columns[-1]),
+            "table": outbox.table,
+            "columns": sql.SQL(", ").join(map(sql.Identifier, outbox.columns)),
+            "position": sql.Identifier(outbox.columns[-1]),
             "aggregate": aggregate,
         }
 
@@ -76,23 +77,15 @@ class WriteModel:
     @asynccontextmanager
     async def of(cls, application: AnyApplication) -> AsyncIterator[Self]:
         """Connect as the application does. Raises `NotInPostgresError`."""
-        recorder = application.recorder
-        if not isinstance(recorder, (PostgresApplicationRecorder, PostgresDCBRecorderTT)):
+        outbox = _outbox_of(application)
+        if not isinstance(outbox, PostgresOutbox):
             raise NotInPostgresError(
-                f"The write model is in a {type(recorder).__name__}, and only one in Postgres can "
-                "be audited: set PERSISTENCE_MODULE=eventsourcing.postgres, or eval the stack's "
-                "own settings: eventsourcing-kafka compose env"
+                f"The write model is in a {type(application.recorder).__name__}, and only one in "
+                "Postgres can be audited: set PERSISTENCE_MODULE=eventsourcing.postgres, or eval "
+                "the stack's own settings: eventsourcing-kafka compose env"
             )
-        async with connected(
-            **connect_arguments(recorder.datastore), application_name="audit"
-        ) as connection:
-            table = sql.Identifier(recorder.datastore.schema, recorder.events_table_name)
-            if isinstance(application, DCBApplication):
-                prefix = application.env.get(PARTITION_BY_TAG) or ""
-                order = sql.SQL(KEY).format(prefix=prefix) if prefix else sql.Identifier("id")
-                yield cls(connection, table, TaggedPostgresOutbox, order)
-            else:
-                yield cls(connection, table, PostgresOutbox, sql.SQL(AGGREGATE))
+        async with connected(**outbox.connect(), application_name="audit") as connection:
+            yield cls(connection, outbox, _order(application))
 
     async def head(self) -> int:
         """Return the highest position there is; 0 when there is none."""
@@ -119,3 +112,19 @@ class WriteModel:
 
     def _sql(self, statement: LiteralString) -> sql.Composed:
         return sql.SQL(statement).format(**self._names)
+
+
+def _outbox_of(application: AnyApplication) -> Outbox | None:
+    """Return what a relay reads; None for what no relay can."""
+    try:
+        return outbox_of(application)
+    except UnknownRecorderError:
+        return None
+
+
+def _order(application: AnyApplication) -> sql.Composable:
+    """Return by what events are ordered, aggregate by aggregate."""
+    if not isinstance(application, DCBApplication):
+        return sql.SQL(AGGREGATE)
+    prefix = application.env.get(PARTITION_BY_TAG) or ""
+    return sql.SQL(KEY).format(prefix=prefix) if prefix else sql.Identifier("id")

@@ -35,9 +35,12 @@ T = TypeVar("T")
 POSTGRES = ("POSTGRES_HOST", "POSTGRES_DBNAME", "POSTGRES_USER")
 PASSWORD = ("POSTGRES_PASSWORD", "POSTGRES_PASSWORD_FILE", "POSTGRES_GET_PASSWORD_TOPIC")
 SQLITE = ("SQLITE_DBNAME",)
+SQLALCHEMY = ("SQLALCHEMY_URL",)
+CASSANDRA = ("CASSANDRA_HOSTS", "CASSANDRA_KEYSPACE")
 
 KNOWN = (
     *("PERSISTENCE_MODULE", "POSTGRES_PORT", "POSTGRES_SCHEMA", *POSTGRES, *PASSWORD, *SQLITE),
+    *(*SQLALCHEMY, *CASSANDRA, "CASSANDRA_PORT", "CASSANDRA_USER", "CASSANDRA_PASSWORD"),
     *("TRANSCODER_TOPIC", "MAPPER_TOPIC", "CIPHER_TOPIC", "CIPHER_KEY", "COMPRESSOR_TOPIC"),
     *("APPLICATION_RECORDER_TOPIC", "PROCESS_RECORDER_TOPIC", "CREATE_TABLE"),
     *("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX", "KAFKA_GROUP_PREFIX"),
@@ -219,6 +222,10 @@ def _missing(settings: Environment) -> list[str]:
             return _postgres(settings)
         case "eventsourcing.sqlite":
             return [variable for variable in SQLITE if not settings.get(variable)]
+        case "eventsourcing_sqlalchemy":
+            return [variable for variable in SQLALCHEMY if not settings.get(variable)]
+        case "eventsourcing_kafka.producer.cassandra":
+            return [variable for variable in CASSANDRA if not settings.get(variable)]
         case _:
             return []
 

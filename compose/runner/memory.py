@@ -16,6 +16,7 @@ from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.applications import AnyApplication
 from eventsourcing_kafka.producer.runtime.retry import describe
+from eventsourcing_kafka.producer.runtime.sqlalchemy import is_sqlalchemy
 
 logger = logging.getLogger(__name__)
 
@@ -74,4 +75,6 @@ def is_in_memory(recorder: Any) -> bool:
     """Tell whether what a recorder of the library's has ends with the process."""
     if isinstance(recorder, SQLiteRecorder):
         return recorder.datastore.pool.is_sqlite_memory_mode
+    if is_sqlalchemy(recorder):
+        return recorder.datastore.is_sqlite_in_memory_db
     return isinstance(recorder, POPORecorder)

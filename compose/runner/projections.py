@@ -15,14 +15,13 @@ from eventsourcing.persistence import (
     TrackingRecorder,
     WaitInterruptedError,
 )
-from eventsourcing.postgres import PostgresRecorder
 from eventsourcing.projection import EventSourcedProjection, Projection
 from eventsourcing.utils import EnvType
 
 from eventsourcing_kafka.compose.runner.memory import Names
 from eventsourcing_kafka.compose.runner.parts import Parts
 from eventsourcing_kafka.consumer.engine.applying import OnError
-from eventsourcing_kafka.consumer.hosting.edge import follow
+from eventsourcing_kafka.consumer.hosting.edge import follow, is_in_postgres
 from eventsourcing_kafka.consumer.hosting.follower import Follower
 from eventsourcing_kafka.consumer.hosting.mapper import mapper_in
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
@@ -176,7 +175,7 @@ class KafkaProjectionRunner(_KafkaProjectionRunner[TApplication], Generic[TAppli
         self.view = make()
         self.projection = projection_class(view=self.view)
         view, projection = self.view, self.projection
-        if _is_in_postgres(view):
+        if is_in_postgres(view):
             view = make()
             projection = projection_class(view=view)
         hosted = _Hosted(projection_class.name, projection, view)
@@ -200,7 +199,7 @@ class KafkaEventSourcedProjectionRunner(
         self.projection: TProjection = construct(projection_class, _full_environment(env))
         recorder = self.projection.recorder
         self._processing = self.projection
-        if _is_in_postgres(recorder):
+        if is_in_postgres(recorder):
             self._processing = construct(projection_class, _full_environment(env))
         hosted = _Hosted(projection_class.name, self._processing, self._processing.recorder)
         super().__init__(application_class, recorder, hosted, env, on_error)
@@ -217,10 +216,6 @@ class KafkaEventSourcedProjectionRunner(
         finally:
             self._processing.close()
             self.projection.close()
-
-
-def _is_in_postgres(recorder: Any) -> bool:
-    return isinstance(recorder, PostgresRecorder)
 
 
 def _application(application_class: Any) -> type[AnyApplication]:

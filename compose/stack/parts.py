@@ -13,6 +13,8 @@ from eventsourcing_kafka.consumer.hosting.systems import system_named
 from eventsourcing_kafka.producer.runtime.pipeline import Application, Pipeline
 
 SERVERS = ("kafka", "postgres")
+CASSANDRA = "cassandra"
+"""One more server, which is started only where it is named."""
 
 WEB = "web"
 """The pages of the sample, and the window on its pipeline."""
@@ -77,17 +79,17 @@ def databases_of(pipeline: Pipeline) -> Mapping[str, str]:
 
 
 def parts(pipeline: Pipeline = SAMPLE) -> list[str]:
-    """Return the names of what a stack can run."""
+    """Return the names of what a stack runs, if nothing else is said."""
     return [*SERVERS, *services_of(pipeline)]
 
 
 def checked_parts(chosen: Collection[str], pipeline: Pipeline = SAMPLE) -> Collection[str]:
     """Return the chosen parts; raises StackError when one is unknown or lacks its servers."""
-    there = parts(pipeline)
+    there = [*parts(pipeline), CASSANDRA]
     for name in chosen:
         if name not in there:
             raise StackError(f"there is no part {name!r}: there are {', '.join(there)}")
     if not set(SERVERS) <= set(chosen):
-        for name in set(chosen) - set(SERVERS):
+        for name in set(chosen) - {*SERVERS, CASSANDRA}:
             raise StackError(f"{name!r} needs {' and '.join(SERVERS)}: name these as well")
     return chosen

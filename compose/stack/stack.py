@@ -18,6 +18,7 @@ from typing import Any, Self
 import anyio
 import platformdirs
 
+from eventsourcing_kafka.compose.servers.cassandra import Cassandra, cassandra_environment
 from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
@@ -35,6 +36,7 @@ from eventsourcing_kafka.compose.servers.processes import (
 from eventsourcing_kafka.compose.servers.server import Server
 from eventsourcing_kafka.compose.servers.service import Service
 from eventsourcing_kafka.compose.stack.parts import (
+    CASSANDRA,
     IN_A_BROWSER,
     checked_parts,
     databases_of,
@@ -47,6 +49,9 @@ from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 
 WEB_PORT = 8080
 """Where people look first. If something listens there, the web gets a free port."""
+
+KEYSPACE = "eventsourcing"
+"""Of the applications that store in Cassandra."""
 
 _RESTART_PAUSE = 1.0
 
@@ -68,8 +73,8 @@ class Stack(anyio.AsyncContextManagerMixin):
     the end. `only` names the parts to run, of `parts()`. A part that ends by itself is
     started again. The services answer those who watch them on `metrics_port` and the ports
     after it, one for each of `services`. The web is on `web_port`; without it on 8080, or a free
-    one. On exit first the services, then Kafka, then Postgres are stopped, each killed after ten
-    seconds.
+    one. On exit first the services, then Kafka, then the databases are stopped, each killed after
+    ten seconds.
 
     Raises StackError on entry when a part can't be started, saying why and what to do.
     """
@@ -86,6 +91,7 @@ class Stack(anyio.AsyncContextManagerMixin):
         postgres_settings: Mapping[str, str] | None = None,
         metrics_port: int | None = None,
         web_port: int | None = None,
+        cassandra_port: int | None = None,
     ) -> None:
         chosen = checked_parts(parts(pipeline) if only is None else only, pipeline)
         self.pipeline = pipeline
@@ -95,7 +101,8 @@ class Stack(anyio.AsyncContextManagerMixin):
         self.postgres = Postgres(
             self.data / "postgres", port=postgres_port, settings=postgres_settings
         )
-        servers = {"postgres": self.postgres, "kafka": self.kafka}
+        self.cassandra = Cassandra(self.data / CASSANDRA, port=cassandra_port)
+        servers = {"postgres": self.postgres, CASSANDRA: self.cassandra, "kafka": self.kafka}
         self._servers: dict[str, Server] = {n: s for n, s in servers.items() if n in chosen}
         self._states: dict[str, str] = {}
         self.services = services_of(pipeline)
@@ -110,8 +117,12 @@ class Stack(anyio.AsyncContextManagerMixin):
         remove_dead_stacks()
         with self._temporary_data(), lock_folder(self.data):
             self._choose_web_port()
-            async with AsyncExitStack() as postgres, AsyncExitStack() as kafka:
-                await self._start({"postgres": postgres, "kafka": kafka})
+            async with (
+                AsyncExitStack() as postgres,
+                AsyncExitStack() as cassandra,
+                AsyncExitStack() as kafka,
+            ):
+                await self._start({"postgres": postgres, CASSANDRA: cassandra, "kafka": kafka})
                 self._services = [self._service(name) for name in self._chosen_services]
                 with self._registered():
                     async with anyio.create_task_group() as keepers:
@@ -127,7 +138,9 @@ class Stack(anyio.AsyncContextManagerMixin):
         variables = {}
         if "kafka" in self._servers:
             variables["KAFKA_BOOTSTRAP_SERVERS"] = self.kafka.bootstrap_servers
-        if "postgres" in self._servers:
+        if CASSANDRA in self._servers:
+            variables |= cassandra_environment(self.cassandra, KEYSPACE)
+        if "postgres" in self._servers:  # Which application stores in Cassandra then is to be said.
             variables |= postgres_environment(self.postgres, self._databases)
             topics = [part.at for part in self.pipeline.applications.values() if part.at]
             if len(topics) == 1:
@@ -161,6 +174,8 @@ class Stack(anyio.AsyncContextManagerMixin):
             if name == "postgres":
                 for dbname in dict.fromkeys(self._databases.values()):
                     await self.postgres.create_database(dbname)
+            if name == CASSANDRA:
+                await self.cassandra.create_keyspace(KEYSPACE)
             self._states[name] = self._running(name)
 
         await _run_together([partial(enter, name) for name in self._servers])

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, TypeVarTuple, cast
 
 from eventsourcing.application import Application
 from eventsourcing.dcb.application import DCBApplication
 from eventsourcing.dcb.persistence import DCBMapper
 from eventsourcing.persistence import Mapper, ProcessRecorder, TrackingRecorder
 from eventsourcing.postgres import PostgresTrackingRecorder
+from eventsourcing.projection import EventSourcedProjection
 from eventsourcing.utils import resolve_topic
 from psycopg import AsyncConnection
 
@@ -23,7 +24,9 @@ from eventsourcing_kafka.consumer.engine.tracking import LONGEST_NAME
 from eventsourcing_kafka.consumer.hosting.follower import Emptied, Follower
 from eventsourcing_kafka.consumer.hosting.local.host import LocalHost
 from eventsourcing_kafka.consumer.hosting.local.store import LocalStore
+from eventsourcing_kafka.consumer.hosting.postgres.database import Database, LibraryDatabase
 from eventsourcing_kafka.consumer.hosting.postgres.host import PostgresHost
+from eventsourcing_kafka.consumer.hosting.postgres.sqlalchemy import SQLAlchemyDatabase
 from eventsourcing_kafka.consumer.hosting.threads import in_worker
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
 from eventsourcing_kafka.consumer.view import View
@@ -31,13 +34,30 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.compat import delete_tracking, raise_tracking
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
+from eventsourcing_kafka.producer.runtime.sqlalchemy import (
+    POSTGRES,
+    SQLITE,
+    dialect_of,
+    is_sqlalchemy,
+)
 from eventsourcing_kafka.producer.wire import EventTypes
 from eventsourcing_kafka.producer.wire.chain import Link
 from eventsourcing_kafka.producer.wire.discovery import event_types_of
 from eventsourcing_kafka.producer.wire.position import Published, reached_position
 
+if TYPE_CHECKING:
+    from eventsourcing_sqlalchemy.recorders import (
+        SQLAlchemyRecorder,
+        SQLAlchemyTrackingRecorder,
+    )
+
 SOME_SYSTEM = "MODULE:SYSTEM"
 """Where a runner is told no name of it, who operates it knows where it is."""
+
+PARTITION_AND_POSITION = len(":999:99999999")
+"""What is added to the name of a leader at most, where an event that was parked is tracked."""
+
+InPostgres: TypeAlias = "PostgresTrackingRecorder | SQLAlchemyTrackingRecorder"
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -55,7 +75,7 @@ class HostedStore(ViewStore):
 
     capabilities = Capabilities(replayable=False, concurrent=False, marked=True)
 
-    def __init__(self, host: PostgresHost, view: View, recorder: PostgresTrackingRecorder) -> None:
+    def __init__(self, host: PostgresHost, view: View, recorder: InPostgres) -> None:
         super().__init__(view, partial(connect_arguments, recorder.datastore), view.name, {})
         self._host = host
         self._recorder = recorder
@@ -101,7 +121,7 @@ class HostedStore(ViewStore):
         async with connection.transaction():
             await self.hold(connection)
             self._recorder.empty_for_replay()
-            delete_tracking(self._recorder, self.view.application_name)
+            await delete_tracking(connection, self._recorder, self.view.application_name)
             await connection.execute(self.sql("DELETE FROM {schema}.parked"))
             numbers = range(await self.tracking.count(connection))
             await self.tracking.reset(connection, numbers)
@@ -154,16 +174,63 @@ def store_of(
     mapper: Mapper[Any] | DCBMapper[Any],
     system: str = SOME_SYSTEM,
 ) -> Store:
-    """Return where a follower has come to. Hints name it as one of `system`."""
+    """Return where a follower has come to. Hints name it as one of `system`.
+
+    Raises `SettingsError` if nothing can be kept beside what it stores.
+    """
     edge = edge_name(name, leader.name)
-    if isinstance(recorder, PostgresTrackingRecorder):
+    if is_sqlalchemy(recorder):
+        _check_sqlalchemy(name, recorder)
+        if dialect_of(recorder) == POSTGRES and not isinstance(follower, EventSourcedProjection):
+            _check_tracked_name(name, recorder, leader.name)
+    if database := _in_postgres(recorder):
         _check_length(edge)
-        host = PostgresHost(follower, recorder.datastore, leader.name)
+        host = PostgresHost(follower, database, leader.name)
         view = _view(edge, follower, leader, mapper, system, host.unit_of_work)
-        return HostedStore(host, view, recorder)
+        return HostedStore(host, view, cast("InPostgres", recorder))
     local = LocalHost(follower, recorder, leader.name)
     view = _view(edge, follower, leader, mapper, system, local.unit_of_work)
     return LocalStore(view, local)
+
+
+def is_in_postgres(recorder: TrackingRecorder) -> bool:
+    """Tell whether a follower is hosted there: it must be nobody else's then."""
+    return isinstance(recorder, PostgresTrackingRecorder) or dialect_of(recorder) == POSTGRES
+
+
+def _in_postgres(recorder: TrackingRecorder) -> Database | None:
+    """Return the way to the database of a recorder that is in Postgres."""
+    if isinstance(recorder, PostgresTrackingRecorder):
+        return LibraryDatabase(recorder.datastore)
+    if is_sqlalchemy(recorder) and dialect_of(recorder) == POSTGRES:
+        return SQLAlchemyDatabase(recorder.datastore)
+    return None
+
+
+def _check_sqlalchemy(name: str, recorder: SQLAlchemyRecorder) -> None:
+    """Raise `SettingsError` for what can't be followed with."""
+    if recorder.datastore.scoped_session is not None:
+        raise SettingsError(
+            f"{name} is to record in a session that somebody else commits, and a follower commits "
+            "by itself: unset SQLALCHEMY_SCOPED_SESSION_TOPIC for it, and set SQLALCHEMY_URL."
+        )
+    if (dialect := dialect_of(recorder)) not in {POSTGRES, SQLITE}:
+        raise SettingsError(
+            f"{name} stores in {dialect}: a follower can do so in Postgres and in SQLite only. Set "
+            "SQLALCHEMY_URL."
+        )
+
+
+def _check_tracked_name(name: str, recorder: SQLAlchemyRecorder, leader: str) -> None:
+    """Raise `SettingsError` if Postgres would refuse what a view tracks of the leader."""
+    table = cast("SQLAlchemyTrackingRecorder", recorder).tracking_table
+    longest = table.c.application_name.type.length  # type: ignore[attr-defined]
+    if longest and len(leader) > longest - PARTITION_AND_POSITION:
+        raise SettingsError(
+            f"{leader!r} is too long: {name} tracks each of its partitions in a column of "
+            f"{longest} characters. Give the leader a `name` of at most "
+            f"{longest - PARTITION_AND_POSITION}."
+        )
 
 
 def edge_name(follower: str, leader: str) -> str:

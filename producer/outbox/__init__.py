@@ -3,7 +3,8 @@
 `PostgresOutbox` (in `postgres`) reads the library's tables with psycopg's async API, is woken by
 NOTIFY, and proves that a hole in the positions is permanent before it passes it. `TracedOutbox` (in
 `traced`) is the same with the traces of commands beside their events. `RecorderOutbox` (in
-`recorder`) reads any recorder of the library, POPO's or SQLite's, through its own interface. Those
+`recorder`) reads any recorder of the library, POPO's or SQLite's, through its own interface.
+`SQLAlchemyOutbox` (in `sqlalchemy`) reads the Postgres tables of `eventsourcing_sqlalchemy`. Those
 in `tagged` read tagged decisions. All keep the contract of `Outbox`.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from eventsourcing.application import Application
 from eventsourcing.dcb.api import DCBRecorder
@@ -25,9 +26,11 @@ from eventsourcing.sqlite import SQLiteRecorder
 
 from eventsourcing_kafka.producer.outbox.postgres import NoEventsError, PostgresOutbox
 from eventsourcing_kafka.producer.outbox.recorder import RecorderOutbox
+from eventsourcing_kafka.producer.outbox.sqlalchemy import SQLAlchemyOutbox
 from eventsourcing_kafka.producer.outbox.tagged import TaggedPostgresOutbox, TaggedRecorderOutbox
 from eventsourcing_kafka.producer.outbox.traced import TracedOutbox, TracedRecorder
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.sqlalchemy import POSTGRES, SQLITE, dialect_of
 
 __all__ = [
     "NoEventsError",
@@ -116,11 +119,17 @@ def outbox_of(application: Application[Any] | DCBApplication, *, limit: int = 20
         return TracedOutbox.of(application.recorder, limit=limit)
     if isinstance(application.recorder, PostgresApplicationRecorder):
         return PostgresOutbox.of(application.recorder, limit=limit)
-    if isinstance(application.recorder, ONE_WRITER) or getattr(
-        application.recorder, PROMISE, False
-    ):
+    if dialect_of(application.recorder) == POSTGRES:
+        return SQLAlchemyOutbox.through(cast("Any", application.recorder), limit=limit)
+    if _is_in_order(application.recorder):
         return RecorderOutbox(application.recorder, limit=limit)
     raise UnknownRecorderError(application.recorder)
+
+
+def _is_in_order(recorder: object) -> bool:
+    """Tell whether positions become visible in their order."""
+    has_one_writer = isinstance(recorder, ONE_WRITER) or dialect_of(recorder) == SQLITE
+    return has_one_writer or getattr(recorder, PROMISE, False)
 
 
 def _of_tagged(recorder: DCBRecorder, limit: int) -> Outbox:

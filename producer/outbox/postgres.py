@@ -68,10 +68,10 @@ SELECT_STORED: LiteralString = """
 
 # In the order of the primary key.
 SELECT_AGGREGATE: LiteralString = """
-    SELECT originator_id, originator_version, topic, state, notification_id
+    SELECT {columns}
       FROM {table}
      WHERE originator_id = %s
-       AND notification_id <= %s
+       AND {position} <= %s
      ORDER BY originator_version
 """
 
@@ -145,10 +145,10 @@ class NoEventsError(UnfitOutboxError):
 class PostgresOutbox:
     """Reads an events table of the library with one connection of psycopg's async API.
 
-    `connect` returns the arguments of that connection, with the password of now. A batch has at
-    most `limit` notifications; the first one has at most `first_batch`, and each that follows
-    twice as many as the one before. Without a NOTIFY on `channel` it looks for new notifications
-    every `poll_seconds`.
+    `connect` returns the arguments of that connection, with the password of now. Without a `schema`
+    the session's search path tells where the table is. A batch has at most `limit` notifications;
+    the first one has at most `first_batch`, and each that follows twice as many as the one before.
+    Without a NOTIFY on `channel` it looks for new notifications every `poll_seconds`.
     """
 
     columns: Sequence[str] = (
@@ -166,7 +166,7 @@ class PostgresOutbox:
     def __init__(
         self,
         connect: Callable[[], dict[str, Any]],
-        schema: str,
+        schema: str | None,
         table: str,
         channel: str,
         *,
@@ -174,14 +174,15 @@ class PostgresOutbox:
         first_batch: int = FIRST_BATCH,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
-        self._connect = connect
+        self.connect = connect
+        self.table = sql.Identifier(*filter(None, (schema, table)))
         self._first_batch = first_batch
         self._poll_seconds = poll_seconds
         self.limit = limit
         self._channel = channel
         self._names = {
-            "table": sql.Identifier(schema, table),
-            "table_name": sql.Literal(sql.Identifier(schema, table).as_string()),
+            "table": self.table,
+            "table_name": sql.Literal(self.table.as_string()),
             "columns": sql.SQL(", ").join(map(sql.Identifier, self.columns)),
             "position": sql.Identifier(self.columns[-1]),
             "position_name": sql.Literal(self.columns[-1]),
@@ -233,7 +234,7 @@ class PostgresOutbox:
                 await cursor.execute(self._sql(SELECT_AGGREGATE), [originator_id, until])
             except psycopg.DataError:  # It is no UUID, where all of them are.
                 return []
-            return list(starmap(Notification, await cursor.fetchall()))
+            return list(starmap(self.make, await cursor.fetchall()))
 
     async def batches(self, after: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield all notifications with a higher position than `after`, in order of position.
@@ -282,7 +283,7 @@ class PostgresOutbox:
     def _connected(
         self, name: str = "outbox"
     ) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
-        return connected(**self._connect(), application_name=name)
+        return connected(**self.connect(), application_name=name)
 
     def _sql(self, statement: LiteralString) -> sql.Composed:
         return sql.SQL(statement).format(**self._names)

@@ -10,7 +10,7 @@ import typer
 from anyio import to_thread
 from eventsourcing.application import Application
 from eventsourcing.dcb.application import DCBApplication
-from eventsourcing.persistence import InterfaceError, OperationalError
+from eventsourcing.persistence import InfrastructureFactory, InterfaceError, OperationalError
 from eventsourcing.postgres import PostgresDatastore, PostgresFactory
 from eventsourcing.utils import Environment
 
@@ -32,6 +32,7 @@ from eventsourcing_kafka.producer.runtime.postgres import (
 from eventsourcing_kafka.producer.runtime.retry import retrying
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 from eventsourcing_kafka.producer.runtime.servers import note_server
+from eventsourcing_kafka.producer.runtime.sqlalchemy import POSTGRES
 
 AnyApplication = Application[Any] | DCBApplication
 """An application of the library: of aggregates, or of tagged decisions, which has none."""
@@ -176,6 +177,9 @@ def _check_tagged(cls: type[DCBApplication], module: str) -> None:
         )
 
 
+URL = "SQLALCHEMY_URL"
+
+
 async def reach(cls: type[Any], env: Mapping[str, str]) -> None:
     """Connect once to the database that the settings of an application, or a projection, name.
 
@@ -197,9 +201,14 @@ def reach_blocking(cls: type[Any], env: Mapping[str, str]) -> None:
 def _arguments(cls: type[Any], env: Mapping[str, str]) -> dict[str, Any] | None:
     """Return how to connect to the database of an application or a projection, if it has one."""
     settings = Environment(cls.name, {**getattr(cls, "env", {}), **with_password_files(env)})
-    if settings.get("PERSISTENCE_MODULE") not in IN_POSTGRES:
-        return None
-    return connect_arguments(PostgresFactory(settings).datastore)
+    match settings.get("PERSISTENCE_MODULE"):
+        case module if module in IN_POSTGRES:
+            return connect_arguments(PostgresFactory(settings).datastore)
+        case "eventsourcing_sqlalchemy" if (settings.get(URL) or "").startswith(POSTGRES):
+            factory: Any = InfrastructureFactory[Any].construct(settings)
+            return connect_arguments(factory.datastore)
+        case _:
+            return None
 
 
 async def open_reached(cls: type[A], env: Mapping[str, str]) -> A:

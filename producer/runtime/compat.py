@@ -24,14 +24,16 @@ from eventsourcing.persistence import (
 )
 
 from eventsourcing_kafka.producer.runtime.servers import note_server
+from eventsourcing_kafka.producer.runtime.sqlalchemy import is_sqlalchemy
 
 # Whoever calls one of these has the module that it needs.
 if TYPE_CHECKING:
     import sqlite3
 
-    from eventsourcing.postgres import PostgresDatastore, PostgresTrackingRecorder
+    from eventsourcing.postgres import PostgresDatastore
     from eventsourcing.sqlite import SQLiteConnection
     from psycopg import AsyncConnection
+    from psycopg.sql import Identifier
 
 
 def pool_arguments(datastore: PostgresDatastore) -> dict[str, Any]:
@@ -168,23 +170,35 @@ def id_type(event_class: Any) -> type[UUID | str]:
     return UUID if find_id_convertor(event_class, str) is str_to_uuid_convertor else str
 
 
+RAISE_TRACKING: LiteralString = """
+    INSERT INTO {table} AS tracked (application_name, notification_id)
+    VALUES (%(application_name)s, %(notification_id)s)
+        ON CONFLICT (application_name) DO UPDATE
+       SET notification_id = excluded.notification_id
+     WHERE tracked.notification_id < excluded.notification_id
+"""
+
+
 async def raise_tracking(
-    connection: AsyncConnection[Any],
-    recorder: PostgresTrackingRecorder,
-    application_name: str,
-    position: int,
+    connection: AsyncConnection[Any], recorder: Any, application_name: str, position: int
 ) -> None:
     """Track a position of an application on an async connection, unless a higher one is tracked.
 
     The recorder's own connection may be in the middle of a transaction.
     """
     from psycopg.errors import UniqueViolation
+    from psycopg.sql import SQL
 
     tracking = {"application_name": application_name, "notification_id": position}
+    statement = (
+        SQL(RAISE_TRACKING).format(table=_tracking_table(recorder))
+        if is_sqlalchemy(recorder)
+        else recorder.insert_tracking_statement
+    )
     # With a row for each position, as of old, one that is there already is refused.
     with suppress(UniqueViolation):
         async with connection.transaction():
-            await connection.execute(recorder.insert_tracking_statement, tracking)
+            await connection.execute(statement, tracking)
 
 
 DELETE_TRACKING: LiteralString = """
@@ -193,11 +207,18 @@ DELETE_TRACKING: LiteralString = """
 """
 
 
-def delete_tracking(recorder: PostgresTrackingRecorder, application_name: str) -> None:
+async def delete_tracking(connection: Any, recorder: Any, application_name: str) -> None:
     """Forget what a recorder has tracked of an application, and of its partitions."""
-    from psycopg.sql import SQL, Identifier
+    from psycopg.sql import SQL
 
-    table = Identifier(recorder.datastore.schema, recorder.tracking_table_name)
-    with recorder.datastore.get_connection() as connection:
-        statement = SQL(DELETE_TRACKING).format(table=table)
-        connection.execute(statement, {"name": application_name})
+    statement = SQL(DELETE_TRACKING).format(table=_tracking_table(recorder))
+    await connection.execute(statement, {"name": application_name})
+
+
+def _tracking_table(recorder: Any) -> Identifier:
+    from psycopg.sql import Identifier
+
+    if is_sqlalchemy(recorder):
+        table: Any = recorder.tracking_table  # type: ignore[attr-defined]
+        return Identifier(*filter(None, (table.schema, table.name)))
+    return Identifier(recorder.datastore.schema, recorder.tracking_table_name)

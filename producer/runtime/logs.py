@@ -53,9 +53,10 @@ def start_logs(how: LogFormat = LogFormat.TEXT) -> None:
         handlers=[_json_handler() if how is LogFormat.JSON else _text_handler()],
         force=how is LogFormat.JSON,
     )
-    # aiokafka logs each attempt to reach a lost server. We log the loss once, with its reason.
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-    logging.getLogger("aiokafka").propagate = False
+    # These log each attempt to reach a lost server. We log the loss once, with its reason.
+    for driver in ("aiokafka", "cassandra"):
+        logging.getLogger(driver).addHandler(logging.NullHandler())
+        logging.getLogger(driver).propagate = False
 
 
 def complain(message: str) -> None:

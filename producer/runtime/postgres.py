@@ -13,7 +13,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import psycopg
@@ -32,6 +32,10 @@ from eventsourcing_kafka.producer.runtime.servers import (
     talking_to,
     telling_after,
 )
+from eventsourcing_kafka.producer.runtime.sqlalchemy import libpq_arguments
+
+if TYPE_CHECKING:
+    from eventsourcing_sqlalchemy.datastore import SQLAlchemyDatastore
 
 logger = logging.getLogger(__name__)
 
@@ -242,12 +246,15 @@ def _reason(error: psycopg.Error) -> str:
     return _WHERE.sub("", first)
 
 
-def connect_arguments(datastore: PostgresDatastore) -> dict[str, Any]:
+def connect_arguments(datastore: PostgresDatastore | SQLAlchemyDatastore) -> dict[str, Any]:
     """Return the arguments with which psycopg connects as the library's datastore does.
 
     A network that is cut without a word ends such a connection in seconds, not in hours.
     """
-    given = pool_arguments(datastore)
+    if isinstance(datastore, PostgresDatastore):
+        given = pool_arguments(datastore)
+    else:
+        given = libpq_arguments(datastore)
     if "PGCONNECT_TIMEOUT" not in os.environ:
         given["connect_timeout"] = CONNECT_SECONDS
     keepalive = {"keepalives_idle": 5, "keepalives_interval": 5, "tcp_user_timeout": 15_000}

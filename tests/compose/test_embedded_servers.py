@@ -272,16 +272,16 @@ def test_a_cut_download_is_not_taken_for_a_whole_one(cold: Path) -> None:
     jar = cold / "repository/g/a/1/a-1.jar"
     jar.write_bytes(b"who")
     with pytest.raises(StackError, match=r"(?s)could not be fetched.*needs the network"):
-        jars.classpath(cold / "kafka.lock")
+        jars.KAFKA.classpath(cold / "kafka.lock")
     assert not jar.exists()
 
 
 def test_a_whole_jar_is_not_fetched_again_and_the_manifest_is_enough_later(cold: Path) -> None:
     jar = cold / "repository/g/a/1/a-1.jar"
     jar.write_bytes(b"whole")
-    assert jars.classpath(cold / "kafka.lock") == str(jar)
+    assert jars.KAFKA.classpath(cold / "kafka.lock") == str(jar)
     jar.write_bytes(b"not looked at again")
-    assert jars.classpath(cold / "kafka.lock") == str(jar)
+    assert jars.KAFKA.classpath(cold / "kafka.lock") == str(jar)
 
 
 async def test_the_first_start_is_rehearsed_and_what_does_not_fit_is_passed_over(

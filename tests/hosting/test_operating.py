@@ -38,6 +38,7 @@ from examples.dogschool.domainmodel import Dog
 from examples.tricks.sqlite import SQLiteTricksView
 from tests.layers import SERVERS, on
 from tests.pipeline import SECONDS, until
+from tests.sqlalchemy import MODULE, url_of
 
 from . import nursing
 from .nursing import (
@@ -71,11 +72,28 @@ def sqlite_env(kafka_env: Env, tmp_path: Path) -> Env:
     return {**kafka_env, **files, "PERSISTENCE_MODULE": "eventsourcing.sqlite"}
 
 
-@pytest.fixture(params=[on("Postgres", needs=SERVERS), on("SQLite", needs={"kafka"})])
+@pytest.fixture
+def sqlalchemy_env(env: Env) -> Env:
+    """The settings of a system that stores in Postgres through SQLAlchemy."""
+    return {**env, "PERSISTENCE_MODULE": MODULE, "SQLALCHEMY_URL": url_of(env, "system")}
+
+
+@pytest.fixture
+def sqlalchemy_sqlite_env(kafka_env: Env, tmp_path: Path) -> Env:
+    """The settings of a system that stores in a SQLite file through SQLAlchemy."""
+    url = f"sqlite:///{tmp_path / 'system'}"
+    return {**kafka_env, "PERSISTENCE_MODULE": MODULE, "SQLALCHEMY_URL": url}
+
+
+@pytest.fixture(
+    params=[
+        *(on(f"{name}env", needs=SERVERS, name=f"{name}postgres") for name in ("", "sqlalchemy_")),
+        *(on(f"{name}sqlite_env", needs={"kafka"}) for name in ("", "sqlalchemy_")),
+    ]
+)
 def stored(request: pytest.FixtureRequest) -> Env:
     """The settings of a system on each kind of persistence that others can look into."""
-    name = {"Postgres": "env", "SQLite": "sqlite_env"}[request.param]
-    stored: Env = request.getfixturevalue(name)
+    stored: Env = request.getfixturevalue(request.param)
     return stored
 
 

@@ -8,18 +8,33 @@ from eventsourcing.postgres import PostgresApplicationRecorder
 
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from tests.layers import SERVERS, on
+from tests.sqlalchemy import MODULE, url_of
 
 from .writers import Table
 
+THROUGH = "SQLAlchemy on "
 
-@pytest.fixture(params=["popo", "sqlite", on("postgres", needs=SERVERS)])
+
+@pytest.fixture(
+    params=[
+        *("popo", "sqlite", f"{THROUGH}sqlite"),
+        *(on(name, needs=SERVERS) for name in ("postgres", f"{THROUGH}postgres")),
+    ]
+)
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ContentManagement]:
     settings = {
         "PERSISTENCE_MODULE": f"eventsourcing.{request.param}",
         "SQLITE_DBNAME": str(tmp_path / "wiki.sqlite"),
     }
-    if request.param == "postgres":
+    if request.param.endswith("postgres"):
         settings = request.getfixturevalue("environment")
+    if request.param.startswith(THROUGH):
+        url = f"sqlite:///{tmp_path / 'wiki.sqlite'}"
+        settings = {
+            **settings,
+            "PERSISTENCE_MODULE": MODULE,
+            "SQLALCHEMY_URL": url_of(settings) if request.param.endswith("postgres") else url,
+        }
     with ContentManagement(settings) as app:
         yield app
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from eventsourcing_kafka.compose.servers.cassandra import Cassandra, cassandra_environment
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
 
 from .running import Running
@@ -27,7 +28,12 @@ def place(token: str, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
             "KAFKA_GROUP_PREFIX": f"{token}.",
         }
 
-    return Place(token, tmp_path, make_postgres, make_kafka)
+    def make_cassandra() -> dict[str, str]:
+        node: Cassandra = request.getfixturevalue("cassandra")
+        request.getfixturevalue("portal").call(node.create_keyspace, token)
+        return cassandra_environment(node, token)
+
+    return Place(token, tmp_path, make_postgres, make_kafka, make_cassandra)
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from eventsourcing.popo import POPOTrackingRecorder
 from eventsourcing.postgres import PostgresDatastore, PostgresTrackingRecorder
 from eventsourcing.sqlite import SQLiteTrackingRecorder
 from eventsourcing.tests.projection import EventCountersView
+from eventsourcing_sqlalchemy.recorders import SQLAlchemyTrackingRecorder
 from psycopg.sql import SQL, Composed, Identifier
+from sqlalchemy import text
 
 CREATED, SUBSEQUENT = "created", "subsequent"
 
@@ -104,3 +106,30 @@ class PostgresEventCounters(NamedCounters, PostgresTrackingRecorder):
     def _sql(self, statement: LiteralString) -> Composed:
         table = Identifier(self.datastore.schema, f"{self.tracking_table_name}_counters")
         return SQL(statement).format(table=table)
+
+
+class SQLAlchemyEventCounters(NamedCounters, SQLAlchemyTrackingRecorder):
+    """Counts in a database of SQLAlchemy's, beside the tracking."""
+
+    def create_table(self) -> None:
+        super().create_table()
+        with self.transaction(commit=True) as session:
+            session.execute(
+                text("CREATE TABLE IF NOT EXISTS counters (name text PRIMARY KEY, times bigint)")
+            )
+
+    def _count(self, name: str) -> int:
+        with self.transaction(commit=False) as session:
+            times = text("SELECT times FROM counters WHERE name = :name")
+            return session.execute(times, {"name": name}).scalar() or 0
+
+    def _increment(self, name: str, tracking: Tracking) -> None:
+        with self.transaction(commit=True) as session:
+            self._insert_tracking(session, tracking)
+            session.execute(
+                text(
+                    "INSERT INTO counters VALUES (:name, 1) "
+                    "ON CONFLICT (name) DO UPDATE SET times = counters.times + 1"
+                ),
+                {"name": name},
+            )

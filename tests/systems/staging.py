@@ -9,7 +9,7 @@ from eventsourcing.system import Runner, System
 
 from tests.layers import on
 
-from .running import RUNNERS, SINGLE_THREADED, Running
+from .running import MULTI_THREADED, RUNNERS, SINGLE_THREADED, Running
 from .storing import Persistence, Place
 
 
@@ -25,6 +25,7 @@ def over(persistences: Sequence[Persistence]) -> pytest.MarkDecorator:
         for running in RUNNERS
         for persistence in persistences
         if running is SINGLE_THREADED or not persistence.of_one_thread
+        if running is not MULTI_THREADED or persistence.subscribes
     ]
     return pytest.mark.parametrize(("running", "persistence"), cases)
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from eventsourcing.cipher import AESCipher
 from eventsourcing.system import System
 
+from tests.layers import CASSANDRA
+from tests.sqlalchemy import MODULE, url_of
+
 
 @dataclass
 class Place:
@@ -17,6 +20,7 @@ class Place:
     folder: Path
     make_postgres: Callable[[], dict[str, str]]
     make_kafka: Callable[[], dict[str, str]]
+    make_cassandra: Callable[[], dict[str, str]]
     cipher_key: str = field(default_factory=lambda: AESCipher.create_key(num_bytes=32))
 
     @cached_property
@@ -28,6 +32,11 @@ class Place:
     def kafka(self) -> dict[str, str]:
         """The settings of a broker that is started when it is first asked for."""
         return self.make_kafka()
+
+    @cached_property
+    def cassandra(self) -> dict[str, str]:
+        """The settings of a keyspace, on a node that is started when it is first asked for."""
+        return self.make_cassandra()
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,21 @@ sqlite_shared_cache = Store(
 )
 sqlite_file = Store(lambda place, name: sqlite(str(place.folder / f"{name}.sqlite")))
 postgres = Store(lambda place, _name: place.postgres, servers=frozenset({"postgres"}))
+
+sqlalchemy_sqlite = Store(
+    lambda place, name: {
+        "PERSISTENCE_MODULE": MODULE,
+        "SQLALCHEMY_URL": f"sqlite:///{place.folder / name}.sqlalchemy",
+    }
+)
+sqlalchemy_postgres = Store(
+    lambda place, _name: {
+        "PERSISTENCE_MODULE": MODULE,
+        "SQLALCHEMY_URL": url_of(place.postgres, "system"),
+    },
+    servers=frozenset({"postgres"}),
+)
+cassandra = Store(lambda place, _name: place.cassandra, servers=frozenset({CASSANDRA}))
 
 tagged_popo = Store(lambda _place, _name: {"PERSISTENCE_MODULE": "eventsourcing.dcb.popo"})
 tagged_postgres = Store(
@@ -100,6 +124,8 @@ class Persistence:
     leaders: Store
     followers: Store
     of_one_thread: bool = False
+    subscribes: bool = True
+    """Whether the library has a subscription there, which its multi-threaded runner needs."""
 
     @property
     def servers(self) -> frozenset[str]:
@@ -130,6 +156,18 @@ SQLITE_FILES = Persistence("SQLite files", sqlite_file, sqlite_file)
 POSTGRES = Persistence("Postgres", postgres, postgres)
 PRIVATE_POSTGRES = Persistence("private Postgres", private_postgres, private_postgres)
 POSTGRES_AND_SQLITE = Persistence("Postgres and an SQLite file", private_postgres, sqlite_file)
+SQLALCHEMY_SQLITE = Persistence(
+    "SQLAlchemy on SQLite",
+    encrypted(sqlalchemy_sqlite),
+    encrypted(sqlalchemy_sqlite),
+    subscribes=False,
+)
+SQLALCHEMY_POSTGRES = Persistence(
+    "SQLAlchemy on Postgres", encrypted(sqlalchemy_postgres), encrypted(sqlalchemy_postgres)
+)
+CASSANDRA_AND_POSTGRES = Persistence(
+    "Cassandra and Postgres", encrypted(cassandra), encrypted(postgres)
+)
 
 DURABLE = [SQLITE_FILES, PRIVATE_POSTGRES, POSTGRES_AND_SQLITE]
 EVERY = [POPO, SQLITE_MEMORY, SQLITE_SHARED, *DURABLE]

@@ -22,7 +22,15 @@ from tests.systems.everything.domainmodel import DiscardedError, ExampleAggregat
 
 from .running import Settle
 from .staging import Stage, over
-from .storing import POSTGRES, SQLITE_FILES, SQLITE_MEMORY, SQLITE_SHARED, Place
+from .storing import (
+    POSTGRES,
+    SQLALCHEMY_POSTGRES,
+    SQLALCHEMY_SQLITE,
+    SQLITE_FILES,
+    SQLITE_MEMORY,
+    SQLITE_SHARED,
+    Place,
+)
 
 SECRET_SQLITE_FILES = SQLITE_FILES.encrypted()
 SECRET_POSTGRES = POSTGRES.encrypted()
@@ -32,6 +40,8 @@ STORES = [
     SECRET_SQLITE_FILES,
     SECRET_POSTGRES,
 ]
+
+SQLALCHEMY = [SQLALCHEMY_SQLITE, SQLALCHEMY_POSTGRES]
 
 SECRET = "secret info"
 
@@ -191,7 +201,7 @@ def test_everything_works_at_once(stage: Stage) -> None:
         play(runner, stage.settle)
 
 
-@over([SECRET_SQLITE_FILES, SECRET_POSTGRES])
+@over([SECRET_SQLITE_FILES, SECRET_POSTGRES, *SQLALCHEMY])
 def test_the_census_goes_on_when_the_system_is_reopened(stage: Stage) -> None:
     with stage.run(system) as runner:
         play(runner, stage.settle)

@@ -21,13 +21,20 @@ from examples.tricks.popo import POPOTricksView
 from examples.tricks.postgres import PostgresTricksView
 from examples.tricks.sqlite import SQLiteTricksView
 
-from .event_counters import POPOEventCounters, PostgresEventCounters, SQLiteEventCounters
+from .event_counters import (
+    POPOEventCounters,
+    PostgresEventCounters,
+    SQLAlchemyEventCounters,
+    SQLiteEventCounters,
+)
 from .storing import (
     Place,
     Store,
     popo,
     postgres,
     settings,
+    sqlalchemy_postgres,
+    sqlalchemy_sqlite,
     sqlite_shared_cache,
     tagged_popo,
     tagged_postgres,
@@ -67,6 +74,22 @@ class TestProjectionOnSQLite(OnStores, projection.AggregateEventCountersProjecti
 class TestProjectionOnPostgres(OnStores, projection.AggregateEventCountersProjectionTestCase):
     store = postgres
     view_class = PostgresEventCounters
+
+
+@pytest.mark.usefixtures("kafka")
+class TestProjectionOnSQLAlchemySQLite(
+    OnStores, projection.AggregateEventCountersProjectionTestCase
+):
+    store = sqlalchemy_sqlite
+    view_class = SQLAlchemyEventCounters
+
+
+@pytest.mark.usefixtures("kafka", "postgres")
+class TestProjectionOnSQLAlchemyPostgres(
+    OnStores, projection.AggregateEventCountersProjectionTestCase
+):
+    store = sqlalchemy_postgres
+    view_class = SQLAlchemyEventCounters
 
 
 class OnTaggedStores(OnStores):

@@ -174,13 +174,32 @@ def test_by_a_tag_that_is_the_key() -> None:
 
 @pytest.mark.parametrize(
     ("tags", "it_has"),
-    [([], "none"), (["student-1"], "none"), (["course-2", "course-1"], "course-1 and course-2")],
+    [
+        ([], "none"),
+        (["student-1"], "none"),
+        (["course-2", "course-1"], "'course-1' and 'course-2'"),
+    ],
 )
 def test_an_event_without_exactly_one_such_tag_is_refused(tags: Sequence[str], it_has: str) -> None:
     with pytest.raises(WireError, match=f"begins with 'course', and it has {it_has}") as refused:
         BY_COURSE.to_record(stored(JOINED, tags))
     assert "StudentJoined at position 7" in str(refused.value)
     assert "do without --partition-by-tag" in str(refused.value)
+
+
+def test_a_key_with_a_lone_surrogate_is_refused_with_where_it_is_and_what_to_do() -> None:
+    with pytest.raises(WireError) as refused:
+        BY_COURSE.to_record(stored(JOINED, ["course-\ud800"]))
+    said = str(refused.value)
+    assert "StudentJoined at position 7" in said
+    assert r"its tag 'course-\ud800', which has a lone surrogate at 7" in said
+    assert "do without --partition-by-tag" in said
+    assert said.isascii()
+
+
+def test_a_lone_surrogate_in_a_tag_that_is_no_key_is_published_and_comes_back() -> None:
+    record = WRITER.to_record(stored(JOINED, ["course-\ud800"]))
+    assert READER.envelope(record.key, linked(record)).tags == ("course-\ud800",)
 
 
 def test_the_same_tag_twice_is_one() -> None:

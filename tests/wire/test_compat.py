@@ -242,7 +242,7 @@ async def test_a_tracking_is_raised_on_another_connection_and_forgotten(
                 await library.raise_tracking(connection, recorder, "Shop", position)
             assert recorder.max_tracking_id("Shop") == 5
 
-            library.delete_tracking(recorder, "Shop")
+            await library.delete_tracking(connection, recorder, "Shop")
             assert recorder.max_tracking_id("Shop") is None
 
 

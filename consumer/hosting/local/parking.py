@@ -18,7 +18,6 @@ from typing import Any
 
 from eventsourcing.persistence import IntegrityError
 from eventsourcing.persistence import Tracking as LibraryTracking
-from eventsourcing.sqlite import SQLiteTrackingRecorder
 from msgspec.structs import asdict
 
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
@@ -33,7 +32,7 @@ from eventsourcing_kafka.consumer.engine.parking import (
 )
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, TrackingProgress
 from eventsourcing_kafka.consumer.hosting.local.host import LocalHost
-from eventsourcing_kafka.producer.runtime.compat import insert_tracking
+from eventsourcing_kafka.consumer.hosting.local.sqlite import SQLiteDatabase
 
 logger = logging.getLogger(__name__)
 
@@ -482,23 +481,23 @@ class MemoryParking(LocalParking):
 class SQLiteParking(LocalParking):
     """Beside a SQLite recorder: in its database."""
 
-    def __init__(self, host: LocalHost) -> None:
+    def __init__(self, host: LocalHost, database: SQLiteDatabase) -> None:
         super().__init__(host)
-        self._recorder: SQLiteTrackingRecorder = host.recorder
-        with self._recorder.datastore.transaction(commit=True) as cursor:
+        self._database = database
+        with database.transaction(commit=True) as cursor:
             for statement in CREATE_TABLES:
                 cursor.execute(statement)
 
     async def remove(self, _connection: Any, parked: Sequence[Parked]) -> None:
         """Take events out: they are applied, or dropped."""
-        with self._recorder.datastore.transaction(commit=True) as cursor:
+        with self._database.transaction(commit=True) as cursor:
             cursor.executemany(DELETE_PARKED, [(event.id,) for event in parked])
 
     def expect(self, partitions: int) -> int:
         """Take note of how many partitions there are, unless it is known; return what is."""
         if not self.count():
             rows = [(self._leader, number) for number in range(partitions)]
-            with self._recorder.datastore.transaction(commit=True) as cursor:
+            with self._database.transaction(commit=True) as cursor:
                 cursor.executemany(INSERT_PARTITION, rows)
         return self.count()
 
@@ -513,7 +512,7 @@ class SQLiteParking(LocalParking):
             {"application": self._leader, **at._asdict()} for move in moves for at in _steps(move)
         ]
         if rows:
-            with self._recorder.datastore.transaction(commit=True) as cursor:
+            with self._database.transaction(commit=True) as cursor:
                 cursor.executemany(NOTE_BEGUN, rows)
 
     def note(self, moves: Collection[Move]) -> None:
@@ -527,7 +526,7 @@ class SQLiteParking(LocalParking):
             }
             for move in moves
         ]
-        with self._recorder.datastore.transaction(commit=True) as cursor:
+        with self._database.transaction(commit=True) as cursor:
             cursor.executemany(NOTE_PROGRESS, rows)
             cursor.executemany(DELETE_BEGUN, rows)
 
@@ -543,7 +542,7 @@ class SQLiteParking(LocalParking):
         self, statement: str, partition: int, position: int | None = None
     ) -> Tracking | None:
         which = {"application": self._leader, "partition": partition, "position": position}
-        with self._recorder.datastore.transaction(commit=False) as cursor:
+        with self._database.transaction(commit=False) as cursor:
             cursor.execute(statement, which)
             row = cursor.fetchone()
         return Tracking(*row) if row else None
@@ -562,7 +561,7 @@ class SQLiteParking(LocalParking):
             "offset": record.offset,
             "position": record.envelope.position if record.envelope else None,
         }
-        with self._recorder.datastore.transaction(commit=False) as cursor:
+        with self._database.transaction(commit=False) as cursor:
             cursor.execute(SELECT_KNOWN, parameters)
             is_parked, is_dropped = cursor.fetchone()
         return bool(is_parked), bool(is_dropped)
@@ -571,17 +570,17 @@ class SQLiteParking(LocalParking):
         self, row: dict[str, Any], tracking: LibraryTracking | None, *, is_behind: bool
     ) -> None:
         row |= {"parked_at": datetime.now(UTC).isoformat(), "first": not is_behind}
-        with self._recorder.datastore.transaction(commit=True) as cursor:
+        with self._database.transaction(commit=True) as cursor:
             cursor.execute(INSERT_PARKED, row)
             cursor.execute(SELECT_IS_PARKED, row)
             if not cursor.fetchone()[0]:
                 raise NoLongerBehindError
             if tracking:
-                insert_tracking(self._recorder, cursor, tracking)
+                self._database.insert_tracking(cursor, tracking)
 
     def _drop(self, row: dict[str, Any]) -> None:
         row |= {"application": self._leader, "dropped_at": datetime.now(UTC).isoformat()}
-        with self._recorder.datastore.transaction(commit=True) as cursor:
+        with self._database.transaction(commit=True) as cursor:
             cursor.execute(INSERT_DROPPED, row)
 
     def _all(self) -> Sequence[Parked]:
@@ -598,7 +597,7 @@ class SQLiteParking(LocalParking):
         ]
 
     def _rows(self, statement: str) -> Sequence[Any]:
-        with self._recorder.datastore.transaction(commit=False) as cursor:
+        with self._database.transaction(commit=False) as cursor:
             cursor.execute(statement, (self._leader,))
             rows: Sequence[Any] = cursor.fetchall()
             return rows

@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, cast
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol, cast
 
-from eventsourcing.persistence import OperationalError
+from eventsourcing.persistence import OperationalError, Tracking
 from eventsourcing.sqlite import (
     SQLiteConnection,
     SQLiteCursor,
     SQLiteDatastore,
+    SQLiteTrackingRecorder,
     SQLiteTransaction,
 )
 
-from eventsourcing_kafka.producer.runtime.compat import sqlite_connection
+from eventsourcing_kafka.producer.runtime.compat import insert_tracking, sqlite_connection
+
+
+class Pinned(Protocol):
+    """A transaction in which there can be savepoints."""
+
+    def transaction(self, *, commit: bool) -> AbstractContextManager[Any]:
+        """Begin a savepoint, as if it were a transaction."""
+
+
+class SQLiteDatabase(Protocol):
+    """The database of a follower's recorder, in which more is kept beside it."""
+
+    is_in_memory: bool
+
+    def transaction(self, *, commit: bool) -> AbstractContextManager[Any]:
+        """Begin a transaction, and give a cursor whose rows are told by name as well."""
+
+    def pinned(self) -> AbstractContextManager[Pinned]:
+        """Begin a transaction that everything is in which the recorder does meanwhile."""
+
+    def insert_tracking(self, cursor: Any, tracking: Tracking) -> None:
+        """Insert a tracking in the transaction of a cursor."""
 
 
 class Immediate(SQLiteTransaction):
@@ -85,3 +108,24 @@ def pinned(datastore: SQLiteDatastore) -> Iterator[PinnedConnection]:
             yield inner
         finally:
             datastore.pool = pool
+
+
+class LibrarySQLite:
+    """That of a recorder of the library's."""
+
+    def __init__(self, recorder: SQLiteTrackingRecorder) -> None:
+        self._recorder = recorder
+        self._datastore = recorder.datastore
+        self.is_in_memory = recorder.datastore.pool.is_sqlite_memory_mode
+
+    def transaction(self, *, commit: bool) -> AbstractContextManager[SQLiteCursor]:
+        """Begin a transaction of its datastore."""
+        return self._datastore.transaction(commit=commit)
+
+    def pinned(self) -> AbstractContextManager[PinnedConnection]:
+        """Begin a transaction that everything is in which is done with its datastore meanwhile."""
+        return pinned(self._datastore)
+
+    def insert_tracking(self, cursor: SQLiteCursor, tracking: Tracking) -> None:
+        """Insert a tracking in the transaction of a cursor."""
+        insert_tracking(self._recorder, cursor, tracking)

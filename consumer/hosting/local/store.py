@@ -26,9 +26,11 @@ from eventsourcing_kafka.consumer.hosting.local.parking import (
     MemoryParking,
     SQLiteParking,
 )
-from eventsourcing_kafka.consumer.hosting.local.sqlite import PinnedConnection, pinned
+from eventsourcing_kafka.consumer.hosting.local.sqlalchemy import SQLAlchemySQLite
+from eventsourcing_kafka.consumer.hosting.local.sqlite import LibrarySQLite, Pinned, SQLiteDatabase
 from eventsourcing_kafka.consumer.hosting.threads import in_worker
 from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.producer.runtime.sqlalchemy import SQLITE, dialect_of
 from eventsourcing_kafka.producer.wire.chain import Link
 from eventsourcing_kafka.producer.wire.position import Published, reached_position
 
@@ -42,6 +44,13 @@ DELETE_FILE = (
 )
 
 
+def _database_of(recorder: Any) -> SQLiteDatabase | None:
+    """Return the database of a recorder, if it has one."""
+    if isinstance(recorder, SQLiteTrackingRecorder):
+        return LibrarySQLite(recorder)
+    return SQLAlchemySQLite(recorder) if dialect_of(recorder) == SQLITE else None
+
+
 class LocalConnection:
     """What a batch is applied on, or parked events are redriven on.
 
@@ -53,7 +62,7 @@ class LocalConnection:
     def __init__(self, lock: threading.RLock, tracking: LocalTracking) -> None:
         self.moves: dict[int, Move] = {}
         """Those of the batch that is being applied."""
-        self.pinned: PinnedConnection | None = None
+        self.pinned: Pinned | None = None
         """The one transaction that all is in while parked events are redriven."""
         self._lock = lock
         self._tracking = tracking
@@ -178,17 +187,18 @@ class LocalStore:
     def __init__(self, view: View, host: LocalHost) -> None:
         self.view = view
         self.schema = view.name
-        is_sqlite = isinstance(host.recorder, SQLiteTrackingRecorder)
-        self._datastore = host.recorder.datastore if is_sqlite else None
+        self._database = _database_of(host.recorder)
         self.capabilities = Capabilities(
             replayable=False,
             concurrent=False,
             atomic=False,
             tracks_offsets=False,
             marked=True,
-            reachable=bool(self._datastore and not self._datastore.pool.is_sqlite_memory_mode),
+            reachable=bool(self._database and not self._database.is_in_memory),
         )
-        self.parking: LocalParking = (SQLiteParking if is_sqlite else MemoryParking)(host)
+        self.parking: LocalParking = (
+            SQLiteParking(host, self._database) if self._database else MemoryParking(host)
+        )
         self.tracking = LocalTracking(host, self.parking)
         self.floor = 0
         self._host = host
@@ -223,8 +233,8 @@ class LocalStore:
                 self._host.redriving = False
                 connection.pinned = None
 
-    def _pinned(self) -> AbstractContextManager[PinnedConnection | None]:
-        return pinned(self._datastore) if self._datastore else nullcontext()
+    def _pinned(self) -> AbstractContextManager[Pinned | None]:
+        return self._database.pinned() if self._database else nullcontext()
 
     async def prepare(self, connection: Any, partitions: int, *, indexed: bool = True) -> None:  # noqa: ARG002
         """Take note of how many partitions there are, and of what the library's runner has applied.

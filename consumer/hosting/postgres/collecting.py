@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 from eventsourcing.persistence import StoredEvent, Tracking
 
-from eventsourcing_kafka.producer.runtime.compat import insert_on_open_transaction
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
 
@@ -34,8 +33,9 @@ class CollectingRecorder:
     The tracking is not handed on: it is ours, per partition, in the same transaction.
     """
 
-    def __init__(self, recorder: Any) -> None:
+    def __init__(self, recorder: Any, insert: Callable[..., None]) -> None:
         self.behind = recorder
+        self._insert_with = insert
         self.recorded: set[UUID | str] = set()
         """The aggregates that have new events since the last mark."""
         self._events: list[StoredEvent] = []
@@ -91,9 +91,7 @@ class CollectingRecorder:
 
     def _insert(self, events: Sequence[StoredEvent], **kwargs: Any) -> None:
         """Insert within the transaction of the batch."""
-        recorder = self.behind
-        with recorder.datastore.get_connection() as connection, connection.cursor() as cursor:
-            insert_on_open_transaction(recorder, cursor, events, **kwargs)
+        self._insert_with(self.behind, events, **kwargs)
 
     def mark(self) -> int:
         """Return how much is collected, to come back to."""

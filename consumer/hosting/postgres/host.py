@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, cast
 
 from eventsourcing.persistence import Tracking
-from eventsourcing.postgres import PostgresDatastore
 from eventsourcing.projection import EventSourcedProjection
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
@@ -15,6 +14,7 @@ from psycopg.pq import TransactionStatus
 from eventsourcing_kafka.consumer.engine.applying import PartlyAppliedError
 from eventsourcing_kafka.consumer.hosting.follower import Follower
 from eventsourcing_kafka.consumer.hosting.postgres.collecting import CollectingRecorder
+from eventsourcing_kafka.consumer.hosting.postgres.database import Database, Undivided
 from eventsourcing_kafka.consumer.hosting.postgres.lending import LendingCache
 from eventsourcing_kafka.consumer.hosting.threads import BlockingConnection, in_thread, in_worker
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
@@ -22,67 +22,6 @@ from eventsourcing_kafka.producer.runtime.retry import is_transient
 
 INERROR = TransactionStatus.INERROR
 STAYS_OPEN = "SET idle_session_timeout = 0"
-
-
-class Undivided:
-    """A connection of which a transaction, inside of a batch's, is a part that can't be undone.
-
-    A savepoint takes a request, and so does its end: most of what an event costs. Whoever leaves
-    such a transaction by an error is promised that nothing of it stays, so then `is_spoiled`.
-    """
-
-    def __init__(self, connection: Connection[Any]) -> None:
-        self._connection = connection
-        self.is_spoiled = False
-
-    @contextmanager
-    def transaction(
-        self, savepoint_name: str | None = None, force_rollback: bool = False
-    ) -> Iterator[Any]:
-        """Be a part of the batch's transaction; what is to be undone in any case is undone."""
-        if force_rollback:
-            with self._connection.transaction(savepoint_name, force_rollback) as transaction:
-                yield transaction
-            return
-        try:
-            yield None
-        except BaseException:
-            self.is_spoiled = True
-            raise
-
-    def __getattr__(self, name: str) -> Any:
-        """Be the connection in all else."""
-        return getattr(self._connection, name)
-
-
-class PinnedPool:
-    """Gives the one connection that a batch's transaction is on, whoever asks."""
-
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-        self.pinned: Connection[Any] | Undivided | None = None
-
-    @contextmanager
-    def giving(self, connection: Connection[Any] | Undivided) -> Iterator[None]:
-        """Give another face of it meanwhile."""
-        pinned, self.pinned = self.pinned, connection
-        try:
-            yield
-        finally:
-            self.pinned = pinned
-
-    @contextmanager
-    def connection(self, *args: Any, **kwargs: Any) -> Iterator[Connection[Any] | Undivided]:
-        """Give the pinned connection, or one of the pool's while none is."""
-        if self.pinned is not None:
-            yield self.pinned
-        else:
-            with self._pool.connection(*args, **kwargs) as connection:
-                yield connection
-
-    def __getattr__(self, name: str) -> Any:
-        """Be the pool in all else."""
-        return getattr(self._pool, name)
 
 
 class PostgresHost:
@@ -94,40 +33,46 @@ class PostgresHost:
     `Projection`, whose view writes event by event, in the same transaction.
     """
 
-    def __init__(self, follower: Follower, datastore: PostgresDatastore, leader: str) -> None:
+    def __init__(self, follower: Follower, database: Database, leader: str) -> None:
         self.leader = leader
         self.redriving = False
         """Whether what is processed was parked: each event is tracked under a name of its own then,
         as the library's tracking of the partition is past it."""
         self._follower = follower
-        self._datastore = datastore
-        self._pool = PinnedPool(datastore.pool)
-        datastore.pool = self._pool  # type: ignore[assignment]
+        self._database = database
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[BlockingConnection]:
         """Take one of the follower's own connections, and have all its work go over that."""
-        async with in_thread(self._datastore.get_connection()) as connection:
+        async with in_thread(self._database.connected()) as connection:
             # It is idle while nothing comes. All else is as the follower's own code expects it.
             await in_worker(BlockingConnection(connection).execute, STAYS_OPEN)
-            self._pool.pinned = connection
-            try:
-                yield BlockingConnection(connection)
-            finally:
-                self._pool.pinned = None
+            yield BlockingConnection(connection)
 
     def unit_of_work(self, _schema: str) -> RecordingUnitOfWork | ProjectingUnitOfWork:
         """Return what one batch records."""
         if isinstance(self._follower, EventSourcedProjection):
-            return RecordingUnitOfWork(self._follower, self.leader, apart=self.redriving)
-        return ProjectingUnitOfWork(self._follower, self.leader, self._pool, apart=self.redriving)
+            return RecordingUnitOfWork(
+                self._follower, self._database, self.leader, apart=self.redriving
+            )
+        return ProjectingUnitOfWork(
+            self._follower, self._database, self.leader, apart=self.redriving
+        )
 
 
 class RecordingUnitOfWork:
     """What an application records during one batch: new events, inserted together."""
 
-    def __init__(self, follower: EventSourcedProjection[Any], leader: str, *, apart: bool) -> None:
+    def __init__(
+        self,
+        follower: EventSourcedProjection[Any],
+        database: Database,
+        leader: str,
+        *,
+        apart: bool,
+    ) -> None:
         self._follower = follower
+        self._database = database
         self._leader = leader
         self._apart = apart
         self._collected: CollectingRecorder
@@ -140,7 +85,7 @@ class RecordingUnitOfWork:
         events: Sequence[Event],  # noqa: ARG002
     ) -> None:
         """Read nothing yet; what a policy reads is kept."""
-        self._collected = _collecting(self._follower)
+        self._collected = _collecting(self._follower, self._database)
         self._aggregates = _lend_aggregates(self._follower)
 
     def apply(self, event: Event, place: Place) -> None:
@@ -169,13 +114,13 @@ class ProjectingUnitOfWork:
     them are applied again, each in a unit of its own.
     """
 
-    def __init__(self, follower: Follower, leader: str, pool: PinnedPool, *, apart: bool) -> None:
+    def __init__(self, follower: Follower, database: Database, leader: str, *, apart: bool) -> None:
         self._follower = follower
+        self._database = database
         self._leader = leader
-        self._pool = pool
         self._apart = apart
         self._connection: Connection[Any]
-        self._apply: Callable[[Event, Tracking], None]
+        self._are_together = False
 
     async def read(
         self,
@@ -185,20 +130,23 @@ class ProjectingUnitOfWork:
     ) -> None:
         """Read nothing: a view reads what it needs."""
         self._connection = connection.sync
-        self._apply = self._undivided if len(events) > 1 else self._all_or_nothing
+        self._are_together = len(events) > 1
 
     def apply(self, event: Event, place: Place) -> None:
         """Have the projection process an event."""
-        self._apply(event, _tracking(self._leader, place, apart=self._apart))
+        tracking = _tracking(self._leader, place, apart=self._apart)
+        undivided = self._database.undivided() if self._are_together else None
+        if undivided:
+            self._apply_as_part(event, tracking, undivided)
+        else:
+            with self._connection.transaction():
+                self._follower.process_event(event, tracking)
 
-    def _all_or_nothing(self, event: Event, tracking: Tracking) -> None:
-        with self._connection.transaction():
-            self._follower.process_event(event, tracking)
-
-    def _undivided(self, event: Event, tracking: Tracking) -> None:
-        lent = Undivided(self._connection)
+    def _apply_as_part(
+        self, event: Event, tracking: Tracking, undivided: AbstractContextManager[Undivided]
+    ) -> None:
         try:
-            with self._pool.giving(lent):
+            with undivided as lent:
                 self._follower.process_event(event, tracking)
         except Exception as error:
             if is_transient(error):
@@ -220,11 +168,11 @@ def _tracking(leader: str, place: Place, *, apart: bool) -> Tracking:
     return Tracking(f"{name}:{place.position}" if apart else name, place.position)
 
 
-def _collecting(application: EventSourcedProjection[Any]) -> CollectingRecorder:
+def _collecting(application: EventSourcedProjection[Any], database: Database) -> CollectingRecorder:
     """Have an application's events collected from now on."""
     recorder: Any = application.recorder
     stored = recorder.behind if isinstance(recorder, CollectingRecorder) else recorder
-    collecting = CollectingRecorder(stored)
+    collecting = CollectingRecorder(stored, database.insert)
     application.recorder = cast("Any", collecting)
     application.events.recorder = cast("Any", collecting)
     return collecting
