@@ -32,8 +32,10 @@ from eventsourcing_kafka.consumer.engine.store import (
 from eventsourcing_kafka.consumer.engine.tracking import Tracking, TrackingProgress
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
 from eventsourcing_kafka.producer.kafka.compat import assigned_partitions
+from eventsourcing_kafka.producer.kafka.ranges import Bounds
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
+from eventsourcing_kafka.producer.wire.position import Said
 
 POLL_MS = 50
 NO_COORDINATOR_YET = (
@@ -150,22 +152,27 @@ async def _unknown(
 ) -> Collection[int]:
     """Return the partitions of which nobody can tell how far the view is behind.
 
-    Of one that has deleted what is applied last, what comes next will tell.
+    Of one that has deleted what is applied last, what comes next will tell, or the position record.
     """
     view = store.view
-    topic = Topics.of(view.application_name, settings).events
-    wire = view.wire()
-    reader = ChainSearch(kafka, topic, wire, len(progress))
+    topics = Topics.of(view.application_name, settings)
+    reader = ChainSearch(kafka, topics, view.wire(), len(progress))
     bounds = await reader.bounds(progress)
     trackings = [row.tracking for row in progress.values()]
+    said = await reader.said(progress)
     return [
         number
         for number in await reader.lost(trackings, bounds)
-        if not (
-            progress[number].tracking.record_offset < bounds[number].begin
-            and bounds[number].begin <= progress[number].tracking.offset < bounds[number].end
-        )
+        if not _is_deleted(progress[number].tracking, bounds[number], said.get(number))
     ]
+
+
+def _is_deleted(seen: Tracking, bounds: Bounds, said: Said | None) -> bool:
+    """Tell whether what is applied last is deleted, and it is known what comes after it."""
+    is_last = said is not None and said.link == seen.link
+    return seen.record_offset < bounds.begin and (
+        bounds.begin <= seen.offset < bounds.end or (is_last and seen.offset == bounds.end)
+    )
 
 
 async def _without_topic(store: Store, settings: KafkaSettings) -> list[PartitionStatus]:

@@ -250,9 +250,7 @@ class PostgresOutbox:
                     await _notified(connection, self._poll_seconds)
                 limit = min(2 * limit, self.limit)
 
-    async def between(
-        self, after: int, until: int
-    ) -> AsyncGenerator[Sequence[Notification], None]:
+    async def between(self, after: int, until: int) -> AsyncGenerator[Sequence[Notification], None]:
         """Yield what there is after a position, up to another one, in order of position.
 
         Raises `UnfitOutboxError` for a table that can't be read safely, as that of a standby.

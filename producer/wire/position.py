@@ -36,6 +36,11 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
     anchor: int
     """The offset of that record, from which on this one is to be found."""
 
+    @property
+    def link(self) -> Link:
+        """Which record it is."""
+        return Link(self.position, self.identity)
+
 
 NOTHING = Said(*START, NOWHERE, START.text, NOWHERE)
 
@@ -57,7 +62,7 @@ class Published(msgspec.Struct, frozen=True):
     @property
     def ends(self) -> Sequence[Link]:
         """The last record of each partition, with this transaction."""
-        return [Link(each.position, each.identity) for each in self.said]
+        return [each.link for each in self.said]
 
     def is_reached(self, links: Mapping[int, Link]) -> bool:
         """Tell whether what is applied of each partition has come to what this says of it.

@@ -18,6 +18,7 @@ from eventsourcing_kafka.consumer.operations.commands.stores import (
     settings_with,
 )
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
+from eventsourcing_kafka.consumer.operations.history import write_model_of
 from eventsourcing_kafka.consumer.pipeline import found_pipeline
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
@@ -96,6 +97,7 @@ def run(
             limit=batch_size,
             grace=grace,
             instance=instance,
+            write_model=write_model_of(view, env),
         )
         for view in followers.views
     }
