@@ -52,7 +52,8 @@ class Consumer:
     are more than `worth_sharing` records, so that Postgres works on more than one core, and while
     more is read.
     `stopped` tells which partitions have stopped, and why; `placed` is set once it has been given
-    its partitions. What Kafka has deleted is read from the `write_model`, if there is one.
+    its partitions. What Kafka has deleted is read from the `write_model`, if there is one; where
+    the tracking is there already, `all_published` is.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Consumer:
         worth_sharing: int = WORTH_SHARING,
         pacing: Pacing = PACING,
         write_model: OpenWriteModel | None = None,
+        all_published: bool = False,
     ) -> None:
         self.stopped: dict[int, str] = {}
         self.seen: Mapping[int, Tracking] = {}
@@ -85,6 +87,7 @@ class Consumer:
         self._worth_sharing = worth_sharing
         self._pacing = pacing
         self._write_model = write_model
+        self._all_published = all_published
         self._grace = grace
         self._stuck = stuck
         self._instance = instance
@@ -283,6 +286,7 @@ class Consumer:
                 self.stopped,
                 self._pacing,
                 backfill,
+                all_published=self._all_published,
             )
 
     @asynccontextmanager

@@ -37,7 +37,9 @@ BROKEN = "The chain is broken"
 class Lookout:
     """Looks for what a view has applied last, in the partitions that a subscription has.
 
-    Why partitions have stopped is in `stopped`. The connection is nobody else's.
+    Why partitions have stopped is in `stopped`. The connection is nobody else's. What is to be read
+    from the write model is handed to `backfill`: what Kafka has deleted; with `all_published`, of
+    partitions that are tracked there, also what it still has.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class Lookout:
         stopped: MutableMapping[int, str],
         pacing: Pacing,
         backfill: Backfill | None = None,
+        *,
+        all_published: bool = False,
     ) -> None:
         self._store = store
         self._connection = connection
@@ -60,6 +64,7 @@ class Lookout:
         self._stopped = stopped
         self._pacing = pacing
         self._backfill = backfill
+        self._all_published = all_published
         self._looked_at: dict[int, tuple[Tracking, Bounds]] = {}
         self._missed: dict[int, Link] = {}
 
@@ -99,6 +104,8 @@ class Lookout:
         seen = self._subscription.seen.get(partition)
         if seen is None:
             return  # It has gone to another member.
+        if seen.is_in_write_model and self._all_published and await self._read_on(seen):
+            return
         found = await self._reader.search(seen)
         if self._subscription.seen.get(partition) != seen:
             return  # It has come on, or was moved, meanwhile.
@@ -129,8 +136,20 @@ class Lookout:
             return None
         if found.next:
             return Goal(found.next.follows or START, found.next.offset)
+        return await self._last_published(seen)
+
+    async def _last_published(self, seen: Tracking) -> Goal | None:
+        """Return which record is the last of a partition, as the position record says."""
         said = (await self._reader.said([seen.partition])).get(seen.partition)
         return Goal(said.link, said.lowest + 1) if said else None
+
+    async def _read_on(self, seen: Tracking) -> bool:
+        """Have all that is published read from the write model; tell whether there is more."""
+        goal = await self._last_published(seen)
+        if self._backfill is None or goal is None or goal.last.position <= seen.position:
+            return False
+        await self._read_write_model(seen, goal, self._backfill)
+        return True
 
     async def _read_write_model(self, seen: Tracking, goal: Goal, backfill: Backfill) -> None:
         """Go on from the write model, up to what Kafka has."""

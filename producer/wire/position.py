@@ -41,6 +41,10 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
         """Which record it is."""
         return Link(self.position, self.identity)
 
+    def about(self, position: int) -> int:
+        """Return about which offset an event up to that record has, or had: an even spread."""
+        return self.lowest * min(position, self.position) // self.position if self.position else 0
+
 
 NOTHING = Said(*START, NOWHERE, START.text, NOWHERE)
 
