@@ -23,7 +23,8 @@ LOOKS_INTO_THE_WRITE_MODEL = "consumer.operations.history"
 OF_OPERATORS = (
     *(LOOKS_INTO_THE_WRITE_MODEL, "consumer.operations.one_aggregate"),
     *("consumer.operations.commands.replay", "consumer.operations.commands.step"),
-    *("consumer.operations.commands.run", "consumer.command_line"),
+    *("consumer.operations.commands.run", "consumer.operations.commands.rebuild"),
+    "consumer.command_line",
 )
 """For who mends one aggregate, or looks at one; and a consumer that runs has the way to the write
 model, which it imports once Kafka has deleted what it needs."""

@@ -28,9 +28,15 @@ from eventsourcing_kafka.consumer.engine.protocol import OpenWriteModel, Store, 
 from eventsourcing_kafka.consumer.engine.search import ChainSearch
 from eventsourcing_kafka.consumer.engine.subscription import Subscription
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, place_in_write_model
+from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
-from eventsourcing_kafka.producer.runtime.retry import first_error, is_transient, retrying
+from eventsourcing_kafka.producer.runtime.retry import (
+    describe,
+    first_error,
+    is_transient,
+    retrying,
+)
 from eventsourcing_kafka.producer.wire import Record
 from eventsourcing_kafka.producer.wire.chain import Link
 
@@ -112,7 +118,7 @@ class Backfill:
             except* (OperatorError, psycopg.Error) as errors:
                 if is_transient(error := first_error(errors)):
                     raise
-                await self._give_up(self._ours(), str(error))
+                await self._give_up(self._ours(), _told(error, self._store.view))
 
     async def _read(self, write_model: WriteModel, feed: Feed) -> None:
         """Read once what all partitions need, and have each go on in Kafka when it is applied."""
@@ -222,6 +228,17 @@ class Backfill:
             if await self._store.move(self._connection, Move(seen, seen, stopped=reason)):
                 self._stopped[number] = reason
                 logger.error("partition %d has stopped. %s", number, reason)
+
+
+def _told(error: BaseException, view: View) -> str:
+    """Return what an error says, and what to do: of ours each says that itself."""
+    if isinstance(error, OperatorError):
+        return str(error)
+    prefix = view.application_name.upper()
+    return (
+        f"{describe(error)}. Give its consumers the settings of {view.application_name}, "
+        f"{prefix}_POSTGRES_DBNAME and so on, with a role that may read its events."
+    )
 
 
 def _behind(link: Link) -> int:

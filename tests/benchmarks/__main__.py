@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
     "fts": views.fts,
     "activity": views.activity,
     "rebuild": views.rebuild,
+    "rebuild-sources": views.rebuild_sources,
     "dog-school": hosting.dog_school,
     "searchable": latency.searchable,
     "search": search.searching,

@@ -235,7 +235,7 @@ async def test_it_is_told_where_a_view_reads_and_how_far_it_is(
     ("change", "why"),
     [
         ("UPDATE contentmanagement_events SET state = state || ' '::bytea", "restored"),
-        ("DROP TABLE contentmanagement_events", "There are no events to read"),
+        ("DROP TABLE contentmanagement_events", "does not exist. Give its consumers"),
     ],
 )
 async def test_another_write_model_is_not_read(
