@@ -158,7 +158,7 @@ async def _create(admin: AIOKafkaAdminClient, topics: Topics, settings: KafkaSet
         [
             NewTopic(name, partitions, replicas, topic_configs={**config, **in_sync})
             for name, partitions, config in (
-                (topics.events, settings.topic_partitions, {**EVENTS_CONFIG, **_kept(settings)}),
+                (topics.events, settings.topic_partitions, events_config(settings)),
                 (topics.position, 1, POSITION_CONFIG),
             )
         ]
@@ -169,13 +169,11 @@ async def _create(admin: AIOKafkaAdminClient, topics: Topics, settings: KafkaSet
             raise error(message)
 
 
-def _kept(settings: KafkaSettings) -> Mapping[str, str]:
-    """Return how long a topic of events keeps them: for ever, unless it is said otherwise."""
+def events_config(settings: KafkaSettings) -> Mapping[str, str]:
+    """Return what a topic of events is made with: it keeps them for ever, if no limit is set."""
     limits = (settings.topic_retention_ms, settings.topic_retention_bytes)
-    return {
-        name: FOR_EVER if limit is None else str(limit)
-        for name, limit in zip(RETENTION, limits, strict=True)
-    }
+    kept = [FOR_EVER if limit is None else str(limit) for limit in limits]
+    return {**EVENTS_CONFIG, **dict(zip(RETENTION, kept, strict=True))}
 
 
 async def _described(admin: AIOKafkaAdminClient, topics: Topics) -> tuple[_Topic, _Topic]:

@@ -5,6 +5,7 @@ Each view here counts what it applies: an event too many or too few would show.
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any, LiteralString
@@ -12,19 +13,19 @@ from typing import Any, LiteralString
 import anyio
 import psycopg
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from eventsourcing.cipher import AESCipher
 
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
 from eventsourcing_kafka.consumer.operations.history import History, write_model_of
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress, Source
 from eventsourcing_kafka.consumer.operations.replay import replay_view
-from eventsourcing_kafka.producer.kafka.clients import started
-from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import outbox_of
-from eventsourcing_kafka.producer.wire import Record, wire_of
+from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat, wire_of
 from eventsourcing_kafka.producer.wire.chain import START
+from examples.dogschool.application import DogSchool
+from tests.chaos.damage import delete_records
+from tests.consumer.stores import TRICKS
 from tests.pipeline import Pipeline, until
 
 from .counted import activity, assert_counted_once, write
@@ -37,6 +38,7 @@ from .test_broken import (
     status_of,
     stop,
     stopped,
+    topics_of,
 )
 
 READS = "reading it from the write model"
@@ -77,21 +79,12 @@ async def deleted(environment: dict[str, str]) -> AsyncIterator[Pipeline]:
         yield pipeline
 
 
-async def delete_published(pipeline: Pipeline) -> None:
+async def delete_published(
+    pipeline: Pipeline, before: Callable[[int], int] = lambda end: end
+) -> None:
     await pipeline.published()
-    for partition in (0, 1):
-        await delete_all(pipeline, partition)
-
-
-async def delete_some(pipeline: Pipeline, chance: Random) -> None:
-    """Delete the beginning of each partition, up to some offset."""
-    topic = Topics.of("ContentManagement", pipeline.settings).events
-    offsets = {
-        TopicPartition(topic, number): RecordsToDelete(chance.randint(0, end))
-        for number, end in (await pipeline.ends()).items()
-    }
-    async with started(AIOKafkaAdminClient(**pipeline.settings.client())) as admin:
-        await admin.delete_records(offsets)
+    topic = topics_of(pipeline)[0]
+    await delete_records(pipeline.settings.bootstrap_servers, topic, before)
 
 
 async def in_write_model(pipeline: Pipeline, statement: LiteralString) -> None:
@@ -156,8 +149,7 @@ async def test_any_mixture_of_the_two_sources_makes_the_same_view(
     async with activity(environment | TWO) as pipeline:
         for number in range(3):
             await write(pipeline, f"{number}-", pages=chance.randint(2, 4), edits=3)
-            await pipeline.published()
-            await delete_some(pipeline, chance)
+            await delete_published(pipeline, partial(chance.randint, 0))
             killing = Killing(chance.randint(0, 4))
             start(pipeline, write_model=InSteps(pipeline, killing).opened)
             await until(partial(stands_or_is_through, killing, pipeline))
@@ -275,6 +267,38 @@ async def test_without_a_way_to_the_write_model_the_stop_says_what_to_give(
         start(pipeline, write_model=source)
         (why, *_) = await reasons_to_stop(pipeline)
         assert "Set it, and the POSTGRES_… or SQLITE_… settings, to the write model's" in why
+
+
+CIPHER = {
+    "CIPHER_TOPIC": "eventsourcing.cipher:AESCipher",
+    "CIPHER_KEY": AESCipher.create_key(32),
+}
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+async def test_of_what_is_encrypted_the_records_are_those_of_the_relay_that_the_view_can_read(
+    *, with_key: bool
+) -> None:
+    with DogSchool(CIPHER) as school:
+        school.register_dog("Rex")
+        position = school.add_trick("Rex", "sit") or 2
+        view = replace(TRICKS, mapper=school.mapper) if with_key else TRICKS
+        async with History.within(school, view) as history:
+            found = [record async for batch in history.records(0, position) for record in batch]
+
+        relay = WireFormat.of(school, decrypt=not with_key)
+        stored = school.recorder.select_notifications(1, 10)
+        assert found == [relay.to_record(each) for each in stored]
+        assert [b"sit" in record.value for record in found] == [False, not with_key]
+
+
+async def test_without_the_key_what_is_encrypted_is_refused() -> None:
+    with DogSchool(CIPHER) as school, DogSchool() as keyless:
+        school.register_dog("Rex")
+        keyless.recorder = school.recorder
+        async with History.within(keyless, TRICKS) as history:
+            with pytest.raises(WireError, match="CIPHER_KEY as the application has them"):
+                await anext(history.records(0, 1))
 
 
 async def test_a_view_is_rebuilt_from_what_is_in_kafka_no_more(
