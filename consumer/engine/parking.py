@@ -275,7 +275,7 @@ class Skip(NamedTuple):
         return {
             "partition": self.seen.partition,
             "topic": self.topic,
-            "first_offset": self.seen.offset,
+            "first_offset": max(0, self.seen.offset),
             "last_offset": max(self.seen.offset, self.offset) - 1,
             "position": None,
             "skipped_after": self.seen.link.text,

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from eventsourcing.cipher import AESCipher
 
+from eventsourcing_kafka.compose.audit.audit import audit
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
 from eventsourcing_kafka.consumer.operations.history import History, write_model_of
@@ -157,6 +158,7 @@ async def test_any_mixture_of_the_two_sources_makes_the_same_view(
         start(pipeline)
         await assert_counted_once(pipeline)
         assert await stopped(pipeline) == {}
+        assert (await audit(pipeline.environment, ["activity"])).success
 
 
 async def stands_or_is_through(killing: Killing, pipeline: Pipeline) -> bool:
