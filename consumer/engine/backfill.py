@@ -14,7 +14,7 @@ deleted meanwhile it does not, and begins again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, NamedTuple
@@ -94,11 +94,18 @@ class Backfill:
         self._goals: dict[int, Goal] = {}
         self._changed = anyio.Event()
         self._wire = store.view.wire()
+        self._given_up: dict[int, str] = {}
 
     def begin(self, partition: int, goal: Goal) -> None:
         """Read a partition from where its tracking is, which is in the write model, to a goal."""
         self._goals[partition] = goal
         self._changed.set()
+
+    def given_up(self) -> Collection[int]:
+        """Return the partitions that have stopped as they can't be read: they may be by now."""
+        return [
+            number for number, why in self._given_up.items() if self._stopped.get(number) == why
+        ]
 
     async def run(self, feed: Feed) -> None:
         """Read whatever is to be read, for ever. A lost database holds up nothing else."""
@@ -214,6 +221,7 @@ class Backfill:
         ):
             return  # Somebody else has moved it, or has it.
         self._goals.pop(number, None)
+        self._given_up.pop(number, None)
         self._subscription.seek([to])
         logger.info("partition %d: goes on in Kafka, behind %s", number, seen.link.text)
 
@@ -225,9 +233,11 @@ class Backfill:
                 f"and it can't be read from the write model: {why}"
             )
             self._goals.pop(number, None)
-            if await self._store.move(self._connection, Move(seen, seen, stopped=reason)):
-                self._stopped[number] = reason
+            if not await self._store.move(self._connection, Move(seen, seen, stopped=reason)):
+                continue
+            if self._given_up.get(number) != reason:
                 logger.error("partition %d has stopped. %s", number, reason)
+            self._stopped[number] = self._given_up[number] = reason
 
 
 def _told(error: BaseException, view: View) -> str:

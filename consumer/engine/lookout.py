@@ -71,9 +71,10 @@ class Lookout:
     async def run(self) -> None:
         """Look where a partition does not go on, and regularly, and at first, where it is quiet."""
         while True:
-            with anyio.move_on_after(self._pacing.check_seconds):
+            with anyio.move_on_after(self._pacing.check_seconds) as waiting:
                 await self._subscription.needs_a_look()
-            for partition in self._subscription.take_broken():
+            again = self._backfill.given_up() if self._backfill and waiting.cancelled_caught else ()
+            for partition in {*self._subscription.take_broken(), *again}:
                 await self._look(partition)
             await self._look_where_quiet()
             self._tell_what_has_come()

@@ -226,14 +226,22 @@ async def test_it_is_told_where_a_view_reads_and_how_far_it_is(
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "back", "why"),
     [
-        ("UPDATE contentmanagement_events SET state = state || ' '::bytea", "restored"),
-        ("DROP TABLE contentmanagement_events", "does not exist. Give its consumers"),
+        (
+            "UPDATE contentmanagement_events SET topic = topic || '?'",
+            "UPDATE contentmanagement_events SET topic = trim(trailing '?' from topic)",
+            "restored",
+        ),
+        (
+            "ALTER TABLE contentmanagement_events RENAME TO gone",
+            "ALTER TABLE gone RENAME TO contentmanagement_events",
+            "does not exist. Give its consumers",
+        ),
     ],
 )
-async def test_another_write_model_is_not_read(
-    environment: dict[str, str], change: LiteralString, why: str
+async def test_another_write_model_is_not_read_until_the_right_one_is_back(
+    environment: dict[str, str], change: LiteralString, back: LiteralString, why: str
 ) -> None:
     async with deleted(environment) as pipeline:
         await pipeline.relay.stop()
@@ -244,6 +252,10 @@ async def test_another_write_model_is_not_read(
         assert all("can't be read from the write model" in reason for reason in reasons)
         assert all(why in reason for reason in reasons)
         assert {each.link for each in (await pipeline.trackings()).values()} == {START}
+
+        await in_write_model(pipeline, back)
+        await assert_right(pipeline)
+        assert await stopped(pipeline) == {}
 
 
 async def reasons_to_stop(pipeline: Pipeline) -> Collection[str]:
