@@ -149,11 +149,11 @@ async def delete_topics(servers: str, topics: Sequence[str]) -> None:
 
 
 async def delete_records(
-    servers: str, topic: str, before: Callable[[int], int] = lambda end: end
+    servers: str, topic: str, before: Callable[[int, int], int] = lambda _, end: end
 ) -> None:
     """Delete a topic's first records, as retention does: all, or those before an offset.
 
-    `before` is given where a partition ends. Raises `KafkaError` if Kafka does not.
+    `before` is given a partition, and where that ends. Raises `KafkaError` if Kafka does not.
     """
     async with started(AIOKafkaAdminClient(bootstrap_servers=servers)) as admin:
         (described,) = await admin.describe_topics([topic])
@@ -161,5 +161,5 @@ async def delete_records(
         async with started(AIOKafkaConsumer(bootstrap_servers=servers)) as consumer:
             ends = await consumer.end_offsets(partitions)
         await admin.delete_records(
-            {partition: RecordsToDelete(before(end)) for partition, end in ends.items()}
+            {at: RecordsToDelete(before(at.partition, end)) for at, end in ends.items()}
         )

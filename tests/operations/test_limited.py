@@ -81,7 +81,7 @@ async def deleted(environment: dict[str, str]) -> AsyncIterator[Pipeline]:
 
 
 async def delete_published(
-    pipeline: Pipeline, before: Callable[[int], int] = lambda end: end
+    pipeline: Pipeline, before: Callable[[int, int], int] = lambda _, end: end
 ) -> None:
     await pipeline.published()
     topic = topics_of(pipeline)[0]
@@ -150,7 +150,7 @@ async def test_any_mixture_of_the_two_sources_makes_the_same_view(
     async with activity(environment | TWO) as pipeline:
         for number in range(3):
             await write(pipeline, f"{number}-", pages=chance.randint(2, 4), edits=3)
-            await delete_published(pipeline, partial(chance.randint, 0))
+            await delete_published(pipeline, lambda _, end: chance.randint(0, end))
             killing = Killing(chance.randint(0, 4))
             start(pipeline, write_model=InSteps(pipeline, killing).opened)
             await until(partial(stands_or_is_through, killing, pipeline))
