@@ -82,9 +82,17 @@ class Lookout:
     async def _look_where_quiet(self) -> None:
         """See that the last record is where it was, in partitions that bring nothing."""
         seen = dict(self._subscription.seen)
+        said = await self._reader.said(seen)  # Before: what it names is there by then.
         bounds = await self._reader.bounds(seen)
         quiet = [each for number, each in seen.items() if each.offset >= bounds[number].end]
-        for number in await self._reader.lost(quiet, bounds):
+        behind = {
+            each.partition
+            for each in quiet
+            if bounds[each.partition].begin
+            and each.partition in said
+            and said[each.partition].position > each.position
+        }
+        for number in behind.union(await self._reader.lost(quiet, bounds)):
             if self._looked_at.get(number) != (seen[number], bounds[number]):
                 await self._look(number)
                 if at := self._subscription.seen.get(number):
@@ -113,9 +121,9 @@ class Lookout:
         deleted = await self._deleted(seen, found)
         lacks = deleted is not None and deleted.last.position > seen.position
         match found:
-            case Searched(place=None) if lacks and deleted and self._backfill:
+            case _ if lacks and deleted and self._backfill:
                 await self._read_write_model(seen, deleted, self._backfill)
-            case Searched(next=None, place=None):
+            case Searched(next=None) if lacks or found.place is None:
                 has_all = deleted is not None and deleted.last == seen.link
                 await self._wait(seen, found.bounds, None if has_all else found.tail)
             case Searched(next=None, place=int(place)):
@@ -133,7 +141,7 @@ class Lookout:
 
         The first record that it has names that; where it has none the position record does.
         """
-        if found.place is not None or not found.bounds.begin:
+        if not found.bounds.begin or (found.place is not None and found.next):
             return None
         if found.next:
             return Goal(found.next.follows or START, found.next.offset)

@@ -90,13 +90,15 @@ class ChainSearch:
             async for record in records:
                 tail = max(tail, record.link)
                 is_new = _is_not_applied(record.link, seen.link)
-                if place is None and record.link.text == last:
+                # Where the beginning is deleted, behind what is not applied there are but copies.
+                may_be_copy = begin > 0 and unapplied is not None
+                if place is None and record.link.text == last and not may_be_copy:
                     place = record.offset
                 elif is_new and place is not None:
                     return Searched(Bounds(begin, end), place, record, tail)
                 elif is_new:
                     unapplied = unapplied or record
-                    if record.predecessor == last:
+                    if record.predecessor == last and not may_be_copy:
                         successor = successor or record
         if place is not None:
             return Searched(Bounds(begin, end), place, None, tail)
