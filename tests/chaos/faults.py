@@ -301,20 +301,31 @@ async def make_the_topic_anew(stage: Stage, chance: Random) -> None:
 
 
 async def delete_what_kafka_has_had(stage: Stage, chance: Random) -> None:
-    """Have Kafka delete the beginning of each partition, as retention does, or all of some.
+    """Have Kafka delete the beginning of each partition, as retention does, or all of it.
 
     What goes is read by a witness before, so that it can still be compared in the end.
     """
-    servers, topic = stage.environment["KAFKA_BOOTSTRAP_SERVERS"], f"{stage.prefix}{EVENTS}"
     async with stage.restoring:
-        with anyio.move_on_after(DELETE_SECONDS), suppress(KafkaError):
-            read = {}
-            async for found in read_topic(servers, topic, complete=False):
-                stage.journal.write(found)
-                end = max((record.offset + 1 for record in found.records), default=0)
-                read[found.partition] = chance.choice([end, chance.randint(0, end)])
+        with anyio.move_on_after(DELETE_SECONDS):
+            while not await _is_deleted(stage, chance):  # noqa: ASYNC110 - it may be away
+                await anyio.sleep(LOOK_SECONDS)
+            return
+    stage.say("Kafka has had nothing to delete, or was not there")
+
+
+async def _is_deleted(stage: Stage, chance: Random) -> bool:
+    servers, topic = stage.environment["KAFKA_BOOTSTRAP_SERVERS"], f"{stage.prefix}{EVENTS}"
+    read: dict[int, int] = {}
+    with suppress(KafkaError):
+        async for found in read_topic(servers, topic, complete=False):
+            stage.journal.write(found)
+            end = max((record.offset + 1 for record in found.records), default=0)
+            read[found.partition] = chance.choice([end, chance.randint(0, end)])
+        if any(read.values()):
             await delete_records(servers, topic, lambda number, _: read[number])
             stage.say(f"deleted before offsets {list(read.values())}")
+            return True
+    return False
 
 
 async def change_the_prefix(stage: Stage, chance: Random) -> None:
