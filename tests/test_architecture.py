@@ -23,9 +23,11 @@ LOOKS_INTO_THE_WRITE_MODEL = "consumer.operations.history"
 OF_OPERATORS = (
     *(LOOKS_INTO_THE_WRITE_MODEL, "consumer.operations.one_aggregate"),
     *("consumer.operations.commands.replay", "consumer.operations.commands.step"),
+    *("consumer.operations.commands.run", "consumer.operations.commands.rebuild"),
     "consumer.command_line",
 )
-"""For who mends one aggregate, or looks at one. No consumer that runs has the write model."""
+"""For who mends one aggregate, or looks at one; and a consumer that runs has the way to the write
+model, which it imports once Kafka has deleted what it needs."""
 
 THE_WIKI = re.compile(
     r"(?i)content_?management|\bwiki\b|\bfts\b|\bfts_|(?<!pg_stat_)\bactivity\b(?! AS)|git_?import"

@@ -108,6 +108,13 @@ class TopicReader:
             ends = await consumer.end_offsets(every)
             return {partition.partition: end for partition, end in ends.items()}
 
+    async def begins(self) -> Mapping[int, int]:
+        """Return the offset that each partition begins with: what was before is deleted."""
+        async with self._consumer("read_committed") as consumer:
+            every = [TopicPartition(self._topic, number) for number in range(self.partitions)]
+            begins = await consumer.beginning_offsets(every)
+            return {partition.partition: begin for partition, begin in begins.items()}
+
     async def by_position(
         self, ends: Mapping[int, int]
     ) -> AsyncGenerator[tuple[PositionedRecord, PositionedRecord | None], None]:

@@ -61,6 +61,8 @@ class TopicReport(msgspec.Struct, frozen=True):
     """What the relay says it has published; taken first."""
     gap: int
     """Positions after that one, which are not published yet. It is not a fault."""
+    deleted: int = 0
+    """Notifications that were in the topic, and are deleted from its beginning, besides those."""
 
 
 class ViewReport(msgspec.Struct, frozen=True):
@@ -122,6 +124,7 @@ class Report(msgspec.Struct, frozen=True):
         return (
             f"{topic.application}: {topic.notifications:,} notifications, "
             + ("each published once, in order and unaltered" if self.clean else "compared")
+            + (f", {topic.deleted:,} deleted from its beginning" if topic.deleted else "")
             + (f", {topic.gap:,} positions not published yet" if topic.gap else "")
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.wire import Record, WireFormat
 from eventsourcing_kafka.producer.wire.chain import Link, link_in
-from eventsourcing_kafka.producer.wire.position import read_published
+from eventsourcing_kafka.producer.wire.position import Published, read_published
 from eventsourcing_kafka.producer.wire.tracing import TRACE_HEADERS
 
 BLOCK = 500
@@ -148,6 +148,8 @@ class TopicAudit:
         self._highest = [0] * partitions
         self._last: dict[int, str] = {}
         """The link of the last record of each partition."""
+        self._before: dict[int, int] = {}
+        """The position that the first record of each partition names as the one before it."""
 
     async def compare(
         self, read: PositionedRecord, following: PositionedRecord | None
@@ -177,14 +179,42 @@ class TopicAudit:
             self._found(Fault.ALTERED, read, what, expected)
         return position
 
-    async def find_missing(self, until: int) -> int:
-        """Find what is not in the topic up to a position; return how many should be."""
+    def deleted(self, begins: Mapping[int, int], published: Published | None) -> Mapping[int, int]:
+        """Return up to which position the beginnings of partitions are deleted, where they are.
+
+        The first record names the last one that is; where there is none the position record does.
+        """
+        ends = published.ends if published else []
+        said = {number: link.position for number, link in enumerate(ends)}
+        return {
+            number: self._before.get(number, said.get(number, 0))
+            for number, begin in begins.items()
+            if begin
+        }
+
+    async def find_missing(self, until: int, deleted: Mapping[int, int]) -> tuple[int, int]:
+        """Find what is not in the topic up to a position, and not deleted from its beginning.
+
+        Return how many should be there, and how many are deleted.
+        """
         await self._expected.read_up_to(until)
-        due = sum(position <= until for position in self._expected.known)
-        for position in self._expected.known - self._seen:
-            if position <= until:
-                await self._missing(position)
-        return due
+        due, gone = 0, 0
+        for position in self._expected.known:
+            if position > until:
+                break
+            due += 1
+            if position not in self._seen:
+                if await self._is_deleted(position, deleted):
+                    gone += 1
+                else:
+                    await self._missing(position)
+        return due - gone, gone
+
+    async def _is_deleted(self, position: int, deleted: Mapping[int, int]) -> bool:
+        if position > max(deleted.values(), default=0):
+            return False
+        expected = await self._expected.at(position)
+        return expected is not None and position <= deleted.get(expected.partition, 0)
 
     def _is_in_order(
         self, read: PositionedRecord, expected: Expected, following: PositionedRecord | None
@@ -216,6 +246,9 @@ class TopicAudit:
         named = headers.get("ce_predecessor", b"").decode(errors="replace")
         # What was before the first record that Kafka still has is not known.
         last = self._last.get(record.partition, named)
+        if record.partition not in self._last:
+            with suppress(ValueError):
+                self._before[record.partition] = link_in(named).position
         if named != last and not await self._is_between(last, named, position):
             what = f"it names {_short(named.encode())} as the one before it, which is {last}"
             self._found(Fault.UNLINKED, read, what, expected)
@@ -302,9 +335,10 @@ async def audit_topic(
         what = f"there is no position record, and the topic has {topic_audit.records} records"
         where = f"{wire.application_name}.relay"
         findings.add(Finding(where=where, fault=Fault.POSITION, what=what))
-    due = await topic_audit.find_missing(min(position, head))
+    deleted = topic_audit.deleted(await reader.begins(), published)
+    due, gone = await topic_audit.find_missing(min(position, head), deleted)
     for tracking_audit in tracking_audits:
-        tracking_audit.conclude(ends, findings)
+        tracking_audit.conclude(ends, deleted, findings)
     advance(topics.events, position, position)
     return TopicReport(
         wire.application_name,
@@ -313,6 +347,7 @@ async def audit_topic(
         topic_audit.records,
         position,
         max(0, head - position),
+        gone,
     )
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aiokafka import ConsumerRecord
 
 from eventsourcing_kafka.compose.audit.report import Fault, Finding, Findings
-from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.engine.tracking import NOWHERE, Tracking
 
 
 class SetAside(NamedTuple):
@@ -40,8 +40,9 @@ class TrackingAudit:
         self._view = view
         self._tracking = tracking
         set_aside = list(set_aside)
-        self._unmet = {event.first_offset: event for event in set_aside if not event.is_range}
-        self._passed_by = {event.first_offset for event in set_aside if not event.is_range}
+        events = [event for event in set_aside if not event.is_range]
+        self._unmet = {_place(event): event for event in events}
+        self._passed_by = set(self._unmet)
         self._skipped = [event for event in set_aside if event.is_range]
         # A record that was set aside may have moved the position, or not.
         self._at_least = 0
@@ -51,28 +52,37 @@ class TrackingAudit:
         """Take note of a record, and of its position if it is of a notification."""
         if record.partition != self._tracking.partition:
             return
-        event = self._unmet.get(record.offset)
-        if event and event.position in (None, position):
-            del self._unmet[record.offset]
+        for place in ((record.offset, None), (NOWHERE, position)):
+            event = self._unmet.get(place)
+            if event and event.position in (None, position):
+                del self._unmet[place]
         if record.offset < self._tracking.offset and position is not None:
             self._at_most = max(self._at_most, position)
-            if not self._is_set_aside(record.offset):
+            if not self._is_set_aside(record.offset, position):
                 self._at_least = max(self._at_least, position)
 
-    def conclude(self, ends: Mapping[int, int], findings: Findings) -> None:
-        """Find out whether the tracking is where the records are."""
+    def conclude(
+        self, ends: Mapping[int, int], deleted: Mapping[int, int], findings: Findings
+    ) -> None:
+        """Find out whether the tracking is where the records are.
+
+        Of those up to the positions that are `deleted` there are none to compare it with.
+        """
         partition, position, offset, *_ = self._tracking
-        end = ends.get(partition, 0)
+        end, gone = ends.get(partition, 0), deleted.get(partition, 0)
         if offset > end:
             findings.add(self._misplaced(f"its next offset is beyond the end, {end}"))
-        if not self._at_least <= position <= self._at_most:
-            what = f"the records before its next offset end with position {self._at_most}"
+        at_most = max(self._at_most, gone)
+        if not (self._tracking.is_in_write_model or self._at_least <= position <= at_most):
+            what = f"the records before its next offset end with position {at_most}"
             findings.add(self._misplaced(what))
         for event in self._unmet.values():
-            findings.add(self._unaccounted(event))
+            if event.position is None or event.position > gone:
+                findings.add(self._unaccounted(event))
 
-    def _is_set_aside(self, offset: int) -> bool:
-        return offset in self._passed_by or any(
+    def _is_set_aside(self, offset: int, position: int) -> bool:
+        places = {(offset, None), (NOWHERE, position)}
+        return not places.isdisjoint(self._passed_by) or any(
             skipped.first_offset <= offset <= skipped.last_offset for skipped in self._skipped
         )
 
@@ -97,3 +107,10 @@ class TrackingAudit:
             aggregate=event.originator_id,
             what="it is parked or dropped, and the topic has no such record there",
         )
+
+
+def _place(event: SetAside) -> tuple[int, int | None]:
+    """Return where an event was: its offset, or its position, if it came from the write model."""
+    if event.first_offset == NOWHERE:
+        return NOWHERE, event.position
+    return event.first_offset, None

@@ -108,6 +108,7 @@ class Top:
             "rate": [self._rate(partial(_records, view, row.partition)) for row in rows],
             "parked": [_parked(row.parked, "") for row in rows],
             "owner": [row.owner or Text("nobody", "red") for row in rows],
+            "source": ["write model" if row.from_write_model else "" for row in rows],
             "rebuild": [_rebuild(row.rebuild_gap) for row in rows],
             "stopped": [Text(row.stopped or "", "red") for row in rows],
         }

@@ -20,6 +20,7 @@ from eventsourcing_kafka.consumer.hosting.systems import (
     system_named,
 )
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
+from eventsourcing_kafka.consumer.operations.history import write_model_of
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.applications import wait_until_reachable
 from eventsourcing_kafka.producer.runtime.logs import (
@@ -144,7 +145,8 @@ def _run_projection(
     with opened(edges_named(topic), environment) as (store,):
         if not store.capabilities.reachable:
             raise InMemoryError(store.view.name)
-        consumer = Consumer(store, settings, on_error=on_error)
+        write_model = write_model_of(store.view, environment, projected.application_class)
+        consumer = Consumer(store, settings, on_error=on_error, write_model=write_model)
 
         async def main() -> None:
             async with serving_metrics([ViewHealth(consumer, settings)], listener):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from threading import Event, Thread
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypeVar, cast, get_origin
@@ -24,6 +25,7 @@ from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.hosting.edge import follow, is_in_postgres
 from eventsourcing_kafka.consumer.hosting.follower import Follower
 from eventsourcing_kafka.consumer.hosting.mapper import mapper_in
+from eventsourcing_kafka.consumer.operations.history import write_model_in
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.applications import AnyApplication, reach_blocking
 from eventsourcing_kafka.producer.runtime.construct import construct, construct_view
@@ -87,7 +89,14 @@ class _KafkaProjectionRunner(Generic[TApplication]):
         parts = Parts(settings, environment, names)
         parts.add_relay(self.app, names.settings_of(self.app))
         to_follow = names.settings_to_follow(self.app, hosted.recorder)
-        consumer = follow(*hosted, cls, mapper_in(self.app), to_follow, on_error)
+        consumer = follow(
+            *hosted,
+            cls,
+            mapper_in(self.app),
+            to_follow,
+            on_error,
+            write_model=partial(write_model_in, self.app),
+        )
         parts.add_consumer(consumer, self.app.name, to_follow)
         parts.start()
         return parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from threading import Event
 from typing import Any, TypeVar
 
@@ -16,8 +17,11 @@ from eventsourcing.utils import EnvType
 from eventsourcing_kafka.compose.runner.memory import Names
 from eventsourcing_kafka.compose.runner.parts import Parts
 from eventsourcing_kafka.consumer.engine.applying import OnError
+from eventsourcing_kafka.consumer.engine.protocol import OpenWriteModel
 from eventsourcing_kafka.consumer.hosting.edge import SOME_SYSTEM, follow, is_in_postgres
 from eventsourcing_kafka.consumer.hosting.mapper import mapper_of
+from eventsourcing_kafka.consumer.operations.history import write_model_in, write_model_of
+from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.applications import reach_blocking
 from eventsourcing_kafka.producer.runtime.construct import construct
@@ -145,8 +149,15 @@ class KafkaRunner(Runner[Any]):
             settings,
             self._on_error,
             system=_topic_of(self.system),
+            write_model=partial(self._write_model, leader),
         )
         self._parts.add_consumer(consumer, leader, settings)
+
+    def _write_model(self, leader: str, view: View) -> OpenWriteModel:
+        """Return what opens a leader's write model: that of its application, if it is here."""
+        if app := self.apps.get(leader):
+            return write_model_in(app, view)
+        return write_model_of(view, self.env or {}, self.system.get_app_cls(leader))
 
     @contextmanager
     def _closed_on_error(self) -> Iterator[None]:

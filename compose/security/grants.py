@@ -2,7 +2,8 @@
 
 A role has the same name in both. For an application `Shop` with a view `orders`: `shop_relay`
 publishes what `shop_writer` has written, `orders` keeps the view, and `orders_reader` reads it; a
-follower `Packing` is `packing`. A system's process has the roles of all that it runs.
+follower `Packing` is `packing`. A system's process has the roles of all that it runs. As
+`shop_history` a process that keeps a view reads from the write model what Kafka has deleted.
 """
 
 from __future__ import annotations
@@ -51,18 +52,38 @@ TAGGED_WRITER: tuple[LiteralString, ...] = (
 
 SNAPSHOTS: tuple[LiteralString, ...] = ("GRANT SELECT, INSERT ON {snapshots} TO {role}",)
 
-RELAY: tuple[LiteralString, ...] = (
+HISTORY: tuple[LiteralString, ...] = (
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
     "GRANT SELECT ON {events} TO {role}",
 )
 
-VIEW: tuple[LiteralString, ...] = ("CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {role}",)
+# The turn of a relay is such a lock, which everybody could take. Only a superuser may say so.
+NO_LOCKS: LiteralString = """
+DO $$ DECLARE locking regprocedure; BEGIN
+    FOR locking IN SELECT oid FROM pg_proc
+                    WHERE pronamespace = 'pg_catalog'::regnamespace
+                      AND proname ~ '^pg_(try_)?advisory_(xact_)?lock(_shared)?$'
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', locking);
+    END LOOP;
+END $$"""
+TRY_LOCK: LiteralString = "GRANT EXECUTE ON FUNCTION pg_try_advisory_lock(bigint) TO {role}"
+LOCK: LiteralString = "GRANT EXECUTE ON FUNCTION pg_advisory_xact_lock(bigint) TO {role}"
+
+RELAY: tuple[LiteralString, ...] = (*HISTORY, NO_LOCKS, TRY_LOCK)
+
+# Of two that make its tables one waits.
+VIEW: tuple[LiteralString, ...] = (
+    "CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {role}",
+    LOCK,
+)
 
 # A new generation is a new schema, which gets the name of the old one.
-REBUILD: tuple[LiteralString, ...] = ("GRANT CREATE ON DATABASE {database} TO {role}",)
+REBUILD: tuple[LiteralString, ...] = ("GRANT CREATE ON DATABASE {database} TO {role}", TRY_LOCK)
 
 # It makes its tables itself, and so owns them.
 FOLLOWER: tuple[LiteralString, ...] = (
+    LOCK,
     "GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}",
     "CREATE SCHEMA IF NOT EXISTS {edge} AUTHORIZATION {role}",
 )
@@ -148,6 +169,7 @@ def grants(
     for statement in _writers_own(application, schema):
         yield Grant(_database(name, env), statement)
     yield from _grants(_database(name, env), _relay(application), RELAY, names)
+    yield from _grants(_database(name, env), f"{stem}_history", HISTORY, names)
     for view in views:
         schema = _schema(view.name, view.name, env)
         names = {"schema": sql.Identifier(schema), "owner": sql.Identifier(view.name)}

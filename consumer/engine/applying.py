@@ -96,7 +96,9 @@ class CannotApplyError(OperatorError):
 
     def __init__(self, record: ConsumedRecord, reason: Exception) -> None:
         self.record = record
-        where = f"partition {record.partition}, offset {record.offset}"
+        where = f"partition {record.partition}"
+        if record.offset >= 0:  # It is from Kafka.
+            where += f", offset {record.offset}"
         if record.envelope:
             where += f", position {record.envelope.position}"
         self.story = f"{type(reason).__name__}: {reason} ({where})"

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple, assert_never
 import anyio
 
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Deferred, Moved, OnError
-from eventsourcing_kafka.consumer.engine.batch import OffsetReset, ResetKind
+from eventsourcing_kafka.consumer.engine.backfill import Backfill
+from eventsourcing_kafka.consumer.engine.batch import OffsetReset, ResetKind, Span
 from eventsourcing_kafka.consumer.engine.lookout import Lookout
 from eventsourcing_kafka.consumer.engine.low_water import LowWater
 from eventsourcing_kafka.consumer.engine.metrics import ViewMetrics
 from eventsourcing_kafka.consumer.engine.parking import Skip
-from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.engine.protocol import OpenWriteModel, Store
 from eventsourcing_kafka.consumer.engine.search import ChainSearch
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError, group_of
 from eventsourcing_kafka.consumer.engine.subscription import (
@@ -51,7 +52,8 @@ class Consumer:
     are more than `worth_sharing` records, so that Postgres works on more than one core, and while
     more is read.
     `stopped` tells which partitions have stopped, and why; `placed` is set once it has been given
-    its partitions.
+    its partitions. What Kafka has deleted is read from the `write_model`, if there is one; where
+    the tracking is there already, `all_published` is.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class Consumer:
         applier: Applier | None = None,
         worth_sharing: int = WORTH_SHARING,
         pacing: Pacing = PACING,
+        write_model: OpenWriteModel | None = None,
+        all_published: bool = False,
     ) -> None:
         self.stopped: dict[int, str] = {}
         self.seen: Mapping[int, Tracking] = {}
@@ -82,6 +86,8 @@ class Consumer:
         self._workers = connections if store.capabilities.concurrent else 1
         self._worth_sharing = worth_sharing
         self._pacing = pacing
+        self._write_model = write_model
+        self._all_published = all_published
         self._grace = grace
         self._stuck = stuck
         self._instance = instance
@@ -118,15 +124,18 @@ class Consumer:
         async with (
             self._working() as connections,
             self._joined(partitions) as subscription,
-            self._looking(partitions, subscription) as lookout,
+            self._backfilling(partitions, subscription) as backfill,
+            self._looking(partitions, subscription, backfill) as lookout,
             self._marking(subscription) as marking,
         ):
             await self.store.run(self._prepare, connections[0], partitions)
             self.seen = subscription.seen
             queue = WorkQueue(len(connections), self._limit, self._worth_sharing)
-            session = _Session(partitions, subscription, queue, progressed)
+            session = _Session(partitions, subscription, queue, progressed, anyio.Lock())
             async with anyio.create_task_group() as workers:
                 workers.start_soon(lookout.run)
+                if backfill:
+                    workers.start_soon(backfill.run, session.add)
                 workers.start_soon(self._tell_when_placed, subscription)
                 for low_water in marking:
                     workers.start_soon(low_water.run)
@@ -150,12 +159,16 @@ class Consumer:
                 await session.queue.add(batch)
                 idle = 0 if batch else idle + 1
                 if idle and session.queue.is_empty:
-                    seen = dict(session.subscription.seen)
-                    if await self._tracked(connection, seen) != seen:
-                        logger.info(MOVED)
-                        await self._go_on_from_the_tracking(session, connection)
+                    await self._see_whether_moved(session, connection)
                 if idle == IDLE_POLLS:
                     session.progressed()
+
+    async def _see_whether_moved(self, session: _Session, connection: Any) -> None:
+        async with session.feeding:  # Or a worker would use the connection at the same time.
+            seen = dict(session.subscription.seen)
+            if session.queue.is_empty and await self._tracked(connection, seen) != seen:
+                logger.info(MOVED)
+                await self._go_on_from_the_tracking(session, connection)
 
     async def _apply(self, session: _Session, connection: Any) -> None:
         """Apply what a worker claims of the queue, again and again."""
@@ -238,7 +251,28 @@ class Consumer:
         return partitions
 
     @asynccontextmanager
-    async def _looking(self, partitions: int, subscription: Subscription) -> AsyncIterator[Lookout]:
+    async def _backfilling(
+        self, partitions: int, subscription: Subscription
+    ) -> AsyncIterator[Backfill | None]:
+        """Yield what reads the write model, if there is a way to it."""
+        if not self._write_model:
+            yield None
+            return
+        async with self.store.connected() as connection, self._reader(partitions) as reader:
+            yield Backfill(
+                self.store,
+                connection,
+                subscription,
+                reader,
+                self._write_model,
+                self.stopped,
+                partitions,
+            )
+
+    @asynccontextmanager
+    async def _looking(
+        self, partitions: int, subscription: Subscription, backfill: Backfill | None
+    ) -> AsyncIterator[Lookout]:
         async with (
             self.store.connected() as connection,
             self._reader(partitions) as reader,
@@ -251,6 +285,8 @@ class Consumer:
                 self._settings,
                 self.stopped,
                 self._pacing,
+                backfill,
+                all_published=self._all_published,
             )
 
     @asynccontextmanager
@@ -275,10 +311,9 @@ class Consumer:
     @asynccontextmanager
     async def _reader(self, partitions: int) -> AsyncIterator[ChainSearch]:
         view = self.store.view
-        topic = Topics.of(view.application_name, self._settings).events
-        wire = view.wire()
+        topics = Topics.of(view.application_name, self._settings)
         async with groupless_consumer(self._settings) as kafka:
-            yield ChainSearch(kafka, topic, wire, partitions)
+            yield ChainSearch(kafka, topics, view.wire(), partitions)
 
     @asynccontextmanager
     async def _joined(self, partitions: int) -> AsyncIterator[Subscription]:
@@ -309,6 +344,13 @@ class _Session(NamedTuple):
     subscription: Subscription
     queue: WorkQueue
     progressed: Callable[[], None]
+    feeding: anyio.Lock
+    """Who has it is the only one, besides the loop that reads Kafka, to add to the queue."""
+
+    async def add(self, spans: Sequence[Span]) -> None:
+        """Queue what comes from the write model."""
+        async with self.feeding:
+            await self.queue.add(spans)
 
 
 class _StoreTracking(TrackingReader):

@@ -3,8 +3,9 @@
 Then the record that was applied last is looked for. Found, the view goes on behind it: in a topic
 that was made anew, on another cluster, after Kafka has lost its tail. Not found, and nothing is
 there that is not applied, the topic is behind the view: what comes is read until it has come so
-far. Otherwise the partition stops, and says why; the others go on. A stop is no state: whoever
-starts next looks again.
+far. Deleted, with what comes after it, that is read from the write model, if there is a way to it.
+Otherwise the partition stops, and says why; the others go on. A stop is no state: whoever starts
+next looks again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import anyio
 
+from eventsourcing_kafka.consumer.engine.backfill import Backfill, Goal
 from eventsourcing_kafka.consumer.engine.parking import permits
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.search import ChainSearch, Own, Searched
@@ -24,7 +26,7 @@ from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.producer.kafka.ranges import Bounds
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
-from eventsourcing_kafka.producer.wire.chain import Link
+from eventsourcing_kafka.producer.wire.chain import START, Link
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +37,9 @@ BROKEN = "The chain is broken"
 class Lookout:
     """Looks for what a view has applied last, in the partitions that a subscription has.
 
-    Why partitions have stopped is in `stopped`. The connection is nobody else's.
+    Why partitions have stopped is in `stopped`. The connection is nobody else's. What is to be read
+    from the write model is handed to `backfill`: what Kafka has deleted; with `all_published`, of
+    partitions that are tracked there, also what it still has.
     """
 
     def __init__(
@@ -47,6 +51,9 @@ class Lookout:
         settings: KafkaSettings,
         stopped: MutableMapping[int, str],
         pacing: Pacing,
+        backfill: Backfill | None = None,
+        *,
+        all_published: bool = False,
     ) -> None:
         self._store = store
         self._connection = connection
@@ -56,15 +63,18 @@ class Lookout:
         self._topic = Topics.of(store.view.application_name, settings).events
         self._stopped = stopped
         self._pacing = pacing
+        self._backfill = backfill
+        self._all_published = all_published
         self._looked_at: dict[int, tuple[Tracking, Bounds]] = {}
         self._missed: dict[int, Link] = {}
 
     async def run(self) -> None:
         """Look where a partition does not go on, and regularly, and at first, where it is quiet."""
         while True:
-            with anyio.move_on_after(self._pacing.check_seconds):
+            with anyio.move_on_after(self._pacing.check_seconds) as waiting:
                 await self._subscription.needs_a_look()
-            for partition in self._subscription.take_broken():
+            again = self._backfill.given_up() if self._backfill and waiting.cancelled_caught else ()
+            for partition in {*self._subscription.take_broken(), *again}:
                 await self._look(partition)
             await self._look_where_quiet()
             self._tell_what_has_come()
@@ -72,9 +82,17 @@ class Lookout:
     async def _look_where_quiet(self) -> None:
         """See that the last record is where it was, in partitions that bring nothing."""
         seen = dict(self._subscription.seen)
+        said = await self._reader.said(seen)  # Before: what it names is there by then.
         bounds = await self._reader.bounds(seen)
         quiet = [each for number, each in seen.items() if each.offset >= bounds[number].end]
-        for number in await self._reader.lost(quiet, bounds):
+        behind = {
+            each.partition
+            for each in quiet
+            if bounds[each.partition].begin
+            and each.partition in said
+            and said[each.partition].position > each.position
+        }
+        for number in behind.union(await self._reader.lost(quiet, bounds)):
             if self._looked_at.get(number) != (seen[number], bounds[number]):
                 await self._look(number)
                 if at := self._subscription.seen.get(number):
@@ -95,12 +113,19 @@ class Lookout:
         seen = self._subscription.seen.get(partition)
         if seen is None:
             return  # It has gone to another member.
+        if seen.is_in_write_model and self._all_published and await self._read_on(seen):
+            return
         found = await self._reader.search(seen)
         if self._subscription.seen.get(partition) != seen:
             return  # It has come on, or was moved, meanwhile.
+        deleted = await self._deleted(seen, found)
+        lacks = deleted is not None and deleted.last.position > seen.position
         match found:
-            case Searched(next=None, place=None):
-                await self._wait(seen, found.bounds, found.tail)
+            case _ if lacks and deleted and self._backfill:
+                await self._read_write_model(seen, deleted, self._backfill)
+            case Searched(next=None) if lacks or found.place is None:
+                has_all = deleted is not None and deleted.last == seen.link
+                await self._wait(seen, found.bounds, None if has_all else found.tail)
             case Searched(next=None, place=int(place)):
                 await self._go_on(seen, place, found.bounds.end)
             case Searched(next=Own() as following, place=int(place)) if (
@@ -110,6 +135,45 @@ class Lookout:
             case Searched(next=Own() as following):
                 if not await self._pass_over(seen, following):
                     await self._stop(seen, following, found)
+
+    async def _deleted(self, seen: Tracking, found: Searched) -> Goal | None:
+        """Return which record Kafka has deleted last of a partition; None if that is not known.
+
+        The first record that it has names that; where it has none the position record does.
+        """
+        if not found.bounds.begin or (found.place is not None and found.next):
+            return None
+        if found.next:
+            return Goal(found.next.follows or START, found.next.offset)
+        return await self._last_published(seen)
+
+    async def _last_published(self, seen: Tracking) -> Goal | None:
+        """Return which record is the last of a partition, as the position record says."""
+        said = (await self._reader.said([seen.partition])).get(seen.partition)
+        return Goal(said.link, said.lowest + 1) if said else None
+
+    async def _read_on(self, seen: Tracking) -> bool:
+        """Have all that is published read from the write model; tell whether there is more."""
+        goal = await self._last_published(seen)
+        if self._backfill is None or goal is None or goal.last.position <= seen.position:
+            return False
+        await self._read_write_model(seen, goal, self._backfill)
+        return True
+
+    async def _read_write_model(self, seen: Tracking, goal: Goal, backfill: Backfill) -> None:
+        """Go on from the write model, up to what Kafka has."""
+        if not seen.is_in_write_model:
+            logger.warning(
+                "partition %d: what comes after %s, up to %s, has been deleted from %s: reading it "
+                "from the write model",
+                seen.partition,
+                seen.link.text,
+                goal.last.text,
+                self._topic,
+            )
+        if await self._move(seen, seen.in_write_model()):
+            self._subscription.looked_at(seen.partition)
+            backfill.begin(seen.partition, goal)
 
     async def _go_on(self, seen: Tracking, place: int, latest: int) -> None:
         """Go on behind the record that is applied last, at an offset up to the `latest`."""
@@ -127,11 +191,16 @@ class Lookout:
                 self._topic,
             )
 
-    async def _wait(self, seen: Tracking, bounds: Bounds, tail: Link) -> None:
-        """Read what comes, until the last record comes, or one that names it."""
+    async def _wait(self, seen: Tracking, bounds: Bounds, tail: Link | None) -> None:
+        """Read what comes, until the last record comes, or one that names it.
+
+        Without a `tail` nothing is missed: there is nothing after what is applied last.
+        """
         offset = min(max(seen.offset, bounds.begin), bounds.end)
-        if not await self._move(seen, seen._replace(offset=offset)) or (
-            self._missed.get(seen.partition) == seen.link
+        if (
+            not await self._move(seen, seen._replace(offset=offset))
+            or tail is None
+            or self._missed.get(seen.partition) == seen.link
         ):
             return
         self._missed[seen.partition] = seen.link

@@ -20,7 +20,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
 
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, RawRecord
-from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.engine.tracking import NOWHERE, Tracking
 from eventsourcing_kafka.producer.wire.chain import Link, link_in
 
 CREATE_PARKED: LiteralString = """
@@ -287,7 +287,7 @@ class Skip(NamedTuple):
         return {
             "partition": self.seen.partition,
             "topic": self.topic,
-            "first_offset": self.seen.offset,
+            "first_offset": max(0, self.seen.offset),
             "last_offset": max(self.seen.offset, self.offset) - 1,
             "position": None,
             "skipped_after": self.seen.link.text,
@@ -444,7 +444,7 @@ def parked_row(
         "application": application_name,
         "partition": record.partition,
         "topic": record.topic,
-        "record_offset": record.offset,
+        "record_offset": max(record.offset, NOWHERE),  # In the write model there are none.
         "position": envelope.position if envelope else None,
         "originator_id": record.originator_id,
         "originator_version": envelope.version if envelope else None,

@@ -7,7 +7,7 @@ differ, they say so by their `Capabilities`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, TypeVarTuple
@@ -16,6 +16,7 @@ from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
 from eventsourcing_kafka.consumer.engine.parking import Dropped, Parked, SetAside, Skip
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, TrackingProgress
 from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.producer.wire import Record
 from eventsourcing_kafka.producer.wire.chain import Link
 from eventsourcing_kafka.producer.wire.position import Published
 
@@ -173,3 +174,23 @@ class Store(Protocol):
 
     async def skip(self, connection: Any, skip: Skip) -> None:
         """Have records passed over that are not applied yet, and record that for ever."""
+
+
+class WriteModel(Protocol):
+    """The events of an application where they are stored: all that Kafka has ever had, and more."""
+
+    async def lacks(self, links: Collection[Link]) -> Link | None:
+        """Return one of these records whose event is not stored at its position; None if all are.
+
+        So a database that was restored, or is another one, is found out.
+        """
+
+    def records(self, after: int, until: int) -> AsyncGenerator[Sequence[Record], None]:
+        """Yield what Kafka has had after a position, up to another one that is published.
+
+        As the relay has made it, but for its predecessor. Raises `OperatorError` where it can't be.
+        """
+
+
+OpenWriteModel = Callable[[], AbstractAsyncContextManager[WriteModel]]
+"""Opens it, once something is to be read there. Raises `OperatorError` if it can't be opened."""

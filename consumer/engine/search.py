@@ -16,8 +16,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.producer.kafka.ranges import Bounds, bounds_of, records_in, steps_back
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.wire import WireError, WireFormat
 from eventsourcing_kafka.producer.wire.chain import START, Link, link_in
+from eventsourcing_kafka.producer.wire.position import Said, last_published
 from eventsourcing_kafka.producer.wire.records import own_envelope
 
 
@@ -53,10 +55,11 @@ class ChainSearch:
     """Reads any partition of a view's topic, which has so many `partitions`, without a group."""
 
     def __init__(
-        self, kafka: AIOKafkaConsumer, topic: str, wire: WireFormat, partitions: int
+        self, kafka: AIOKafkaConsumer, topics: Topics, wire: WireFormat, partitions: int
     ) -> None:
         self._kafka = kafka
-        self.topic = topic
+        self._topics = topics
+        self.topic = topics.events
         self._wire = wire
         self._partitions = partitions
 
@@ -65,6 +68,12 @@ class ChainSearch:
         asked = [TopicPartition(self.topic, number) for number in partitions]
         found = await bounds_of(self._kafka, asked)
         return {partition.partition: each for partition, each in found.items()}
+
+    async def said(self, partitions: Collection[int]) -> Mapping[int, Said]:
+        """Return what the last position record says of partitions; nothing if there is none."""
+        published = await last_published(self._kafka, self._topics)
+        said = dict(enumerate(published.said)) if published else {}
+        return {number: said[number] for number in partitions if number in said}
 
     async def search(self, seen: Tracking, earlier: Searched | None = None) -> Searched:
         """Look for the record that is applied last, in the whole of its partition.
@@ -81,13 +90,15 @@ class ChainSearch:
             async for record in records:
                 tail = max(tail, record.link)
                 is_new = _is_not_applied(record.link, seen.link)
-                if place is None and record.link.text == last:
+                # Where the beginning is deleted, behind what is not applied there are but copies.
+                may_be_copy = begin > 0 and unapplied is not None
+                if place is None and record.link.text == last and not may_be_copy:
                     place = record.offset
                 elif is_new and place is not None:
                     return Searched(Bounds(begin, end), place, record, tail)
                 elif is_new:
                     unapplied = unapplied or record
-                    if record.predecessor == last:
+                    if record.predecessor == last and not may_be_copy:
                         successor = successor or record
         if place is not None:
             return Searched(Bounds(begin, end), place, None, tail)

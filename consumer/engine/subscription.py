@@ -301,19 +301,31 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     def seek(self, trackings: Iterable[Tracking]) -> None:
         """Go on from where the tracking is; what is fetched already from elsewhere is void.
 
-        What is revoked, and perhaps about to be assigned anew, is placed when it is.
+        What is revoked, and perhaps about to be assigned anew, is placed when it is. What goes on
+        from the write model is not read of Kafka, and is to be looked at.
         """
         self._seek(tracking for tracking in trackings if tracking.partition in self._fetched)
 
+    def looked_at(self, partition: int) -> None:
+        """Take note that it is known how a partition goes on."""
+        self._broken.discard(partition)
+
     def _seek(self, trackings: Iterable[Tracking]) -> None:
         for tracking in trackings:
+            partition = self._partition(tracking.partition)
             try:
-                self._consumer.seek(self._partition(tracking.partition), tracking.offset)
+                if tracking.is_in_write_model:
+                    self._consumer.pause(partition)
+                else:
+                    self._consumer.seek(partition, tracking.offset)
+                    self._consumer.resume(partition)
             except IllegalStateError:  # It has gone to another member meanwhile.
                 continue
-            self._consumer.resume(self._partition(tracking.partition))
             self._fetched[tracking.partition] = tracking.offset
             self.seen[tracking.partition] = tracking
+            if tracking.is_in_write_model:
+                self._broken.add(tracking.partition)
+                self._needs_a_look.set()
         self._note_moved()
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
@@ -363,11 +375,14 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         # Only what is committed is there, so a negative offset is somebody's, too.
         committed = {partition: found[partition] for partition in ours if partition in found}
         ends = await self._consumer.end_offsets(list(committed))
+        begins = await self._consumer.beginning_offsets(list(committed))
         resets = []
         for partition, (given, metadata) in committed.items():
-            at = trackings[partition.partition].offset
             if metadata.startswith(METADATA):
                 continue
+            tracking = trackings[partition.partition]
+            # What Kafka has, to its beginning, comes after all that the write model is read for.
+            at = begins[partition] + 1 if tracking.is_in_write_model else tracking.offset
             offset = {EARLIEST: 0, LATEST: ends[partition]}.get(given, given)
             if metadata in set(ResetKind):
                 kind = ResetKind(metadata)
@@ -408,7 +423,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self, partition: TopicPartition, records: Sequence[ConsumerRecord]
     ) -> Span | None:
         start, end = self._fetched.get(partition.partition), records[-1].offset + 1
-        if start is None or partition.partition in self._unplaced:
+        if start is None or start < 0 or partition.partition in self._unplaced:
             return None  # What comes between an assignment and its placing is from anywhere.
         # The transaction's marker, which came with them, is passed with them. This does not wait:
         # of what records were just fetched, and of nobody else's, there is a position.
@@ -426,7 +441,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _offsets_without_records(self, brought: Collection[int]) -> AsyncIterator[Span]:
         """Yield the offsets that transaction markers take, of those that `brought` no records."""
         for partition, start in list(self._fetched.items()):
-            if partition in brought or partition in self._unplaced:
+            if partition in brought or partition in self._unplaced or start < 0:
                 continue
             end = start
             with suppress(IllegalStateError), anyio.move_on_after(self._pacing.poll_ms / 1000):
@@ -458,7 +473,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._consumer.commit(
                 {
                     self._partition(partition): OffsetAndMetadata(
-                        tracking.offset, f"{METADATA}{tracking.position}"
+                        max(0, tracking.offset), f"{METADATA}{tracking.position}"
                     )
                     for partition, tracking in news.items()
                 }

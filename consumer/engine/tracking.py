@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
 from psycopg import AsyncConnection, sql
 
-from eventsourcing_kafka.producer.wire.chain import Link
+from eventsourcing_kafka.producer.wire.chain import LARGEST_POSITION, Link
 
 if TYPE_CHECKING:
     from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
@@ -130,6 +130,19 @@ LONGEST_NAME = 63
 """Bytes of a name in Postgres."""
 
 
+NOWHERE = -1
+"""The offset of what is in no topic."""
+
+IN_WRITE_MODEL = -(LARGEST_POSITION + 1)
+"""From here on the places of the write model are counted, by positions: below all offsets of Kafka,
+and growing as they do. So a view that reads there is tracked, and guarded, as ever."""
+
+
+def place_in_write_model(position: int) -> int:
+    """Return what stands for the offset of the event at a position of the write model."""
+    return IN_WRITE_MODEL + position - 1
+
+
 class Tracking(NamedTuple):
     """Up to where one partition is applied."""
 
@@ -137,16 +150,26 @@ class Tracking(NamedTuple):
     position: int
     """The highest position that is applied; 0 before the first."""
     offset: int
-    """The Kafka offset to go on from: a hint, as the chain tells whether it is right."""
+    """The Kafka offset to go on from: a hint, as the chain tells whether it is right. Below 0 it is
+    a place in the write model, which has what Kafka has deleted."""
     identity: str = ""
     """Of the event at that position; empty if it is not known."""
-    record_offset: int = -1
+    record_offset: int = NOWHERE
     """Where its record was in Kafka, a hint as well; -1 before the first."""
 
     @property
     def link(self) -> Link:
         """The record that is applied last, which the next one must name as its predecessor."""
         return Link(self.position, self.identity)
+
+    @property
+    def is_in_write_model(self) -> bool:
+        """Whether it goes on from the write model."""
+        return self.offset < 0
+
+    def in_write_model(self) -> Tracking:
+        """Return the same, to go on from the write model."""
+        return self._replace(offset=place_in_write_model(self.position) + 1, record_offset=NOWHERE)
 
 
 class Move(NamedTuple):

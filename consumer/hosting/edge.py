@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 
 from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
-from eventsourcing_kafka.consumer.engine.protocol import Capabilities, Store
+from eventsourcing_kafka.consumer.engine.protocol import Capabilities, OpenWriteModel, Store
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError, ViewStore
 from eventsourcing_kafka.consumer.engine.tracking import LONGEST_NAME
 from eventsourcing_kafka.consumer.hosting.follower import Emptied, Follower
@@ -155,15 +155,18 @@ def follow(
     settings: KafkaSettings,
     on_error: OnError = OnError.PARK,
     system: str = SOME_SYSTEM,
+    *,
+    write_model: Callable[[View], OpenWriteModel] | None = None,
 ) -> Consumer:
     """Return the consumer that has a follower, with its recorder, follow a leader.
 
-    `mapper` is the leader's. The follower must be nobody else's if its recorder is in Postgres:
-    what it has in memory during a batch is not committed yet. Raises `SettingsError` if their
-    names are too long together.
+    `mapper` is the leader's, and so is the `write_model`, which a view of it is opened for. The
+    follower must be nobody else's if its recorder is in Postgres: what it has in memory during a
+    batch is not committed yet. Raises `SettingsError` if their names are too long together.
     """
     store = store_of(name, follower, recorder, leader, mapper, system)
-    return Consumer(store, settings, on_error=on_error)
+    opens = write_model(store.view) if write_model else None
+    return Consumer(store, settings, on_error=on_error, write_model=opens)
 
 
 def store_of(

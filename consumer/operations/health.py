@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from msgspec.structs import replace
 
@@ -40,6 +41,11 @@ class ViewHealth(HealthCheck[PartitionStatus]):
         Gauge("parked", "Events that are set aside now.", lambda row: row.parked),
         Gauge("dropped", "Offsets that are given up for ever.", lambda row: row.dropped),
         Gauge(
+            "from_write_model",
+            "1 if it reads from the write model what Kafka has deleted.",
+            lambda row: row.from_write_model,
+        ),
+        Gauge(
             "rebuild_offset",
             "The Kafka offset that a generation being rebuilt has come to.",
             lambda row: row.rebuild_offset,
@@ -75,4 +81,7 @@ class ViewHealth(HealthCheck[PartitionStatus]):
         """Tell of a partition; it is ours to bring on when it is assigned to us."""
         ours = row.partition in self._consumer.seen
         name = f"partition {row.partition}"
-        return PartitionProgress(name, row.offset, row.gap, row.lag_seconds, ours, row.stopped)
+        at, lag = row.offset, row.lag_seconds
+        if row.from_write_model:  # What is next is older than all that Kafka has.
+            at, lag = row.position, inf
+        return PartitionProgress(name, at, row.gap, lag, ours, row.stopped)

@@ -1,33 +1,36 @@
 """What the write model has: the only place where the read side looks into it.
 
-Consumers are given events by Kafka alone. Who mends one aggregate, or looks at what its events do,
-reads a few of its events, of a topic that may have millions; the write model finds them by its ID.
+Consumers are given events by Kafka, as long as it has them; what it has deleted they read here. Who
+mends one aggregate, or looks at what its events do, reads a few of its events, of a topic that may
+have millions; the write model finds them by its ID.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from eventsourcing.application import Application
-from eventsourcing.dcb.application import DCBApplication
 from eventsourcing.persistence import Mapper
 
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, RawRecord
+from eventsourcing_kafka.consumer.engine.protocol import OpenWriteModel
+from eventsourcing_kafka.consumer.engine.tracking import NOWHERE
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.topics import partition_of
-from eventsourcing_kafka.producer.runtime.applications import known_by_name, open_reached
-from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
-from eventsourcing_kafka.producer.runtime.plugins import found_at
-from eventsourcing_kafka.producer.wire import WireFormat
-from eventsourcing_kafka.producer.wire.chain import START
+from eventsourcing_kafka.producer.runtime.applications import (
+    AnyApplication,
+    chosen,
+    open_reached,
+)
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.wire import Record, WireFormat, wire_of
+from eventsourcing_kafka.producer.wire.chain import START, Link, identity_of
+from eventsourcing_kafka.producer.wire.tagged import TaggedWireFormat
 
 if TYPE_CHECKING:
     from eventsourcing_kafka.producer.outbox import Outbox
-
-NOWHERE = -1
-"""The offset of what was read from no topic."""
 
 
 class NoHistoryError(OperatorError):
@@ -45,21 +48,51 @@ class History:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, view: View, env: Mapping[str, str]) -> AsyncIterator[Self]:
+    async def of(
+        cls, view: View, env: Mapping[str, str], leader: type[AnyApplication] | None = None
+    ) -> AsyncIterator[Self]:
         """Open the write model that a view follows, by the library's settings.
 
-        Its class is what the view says, and need not be: how it stores tells the settings. Raises
-        `SettingsError` if they name no database.
+        Its class is the `leader`, or what the view says, and need not be known: how it stores tell
+        the settings. Raises `SettingsError` if they name no database.
         """
-        from eventsourcing_kafka.producer.outbox import outbox_of
-
-        application = await open_reached(_class_of(view), env)
+        followed = leader or _class_of(view, env)
+        # Who reads makes no table, and need not have the right to.
+        settings = {**env, f"{followed.name.upper()}_CREATE_TABLE": "no"}
+        application = await open_reached(followed, settings)
         try:
-            decrypted = not (isinstance(view.mapper, Mapper) and view.mapper.cipher)
-            writing = WireFormat.of(application, decrypt=decrypted)
-            yield cls(outbox_of(application), writing, view)
+            async with cls.within(application, view) as history:
+                yield history
         finally:
             application.close()
+
+    @classmethod
+    @asynccontextmanager
+    async def within(cls, application: AnyApplication, view: View) -> AsyncIterator[Self]:
+        """Read the write model of an application that is open already, and stays so."""
+        from eventsourcing_kafka.producer.outbox import outbox_of
+
+        decrypted = not (isinstance(view.mapper, Mapper) and view.mapper.cipher)
+        writing = wire_of(application, decrypt=decrypted)
+        yield cls(outbox_of(application), writing, view)
+
+    async def lacks(self, links: Collection[Link]) -> Link | None:
+        """Return one of some records whose very event is not stored; None if all are."""
+        stored = await self._outbox.stored([link.position for link in links if link.position])
+        for link in sorted(links):
+            found = stored.get(link.position)
+            if link != START and (found is None or identity_of(found).decode() != link.identity):
+                return link
+        return None
+
+    async def records(self, after: int, until: int) -> AsyncGenerator[Sequence[Record], None]:
+        """Yield the records of all events after a position, up to another one, as in Kafka.
+
+        Up to there it must be published. Raises `WireError` if the settings are not the relay's.
+        """
+        async with aclosing(self._outbox.between(after, until)) as batches:
+            async for batch in batches:
+                yield [self._writing.to_record(each) for each in batch]
 
     async def of_aggregate(
         self, originator_id: str, until: int, partitions: int
@@ -68,6 +101,10 @@ class History:
 
         Raises `NoHistoryError` if there are none, or if the write model ends before the position.
         """
+        if isinstance(self._writing, TaggedWireFormat):
+            raise NoHistoryError(
+                f"{self._writing.application_name} has tagged decisions, which are of no aggregate."
+            )
         if await self._outbox.head() < until:
             raise NoHistoryError(
                 f"The write model ends before position {until}, which the view has applied: is it "
@@ -87,14 +124,21 @@ class History:
         return ConsumedRecord.of(raw, self._reading, self._wanted)
 
 
-def _class_of(view: View) -> type[Application[Any]]:
-    if not view.application_topic:
-        return known_by_name(view.application_name)
-    found = found_at(view.application_topic)
-    if isinstance(found, type) and issubclass(found, DCBApplication):
-        raise NoHistoryError(
-            f"{view.application_name} has tagged decisions, which are of no aggregate."
-        )
-    if not (isinstance(found, type) and issubclass(found, Application)):
-        raise SettingsError(f"{view.application_topic} of {view.name} is no application.")
-    return found
+def write_model_of(
+    view: View, env: Mapping[str, str], leader: type[AnyApplication] | None = None
+) -> OpenWriteModel:
+    """Return what opens the write model that a view follows, should Kafka have deleted events."""
+    return partial(History.of, view, env, leader)
+
+
+def write_model_in(application: AnyApplication, view: View) -> OpenWriteModel:
+    """Return the same, of an application that is in this process."""
+    return partial(History.within, application, view)
+
+
+def _class_of(view: View, env: Mapping[str, str]) -> type[AnyApplication]:
+    return chosen(
+        view.application_topic or None,
+        None if view.application_topic else view.application_name,
+        env,
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from enum import StrEnum
 from functools import partial
 from math import inf
 from typing import Any, LiteralString
@@ -22,15 +23,16 @@ from psycopg import AsyncConnection, sql
 from eventsourcing_kafka.consumer.engine.applying import Applier, Deferred, Outcome
 from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
-from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.engine.protocol import OpenWriteModel, Store
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore, replayable
-from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.operations.comparison import Compared, compare
-from eventsourcing_kafka.consumer.operations.status import read_ends
+from eventsourcing_kafka.consumer.operations.status import offsets_of, read_ends, read_said
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.wire.position import Said
 
 PROGRESS_SECONDS = 0.1
 LEVEL_SECONDS = 0.02
@@ -58,13 +60,22 @@ Judge = Callable[[Sequence[Compared]], Awaitable[bool]]
 """Says whether to swap, of what was compared."""
 
 
+class Source(StrEnum):
+    """What a new generation is filled from."""
+
+    KAFKA = "kafka"
+    """What it has deleted comes from the write model."""
+    OUTBOX = "outbox"
+    """The write model, up to what is published; what comes after that is from Kafka."""
+
+
 class RebuildProgress(msgspec.Struct, frozen=True):
     """How far a rebuild is."""
 
     records: int
-    """Kafka offsets read."""
+    """Kafka offsets read. While the write model is read it is about as many as that would be."""
     gap: int
-    """Kafka offsets left."""
+    """Kafka offsets left, likewise."""
 
 
 class KeptMissingError(OperatorError):
@@ -160,7 +171,8 @@ class Rebuild:
     """Rebuilds one view. What an interrupted rebuild has filled is gone on with.
 
     Every `progress_seconds` it looks how far it is, and with `nearly` all of the offsets, but for
-    so many, it is time to swap.
+    so many, it is time to swap. What Kafka has deleted is read from the `write_model`, if there is
+    one, or all that is published, if that is the `source`.
 
     Raises `NotReplayableError` for a view that records events of its own.
     """
@@ -172,6 +184,8 @@ class Rebuild:
         *,
         progress_seconds: float = PROGRESS_SECONDS,
         nearly: int = NEARLY,
+        write_model: OpenWriteModel | None = None,
+        source: Source = Source.KAFKA,
     ) -> None:
         self._active = active = replayable(store)
         self._next = active.next_generation()
@@ -180,9 +194,12 @@ class Rebuild:
         self._settings = settings
         self._progress_seconds = progress_seconds
         self._nearly = nearly
+        self._write_model = write_model
+        self._source = source
         self._ahead = _NotAhead(self._next)
         self._stopped: Mapping[int, str] = {}
         self._last_ends: Mapping[int, int] = {}
+        self._said: Mapping[int, Said] = {}
 
     async def run(
         self,
@@ -261,7 +278,18 @@ class Rebuild:
         if anew or not await self._next.fits(connection, partitions):
             await _remove(connection, self._next)
         await self._next.prepare(connection, partitions, indexed=False)
+        if self._source is Source.OUTBOX:
+            await self._begin_in_write_model(connection, partitions)
         await self._active.parking.copy_dropped(connection, self._next.schema)
+
+    async def _begin_in_write_model(
+        self, connection: AsyncConnection[Any], partitions: int
+    ) -> None:
+        """Have those partitions begin there of which nothing is applied yet."""
+        found = await self._next.tracking.read(connection, range(partitions))
+        for seen in found.values():
+            if not seen.position:
+                await self._next.move(connection, Move(seen, seen.in_write_model()))
 
     @asynccontextmanager
     async def _filling(self) -> AsyncIterator[None]:
@@ -272,6 +300,8 @@ class Rebuild:
             connections=CONNECTIONS,
             indexed=False,
             applier=self._ahead,
+            write_model=self._write_model,
+            all_published=self._source is Source.OUTBOX,
         )
         self._stopped = consumer.stopped
         async with anyio.create_task_group() as filling:
@@ -377,9 +407,16 @@ class Rebuild:
         self, connection: AsyncConnection[Any], goal: Mapping[int, int]
     ) -> RebuildProgress:
         reached = await self._next.tracking.read(connection, list(goal))
+        if any(seen.is_in_write_model for seen in reached.values()):
+            self._said = self._said or await read_said(self._next, self._settings)
+        offsets = offsets_of(reached, self._said)
         return RebuildProgress(
-            sum(tracking.offset for tracking in reached.values()),
-            sum(max(0, offset - reached[number].offset) for number, offset in goal.items()),
+            sum(offsets.values()),
+            # The active one may be in the write model, too: there it is a place that is compared.
+            sum(
+                max(0, offset - (offsets[number] if offset >= 0 else reached[number].offset))
+                for number, offset in goal.items()
+            ),
         )
 
     async def _swap(self, connection: AsyncConnection[Any], *, keep: bool) -> None:

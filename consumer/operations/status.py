@@ -32,8 +32,10 @@ from eventsourcing_kafka.consumer.engine.store import (
 from eventsourcing_kafka.consumer.engine.tracking import Tracking, TrackingProgress
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
 from eventsourcing_kafka.producer.kafka.compat import assigned_partitions
+from eventsourcing_kafka.producer.kafka.ranges import Bounds
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
+from eventsourcing_kafka.producer.wire.position import Said, read_published
 
 POLL_MS = 50
 NO_COORDINATOR_YET = (
@@ -53,7 +55,7 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     position: int
     """The highest position applied."""
     offset: int
-    """The Kafka offset to go on from."""
+    """The Kafka offset to go on from; an estimate while it reads the write model."""
     head: int
     """The last stable offset: what lies before it is committed in Kafka."""
     gap: int | None
@@ -73,6 +75,8 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """The member of the group that has the partition, and its host; None if nobody has it."""
     rebuild_offset: int | None
     """The offset that a generation being rebuilt has come to; None without one."""
+    from_write_model: bool = False
+    """Whether it reads from the write model what Kafka has deleted. Its gap is an estimate then."""
 
     @property
     def rebuild_gap(self) -> int | None:
@@ -100,24 +104,37 @@ async def read_status(store: Store, settings: KafkaSettings) -> list[PartitionSt
         if len(progress) != len(ends):
             raise PartitionsChangedError(store.view, len(ends))
         owners = await _owners(store, settings)
-        unknown = await _unknown(kafka, store, settings, progress)
-        at = {partition: progress[partition.partition].tracking.offset for partition in ends}
+        topics = Topics.of(store.view.application_name, settings)
+        reader = ChainSearch(kafka, topics, store.view.wire(), len(progress))
+        bounds = await reader.bounds(progress)
+        said = await reader.said(progress)
+        tracked = {number: row.tracking for number, row in progress.items()}
+        unknown = await _unknown(reader, tracked, bounds, said)
+        offsets = offsets_of(tracked, said)
+        # Of what is to come from the write model, Kafka has the first at its beginning.
+        at = {
+            each: max(tracked[each.partition].offset, bounds[each.partition].begin) for each in ends
+        }
         lags = await _lags(kafka, at, ends)
+        rebuild_offsets = offsets_of(rebuilt, said)
         return [
             PartitionStatus(
                 store.view.name,
                 partition.partition,
                 row.tracking.position,
-                row.tracking.offset,
+                offsets[partition.partition],
                 end,
-                None if partition.partition in unknown else max(0, end - row.tracking.offset),
+                None
+                if partition.partition in unknown
+                else max(0, end - offsets[partition.partition]),
                 lags.get(partition, 0.0),
                 row.records,
                 row.parked,
                 row.dropped,
                 row.stopped,
                 owners.get(partition),
-                rebuilt.get(partition.partition),
+                rebuild_offsets.get(partition.partition),
+                row.tracking.is_in_write_model,
             )
             for partition, end in sorted(ends.items())
             for row in [progress[partition.partition]]
@@ -131,6 +148,13 @@ async def read_ends(store: Store, settings: KafkaSettings) -> dict[int, int]:
         return {partition.partition: end for partition, end in ends.items()}
 
 
+async def read_said(store: Store, settings: KafkaSettings) -> Mapping[int, Said]:
+    """Return what the last position record says of each partition; nothing if there is none."""
+    topics = Topics.of(store.view.application_name, settings)
+    published = await read_published(topics, settings)
+    return dict(enumerate(published.said)) if published else {}
+
+
 async def _ends(
     kafka: AIOKafkaConsumer, store: Store, settings: KafkaSettings
 ) -> dict[TopicPartition, int]:
@@ -142,30 +166,40 @@ async def _ends(
     return ends
 
 
+def offsets_of(trackings: Mapping[int, Tracking], said: Mapping[int, Said]) -> Mapping[int, int]:
+    """Return the offsets that partitions are at; about, where the write model is read."""
+    return {
+        number: max(0, said[number].about(seen.position) if number in said else 0)
+        if seen.is_in_write_model
+        else seen.offset
+        for number, seen in trackings.items()
+    }
+
+
 async def _unknown(
-    kafka: AIOKafkaConsumer,
-    store: Store,
-    settings: KafkaSettings,
-    progress: Mapping[int, TrackingProgress],
+    reader: ChainSearch,
+    tracked: Mapping[int, Tracking],
+    bounds: Mapping[int, Bounds],
+    said: Mapping[int, Said],
 ) -> Collection[int]:
     """Return the partitions of which nobody can tell how far the view is behind.
 
-    Of one that has deleted what is applied last, what comes next will tell.
+    Of one that has deleted what is applied last, what comes next will tell, or the position record.
     """
-    view = store.view
-    topic = Topics.of(view.application_name, settings).events
-    wire = view.wire()
-    reader = ChainSearch(kafka, topic, wire, len(progress))
-    bounds = await reader.bounds(progress)
-    trackings = [row.tracking for row in progress.values()]
+    in_kafka = [seen for seen in tracked.values() if not seen.is_in_write_model]
     return [
         number
-        for number in await reader.lost(trackings, bounds)
-        if not (
-            progress[number].tracking.record_offset < bounds[number].begin
-            and bounds[number].begin <= progress[number].tracking.offset < bounds[number].end
-        )
+        for number in await reader.lost(in_kafka, bounds)
+        if not _is_deleted(tracked[number], bounds[number], said.get(number))
     ]
+
+
+def _is_deleted(seen: Tracking, bounds: Bounds, said: Said | None) -> bool:
+    """Tell whether what is applied last is deleted, and it is known what comes after it."""
+    is_last = said is not None and said.link == seen.link
+    return seen.record_offset < bounds.begin and (
+        bounds.begin <= seen.offset < bounds.end or (is_last and seen.offset == bounds.end)
+    )
 
 
 async def _without_topic(store: Store, settings: KafkaSettings) -> list[PartitionStatus]:
@@ -178,7 +212,7 @@ async def _without_topic(store: Store, settings: KafkaSettings) -> list[Partitio
             store.view.name,
             number,
             row.tracking.position,
-            row.tracking.offset,
+            max(0, row.tracking.offset),
             0,
             None if row.tracking.position else 0,
             0.0,
@@ -195,20 +229,18 @@ async def _without_topic(store: Store, settings: KafkaSettings) -> list[Partitio
 
 async def _progress(
     store: Store, partitions: list[int]
-) -> tuple[dict[int, TrackingProgress], dict[int, int]]:
-    """Return how far a view is, and the offsets that a generation being rebuilt has come to."""
+) -> tuple[dict[int, TrackingProgress], Mapping[int, Tracking]]:
+    """Return how far a view is, and where a generation is that is being rebuilt."""
     progress = {number: TrackingProgress(Tracking(number, 0, 0), 0) for number in partitions}
-    rebuilt = {}
+    rebuilt: Mapping[int, Tracking] = {}
     async with store.connected() as connection:
         with suppress(*NOT_THERE):  # No consumer has been here yet.
             rows = await _tracked(store, connection)
             progress = {row.tracking.partition: row for row in rows} or progress
         if store.capabilities.replayable:
             with suppress(*NOT_THERE):
-                found = (
-                    await replayable(store).next_generation().tracking.read(connection, partitions)
-                )
-                rebuilt = {number: tracking.offset for number, tracking in found.items()}
+                following = replayable(store).next_generation()
+                rebuilt = await following.tracking.read(connection, partitions)
     return progress, rebuilt
 
 

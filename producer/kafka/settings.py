@@ -39,6 +39,11 @@ class KafkaSettings(Security, frozen=True, kw_only=True, rename=variable_of):
     """Partitions of a topic that the relay creates. It can't be changed later."""
     topic_replication_factor: AtLeastOne | None = None
     """Replicas of a topic that the relay creates; by default three, or as many as brokers."""
+    topic_retention_ms: AtLeastOne | None = None
+    """So long a topic of events that the relay creates keeps them; by default for ever. What is
+    deleted views read from the write model."""
+    topic_retention_bytes: AtLeastOne | None = None
+    """So much of each of its partitions; by default all."""
     compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
     """Of the records that the relay writes from now on. Every client there is can read gzip."""
 

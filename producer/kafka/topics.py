@@ -58,18 +58,24 @@ async def read_retention_risks(application_name: str, settings: KafkaSettings) -
     async with started(AIOKafkaAdminClient(**settings.client())) as admin:
         if topic not in await admin.list_topics():
             return ()
-        try:
-            configs = await read_configs(admin, [topic], RETENTION)
-        except TopicAuthorizationFailedError:
-            return ()
+        return await retention_risks_of(admin, topic)
+
+
+async def retention_risks_of(admin: AIOKafkaAdminClient, topic: str) -> Sequence[str]:
+    """Do the same of an events topic that is there."""
+    try:
+        configs = await read_configs(admin, [topic], RETENTION)
+    except TopicAuthorizationFailedError:
+        return ()
     return retention_risks(topic, configs[topic])
 
 
 def retention_risks(topic: str, config: Mapping[str, str]) -> Sequence[str]:
     """Say which settings of an events topic delete events, and what to do."""
     return [
-        f"The topic {topic} does not keep its events for ever, {name} is {config[name]}: a view "
-        "that is made anew, or comes late, lacks what was deleted. "
+        f"The topic {topic} does not keep its events for ever, {name} is {config[name]}: what was "
+        "deleted a view that is made anew, or comes late, reads from the write model, or it stops. "
+        f"Give its consumers the settings of the application; or keep all. "
         f"{how_to_set(topic, name, FOR_EVER)}"
         for name in RETENTION
         if config[name] != FOR_EVER

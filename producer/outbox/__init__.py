@@ -63,6 +63,13 @@ class Outbox(Protocol):
         """Return the notifications at some positions, by position; those that there are."""
         ...
 
+    def between(self, after: int, until: int) -> AsyncGenerator[Sequence[Notification], None]:
+        """Yield what there is after a position, up to another one, in order of position.
+
+        Up to there each hole must be known to be permanent, as it is of what is published.
+        """
+        ...
+
     async def of_aggregate(self, originator_id: str, until: int) -> Sequence[Notification]:
         """Return what an aggregate has up to a position, in the order of its versions."""
         ...

@@ -263,6 +263,18 @@ class PostgresOutbox:
                     await _notified(connection, self._poll_seconds)
                 limit = min(2 * limit, self.limit)
 
+    async def between(self, after: int, until: int) -> AsyncGenerator[Sequence[Notification], None]:
+        """Yield what there is after a position, up to another one, in order of position.
+
+        Raises `UnfitOutboxError` for a table that can't be read safely, as that of a standby.
+        """
+        async with self._connected() as connection:
+            await self._check(connection)
+            while after < until and (rows := await self._select(connection, after, self.limit)):
+                if batch := [row for row in rows if row.id <= until]:
+                    yield batch
+                after = rows[-1].id
+
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait until no other relay reads this outbox, and keep others waiting meanwhile.

@@ -63,6 +63,13 @@ class RecorderOutbox:
         nearest = [found for position in positions for found in self._select(position - 1, 1)]
         return {found.id: found for found in nearest if found.id in positions}
 
+    async def between(self, after: int, until: int) -> AsyncGenerator[Sequence[Notification], None]:
+        """Yield what there is after a position, up to another one, in order of position."""
+        while after < until and (rows := await to_thread.run_sync(self._select, after, self.limit)):
+            if batch := [row for row in rows if row.id <= until]:
+                yield batch
+            after = rows[-1].id
+
     async def of_aggregate(self, originator_id: str, until: int) -> Sequence[Notification]:
         """Return what an aggregate has up to a position: all others are read as well."""
         return await to_thread.run_sync(self._of_aggregate, originator_id, until)

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.kafka.topics import Topics
+from eventsourcing_kafka.producer.kafka.topics import Topics, retention_risks_of
 from eventsourcing_kafka.producer.outbox import Outbox
 from eventsourcing_kafka.producer.relay.resume import check_application, check_write_model
 from eventsourcing_kafka.producer.relay.topics import TooLargeError, read_limit
@@ -55,6 +55,8 @@ class TopicStatus(msgspec.Struct, frozen=True):
     """Partitions that have fewer replicas in sync than they are to have."""
     ends: Sequence[int]
     """The last stable offset of each partition."""
+    limits: Sequence[str] = ()
+    """What in its settings deletes events, and what to do."""
 
 
 async def read_status(outbox: Outbox, wire: WireFormat, settings: KafkaSettings) -> RelayStatus:
@@ -112,10 +114,11 @@ async def read_topic(application_name: str, settings: KafkaSettings) -> TopicSta
         if topic not in await admin.list_topics():
             return TopicStatus(topic, 0, 0, 0, [])
         (partitions,) = [found["partitions"] for found in await admin.describe_topics([topic])]
+        limits = await retention_risks_of(admin, topic)
     async with groupless_consumer(settings) as consumer:
         ends = await consumer.end_offsets(
             [TopicPartition(topic, described["partition"]) for described in partitions]
         )
     lacking = [each for each in partitions if len(each["isr"]) < len(each["replicas"])]
     offsets = [end for _, end in sorted(ends.items())]
-    return TopicStatus(topic, len(partitions), sum(offsets), len(lacking), offsets)
+    return TopicStatus(topic, len(partitions), sum(offsets), len(lacking), offsets, limits)

@@ -35,10 +35,7 @@ HEADERS_BYTES = 4096
 LIMIT = "max.message.bytes"
 
 EVENTS_CONFIG = {
-    # The log is the source of every replay: what is deleted can't be replayed.
     "cleanup.policy": "delete",
-    "retention.ms": FOR_EVER,
-    "retention.bytes": FOR_EVER,
     LIMIT: str(LARGEST_RECORD_BYTES),
     # An event of a machine with a wrong clock must not be refused: it has happened.
     "message.timestamp.type": "CreateTime",
@@ -163,7 +160,7 @@ async def _create(admin: AIOKafkaAdminClient, topics: Topics, settings: KafkaSet
         [
             NewTopic(name, partitions, replicas, topic_configs={**config, **in_sync})
             for name, partitions, config in (
-                (topics.events, settings.topic_partitions, EVENTS_CONFIG),
+                (topics.events, settings.topic_partitions, events_config(settings)),
                 (topics.position, 1, POSITION_CONFIG),
             )
         ]
@@ -172,6 +169,13 @@ async def _create(admin: AIOKafkaAdminClient, topics: Topics, settings: KafkaSet
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
             raise error(message)
+
+
+def events_config(settings: KafkaSettings) -> Mapping[str, str]:
+    """Return what a topic of events is made with: it keeps them for ever, if no limit is set."""
+    limits = (settings.topic_retention_ms, settings.topic_retention_bytes)
+    kept = [FOR_EVER if limit is None else str(limit) for limit in limits]
+    return {**EVENTS_CONFIG, **dict(zip(RETENTION, kept, strict=True))}
 
 
 async def _described(admin: AIOKafkaAdminClient, topics: Topics) -> tuple[_Topic, _Topic]:

@@ -64,6 +64,7 @@ class PartitionProgress(NamedTuple):
     gap: int | None
     """None if it can't be known."""
     lag_seconds: float
+    """Infinite where it is not known, and long."""
     ours: bool
     """Whether it is this process that has to make progress there."""
     stopped: str | None = None

@@ -15,8 +15,8 @@ from eventsourcing.persistence import JSONTranscoder, Transcoding, TranscodingNo
 from eventsourcing.persistence import Mapper as LibraryMapper
 
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.kafka.topics import Topics
-from eventsourcing_kafka.producer.relay.topics import EVENTS_CONFIG
+from eventsourcing_kafka.producer.kafka.topics import FOR_EVER, RETENTION, Topics
+from eventsourcing_kafka.producer.relay.topics import events_config
 from eventsourcing_kafka.producer.schema.attributes import Attributes
 from eventsourcing_kafka.producer.schema.decisions import TAGGED_EVENT, decision_schema
 from eventsourcing_kafka.producer.schema.headers import CLOUD_EVENT, constant
@@ -288,14 +288,17 @@ def _channel(
     language: Language, settings: KafkaSettings, schemas: Mapping[str, Schema]
 ) -> dict[str, Any]:
     topic = Topics.of(language.application_name, settings).events
+    config = events_config(settings)
+    is_limited = any(config[name] != FOR_EVER for name in RETENTION)
     retention = {
-        "cleanup.policy": [EVENTS_CONFIG["cleanup.policy"]],
-        "retention.ms": int(EVENTS_CONFIG["retention.ms"]),
-        "retention.bytes": int(EVENTS_CONFIG["retention.bytes"]),
+        "cleanup.policy": [config["cleanup.policy"]],
+        **{name: int(config[name]) for name in RETENTION},
     }
     return {
         "address": topic,
-        "description": "The topic is kept for ever, from the first event of the application on.",
+        "description": "The topic has the last events of the application; older ones are deleted."
+        if is_limited
+        else "The topic is kept for ever, from the first event of the application on.",
         "messages": {
             key: {"$ref": f"#/components/messages/{key}"} for key in _keys_of(language, schemas)
         },

@@ -36,6 +36,15 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
     anchor: int
     """The offset of that record, from which on this one is to be found."""
 
+    @property
+    def link(self) -> Link:
+        """Which record it is."""
+        return Link(self.position, self.identity)
+
+    def about(self, position: int) -> int:
+        """Return about which offset an event up to that record has, or had: an even spread."""
+        return self.lowest * min(position, self.position) // self.position if self.position else 0
+
 
 NOTHING = Said(*START, NOWHERE, START.text, NOWHERE)
 
@@ -57,7 +66,7 @@ class Published(msgspec.Struct, frozen=True):
     @property
     def ends(self) -> Sequence[Link]:
         """The last record of each partition, with this transaction."""
-        return [Link(each.position, each.identity) for each in self.said]
+        return [each.link for each in self.said]
 
     def is_reached(self, links: Mapping[int, Link]) -> bool:
         """Tell whether what is applied of each partition has come to what this says of it.

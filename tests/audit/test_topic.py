@@ -1,5 +1,6 @@
 """What can be wrong with a topic is found, and named."""
 
+from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from eventsourcing_kafka.producer.kafka.topics import partitions_of
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay
 from eventsourcing_kafka.producer.wire import Record
+from tests.chaos.damage import delete_records
 from tests.pipeline import until
 
 from .audited import PARTITIONS, Audited, Placed
@@ -50,6 +52,27 @@ async def test_a_record_that_is_missing(audited: Audited, placed: list[Placed]) 
     assert (finding.position, finding.partition) == (missing.position, missing.partition)
     assert finding.aggregate == missing.record.key.decode()
     assert finding.type == dict(missing.record.headers)["ce_type"].decode()
+
+
+async def test_what_is_deleted_from_the_beginning_is_told_and_what_lacks_behind_it_is_found(
+    audited: Audited, placed: list[Placed]
+) -> None:
+    lacking = several_in_a_partition(placed)[-2]
+    before = [each for each in placed if each.partition == lacking.partition]
+    placed.remove(lacking)
+    await audited.publish(placed)
+    servers = audited.settings.bootstrap_servers
+    await delete_records(servers, audited.topics.events, lambda _, end: min(2, end))
+    gone = sum(min(2, count) for count in Counter(p.partition for p in placed).values())
+    assert len(before) > 4
+
+    report = await audited.audit()
+
+    (finding,) = report.findings
+    assert (finding.fault, finding.position) == (Fault.MISSING, lacking.position)
+    assert report.topics[0].deleted == gone
+    assert report.topics[0].notifications == len(placed) + 1 - gone
+    assert f"{gone} deleted from its beginning" in str(report)
 
 
 async def test_a_record_that_is_doubled(audited: Audited, placed: list[Placed]) -> None:

@@ -41,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
     "fts": views.fts,
     "activity": views.activity,
     "rebuild": views.rebuild,
+    "rebuild-sources": views.rebuild_sources,
     "dog-school": hosting.dog_school,
     "projection": hosting.projection,
     "searchable": latency.searchable,

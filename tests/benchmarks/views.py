@@ -27,7 +27,8 @@ from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.parking import SetAside
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
-from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
+from eventsourcing_kafka.consumer.operations.history import write_model_of
+from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, Source
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.consumer.views.activity import VIEW as ACTIVITY
@@ -105,17 +106,29 @@ def activity(world: World) -> Iterator[Line]:
 
 def rebuild(world: World) -> Iterator[Line]:
     """Rebuild the search view, its index included."""
+    what, ours = "fts, rebuild with index", _rebuild_rates(world, FTS, Source.KAFKA)
+    yield from _against_library(world, what, ours, program=60.0, in_process=None)
+
+
+def rebuild_sources(world: World) -> Iterator[Line]:
+    """Rebuild each view from the write model, and from Kafka, which has all."""
+    for view in (FTS, ACTIVITY):
+        outbox, kafka = (
+            _rebuild_rates(world, view, each) for each in (Source.OUTBOX, Source.KAFKA)
+        )
+        yield faster(f"{view.name}, rebuild from the outbox", outbox, "the same from Kafka", kafka)
+
+
+def _rebuild_rates(world: World, view: View, source: Source) -> Sample:
     published = world.published(world.some(REBUILT))
-    events = world.size(published)
-    ours = []
+    events, rates = world.size(published), []
     for _ in world.repeats:
-        environment = world.view(published, "FTS")
-        anyio.run(_prepared, environment)
+        environment = world.view(published, view.name.upper())
+        anyio.run(_prepared, view, environment)
         begin = time.perf_counter()
-        anyio.run(_rebuilt, environment)
-        ours.append(events / seconds_since(begin))
-    what = "fts, rebuild with index"
-    yield from _against_library(world, what, Sample(ours), program=60.0, in_process=None)
+        anyio.run(_rebuilt, view, environment, source)
+        rates.append(events / seconds_since(begin))
+    return Sample(rates)
 
 
 def _against_library(
@@ -256,13 +269,15 @@ def library(world: World, *, program: bool) -> Sample:
     return Sample([marks.rate])
 
 
-async def _prepared(environment: Environment) -> None:
+async def _prepared(view: View, environment: Environment) -> None:
     """Have an active generation, which a rebuild needs."""
-    store = ViewStore.of(FTS, environment)
+    store = ViewStore.of(view, environment)
     async with store.connected() as connection:
         await store.prepare(connection, KafkaSettings.from_env(environment).topic_partitions)
 
 
-async def _rebuilt(environment: Environment) -> None:
+async def _rebuilt(view: View, environment: Environment, source: Source) -> None:
     settings = KafkaSettings.from_env(environment)
-    await Rebuild(ViewStore.of(FTS, environment), settings).run(lambda _: None, anew=True)
+    write_model = write_model_of(view, environment)
+    job = Rebuild(ViewStore.of(view, environment), settings, write_model=write_model, source=source)
+    await job.run(lambda _: None, anew=True)

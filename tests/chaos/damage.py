@@ -7,12 +7,14 @@ from typing import LiteralString
 
 import anyio
 import psycopg
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
 from anyio import to_thread
 from psycopg import sql
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.producer.kafka.clients import started
 
 PAUSE_SECONDS = 0.3
 
@@ -144,3 +146,20 @@ async def delete_topics(servers: str, topics: Sequence[str]) -> None:
             await anyio.sleep(PAUSE_SECONDS)
         finally:
             await admin.close()
+
+
+async def delete_records(
+    servers: str, topic: str, before: Callable[[int, int], int] = lambda _, end: end
+) -> None:
+    """Delete a topic's first records, as retention does: all, or those before an offset.
+
+    `before` is given a partition, and where that ends. Raises `KafkaError` if Kafka does not.
+    """
+    async with started(AIOKafkaAdminClient(bootstrap_servers=servers)) as admin:
+        (described,) = await admin.describe_topics([topic])
+        partitions = [TopicPartition(topic, each["partition"]) for each in described["partitions"]]
+        async with started(AIOKafkaConsumer(bootstrap_servers=servers)) as consumer:
+            ends = await consumer.end_offsets(partitions)
+        await admin.delete_records(
+            {at: RecordsToDelete(before(at.partition, end)) for at, end in ends.items()}
+        )

@@ -4,20 +4,22 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from random import Random
 from signal import SIGKILL, SIGTERM
 from typing import Any
 
 import anyio
+from aiokafka.errors import KafkaError
 
 from eventsourcing_kafka.compose.servers.server import Server
 from eventsourcing_kafka.compose.stack.sample import DATABASES
 from tests.chaos.actor import Actor
-from tests.chaos.damage import delete_topics, earlier_copy, full_disk, put_back
+from tests.chaos.damage import delete_records, delete_topics, earlier_copy, full_disk, put_back
 from tests.chaos.proxy import Api, Proxy
 from tests.chaos.stage import CONSUMER, EVENTS, POSITION, SESSION_TIMEOUT_SECONDS, Stage
 from tests.history.entries import Change
+from tests.history.reading import read_topic
 
 Fault = Callable[[Stage, Random], Coroutine[Any, Any, None]]
 
@@ -34,6 +36,8 @@ RESTORED = "restored from a backup"
 GOES_ON = "publishing after position"
 """What a relay says that has found the write model to be that of the topic."""
 LOOK_SECONDS = 0.2
+DELETE_SECONDS = 30.0
+"""Within so many Kafka tells what it has, and deletes it, or it is let alone."""
 REFUSAL_SECONDS = 30.0
 """Within so many a relay that is started has read what it must refuse."""
 
@@ -296,6 +300,34 @@ async def make_the_topic_anew(stage: Stage, chance: Random) -> None:
         await delete_topics(servers, [f"{stage.prefix}{name}" for name in names])
 
 
+async def delete_what_kafka_has_had(stage: Stage, chance: Random) -> None:
+    """Have Kafka delete the beginning of each partition, as retention does, or all of it.
+
+    What goes is read by a witness before, so that it can still be compared in the end.
+    """
+    async with stage.restoring:
+        with anyio.move_on_after(DELETE_SECONDS):
+            while not await _is_deleted(stage, chance):  # noqa: ASYNC110 - it may be away
+                await anyio.sleep(LOOK_SECONDS)
+            return
+    stage.say("Kafka has had nothing to delete, or was not there")
+
+
+async def _is_deleted(stage: Stage, chance: Random) -> bool:
+    servers, topic = stage.environment["KAFKA_BOOTSTRAP_SERVERS"], f"{stage.prefix}{EVENTS}"
+    read: dict[int, int] = {}
+    with suppress(KafkaError):
+        async for found in read_topic(servers, topic, complete=False):
+            stage.journal.write(found)
+            end = max((record.offset + 1 for record in found.records), default=0)
+            read[found.partition] = chance.choice([end, chance.randint(0, end)])
+        if any(read.values()):
+            await delete_records(servers, topic, lambda number, _: read[number])
+            stage.say(f"deleted before offsets {list(read.values())}")
+            return True
+    return False
+
+
 async def change_the_prefix(stage: Stage, chance: Random) -> None:
     """Have all go on over topics of another prefix, with the databases that they have."""
     async with stage.restoring:
@@ -331,5 +363,6 @@ FAULTS: list[Fault] = [
     deliver_a_request_late,
     lose_the_last_seconds_of_kafka,
     make_the_topic_anew,
+    delete_what_kafka_has_had,
     change_the_prefix,
 ]

@@ -28,6 +28,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from tests.history.entries import (
+    UNKNOWN_OFFSET,
     Acknowledged,
     ApplyBegun,
     ApplyEnded,
@@ -212,7 +213,8 @@ def _moves(hand: _ViewTransaction, moves: Sequence[Any]) -> Iterator[Move]:
     for move in moves:
         partition = move.seen.partition
         records = [record for record in hand.news if record.partition == partition]
-        read = (record_of(record.headers, record.offset) for record in records)
+        # One that is read from the write model is at no offset.
+        read = (record_of(record.headers, max(record.offset, UNKNOWN_OFFSET)) for record in records)
         yield Move(
             topics.get(partition, ""),
             partition,

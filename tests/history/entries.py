@@ -152,7 +152,10 @@ class Changed(Entry, frozen=True):
 
 
 class Found(Entry, frozen=True):
-    """What a reader of what is committed has found in a partition, all of it, at the end."""
+    """What a reader of what is committed has found in a partition, all of it, at the end.
+
+    Or at some time before its beginning was deleted: that goes with what is found at the end.
+    """
 
     topic: str
     partition: int

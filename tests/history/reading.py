@@ -39,8 +39,8 @@ async def read_topic(servers: str, topic: str, *, complete: bool = True) -> Asyn
         enable_auto_commit=False,
         auto_offset_reset="earliest",
     )
-    await consumer.start()
     try:
+        await consumer.start()
         for number in range(await _partitions_of(servers, topic)):
             records = await _read_partition(consumer, TopicPartition(topic, number))
             yield Found(topic=topic, partition=number, records=records, complete=complete)
@@ -50,8 +50,8 @@ async def read_topic(servers: str, topic: str, *, complete: bool = True) -> Asyn
 
 async def _partitions_of(servers: str, topic: str) -> int:
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    await admin.start()
     try:
+        await admin.start()
         (described,) = await admin.describe_topics([topic])
         return len(described["partitions"])
     finally:

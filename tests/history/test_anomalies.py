@@ -469,3 +469,12 @@ def test_the_checker_knows_nothing_of_the_product() -> None:
             if isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
             assert not [name for name in names if name.startswith("eventsourcing_kafka")], module
+
+
+def test_what_was_deleted_from_the_beginning_is_compared_as_it_was_found_before() -> None:
+    before = Found(topic=TOPIC, partition=0, records=list(ALL[:2]), complete=False, at=-1)
+    late = found(*ALL[2:])
+    assert anomalies(end=late)
+    assert not anomalies(end=[before, *late])
+    skipping = [*applied(0, [ONE], end=2), *applied(2, ALL[2:], number=2)]
+    assert kinds(anomalies(consumer=skipping, end=[before, *late])) == {(Kind.SKIPPED_POSITION, 2)}

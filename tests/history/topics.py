@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from math import inf
+
+import msgspec
 
 from tests.history.anomalies import Anomaly, Kind
 from tests.history.entries import (
@@ -46,7 +49,7 @@ class Topics:
     def of(cls, history: History) -> Topics:
         """Collect them from a history."""
         return cls(
-            [entry for _, entry in history.of(Found)],
+            list(_with_what_was_deleted(entry for _, entry in history.of(Found))),
             {e.topic for _, e in history.of(Changed) if e.what is Change.TOPIC_CHANGE},
         )
 
@@ -77,6 +80,28 @@ class Topics:
         records = self._sorted.get((topic, partition), [])
         start = bisect_right(records, after, key=_position)
         return records[start : None if to is None else bisect_right(records, to, key=_position)]
+
+
+def _with_what_was_deleted(found: Iterable[Found]) -> Iterator[Found]:
+    """Yield what was found last in each partition, and what was found earlier before its beginning.
+
+    A topic that was made anew begins at 0: before that there is nothing.
+    """
+    by_partition: defaultdict[tuple[str, int], list[Found]] = defaultdict(list)
+    for entry in found:
+        by_partition[entry.topic, entry.partition].append(entry)
+    for entries in by_partition.values():
+        *earlier, last = sorted(entries, key=lambda entry: entry.at)
+        there = {(record.position, record.event) for record in last.records}
+        begin = min((record.offset for record in last.records), default=inf)
+        deleted = {
+            (record.position, record.event): record
+            for entry in earlier
+            for record in entry.records
+            if record.offset < begin
+        }
+        records = [record for place, record in deleted.items() if place not in there]
+        yield msgspec.structs.replace(last, records=[*records, *last.records])
 
 
 def _position(record: Record) -> int:

@@ -6,7 +6,7 @@ from itertools import pairwise, product
 from typing import NamedTuple
 
 from . import consumer, relay
-from .consumer import NEW_VIEW, STRANGER, Label, View
+from .consumer import NEW_VIEW, STRANGER, Label, Source, View
 from .kafka import (
     ALL,
     EVENTS,
@@ -55,6 +55,8 @@ class Scope:
     """The partition whose view is watched."""
     silence_only: bool = False
     """Whoever is not sure may stop, and Kafka's own double loss may double: only silence is bad."""
+    readable: bool = False
+    """What is deleted is no reason to stop: the view has a way to the write model."""
 
     @property
     def events(self) -> int:
@@ -203,20 +205,30 @@ def fenced(state: State) -> State:
 
 def view_to_its_end(rules: Rules, scope: Scope, state: State) -> Iterator[Step]:
     """Let the consumer go on as far as it can."""
-    prefixes = list(view_prefixes(scope, rules, state.logs[scope.watched], state.view))
+    prefixes = list(view_prefixes(scope, rules, state))
     if len(prefixes) > 1:
         labels, view = prefixes[-1]
         yield Step(labels, state._replace(view=view))
 
 
-def view_prefixes(scope: Scope, rules: Rules, log: Log, view: View) -> Iterator[tuple[Label, View]]:
+def source_of(scope: Scope, state: State) -> Source:
+    """What is known of the watched partition besides what is in it."""
+    stored = tuple(e.name for e in state.write_model if e.partition == scope.watched)
+    positions = read(state.logs[POSITION]).positions
+    said = positions[-1].partitions[scope.watched].last if positions else NOTHING
+    return Source(stored, said)
+
+
+def view_prefixes(scope: Scope, rules: Rules, state: State) -> Iterator[tuple[Label, View]]:
     """How far the consumer may have come: what it did, and what has become of the view."""
+    log, view, source = state.logs[scope.watched], state.view, source_of(scope, state)
     label: Label = ()
     seen = set()
     while view not in seen:
         yield label, view
         seen.add(view)
-        after = consumer.step(rules, log, view, follower="crash of a follower" in scope.faults)
+        follower = "crash of a follower" in scope.faults
+        after = consumer.step(rules, log, view, source, follower=follower)
         if after is None:
             return
         label, view = (*label, *after[0], ";"), after[1]
@@ -244,7 +256,7 @@ def stale_steps(rules: Rules, scope: Scope, state: State) -> Iterator[Step]:
             yield Step(("the guard holds up a consumer too many",), gone)
         return
     stale = state.stale._replace(applied=state.view.applied)
-    after = consumer.step(rules, state.logs[scope.watched], stale)
+    after = consumer.step(rules, state.logs[scope.watched], stale, source_of(scope, state))
     if after:
         yield Step(("A CONSUMER TOO MANY:", *after[0]), gone._replace(view=after[1]), fault=True)
 
@@ -330,20 +342,19 @@ def restored(scope: Scope, state: State) -> Iterator[Step]:
 
 def view_faults(rules: Rules, scope: Scope, state: State) -> Iterator[Step]:
     """What can happen to the view: a consumer too many, a late note, an operator."""
-    log = state.logs[scope.watched]
     if "consumer too many" in scope.faults and state.stale is None:
-        for label, view in view_prefixes(scope, rules, log, state.view):
+        for label, view in view_prefixes(scope, rules, state):
             after = state._replace(view=view, stale=view)
             yield Step((*label, "A CONSUMER TOO MANY"), after, fault=True)
     if "crash of a follower" in scope.faults and not rules.note_first:
-        prefixes = list(view_prefixes(scope, rules, log, state.view))
+        prefixes = list(view_prefixes(scope, rules, state))
         for until, (label, view) in enumerate(prefixes):
             for _, noted in prefixes[:until]:
                 crashed = view._replace(last=noted.last, place=noted.place, stopped=False)
                 crash = (*label, "CRASH of the follower, which has noted", noted.last)
                 yield Step(crash, state._replace(view=crashed), fault=True)
     if "operator" in scope.faults:
-        label, view = list(view_prefixes(scope, rules, log, state.view))[-1]
+        label, view = list(view_prefixes(scope, rules, state))[-1]
         if view.stopped:
             yield from permissions(rules, scope, state, label, view)
 
@@ -373,7 +384,7 @@ def losses(rules: Rules, scope: Scope, state: State) -> Iterator[Step]:
         after = state._replace(logs=logs, losses=state.losses - 1)
         prefixes: list[tuple[Label, View]] = [((), state.view)]
         if logs[scope.watched] != before:
-            prefixes = list(view_prefixes(scope, rules, before, state.view))
+            prefixes = list(view_prefixes(scope, rules, state))
         for so_far, view in prefixes:
             looks_again = view._replace(stopped=False)
             yield Step((*so_far, *label), after._replace(view=looks_again), fault=True)
@@ -428,7 +439,7 @@ def wrong_at_once(scope: Scope, state: State) -> Wrong | None:
 def wrong_at_rest(rules: Rules, scope: Scope, state: State) -> Wrong | None:
     """What must not be where nothing goes on, unless someone says so."""
     log = state.logs[scope.watched]
-    said = consumer.says(rules, log, state.view)
+    said = consumer.says(rules, log, state.view, source_of(scope, state))
     refused = any(session.kind == "refused" for session in state.relays)
     if refused or said:
         return needless(scope, state, refused=refused)
@@ -437,12 +448,15 @@ def wrong_at_rest(rules: Rules, scope: Scope, state: State) -> Wrong | None:
 
 
 def needless(scope: Scope, state: State, *, refused: bool) -> Wrong | None:
-    """Nobody stops without need: everything of the one write model has been there to be read."""
+    """Nobody stops without need: everything of the one write model has been there to be read.
+
+    Where the view has a way to the write model it still is.
+    """
     log = state.logs[scope.watched]
     if state.life or state.strange or scope.silence_only or state.view.skipped:
         return None
     deleted = {record.name for at, record in read(log).published if at < log.begin}
-    if refused or (state.view.stopped and deleted <= set(state.view.applied)):
+    if refused or (state.view.stopped and (scope.readable or deleted <= set(state.view.applied))):
         return Wrong(NEEDLESS, "relay" if refused else "view")
     there = any(record.name == state.view.last for _, record in read(log).own)
     if not state.view.stopped and (there or log.begin == 0):

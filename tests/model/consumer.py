@@ -1,4 +1,4 @@
-"""The consumer of one partition, in front of one view: C1 to C6.
+"""The consumer of one partition, in front of one view: C1 to C7.
 
 T is the tracked event; `place` is the offset of its record, a hint: the chain tells whether it is
 right. What lies behind the place and is foreign or a duplicate is passed over again each time, so
@@ -39,8 +39,17 @@ class View(NamedTuple):
 NEW_VIEW = View()
 
 
+class Source(NamedTuple):
+    """What is known of a partition besides what is in it."""
+
+    stored: tuple[Name, ...] = ()
+    """Its events in the write model, in their order."""
+    said: Name = NOTHING
+    """The last one, by the last position record."""
+
+
 def step(
-    rules: Rules, log: Log, view: View, *, follower: bool = False
+    rules: Rules, log: Log, view: View, source: Source, *, follower: bool = False
 ) -> tuple[Label, View] | None:
     """What the consumer does next, and what has become of the view; None if there is nothing.
 
@@ -49,18 +58,41 @@ def step(
     if view.stopped:
         return None
     follows = next_record(rules, log, view)
-    if follows is None:
-        if rules.check_place and misplaced(rules, log, view):
-            return search(rules, log, view)
-        return None
-    offset, record = follows
-    if breaks(rules, record, view.last):
+    if follows and not breaks(rules, follows[1], view.last):
+        offset, record = follows
+        return ("view applies", record.name), applied(view, record.name, offset, follower)
+    if deleted := next_deleted(rules, log, view, source):
+        told = ("view applies, from the write model,", deleted)
+        return told, applied(view, deleted, view.place, follower)
+    if follows or (rules.check_place and misplaced(rules, log, view)):
         return search(rules, log, view)
-    name = record.name
-    applied = view.applied
-    if not follower or not applied or name.position > applied[-1].position:
-        applied = tuple(sorted((*applied, name)))
-    return ("view applies", name), view._replace(last=name, place=offset, applied=applied)
+    return None
+
+
+def applied(view: View, name: Name, place: int, follower: bool) -> View:
+    """The view with one more event, which the library leaves out if it has been there (C6)."""
+    names = view.applied
+    if not follower or not names or name.position > names[-1].position:
+        names = tuple(sorted((*names, name)))
+    return view._replace(last=name, place=place, applied=names)
+
+
+def next_deleted(rules: Rules, log: Log, view: View, source: Source) -> Name | None:
+    """C7: what comes next in the write model, if it was deleted; None as well if that is another.
+
+    The first record that is not applied names the last one that is deleted, or else R does.
+    """
+    if not rules.outbox or not log.begin:
+        return None
+    place = place_of(rules, log, view.last)
+    follows = next_record(rules, log, view._replace(place=-1 if place is None else place))
+    if follows and place is not None:
+        return None
+    goal = follows[1].before if follows else source.said
+    there = {NOTHING, *source.stored}
+    if goal.position <= view.last.position or not {view.last, goal} <= there:
+        return None
+    return next(name for name in source.stored if name.position > view.last.position)
 
 
 def next_record(rules: Rules, log: Log, view: View) -> tuple[int, Record] | None:
@@ -121,14 +153,19 @@ def search(rules: Rules, log: Log, view: View) -> tuple[Label, View] | None:
 def place_of(rules: Rules, log: Log, last: Name) -> int | None:
     """The offset behind which to go on after T: of its record, or before its successor."""
     own = records(rules, log)
-    at = [offset for offset, record in own if same(rules, record.name, last)]
+    # A copy may lie behind records that come after it, when its original is deleted.
+    new = [(offset, record) for offset, record in own if record.name.position > last.position]
+    before = new[0][0] if new and log.begin else len(log.entries)
+    at = [o for o, record in own if same(rules, record.name, last) and o < before]
     if at:
         return at[0] if rules.first_found else at[-1]
     if last == NOTHING and log.begin == 0:
         return -1
     if last != NOTHING and not rules.before_successor:
         return None
-    return next((offset - 1 for offset, record in own if same(rules, record.before, last)), None)
+    if not log.begin:
+        return next((o - 1 for o, record in own if same(rules, record.before, last)), None)
+    return before - 1 if new and same(rules, new[0][1].before, last) else None
 
 
 def skip(rules: Rules, log: Log, view: View) -> View | None:
@@ -155,10 +192,12 @@ def pass_over(rules: Rules, log: Log, view: View) -> View | None:
     return view._replace(stopped=False, passed=view.passed | {(offset, record.name)})
 
 
-def says(rules: Rules, log: Log, view: View) -> str:
+def says(rules: Rules, log: Log, view: View, source: Source) -> str:
     """What the view says of itself, if anything."""
     if view.stopped:
         return "the view has stopped"
+    if rules.outbox and log.begin and view.last == source.said and not records(rules, log):
+        return ""  # Nothing comes after what is deleted.
     follows = next_record(rules, log, view)
     if follows is not None or (
         rules.check_place and misplaced(rules, log, view) and place_matters(view)

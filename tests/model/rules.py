@@ -78,6 +78,9 @@ class Rules:
     before_successor: bool = True
     """C3: T is also found right before the record whose predecessor it is."""
 
+    outbox: bool = True
+    """C7: what was deleted before it was applied is read from the write model."""
+
     recorded_skip: bool = True
     """C5: what an operator's permission skips is recorded; and it never goes back."""
 

@@ -42,6 +42,7 @@ def scope(
     at_once: bool = True,
     watched: int = 0,
     silence_only: bool = False,
+    readable: bool = False,
 ) -> Scope:
     """A scope, named for what is in it; faults that are a string are separated by commas."""
     names = frozenset(faults.split(", ")) if isinstance(faults, str) else faults
@@ -54,6 +55,7 @@ def scope(
         *([] if at_once else ["partitions added one by one"]),
         *([f"partition {watched} watched"] if watched else []),
         *(["nobody silent"] if silence_only else []),
+        *(["nobody stops for what is deleted"] if readable else []),
     ]
     return Scope(
         name="; ".join(marks),
@@ -65,17 +67,19 @@ def scope(
         at_once=at_once,
         watched=watched,
         silence_only=silence_only,
+        readable=readable,
     )
 
 
 QUICK = [
-    scope(THREE, SINGLE),
-    scope(TWO, SINGLE, first=False, at_once=False),
+    scope(THREE, SINGLE, readable=True),
+    scope(TWO, SINGLE, first=False, at_once=False, readable=True),
     scope(TWO[1:], "second"),
     scope(ONE, DOUBLE, 2),
     scope(ONE, DOUBLE, 2, 2, silence_only=True),
     scope(TWO[:1], "foreign, operator", 2),
-    scope((THREE[0],), "aged, operator", 2),
+    scope((THREE[0],), "aged, operator", 2, readable=True),
+    scope((THREE[0],), "aged, foreign", 2, readable=True),
 ]
 
 DEEP = [
@@ -99,6 +103,8 @@ DEEP = [
     scope(((0, 0, 0),), "tail, anew, all anew, foreign", 2),
     scope(((0, 0, 0),), "aged, lost, crash, time-out, foreign", 2),
     scope(((0, 0, 0),), "aged, foreign, operator", 3),
+    scope(THREE, "aged, consumer too many, crash", 3, 2, readable=True),
+    scope(THREE, "aged, restored", 2),
     scope(TWO, "all anew, restored, operator", 3),
 ]
 
@@ -137,7 +143,8 @@ SEPARATE = [
     without("stop_where_found", DEAD_END, scope(TWO[:1], "foreign")),
     without("check_place", WRONG_VIEW, scope(((0, 0, 0, 0),), "all anew")),
     without("before_successor", NEEDLESS, scope(((0, 0, 0, 0),), "aged, all anew", 2, 2)),
-    without("recorded_skip", WRONG_VIEW, scope(((0, 0, 0),), "aged, operator", 2)),
+    without("outbox", NEEDLESS, scope(TWO[:1], "aged", readable=True)),
+    without("recorded_skip, outbox", WRONG_VIEW, scope(((0, 0, 0),), "aged, operator", 2)),
     without("note_first", WRONG_VIEW, scope(ONE, "all anew, restored, crash of a follower", 3)),
 ]
 

@@ -182,7 +182,7 @@ async def test_replay_and_rebuild_ask_before_and_tell_what_there_is(
             (("replay", "fts", "--aggregate", page, "--yes"), "are applied again"),
             (("step", "fts", "--aggregate", page), "Page.BodyUpdated, version 3, position"),
             (("step", "fts", "--aggregate", page, "--until", "1", "--json"), '"version":1'),
-            (("rebuild", "fts", "--keep"), "the new generation is active"),
+            (("rebuild", "fts", "--keep", "--from", "outbox"), "the new generation is active"),
             (("rebuild", "fts", "--swap-back", "--yes"), "is active again"),
         ):
             (result,) = await run_all(pipeline.environment, ("consumer", *arguments))

@@ -62,6 +62,22 @@ async def test_reading_goes_on_after_a_position(app: ContentManagement, skipped:
     assert await read(outbox_of(app), positions[skipped - 1]) == positions[skipped:]
 
 
+@pytest.mark.parametrize(("after", "until"), [(0, 10), (0, 3), (4, 9), (7, 99), (5, 5), (10, 99)])
+async def test_a_range_has_all_after_a_position_up_to_another_and_ends(
+    app: ContentManagement, after: int, until: int
+) -> None:
+    positions = write(app.recorder, 10)
+    assert positions == list(range(1, 11))
+
+    outbox = outbox_of(app, limit=3)
+    found = [[each.id for each in batch] async for batch in outbox.between(after, until)]
+
+    assert [position for batch in found for position in batch] == [
+        position for position in positions if after < position <= until
+    ]
+    assert all(1 <= len(batch) <= 3 for batch in found)
+
+
 async def test_batches_are_full_while_there_is_a_backlog(app: ContentManagement) -> None:
     write(app.recorder, 10)
 

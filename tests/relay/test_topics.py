@@ -19,6 +19,7 @@ from eventsourcing_kafka.producer.relay import (
     prepare_topics,
     read_risks,
     read_status,
+    read_topic,
 )
 from eventsourcing_kafka.producer.relay.resume import OtherApplicationError
 from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
@@ -57,6 +58,25 @@ async def test_events_are_kept_for_ever(under_test: RelayUnderTest) -> None:
     assert config["message.timestamp.type"] == "CreateTime"
     assert int(config["message.timestamp.before.max.ms"]) == 2**63 - 1
     assert int(config["message.timestamp.after.max.ms"]) == 2**63 - 1
+
+
+async def test_the_relay_makes_topics_with_the_limits_that_are_set_and_leaves_those_that_are_there(
+    under_test: RelayUnderTest,
+) -> None:
+    limits = {"topic_retention_ms": 86_400_000, "topic_retention_bytes": 10_000_000}
+    settings = replace(under_test.settings, **limits)
+    async with under_test.admin() as admin:
+        await prepare_topics(admin, under_test.topics, settings)
+        await prepare_topics(admin, under_test.topics, under_test.settings)
+
+    config = await config_of(under_test, under_test.topics.events)
+    assert (config["retention.ms"], config["retention.bytes"]) == ("86400000", "10000000")
+    assert (await config_of(under_test, under_test.topics.position))["retention.bytes"] == "-1"
+    found = await read_topic(under_test.app.name, under_test.settings)
+    assert [limit.partition(": ")[0].rpartition(", ")[2] for limit in found.limits] == [
+        "retention.ms is 86400000",
+        "retention.bytes is 10000000",
+    ]
 
 
 async def test_the_position_is_kept_in_a_compacted_topic_of_one_partition(

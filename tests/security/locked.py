@@ -35,7 +35,8 @@ PASSWORD_IN_KAFKA = "kafka-password"
 """The tool that makes a cluster takes no other characters for its first users."""
 
 WRITER, RELAY = "contentmanagement_writer", "contentmanagement_relay"
-ROLES = (WRITER, RELAY, "fts", "fts_reader", "activity", "activity_reader")
+HISTORY = "contentmanagement_history"
+ROLES = (WRITER, RELAY, HISTORY, "fts", "fts_reader", "activity", "activity_reader")
 ADMIN, BROKER = "admin", "broker"
 PLAIN_USER, PLAIN_PASSWORD = "plain", "plain-password"
 

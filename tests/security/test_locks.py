@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 import anyio
 import psycopg
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     KafkaConnectionError,
@@ -44,6 +44,7 @@ from tests.wire.test_reading import FORGED
 
 from .locked import (
     ADMIN,
+    HISTORY,
     PASSWORD,
     PASSWORD_IN_KAFKA,
     PLAIN_PASSWORD,
@@ -69,12 +70,12 @@ def stack(stack: Locked, monkeypatch: pytest.MonkeyPatch) -> Locked:
 
 
 @asynccontextmanager
-async def running(stack: Locked, role: str, *command: str) -> AsyncIterator[None]:
+async def running(stack: Locked, role: str, *command: str, **changed: str) -> AsyncIterator[None]:
     """Run a process of ours as a role, by settings alone; it must be there to the end."""
     process = await anyio.open_process(
         [str(ROOT / ".venv/bin/eventsourcing-kafka"), *command],
         cwd=ROOT,
-        env={**os.environ, **stack.settings(role)},
+        env={**os.environ, **stack.settings(role), **changed},
         stdout=None,
         stderr=None,
     )
@@ -182,6 +183,28 @@ async def test_the_pipeline_runs_end_to_end_with_the_least_of_rights(stack: Lock
         await until(counted)
 
 
+async def test_a_view_reads_what_kafka_has_deleted_as_a_role_that_may_only_read(
+    stack: Locked,
+) -> None:
+    async with pipeline(stack):
+        await written(stack, "alps", "gentian\n")
+    topic = [TopicPartition(EVENTS, number) for number in (0, 1)]
+    async with started(AIOKafkaConsumer(**kafka(stack, ADMIN))) as consumer:
+        ends = await consumer.end_offsets(topic)
+    async with started(AIOKafkaAdminClient(**kafka(stack, ADMIN))) as admin:
+        await admin.delete_records({each: RecordsToDelete(end) for each, end in ends.items()})
+    await run("eventsourcing-kafka consumer replay fts --yes", stack.settings("fts"))
+    store = ViewStore.of(fts.VIEW, stack.settings("fts_reader"))
+    assert await search(store, "gentian") == []
+
+    async def found() -> bool:
+        return bool(await search(store, "gentian"))
+
+    role = {"CONTENTMANAGEMENT_POSTGRES_USER": HISTORY}
+    async with running(stack, "fts", "consumer", "run", "fts", **role):
+        await until(found)
+
+
 def forged(position: int, **headers: str | None) -> Record:
     """Return a record of an aggregate that nobody has: one of the relay's, but for `headers`."""
     key = str(uuid4())
@@ -260,6 +283,15 @@ REFUSED_BY_POSTGRES: list[tuple[str, str, LiteralString]] = [
     (RELAY, "contentmanagement", "CREATE TABLE mine (id integer)"),
     (RELAY, "contentmanagement", "CREATE TEMPORARY TABLE mine (id integer)"),
     (RELAY, "fts", "SELECT 1"),
+    (HISTORY, "contentmanagement", "INSERT INTO contentmanagement_events DEFAULT VALUES"),
+    (HISTORY, "contentmanagement", "LOCK TABLE contentmanagement_events IN ROW EXCLUSIVE MODE"),
+    (HISTORY, "contentmanagement", "SELECT FROM contentmanagement_events FOR KEY SHARE"),
+    (HISTORY, "contentmanagement", "SELECT FROM contentmanagement_people"),
+    (HISTORY, "contentmanagement", "SELECT pg_advisory_lock(1)"),
+    (HISTORY, "contentmanagement", "SELECT pg_try_advisory_lock(1)"),
+    (HISTORY, "contentmanagement", "SELECT pg_try_advisory_xact_lock_shared(1, 1)"),
+    (HISTORY, "fts", "SELECT 1"),
+    (WRITER, "contentmanagement", "SELECT pg_advisory_xact_lock(1)"),
     (WRITER, "contentmanagement", "UPDATE contentmanagement_events SET topic = 'os:system'"),
     (WRITER, "contentmanagement", "TRUNCATE contentmanagement_events"),
     (WRITER, "fts", "SELECT 1"),
@@ -292,6 +324,7 @@ async def test_kafka_refuses_a_role_what_it_must_not_do(stack: Locked) -> None:
         "fts": {EVENTS, POSITION},
         "activity": {EVENTS, POSITION},
         WRITER: set(),
+        HISTORY: set(),
         "fts_reader": set(),
         "activity_reader": set(),
     }

@@ -13,6 +13,7 @@ from eventsourcing_kafka.compose.audit.audit import audit
 from eventsourcing_kafka.compose.monitor.overview import opened_sources
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.operations.history import write_model_of
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.consumer.operations.redrive import drop, dropped_events, retry
 from eventsourcing_kafka.producer.kafka.clients import started
@@ -30,6 +31,7 @@ from eventsourcing_kafka.testing import PipelineUnderTest, until
 from examples.courses.application import Courses
 from examples.courses.domainmodel import CourseOffered, StudentJoined
 from examples.courses.places import VIEW
+from tests.chaos.damage import delete_records
 
 Env = dict[str, str]
 
@@ -105,6 +107,24 @@ async def test_a_view_has_what_was_decided_in_its_order_and_is_operated_as_any(
             )
         (found,) = (await audit(pipeline.environment, [NAME])).findings
         assert found.what == "course 'Poetry': places_left is 7, not 2"
+
+
+async def test_what_kafka_has_deleted_is_read_from_the_write_model(
+    courses_environment: Env,
+) -> None:
+    async with Pipeline(courses_environment, consumers=0) as pipeline:
+        courses: Courses = pipeline.application
+        poetry = await pipeline.do(courses.offer, "Poetry", 2)
+        ada = await pipeline.do(courses.enrol, "Ada")
+        await pipeline.do(courses.join, poetry, ada)
+        await pipeline.published()
+        topic = Topics.of("Courses", pipeline.settings).events
+        await delete_records(pipeline.settings.bootstrap_servers, topic)
+        await pipeline.do(courses.leave, poetry, ada)
+        write_model = write_model_of(VIEW, pipeline.environment)
+        pipeline.start_consumer(pipeline.consumer(write_model=write_model))
+        await pipeline.applied()
+        assert await pipeline.places() == {"Poetry": 2}
 
 
 async def test_it_is_watched_as_any(courses_environment: Env) -> None:

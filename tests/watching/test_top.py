@@ -9,6 +9,7 @@ from functools import partial
 
 import anyio
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from eventsourcing_kafka.compose.monitor.overview import Overview
@@ -81,6 +82,15 @@ def test_gaps_owners_and_the_rates_since_an_earlier_reading_are_shown() -> None:
     assert "view fts gap 7 lag 0.0 s 100/s 0 parked 1 consuming" in shown
     assert "0 250 7 0.0 s 100/s 0 ada-7 ::1" in shown
     assert "1 50 0 0.0 s 0/s 0 nobody" in shown
+
+
+def test_who_reads_the_write_model_is_told() -> None:
+    behind = replace(partition(0, 50, gap=7), from_write_model=True)
+
+    shown = lines(screen(), overview(0, 100, [behind, partition(1, 50)]))
+
+    assert "0 50 7 0.0 s 0 ada-7 ::1 write model" in shown
+    assert "1 50 0 0.0 s 0 ada-7 ::1" in shown
 
 
 def test_what_is_down_is_shown_as_down_with_no_figure_of_before() -> None:

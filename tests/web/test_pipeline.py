@@ -8,6 +8,8 @@ from uuid import UUID
 
 import anyio
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from anyio.from_thread import BlockingPortal
 from httpx2 import Response
 
@@ -20,6 +22,8 @@ from eventsourcing_kafka.compose.web.pipeline import polling
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job
 from eventsourcing_kafka.consumer.operations.redrive import dropped_events, parked_events
 from eventsourcing_kafka.consumer.views.fts.policy import PageInfo
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from tests.operations.poison import Event, Raw, record_of
 from tests.operations.test_commands import produce
 from tests.pipeline import Pipeline, until
@@ -46,6 +50,7 @@ async def test_it_tells_the_truth_while_things_fail_and_reads_only_while_anybody
             await who_is_dead_is_named(feed, pipeline)
             await a_frozen_broker_is_told(feed, kafka)
             await a_killed_database_is_told(feed, portal, postgres)
+            await what_the_topic_deletes_is_told(feed, pipeline)
         await nothing_is_read_any_more(served)
         await there_is_room_for_so_many(served, olga)
 
@@ -92,6 +97,15 @@ async def a_frozen_broker_is_told(feed: Feed, kafka: Kafka) -> None:
     finally:
         kafka.resume()
     await feed.says(TOPIC, "well")
+
+
+async def what_the_topic_deletes_is_told(feed: Feed, pipeline: Pipeline) -> None:
+    topic = Topics.of("ContentManagement", pipeline.settings).events
+    limited = ConfigResource(ConfigResourceType.TOPIC, topic, {"retention.ms": "3600000"})
+    async with started(AIOKafkaAdminClient(**pipeline.settings.client())) as admin:
+        await admin.alter_configs([limited])
+    risk = f"The topic {topic} does not keep its events for ever, retention.ms is 3600000"
+    await feed.says(TOPIC, risk)
 
 
 async def a_killed_database_is_told(feed: Feed, portal: BlockingPortal, postgres: Postgres) -> None:

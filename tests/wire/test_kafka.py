@@ -77,7 +77,13 @@ def test_a_compression_that_kafka_does_not_have_is_refused() -> None:
         KafkaSettings.from_env({"KAFKA_COMPRESSION_TYPE": "brotli"})
 
 
-@pytest.mark.parametrize("variable", ["KAFKA_TOPIC_PARTITIONS", "KAFKA_TOPIC_REPLICATION_FACTOR"])
+@pytest.mark.parametrize(
+    "variable",
+    [
+        *("KAFKA_TOPIC_PARTITIONS", "KAFKA_TOPIC_REPLICATION_FACTOR"),
+        *("KAFKA_TOPIC_RETENTION_MS", "KAFKA_TOPIC_RETENTION_BYTES"),
+    ],
+)
 @pytest.mark.parametrize("value", ["many", "8.5", "0", "-1", "1 2"])
 def test_a_setting_that_is_wrong_is_named(variable: str, value: str) -> None:
     with pytest.raises(ValueError, match=variable):

@@ -30,6 +30,7 @@ from eventsourcing_kafka.compose.web.pipeline.window import window_of
 from eventsourcing_kafka.compose.web.rendering import bounded, render
 from eventsourcing_kafka.consumer.engine.store import ViewStore, replayable
 from eventsourcing_kafka.consumer.operations.commands import messages
+from eventsourcing_kafka.consumer.operations.history import write_model_of
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress
 from eventsourcing_kafka.consumer.operations.redrive import (
     drop,
@@ -242,7 +243,8 @@ async def _do_rebuild(
     request: Request, store: ViewStore, form: Form, user: User
 ) -> tuple[str, str]:
     window, view = window_of(request), store.view.name
-    rebuild = Rebuild(store, window.settings)
+    write_model = write_model_of(store.view, window.environment)
+    rebuild = Rebuild(store, window.settings, write_model=write_model)
 
     async def work(job: Job) -> str:
         def report(progress: RebuildProgress) -> None:

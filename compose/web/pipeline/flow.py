@@ -214,7 +214,10 @@ def _topic(card: Card, history: PartHistory[TopicStatus], found: TopicStatus) ->
     longest = max(*found.ends, 1)
     lanes = [Lane(number, end, end / longest) for number, end in enumerate(found.ends)]
     return card._replace(
-        verdicts=[lacking] if found.under_replicated else [],
+        verdicts=[
+            *([lacking] if found.under_replicated else []),
+            *(Verdict(Tone.CARE, limit) for limit in found.limits),
+        ],
         figures=[
             ("topic", found.topic),
             ("offsets", f"{found.offsets:,}"),
@@ -239,6 +242,7 @@ def _view(
         verdicts=[
             *_stopped(found),
             *_unowned(found),
+            *_from_write_model(found),
             *_behind(gap, lag),
             *([Verdict(Tone.CARE, f"{parked:,} parked")] if parked else []),
         ],
@@ -271,6 +275,12 @@ def _unowned(rows: Sequence[PartitionStatus]) -> Sequence[Verdict]:
         return [Verdict(Tone.BAD, "nobody consumes")]
     numbers = ", ".join(map(str, alone[:MOST_ROWS]))
     return [Verdict(Tone.BAD, f"nobody has partition {numbers}")] if alone else []
+
+
+def _from_write_model(rows: Iterable[PartitionStatus]) -> Sequence[Verdict]:
+    numbers = [str(row.partition) for row in rows if row.from_write_model]
+    what = f"reads what Kafka has deleted from the write model: partition {', '.join(numbers)}"
+    return [Verdict(Tone.CARE, what)] if numbers else []
 
 
 def _behind(gap: int | None, lag_seconds: float) -> Sequence[Verdict]:

@@ -17,7 +17,8 @@ from eventsourcing_kafka.consumer.operations.commands.stores import (
     opened_store,
 )
 from eventsourcing_kafka.consumer.operations.comparison import Compared
-from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress
+from eventsourcing_kafka.consumer.operations.history import write_model_of
+from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress, Source
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.cli import finished, progress_console
 from eventsourcing_kafka.producer.runtime.logs import LogFormat, LogFormatOption, start_logs
@@ -42,6 +43,12 @@ def rebuild(
     even_if_parked: Annotated[
         bool, typer.Option(help="Swap though the new one has more events parked.")
     ] = False,
+    source: Annotated[
+        Source,
+        typer.Option(
+            "--from", help="The topic, and the outbox for what it has deleted; or the outbox first."
+        ),
+    ] = Source.KAFKA,
     system: SystemTopic = None,
     file: PipelineFile = None,
     yes: Yes = False,
@@ -59,6 +66,10 @@ def rebuild(
     by itself, or exits with 1. A generation that parks more than the present one is not swapped in:
     it may be of older code.
 
+    What Kafka has deleted is read from the write model, whose settings are the application's
+    (SHOP_POSTGRES_DBNAME); with --from outbox all that is published is, which is slower where Kafka
+    has it.
+
     Example: eventsourcing-kafka consumer rebuild shop.views:ORDERS --keep
 
     Example: eventsourcing-kafka consumer rebuild shop.views:ORDERS --swap-if-equal
@@ -68,9 +79,12 @@ def rebuild(
         raise typer.BadParameter(
             "Nobody is there to answer whether to swap: say --swap-if-equal, or --yes."
         )
-    settings = KafkaSettings.from_env(settings_with(file))
+    env = settings_with(file)
+    settings = KafkaSettings.from_env(env)
     with opened_store(view, system, file) as store:
-        name, job = store.view.name, Rebuild(store, settings)
+        name = store.view.name
+        write_model = write_model_of(store.view, env)
+        job = Rebuild(store, settings, write_model=write_model, source=source)
     if swap_back:
         confirm(messages.may_swap_back(name), yes=yes)
         finished(job.swap_back)

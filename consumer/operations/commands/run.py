@@ -13,6 +13,7 @@ from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.followers import followers_of
 from eventsourcing_kafka.consumer.operations.commands.stores import WHICH, complete_view
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
+from eventsourcing_kafka.consumer.operations.history import write_model_of
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.logs import (
@@ -98,6 +99,7 @@ def run(
             limit=batch_size,
             grace=grace,
             instance=instance,
+            write_model=write_model_of(view, env),
         )
         for view in followers.views
     }

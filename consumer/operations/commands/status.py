@@ -49,8 +49,9 @@ def status(
     """Show how far views are, partition by partition; exit with 1 if one has stopped.
 
     The gap is in Kafka offsets, the lag in seconds: the age of the oldest event not applied. A gap
-    is unknown while what was applied last is not in the topic. Settings of the topic that delete
-    events are named, with what to do.
+    is unknown while what was applied last is not in the topic, and about right while the source is
+    the write model, which has what Kafka has deleted. Settings of the topic that delete events are
+    named, with what to do.
 
     Example: eventsourcing-kafka consumer status shop.views:ORDERS
 
@@ -127,6 +128,7 @@ class Line(msgspec.Struct, frozen=True):
     parked: int
     dropped: int | None
     rebuild_gap: int | None
+    source: str | None
     stopped: str | None
     owner: str | None
 
@@ -142,6 +144,7 @@ class Line(msgspec.Struct, frozen=True):
             row.parked,
             row.dropped or None,
             row.rebuild_gap,
+            "write model" if row.from_write_model else None,
             "see below" if row.stopped else None,
             row.owner,
         )

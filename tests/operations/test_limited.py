@@ -1,0 +1,372 @@
+"""What Kafka has deleted is read from the write model, and the view is the same.
+
+Each view here counts what it applies: an event too many or too few would show.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from random import Random
+from typing import Any, LiteralString
+
+import anyio
+import psycopg
+import pytest
+from eventsourcing.cipher import AESCipher
+
+from eventsourcing_kafka.compose.audit.audit import audit
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.operations.health import ViewHealth
+from eventsourcing_kafka.consumer.operations.history import History, write_model_of
+from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress, Source
+from eventsourcing_kafka.consumer.operations.replay import replay_view
+from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat, wire_of
+from eventsourcing_kafka.producer.wire.chain import START
+from examples.dogschool.application import DogSchool
+from tests.chaos.damage import delete_records
+from tests.consumer.stores import TRICKS
+from tests.pipeline import Pipeline, until
+
+from .counted import activity, assert_counted_once, write
+from .test_broken import (
+    OFTEN,
+    TWO,
+    append,
+    assert_right,
+    delete_all,
+    records,
+    says,
+    status_of,
+    stop,
+    stopped,
+    topics_of,
+)
+
+READS = "reading it from the write model"
+
+
+def start(pipeline: Pipeline, store: ViewStore | None = None, **options: Any) -> None:
+    """Start a consumer that has the way to the write model."""
+    source = write_model_of(pipeline.store.view, pipeline.environment)
+    pipeline.start_consumer(
+        pipeline.consumer(store, pacing=OFTEN, **{"write_model": source, **options})
+    )
+
+
+class InSteps(History):
+    """Reads in small batches, and lets a test do something before each."""
+
+    def __init__(self, pipeline: Pipeline, before_batch: Callable[[], Awaitable[None]]) -> None:
+        app = pipeline.application
+        super().__init__(outbox_of(app, limit=7), wire_of(app), pipeline.store.view)
+        self._before_batch = before_batch
+
+    async def records(self, after: int, until: int) -> AsyncGenerator[Sequence[Record], None]:
+        async for batch in super().records(after, until):
+            await self._before_batch()
+            yield batch
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[History]:
+        yield self
+
+
+@asynccontextmanager
+async def deleted(environment: dict[str, str]) -> AsyncIterator[Pipeline]:
+    """Have some events published, and deleted from Kafka."""
+    async with activity(environment | TWO) as pipeline:
+        await write(pipeline, "early", pages=4, edits=3)
+        await delete_published(pipeline)
+        yield pipeline
+
+
+async def delete_published(
+    pipeline: Pipeline, before: Callable[[int, int], int] = lambda _, end: end
+) -> None:
+    await pipeline.published()
+    topic = topics_of(pipeline)[0]
+    await delete_records(pipeline.settings.bootstrap_servers, topic, before)
+
+
+async def in_write_model(pipeline: Pipeline, statement: LiteralString) -> None:
+    """Change the write model behind everybody's back."""
+    datastore = pipeline.application.recorder.datastore
+    with datastore.get_connection() as connection:
+        connection.execute(statement)
+
+
+async def test_a_new_view_has_all_though_kafka_has_nothing_left(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with deleted(environment) as pipeline:
+        start(pipeline)
+        await assert_right(pipeline)
+        assert {row.gap for row in (await status_of(pipeline)).values()} == {0}
+        await write(pipeline, "late", pages=2, edits=2)
+        await assert_counted_once(pipeline)
+    assert caplog.text.count(READS) == 2
+    assert "the gap is not known" not in caplog.text
+
+
+async def test_a_view_that_was_away_and_a_replay_read_what_they_lack(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with deleted(environment) as pipeline:
+        start(pipeline)
+        await assert_counted_once(pipeline)
+        await stop(pipeline)
+        await write(pipeline, "away", pages=4, edits=2)
+        await pipeline.published()
+        await delete_all(pipeline, 1)
+        await write(pipeline, "late", pages=4, edits=2)
+        await pipeline.published()
+
+        start(pipeline)
+        await assert_counted_once(pipeline)
+        assert await says(caplog, "partition 1: what comes after")
+        await replay_view(pipeline.store)
+        await assert_counted_once(pipeline)
+
+
+class Killing:
+    """Stands still for ever before some batch: whoever reads is to be killed there."""
+
+    def __init__(self, batches: int) -> None:
+        self.stands = False
+        self._left = batches
+
+    async def __call__(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            self.stands = True
+            await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_any_mixture_of_the_two_sources_makes_the_same_view(
+    environment: dict[str, str], seed: int
+) -> None:
+    chance = Random(seed)
+    async with activity(environment | TWO) as pipeline:
+        for number in range(3):
+            await write(pipeline, f"{number}-", pages=chance.randint(2, 4), edits=3)
+            await delete_published(pipeline, lambda _, end: chance.randint(0, end))
+            killing = Killing(chance.randint(0, 4))
+            start(pipeline, write_model=InSteps(pipeline, killing).opened)
+            await until(partial(stands_or_is_through, killing, pipeline))
+            await stop(pipeline)
+        start(pipeline)
+        await assert_counted_once(pipeline)
+        assert await stopped(pipeline) == {}
+        assert (await audit(pipeline.environment, ["activity"])).success
+
+
+async def stands_or_is_through(killing: Killing, pipeline: Pipeline) -> bool:
+    if killing.stands:
+        return True
+    with suppress(psycopg.errors.UndefinedTable):  # It is not there yet.
+        trackings = await pipeline.trackings()
+        ends = {number: each.offset for number, each in trackings.items()}
+        return ends == await pipeline.ends()
+    return False
+
+
+async def test_what_is_deleted_meanwhile_is_read_as_well(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with deleted(environment) as pipeline:
+        await write(pipeline, "behind", pages=4, edits=2)
+        await pipeline.published()
+        is_first = True
+
+        async def go_on() -> None:
+            nonlocal is_first
+            if is_first:
+                is_first = False
+                await write(pipeline, "more", pages=4, edits=2)
+                await delete_published(pipeline)
+
+        start(pipeline, write_model=InSteps(pipeline, go_on).opened)
+        await assert_counted_once(pipeline)
+    assert caplog.text.count(READS) > 2
+
+
+@pytest.mark.parametrize("left", [1, 3])
+async def test_a_copy_that_outlives_what_it_is_a_copy_of_misleads_nobody(
+    environment: dict[str, str], left: int
+) -> None:
+    async with activity(environment | {"KAFKA_TOPIC_PARTITIONS": "1"}) as pipeline:
+        await write(pipeline, "early", pages=2, edits=3)
+        await pipeline.published()
+        await append(pipeline, (await records(pipeline))[0])
+        await delete_published(pipeline, lambda _, end: end - left)
+        start(pipeline)
+
+        await assert_right(pipeline)
+
+        await write(pipeline, "late", pages=2, edits=2)
+        await assert_right(pipeline)
+
+
+async def test_it_is_told_where_a_view_reads_and_how_far_it_is(
+    environment: dict[str, str],
+) -> None:
+    async with deleted(environment) as pipeline:
+        await write(pipeline, "late", pages=2, edits=2)
+        await pipeline.published()
+        waiting, goes_on = anyio.Event(), anyio.Event()
+        batches = 0
+
+        async def wait() -> None:
+            nonlocal batches
+            batches += 1
+            if batches == 3:
+                waiting.set()
+                await goes_on.wait()
+
+        start(pipeline, write_model=InSteps(pipeline, wait).opened)
+        await waiting.wait()
+
+        async def is_half_way() -> bool:
+            rows = (await status_of(pipeline)).values()
+            return any(row.offset for row in rows)
+
+        await until(is_half_way)
+        rows = (await status_of(pipeline)).values()
+        assert all(row.from_write_model and row.gap == row.head - row.offset for row in rows)
+        report = await ViewHealth(pipeline.consumer(), pipeline.settings).report()
+        assert report.healthy
+        assert not report.ready
+        goes_on.set()
+        await assert_counted_once(pipeline)
+        assert not any(row.from_write_model for row in (await status_of(pipeline)).values())
+
+
+@pytest.mark.parametrize(
+    ("change", "back", "why"),
+    [
+        (
+            "UPDATE contentmanagement_events SET topic = topic || '?'",
+            "UPDATE contentmanagement_events SET topic = trim(trailing '?' from topic)",
+            "restored",
+        ),
+        (
+            "ALTER TABLE contentmanagement_events RENAME TO gone",
+            "ALTER TABLE gone RENAME TO contentmanagement_events",
+            "does not exist. Give its consumers",
+        ),
+    ],
+)
+async def test_another_write_model_is_not_read_until_the_right_one_is_back(
+    environment: dict[str, str], change: LiteralString, back: LiteralString, why: str
+) -> None:
+    async with deleted(environment) as pipeline:
+        await pipeline.relay.stop()
+        await in_write_model(pipeline, change)
+        start(pipeline)
+
+        reasons = await reasons_to_stop(pipeline)
+        assert all("can't be read from the write model" in reason for reason in reasons)
+        assert all(why in reason for reason in reasons)
+        assert {each.link for each in (await pipeline.trackings()).values()} == {START}
+
+        await in_write_model(pipeline, back)
+        await assert_right(pipeline)
+        assert await stopped(pipeline) == {}
+
+
+async def reasons_to_stop(pipeline: Pipeline) -> Collection[str]:
+    """Wait until the view has stopped, once it is there, and return why."""
+
+    async def is_there_and_has_stopped() -> bool:
+        with suppress(psycopg.errors.UndefinedTable):
+            return len(await stopped(pipeline)) == len(await pipeline.trackings())
+        return False
+
+    await until(is_there_and_has_stopped)
+    return (await stopped(pipeline)).values()
+
+
+async def test_without_a_way_to_the_write_model_the_stop_says_what_to_give(
+    environment: dict[str, str],
+) -> None:
+    async with deleted(environment) as pipeline:
+        await write(pipeline, "late", pages=4, edits=2)
+        await pipeline.published()
+        nowhere = {**pipeline.environment, "PERSISTENCE_MODULE": ""}
+        source = write_model_of(pipeline.store.view, nowhere)
+        start(pipeline, write_model=source)
+        (why, *_) = await reasons_to_stop(pipeline)
+        assert "Set it, and the POSTGRES_… or SQLITE_… settings, to the write model's" in why
+
+
+CIPHER = {
+    "CIPHER_TOPIC": "eventsourcing.cipher:AESCipher",
+    "CIPHER_KEY": AESCipher.create_key(32),
+}
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+async def test_of_what_is_encrypted_the_records_are_those_of_the_relay_that_the_view_can_read(
+    *, with_key: bool
+) -> None:
+    with DogSchool(CIPHER) as school:
+        school.register_dog("Rex")
+        position = school.add_trick("Rex", "sit") or 2
+        view = replace(TRICKS, mapper=school.mapper) if with_key else TRICKS
+        async with History.within(school, view) as history:
+            found = [record async for batch in history.records(0, position) for record in batch]
+
+        relay = WireFormat.of(school, decrypt=not with_key)
+        stored = school.recorder.select_notifications(1, 10)
+        assert found == [relay.to_record(each) for each in stored]
+        assert [b"sit" in record.value for record in found] == [False, not with_key]
+
+
+async def test_without_the_key_what_is_encrypted_is_refused() -> None:
+    with DogSchool(CIPHER) as school, DogSchool() as keyless:
+        school.register_dog("Rex")
+        keyless.recorder = school.recorder
+        async with History.within(keyless, TRICKS) as history:
+            with pytest.raises(WireError, match="CIPHER_KEY as the application has them"):
+                await anext(history.records(0, 1))
+
+
+async def test_a_view_is_rebuilt_from_what_is_in_kafka_no_more(
+    environment: dict[str, str],
+) -> None:
+    async with deleted(environment) as pipeline:
+        await write(pipeline, "late", pages=4, edits=2)
+        start(pipeline)
+        await assert_counted_once(pipeline)
+        await rebuilt(pipeline, Source.KAFKA)
+
+
+async def test_a_view_is_rebuilt_from_the_outbox_though_kafka_has_all(
+    environment: dict[str, str],
+) -> None:
+    async with activity(environment | TWO) as pipeline:
+        await write(pipeline, "early", pages=4, edits=3)
+        start(pipeline)
+        await assert_counted_once(pipeline)
+        read = []
+
+        async def note() -> None:
+            read.append(1)
+
+        await rebuilt(pipeline, Source.OUTBOX, InSteps(pipeline, note).opened)
+        assert read
+
+
+async def rebuilt(pipeline: Pipeline, source: Source, write_model: Any = None) -> None:
+    """Rebuild the view, and see that it is right, and that it was told how far it is."""
+    seen: list[RebuildProgress] = []
+    opens = write_model or write_model_of(pipeline.store.view, pipeline.environment)
+    await Rebuild(pipeline.store, pipeline.settings, write_model=opens, source=source).run(
+        seen.append
+    )
+    assert all(step.records >= 0 and step.gap >= 0 for step in seen)
+    assert seen[-1].gap == 0
+    await assert_counted_once(pipeline)
