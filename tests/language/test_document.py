@@ -336,3 +336,12 @@ def test_a_version_that_only_the_kept_document_knows_is_carried_on() -> None:
     message = now["components"]["messages"]["Market.Stall.Renewed-v2"]
     assert message["headers"]["allOf"][1]["properties"]["ce_classversion"]["const"] == "2"
     assert message["name"] == "Stall.Renewed"
+
+
+@pytest.mark.parametrize("limit", [None, 86_400_000])
+def test_it_tells_how_long_the_topic_is_kept(limit: int | None) -> None:
+    settings = KafkaSettings(topic_retention_ms=limit)
+    (channel,) = described([MARKET], settings)["channels"].values()
+    kept = channel["bindings"]["kafka"]["topicConfiguration"]
+    assert (kept["retention.ms"], kept["retention.bytes"]) == (limit or -1, -1)
+    assert ("for ever" in channel["description"]) is (limit is None)
