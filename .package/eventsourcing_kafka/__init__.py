@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         Difference,
         Disposition,
     )
-    from eventsourcing_kafka.consumer.engine.applying import OnError
+    from eventsourcing_kafka.consumer.engine.applying import CannotApplyError, OnError
     from eventsourcing_kafka.consumer.engine.consumer import Consumer
     from eventsourcing_kafka.consumer.engine.store import ViewStore
     from eventsourcing_kafka.consumer.hosting.systems import Projected
@@ -56,7 +56,7 @@ _WHERE = {
         "Difference",
         "Disposition",
     ),
-    "consumer.engine.applying": ("OnError",),
+    "consumer.engine.applying": ("CannotApplyError", "OnError"),
     "consumer.engine.consumer": ("Consumer",),
     "consumer.engine.store": ("ViewStore",),
     "consumer.hosting.systems": ("Projected",),
@@ -78,6 +78,7 @@ __all__ = [
     "Audit",
     "AuditedEvent",
     "AuditedRow",
+    "CannotApplyError",
     "Comparison",
     "Consumer",
     "Difference",

@@ -42,7 +42,7 @@ def audit(
 
     Example: eventsourcing-kafka compose audit shop.views:ORDERS
 
-    Example: eventsourcing-kafka compose audit --system examples.counters.system:system
+    Example: eventsourcing-kafka compose audit --system shop.packing:system
     """
     environment, pipeline = meant(data, file)
     report = finished(

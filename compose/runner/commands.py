@@ -83,9 +83,9 @@ def run_system(
     needs no more than Kafka and the database of its view: the application, and its relay, are
     elsewhere.
 
-    Example: eventsourcing-kafka compose run examples.counters.system:system
+    Example: eventsourcing-kafka compose run shop.packing:system
 
-    Example: eventsourcing-kafka compose run examples.tricks.system:tricks
+    Example: eventsourcing-kafka compose run shop.counts:counts
 
     Example: eventsourcing-kafka compose run Packing --with shop/pipeline.toml
     """

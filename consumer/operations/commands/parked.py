@@ -86,7 +86,7 @@ def list_parked(
 
     Example: eventsourcing-kafka consumer parked list --view shop.views:ORDERS
 
-    Example: eventsourcing-kafka consumer parked list --system examples.counters.system:system
+    Example: eventsourcing-kafka consumer parked list --system shop.packing:system
     """
     with opened_store(view, system, file) as store:
         rows = finished(lambda: parked_events(store))

@@ -57,7 +57,7 @@ def status(
 
     Example: eventsourcing-kafka consumer status --watch
 
-    Example: eventsourcing-kafka consumer status --system examples.counters.system:system
+    Example: eventsourcing-kafka consumer status --system shop.packing:system
     """
     env = settings_with(file)
     settings = KafkaSettings.from_env(env)

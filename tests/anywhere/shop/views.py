@@ -9,10 +9,15 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, sql
 
-from eventsourcing_kafka.consumer.audit import AggregateHistory, Comparison, Disposition
-from eventsourcing_kafka.consumer.unit_of_work import Event, Place
-from eventsourcing_kafka.consumer.view import View
-from eventsourcing_kafka.producer.wire import EventTypes
+from eventsourcing_kafka import (
+    AggregateHistory,
+    Comparison,
+    Disposition,
+    Event,
+    EventTypes,
+    Place,
+    View,
+)
 
 from .domainmodel import Order
 
