@@ -26,11 +26,12 @@ from cassandra.policies import (
     ExponentialReconnectionPolicy,
     TokenAwarePolicy,
 )
+from cassandra.protocol import ErrorMessage
 from cassandra.query import BatchStatement, BatchType, dict_factory
 from eventsourcing.persistence import OperationalError, PersistenceError, ProgrammingError
 
-FETCHED_ROWS = 100
-"""Rows of one page: each may have all events of a save."""
+FETCHED_ROWS = 25
+"""Rows of one page, which a node has in its memory: each is an event, of any size."""
 
 REQUEST_SECONDS = 10.0
 
@@ -52,7 +53,7 @@ class Place:
 
     def table(self, name: str) -> str:
         """Return a table in the keyspace, as a statement has it."""
-        return f'"{self.keyspace}"."{name}"'
+        return ".".join('"' + part.replace('"', '""') + '"' for part in (self.keyspace, name))
 
     def __str__(self) -> str:
         """Say where it is."""
@@ -78,10 +79,12 @@ class CassandraDatastore:
             row: Row | None = self._session.execute(self._bound(statement, parameters)).one()
             return row
 
-    def rows(self, statement: str, *parameters: Any) -> Iterator[Row]:
-        """Execute a statement, and yield its rows as they are fetched."""
+    def rows(self, statement: str, *parameters: Any, page: int = FETCHED_ROWS) -> Iterator[Row]:
+        """Execute a statement, and yield its rows as they are fetched, so many at once."""
         with self._errors():
-            yield from self._session.execute(self._bound(statement, parameters))
+            bound = self._bound(statement, parameters)
+            bound.fetch_size = page
+            yield from self._session.execute(bound)
 
     def in_one_partition(self, statement: str, rows: Sequence[Sequence[Any]]) -> Any:
         """Execute a statement for each of some rows, all of them or none: in one partition."""
@@ -153,7 +156,6 @@ class CassandraDatastore:
         except BaseException:
             cluster.shutdown()
             raise
-        session.default_fetch_size = FETCHED_ROWS
         return session
 
     @contextmanager
@@ -161,14 +163,16 @@ class CassandraDatastore:
         """Raise the library's errors for the driver's."""
         try:
             yield
-        except InvalidRequest as error:
+        except (InvalidRequest, ErrorMessage) as error:
             raise ProgrammingError(f"{self.place}: {error}{self._hint(error)}") from error
+        except TypeError as error:
+            raise ProgrammingError(f"{self.place} can't keep that: {error}") from error
         except LOST as error:
             raise OperationalError(f"{self.place}: {_reason(error)}") from error
         except DriverException as error:
             raise PersistenceError(f"{self.place}: {error}") from error
 
-    def _hint(self, error: InvalidRequest) -> str:
+    def _hint(self, error: Exception) -> str:
         if not re.search(r"(?i)keyspace .*(does not|doesn't) exist", str(error)):
             return ""
         return (

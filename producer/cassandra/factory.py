@@ -35,12 +35,18 @@ class CassandraFactory(InfrastructureFactory[TrackingRecorder]):
         self.datastore = CassandraDatastore(
             Place(
                 hosts=[host.strip() for host in self._required("CASSANDRA_HOSTS").split(",")],
-                port=int(self.env.get("CASSANDRA_PORT") or PORT),
+                port=self._port(),
                 keyspace=self._required("CASSANDRA_KEYSPACE"),
                 user=self.env.get("CASSANDRA_USER"),
                 password=self.env.get("CASSANDRA_PASSWORD"),
             )
         )
+
+    def _port(self) -> int:
+        port = self.env.get("CASSANDRA_PORT") or PORT
+        if not port.isdecimal():
+            raise SettingsError(f"CASSANDRA_PORT is {port!r}, which is no port.")
+        return int(port)
 
     def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
         """Return what records snapshots."""

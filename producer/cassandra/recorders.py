@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Event, Lock, Thread
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,7 +15,7 @@ from eventsourcing.persistence import (
     ListenNotifySubscription,
     Notification,
     NotSupportedError,
-    OperationalError,
+    PersistenceError,
     ProgrammingError,
     StoredEvent,
     Subscription,
@@ -58,6 +58,15 @@ SELECT_VERSIONS = """
       FROM {table}
      WHERE originator_id = ? AND originator_version >= ? AND originator_version <= ?
 """
+
+MOST_BYTES = 4_000_000
+"""Of one save. Cassandra's own limit depends on its memory."""
+
+COPIED_BYTES = 1_000_000
+"""Of one request that copies. A copy is to be possible whatever could be saved."""
+
+BYTES_BESIDES = 100
+"""Of each event, at most: its numbers, and what a request says of it."""
 
 LOWEST, HIGHEST, UNLIMITED = -(2**63), 2**63 - 1, 2**31 - 1
 
@@ -105,6 +114,8 @@ class CassandraAggregateRecorder(AggregateRecorder):
         limit: int | None = None,
     ) -> Sequence[StoredEvent]:
         """Return the events of an aggregate."""
+        if limit is not None and limit < 1:
+            return []
         return [
             StoredEvent(
                 originator_id=self._to_id(row["originator_id"]),
@@ -161,15 +172,12 @@ class CassandraApplicationRecorder(CassandraAggregateRecorder, ApplicationRecord
         if not events:
             return []
         _check_unique(events)
-        if len(events) > BUCKET:
-            raise ProgrammingError(
-                f"{len(events):,} events are more than a save can have: {BUCKET:,}"
-            )
+        _check_size(events)
         with self._appending:
             save = self._append(events)
             try:
                 self._copy(save)
-            except OperationalError as error:
+            except PersistenceError as error:  # It is decided, whatever comes of this.
                 logger.warning("saved, and to be copied by whoever comes next: %s", error)
         return list(range(save.first, save.next))
 
@@ -191,7 +199,7 @@ class CassandraApplicationRecorder(CassandraAggregateRecorder, ApplicationRecord
     def _copy(self, save: Save) -> None:
         """Copy a save to the partitions of its aggregates, unless it is known that it is."""
         if save.last > self._copied:
-            self.datastore.in_partitions(self._cql(INSERT), _by_aggregate(save.events))
+            self.datastore.in_partitions(self._cql(INSERT), list(_pieces(save.events)))
             self._copied = save.last
 
     def _check_versions(self, events: Sequence[Stored]) -> None:
@@ -214,8 +222,10 @@ class CassandraApplicationRecorder(CassandraAggregateRecorder, ApplicationRecord
     ) -> Sequence[StoredEvent]:
         """Return the events of an aggregate, also of a save that is not copied yet."""
         newest = self._saves.newest()  # Read first: what comes after it finds it copied.
+        # A thread that appends may copy it while the partition is read.
+        is_copied = newest.last <= self._copied
         copied = super().select_events(originator_id, gt=gt, lte=lte, desc=desc, limit=limit)
-        if newest.last <= self._copied:
+        if is_copied:
             return copied
         found = {event.originator_version: event for event in copied} | {
             version: StoredEvent(self._to_id(name), version, topic, state)
@@ -238,6 +248,8 @@ class CassandraApplicationRecorder(CassandraAggregateRecorder, ApplicationRecord
         """Return events in the order of their positions; none is passed over."""
         first = max(1, (start or 1) if start is None or inclusive_of_start else start + 1)
         found: list[Notification] = []
+        if limit < 1:
+            return found
         for save in self._saves.since(first):
             for position, (name, version, topic, state) in enumerate(save.events, save.first):
                 if stop is not None and position > stop:
@@ -287,7 +299,41 @@ class CassandraSubscription(ListenNotifySubscription[CassandraApplicationRecorde
             self._has_been_notified.set()
 
 
+def _check_size(events: Sequence[Stored]) -> None:
+    if len(events) > BUCKET:
+        raise ProgrammingError(f"{len(events):,} events are more than a save can have: {BUCKET:,}")
+    if (size := sum(map(_bytes_of, events))) > MOST_BYTES:
+        raise ProgrammingError(
+            f"{size:,} bytes are more than a save can have: {MOST_BYTES:,}. Save less at once"
+        )
+
+
+def _bytes_of(event: Stored) -> int:
+    name, _, topic, state = event
+    return len(name.encode()) + len(topic.encode()) + len(state) + BYTES_BESIDES
+
+
+def _pieces(events: Iterable[Stored]) -> Iterator[Sequence[Stored]]:
+    """Yield what is copied by one request each: of one aggregate, and not too large."""
+    for rows in _by_aggregate(events):
+        piece: list[Stored] = []
+        size = 0
+        for row in rows:
+            if piece and size + _bytes_of(row) > COPIED_BYTES:
+                yield piece
+                piece, size = [], 0
+            piece.append(row)
+            size += _bytes_of(row)
+        yield piece
+
+
 def _stored(event: StoredEvent) -> Stored:
+    if event.topic is None or event.state is None:
+        raise ProgrammingError(f"An event of {event.originator_id} has no topic, or no state")
+    try:
+        f"{event.originator_id}{event.topic}".encode()
+    except UnicodeEncodeError as error:
+        raise ProgrammingError(f"An event of {event.originator_id!r}: {error}") from error
     return str(event.originator_id), event.originator_version, event.topic, event.state
 
 

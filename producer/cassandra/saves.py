@@ -23,6 +23,9 @@ from eventsourcing_kafka.producer.cassandra.datastore import CassandraDatastore,
 BUCKET = 10_000
 """Positions of a partition: of a kilobyte each, ten megabytes."""
 
+FETCHED_SAVES = 8
+"""Rows of one page, which a node has in its memory: each has all events of a save."""
+
 UNKNOWN_SECONDS = 20.0
 """How long to find out what has become of a request that had no answer."""
 
@@ -179,7 +182,8 @@ class Saves:
         return self._datastore.one(statement.format(table=self._table), *parameters)
 
     def _rows(self, statement: str, *parameters: int) -> Iterator[Row]:
-        return self._datastore.rows(statement.format(table=self._table), *parameters)
+        statement = statement.format(table=self._table)
+        return self._datastore.rows(statement, *parameters, page=FETCHED_SAVES)
 
 
 def _save(row: Row) -> Save:

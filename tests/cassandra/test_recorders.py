@@ -159,8 +159,8 @@ def test_a_row_that_a_read_misses_is_not_passed_over(
         recorder.insert_events([event(uuid4())])
     read = recorder.datastore.rows
 
-    def torn(statement: str, *parameters: Any) -> Iterator[Any]:
-        return (row for row in read(statement, *parameters) if row["first"] != 3)
+    def torn(statement: str, *parameters: Any, **page: int) -> Iterator[Any]:
+        return (row for row in read(statement, *parameters, **page) if row["first"] != 3)
 
     with monkeypatch.context() as patched:
         patched.setattr(recorder.datastore, "rows", torn)
@@ -174,6 +174,81 @@ def test_more_events_than_a_partition_has_positions_are_refused(
     monkeypatch.setattr(recorders, "BUCKET", 4)
     with pytest.raises(ProgrammingError, match="5 events are more than a save can have: 4"):
         recorder.insert_events([event(uuid4()) for _ in range(5)])
+
+
+def test_the_largest_save_is_copied_and_a_larger_one_is_refused_before_it_is_decided(
+    recorder: CassandraApplicationRecorder,
+) -> None:
+    rose, count = uuid4(), 10_000
+    overhead = len(str(rose)) + len("some:topic") + recorders.BYTES_BESIDES
+    largest = recorders.MOST_BYTES // count - overhead
+
+    def of_size(size: int) -> list[StoredEvent]:
+        return [StoredEvent(rose, n, "some:topic", bytes(size)) for n in range(1, count + 1)]
+
+    with pytest.raises(ProgrammingError, match="bytes are more than a save can have: 4,000,000"):
+        recorder.insert_events(of_size(largest + 1))
+    assert recorder.max_notification_id() is None
+    recorder.insert_events(of_size(largest))
+
+    assert recorder.insert_events([event(rose, count + 1)]) == [count + 1]
+    assert (
+        _again(recorder).select_events(rose, gt=count - 1, limit=1)[0].originator_version == count
+    )
+    assert len(_again(recorder).select_notifications(1, 2 * count)) == count + 1
+
+
+def test_a_save_that_a_thread_copies_while_another_one_reads_is_not_left_out(
+    recorder: CassandraApplicationRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rose = uuid4()
+    recorder.insert_events([event(rose)])
+    stopped = _again(recorder)
+    with monkeypatch.context() as patched:
+        patched.setattr(stopped, "_copy", lambda _: None)
+        stopped.insert_events([event(rose, 2)])
+    reader = _again(recorder)
+    read = recorders.CassandraAggregateRecorder.select_events
+
+    def read_and_copy(*arguments: Any, **options: Any) -> Any:
+        found = read(*arguments, **options)
+        reader._copy(reader._saves.newest())
+        return found
+
+    monkeypatch.setattr(recorders.CassandraAggregateRecorder, "select_events", read_and_copy)
+    assert [each.originator_version for each in reader.select_events(rose)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        StoredEvent(uuid4(), 1, "some:topic", None),  # type: ignore[arg-type]
+        StoredEvent(uuid4(), 1, None, b""),  # type: ignore[arg-type]
+        StoredEvent(uuid4(), 2**63, "some:topic", b""),
+        StoredEvent("\ud800", 1, "some:topic", b""),
+    ],
+)
+def test_what_can_not_be_stored_is_refused_by_an_error_of_the_librarys(
+    recorder: CassandraApplicationRecorder, unfit: StoredEvent
+) -> None:
+    with pytest.raises(ProgrammingError):
+        recorder.insert_events([unfit])
+    assert recorder.max_notification_id() is None
+
+
+def test_a_name_that_no_table_can_have_is_refused(keyspace: Settings, token: str) -> None:
+    with (
+        CassandraFactory(Environment(f'N-"{token}', keyspace)) as factory,
+        pytest.raises(ProgrammingError, match="Table name"),
+    ):
+        factory.application_recorder()
+
+
+def test_nothing_is_read_where_nothing_is_wanted(recorder: CassandraApplicationRecorder) -> None:
+    rose = uuid4()
+    recorder.insert_events([event(rose)])
+    assert list(recorder.select_events(rose, limit=0)) == []
+    assert list(recorder.select_notifications(1, 0)) == []
 
 
 def test_ids_may_be_text(keyspace: Settings, token: str) -> None:
@@ -216,6 +291,7 @@ def test_a_server_that_is_not_there_is_told_with_where() -> None:
     [
         ({}, "CASSANDRA_HOSTS is not set"),
         ({"CASSANDRA_HOSTS": "there"}, "CASSANDRA_KEYSPACE is not set"),
+        ({"CASSANDRA_HOSTS": "there", "CASSANDRA_PORT": "many"}, "'many', which is no port"),
     ],
 )
 def test_what_is_not_set_is_told(settings: Settings, told: str) -> None:

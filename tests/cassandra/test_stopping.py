@@ -9,7 +9,7 @@ import pytest
 from eventsourcing.persistence import IntegrityError, OperationalError, StoredEvent
 
 from eventsourcing_kafka.compose.servers.cassandra import Cassandra
-from eventsourcing_kafka.producer.cassandra.datastore import CassandraDatastore, Place
+from eventsourcing_kafka.producer.cassandra.datastore import FETCHED_ROWS, CassandraDatastore, Place
 from eventsourcing_kafka.producer.cassandra.recorders import CassandraApplicationRecorder
 
 
@@ -36,9 +36,9 @@ class Stopping(CassandraDatastore):
             raise OperationalError("no answer")
         return row
 
-    def rows(self, statement: str, *parameters: Any) -> Iterator[Any]:
+    def rows(self, statement: str, *parameters: Any, page: int = FETCHED_ROWS) -> Iterator[Any]:
         self._step()
-        found = list(super().rows(statement, *parameters))
+        found = list(super().rows(statement, *parameters, page=page))
         self._step()
         return iter(found)
 
