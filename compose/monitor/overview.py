@@ -58,10 +58,14 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
             for parts in (self.heads, self.relays, self.topics, self.views)
             for part in parts.values()
         ]
-        rows = [row for each in self.views.values() if not isinstance(each, Down) for row in each]
         return not any(isinstance(each, Down) for each in found) and not any(
-            row.stopped for row in rows
+            row.stopped for row in self.rows
         )
+
+    @property
+    def rows(self) -> Sequence[PartitionStatus]:
+        """The partitions of those views that could be read."""
+        return [row for each in self.views.values() if not isinstance(each, Down) for row in each]
 
 
 def rate(before: int | None, now: int | None, seconds: float) -> float | None:

@@ -21,7 +21,7 @@ from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.followers import Followers, followers_of, opened_each
 from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, ViewNames
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
-from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus, never_run, read_status
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import read_retention_risks
 from eventsourcing_kafka.producer.runtime.cli import finished
@@ -53,7 +53,8 @@ def status(
     The gap is in Kafka offsets, the lag in seconds: the age of the oldest event not applied. A gap
     is unknown while what was applied last is not in the topic, and about right while the source is
     the write model, which has what Kafka has deleted. Settings of the topic that delete events are
-    named, with what to do.
+    named, with what to do. It exits with 1, too, if one that is named, or in the pipeline, has
+    never run though events are published.
 
     Example: eventsourcing-kafka consumer status shop.views:ORDERS
 
@@ -63,7 +64,8 @@ def status(
     """
     env = settings_with(file)
     settings = KafkaSettings.from_env(env)
-    followers = followers_of(names or (), system, found_pipeline(file))
+    pipeline = found_pipeline(file)
+    followers = followers_of(names or (), system, pipeline)
 
     async def read() -> list[PartitionStatus]:
         return [row for store in stores for row in await read_status(store, settings)]
@@ -80,7 +82,9 @@ def status(
             finished(lambda: watch(lambda: read_or_down(read), shown, console))
         rows, lost = finished(read_each)
         risks = finished(partial(_read_risks, stores, settings))
-    troubles = [*map(_told, broken), *lost]
+    # What is installed only is not said to run here.
+    lacking = map(_never_run, never_run(rows) if names or system or pipeline else ())
+    troubles = [*map(_told, broken), *lost, *lacking]
     if as_json:
         typer.echo(msgspec.json.encode(rows))
     elif rows or not troubles:
@@ -109,6 +113,13 @@ async def _read_risks(stores: Sequence[Store], settings: KafkaSettings) -> Seque
     """Return what is risked by the settings of the topics that are followed."""
     followed = dict.fromkeys(store.view.application_name for store in stores)
     return [risk for name in followed for risk in await read_retention_risks(name, settings)]
+
+
+def _never_run(view: str) -> str:
+    return (
+        f"{view} has not run yet, though events are published: start its consumer, or see in the "
+        "log of that why it ends"
+    )
 
 
 def _told(error: Exception) -> str:
