@@ -14,6 +14,7 @@ from eventsourcing_kafka.compose.monitor.top import Top
 from eventsourcing_kafka.compose.stack.environment import WhichData, meant
 from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, ViewNames
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
+from eventsourcing_kafka.consumer.operations.status import never_run
 from eventsourcing_kafka.producer.runtime.cli import finished
 from eventsourcing_kafka.producer.runtime.pipeline import PipelineFile
 
@@ -32,7 +33,8 @@ def top(
 
     Relay, topic, and each view with its partitions: who has them, their gaps, lags and rates, and
     what is parked. What can't be read is shown as down. Without a terminal it is printed once;
-    then the exit code is 1 if anything is down, or has stopped.
+    then the exit code is 1 if anything is down, or has stopped, or if what is named, or in the
+    pipeline, has never run though events are published.
 
     Example: eventsourcing-kafka compose top
 
@@ -48,4 +50,6 @@ def top(
         typer.echo(msgspec.json.encode(overview))
     else:
         console.print(Top(console).render(overview))
-    raise typer.Exit(0 if overview.healthy else 1)
+    # What is installed only is not said to run here.
+    lacking = never_run(overview.rows) if names or system or pipeline else ()
+    raise typer.Exit(0 if overview.healthy and not lacking else 1)

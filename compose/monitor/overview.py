@@ -10,14 +10,18 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
 import anyio
 import msgspec
 
 from eventsourcing_kafka.compose.leaders import leaders_of
-from eventsourcing_kafka.consumer.engine.protocol import Store
-from eventsourcing_kafka.consumer.followers import followers_of, opened_followers
+from eventsourcing_kafka.consumer.followers import (
+    Followers,
+    OpenFollowers,
+    followers_of,
+    opened_each,
+)
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
@@ -29,7 +33,6 @@ from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 from eventsourcing_kafka.producer.wire import wire_of
 
 T = TypeVar("T")
-S = TypeVar("S", bound=Store)
 
 RATED_OVER = 6
 """Readings: a rate is from the oldest of them to the latest."""
@@ -55,10 +58,14 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
             for parts in (self.heads, self.relays, self.topics, self.views)
             for part in parts.values()
         ]
-        rows = [row for each in self.views.values() if not isinstance(each, Down) for row in each]
         return not any(isinstance(each, Down) for each in found) and not any(
-            row.stopped for row in rows
+            row.stopped for row in self.rows
         )
+
+    @property
+    def rows(self) -> Sequence[PartitionStatus]:
+        """The partitions of those views that could be read."""
+        return [row for each in self.views.values() if not isinstance(each, Down) for row in each]
 
 
 def rate(before: int | None, now: int | None, seconds: float) -> float | None:
@@ -72,7 +79,7 @@ Reads = Mapping[str, Callable[[], Awaitable[T]]]
 """Reads one part each, by their names, for as long as it takes."""
 
 
-class Sources(Generic[S]):
+class Sources:
     """Where it is read from: the write models, the topics, and the stores of the views.
 
     Who watches for long reads each part by itself, so that a slow one holds up no other.
@@ -81,11 +88,19 @@ class Sources(Generic[S]):
     def __init__(
         self,
         leaders: Collection[type[AnyApplication]],
-        stores: Collection[S],
+        followers: Followers,
+        opened: OpenFollowers,
         environment: Mapping[str, str],
     ) -> None:
         settings = KafkaSettings.from_env(environment)
-        self.stores = {store.view.name: store for store in stores}
+        self.stores = opened.stores
+        self.applications: Mapping[str, str] = {
+            **{view.name: view.application_name for view in followers.views},
+            **{name: edge.leader.name for name, edge in followers.edges.items()},
+        }
+        """What each view follows, by its name."""
+        self.hosted: Collection[str] = followers.edges.keys()
+        """The names of those views that are followers."""
         self._models = {leader.name: _LazyApplication(leader, environment) for leader in leaders}
         self.heads: Reads[int] = {name: model.head for name, model in self._models.items()}
         self.relays: Reads[RelayStatus] = {
@@ -95,7 +110,7 @@ class Sources(Generic[S]):
             name: partial(read_topic, name, settings) for name in self._models
         }
         self.views: Reads[Sequence[PartitionStatus]] = {
-            name: partial(read_status, store, settings) for name, store in self.stores.items()
+            name: partial(_read_view, opened, name, settings) for name in self.applications
         }
 
     async def read(self) -> Overview:
@@ -120,6 +135,13 @@ class Sources(Generic[S]):
         """Close the write models."""
         for model in self._models.values():
             model.close()
+
+
+async def _read_view(
+    opened: OpenFollowers, name: str, settings: KafkaSettings
+) -> Sequence[PartitionStatus]:
+    store = opened.stores.get(name) or await opened.opened_again(name)
+    return await read_status(store, settings)
 
 
 async def _read_all(reads: Reads[T], found: dict[str, T | Down]) -> None:
@@ -170,7 +192,7 @@ def opened_sources(
     names: Collection[str] = (),
     system: str | None = None,
     pipeline: Pipeline | None = None,
-) -> Iterator[Sources[Any]]:
+) -> Iterator[Sources]:
     """Open where the overview is read from: views and what they follow, or a system.
 
     Without names it is about all of the system, or of the pipeline; or else about all views that
@@ -178,8 +200,8 @@ def opened_sources(
     """
     followers = followers_of(names, system, pipeline)
     leaders = leaders_of(followers, pipeline, every=not (names or system))
-    with opened_followers(followers, environment) as stores:
-        sources = Sources(leaders, stores, environment)
+    with opened_each(followers, environment) as found:
+        sources = Sources(leaders, followers, found, environment)
         try:
             yield sources
         finally:

@@ -84,6 +84,8 @@ class Top:
     ) -> RenderableType:
         if isinstance(found, Down):
             return _down(f"view {name}", found)
+        if not found:
+            return _line(f"view {name}", Text("has not run yet: there is no topic", "yellow"))
         parked, gap = sum(row.parked for row in found), gap_of(found)
         owners = {row.owner for row in found if row.owner}
         summary = _line(
@@ -92,6 +94,7 @@ class Top:
             f"lag {max((row.lag_seconds for row in found), default=0.0):.1f} s",
             self._rate(partial(_records, name, None)),
             _parked(parked, " parked"),
+            *([] if found[0].has_run else [Text("has not run yet", "red")]),
             f"{len(owners)} consuming" if owners else Text("nobody consumes", "red"),
         )
         shown = most_urgent(found, max(1, room))

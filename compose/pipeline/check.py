@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from eventsourcing.utils import Environment
 
 from eventsourcing_kafka.compose.leaders import application_of
+from eventsourcing_kafka.compose.pipeline.values import CHECKS, OF_KAFKA, wrong_value
 from eventsourcing_kafka.consumer.hosting.systems import (
     Edge,
     edges_named,
@@ -51,6 +53,10 @@ KNOWN = (
 """Settings that everybody has. There may be others, but none that is nearly called so."""
 
 
+LEADING = ("applications", "systems")
+"""The sections of what is followed."""
+
+
 def check(pipeline: Pipeline) -> None:
     """Import all that a pipeline names. Raises `PipelineError` with all that is wrong with it."""
     if problems := Check(pipeline).problems():
@@ -60,9 +66,11 @@ def check(pipeline: Pipeline) -> None:
 class Check:
     """Imports what a pipeline names, and compares it with what the pipeline says."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, problems: Sequence[Problem] = ()) -> None:
+        """Take what could be read of a file, and the problems with the rest."""
         self._pipeline = pipeline
-        self._problems: list[Problem] = []
+        self._problems = [*problems]
+        self._hides_applications = any(map(_hides_applications, problems))
 
     def problems(self) -> list[str]:
         """Return what is wrong, in the order of the file's lines."""
@@ -70,12 +78,25 @@ class Check:
         views = self._views()
         edges = {**self._followers(), **self._systems()}
         self._names(applications, views, edges)
-        self._applications_that_are_followed(views, edges)
+        if not self._hides_applications:
+            self._applications_that_are_followed(views, edges)
         self._settings(views)
         return by_line(self._pipeline.file or Path(FILE_NAME), self._problems)
 
+    def runnable(self) -> Pipeline:
+        """Return the pipeline without those systems that can't be imported."""
+        broken = [
+            problem.path[1]
+            for problem in self._problems
+            if problem.path[:1] == ("systems",) and problem.path[2:3] == ()
+        ]
+        systems = {
+            name: part for name, part in self._pipeline.systems.items() if name not in broken
+        }
+        return msgspec.structs.replace(self._pipeline, systems=systems)
+
     def missing_settings(self, env: Mapping[str, str], names: Collection[str]) -> list[str]:
-        """Return what a pipeline that runs on servers of its own is not told."""
+        """Return what those of some names that run on servers of their own are not told."""
         settings = self._pipeline.environment(env)
         missing = [] if "KAFKA_BOOTSTRAP_SERVERS" in settings else ["KAFKA_BOOTSTRAP_SERVERS"]
         lacking = defaultdict(list)
@@ -119,6 +140,8 @@ class Check:
         for name, part in self._pipeline.systems.items():
             if self._imported("systems", name, system_named, part.at):
                 edges |= edges_named(part.at)
+            else:
+                self._hides_applications = True
         return edges
 
     def _imported(
@@ -201,7 +224,10 @@ class Check:
             for name, part in getattr(pipeline, section).items():
                 view = views.get(name) if section == "views" else None
                 own = [key.upper() for key in view.settings] if view else []
-                self._known_settings((section, name, "settings"), part.settings, own)
+                path = (section, name, "settings")
+                self._known_settings(path, part.settings, own)
+                if section != "systems":
+                    self._prefixed_already(path, part.settings)
 
     def _known_settings(
         self, path: tuple[str, ...], settings: Settings, own: Collection[str]
@@ -210,9 +236,31 @@ class Check:
             is_prefixed = any(name.endswith(f"_{known}") for known in KNOWN)
             if not is_prefixed and (meant := near_miss(name, [*KNOWN, *own])):
                 self._note((*path, name), f"there is no setting {name}: did you mean {meant}?")
+            elif wrong := wrong_value(name, settings[name]):
+                self._note((*path, name), wrong)
+
+    def _prefixed_already(self, path: tuple[str, ...], settings: Settings) -> None:
+        """Note settings of a part that nobody reads, as its name comes before them as well."""
+        pipeline, prefix = self._pipeline, path[1].upper()
+        names = [*pipeline.applications, *pipeline.views, *pipeline.followers]
+        known = {*KNOWN, *CHECKS}
+        doubled = {f"{name.upper()}_{each}": each for name in names for each in known}
+        for name in settings:
+            if name in OF_KAFKA:
+                self._note((*path, name), f"{name} is the same for all: put it into [settings]")
+            elif its := doubled.get(name):
+                is_own = name == f"{prefix}_{its}"
+                right = f"say {its} here" if is_own else "put it into [settings]"
+                self._note((*path, name), f"{name} would be read as {prefix}_{name}: {right}")
 
     def _note(self, path: tuple[str, ...], what: str) -> None:
-        self._problems.append(Problem(self._pipeline.line(*path), what))
+        self._problems.append(Problem(self._pipeline.line(*path), what, path))
+
+
+def _hides_applications(problem: Problem) -> bool:
+    """Tell whether it may be why an application that is followed seems not to be there."""
+    section, *rest = [*problem.path, ""]
+    return "settings" not in problem.path and (not any(rest) or section in LEADING)
 
 
 def _missing(settings: Environment) -> list[str]:

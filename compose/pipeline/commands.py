@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +21,10 @@ from eventsourcing_kafka.producer.runtime.pipeline import (
     Pipeline,
     PipelineError,
     PipelineFile,
-    found_pipeline,
+    Problem,
+    look_beside,
+    read_pipeline,
+    read_what_can_be,
 )
 
 COMMANDS = typer.Typer()
@@ -54,8 +57,10 @@ def check_pipeline(
     runs: Services = {}
     told: Mapping[str, str] = {}
     try:
-        pipeline = required_pipeline(file)
-        problems = _problems(pipeline, settings=settings)
+        found = _required(file)
+        look_beside(found)
+        pipeline, misread = read_what_can_be(found)
+        problems = _problems(pipeline, misread, settings=settings)
         if not problems:
             runs, told = loops_of(pipeline), pipeline.environment({})
     except PipelineError as error:
@@ -97,20 +102,24 @@ def write_compose_files(
 
 def required_pipeline(file: Path | None) -> Pipeline:
     """Return the pipeline of a file, or of the current folder. Raises `SettingsError` if none."""
-    pipeline = found_pipeline(file)
-    if pipeline is None:
+    found = _required(file)
+    look_beside(found)
+    return read_pipeline(found)
+
+
+def _required(file: Path | None) -> Path:
+    found = file or Path(FILE_NAME)
+    if file is None and not found.exists():
         raise SettingsError(f"There is no {FILE_NAME} in this folder: name one, --with FILE")
-    return pipeline
+    return found
 
 
-def _problems(pipeline: Pipeline, *, settings: bool) -> list[str]:
-    checked = Check(pipeline)
+def _problems(pipeline: Pipeline, misread: Sequence[Problem], *, settings: bool) -> list[str]:
+    checked = Check(pipeline, misread)
     problems = checked.problems()
-    if not problems and (
-        settings or any(name in pipeline.environment(os.environ) for name in SERVERS)
-    ):
+    if settings or any(name in pipeline.environment(os.environ) for name in SERVERS):
         problems += [
             f"{pipeline.file}: {variable} is not set, there or in the environment"
-            for variable in checked.missing_settings(os.environ, named(pipeline))
+            for variable in checked.missing_settings(os.environ, named(checked.runnable()))
         ]
     return problems

@@ -62,6 +62,21 @@ DOCKERIGNORE = """\
 **/__pycache__
 **/*.env
 data
+
+# What a stack keeps in its data folder, whatever that is called: databases, secrets and logs.
+**/web.secret
+**/web.new
+**/owner.lock
+**/server.json
+**/postgres/cluster
+**/postgres/cluster.new
+**/postgres/password
+**/kafka/storage
+**/kafka/server.properties
+**/kafka/cluster.id
+**/cassandra/storage
+**/cassandra/cassandra.yaml
+**/*.log
 """
 
 

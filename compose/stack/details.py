@@ -66,9 +66,12 @@ def _of_relay(read: Callable[[], Awaitable[RelayStatus]]) -> Detail:
 def _of_view(read: Callable[[], Awaitable[Sequence[PartitionStatus]]]) -> Detail:
     async def detail() -> str:
         rows = await read()
+        if not rows:
+            return "has not run yet: there is no topic"
         stopped = [str(row.partition) for row in rows if row.stopped]
+        applied = f"{sum(row.records for row in rows)} records applied"
         return (
-            f"{sum(row.records for row in rows)} records applied, "
+            f"{applied if rows[0].has_run else 'has not run yet'}, "
             f"gap {'unknown' if (gap := gap_of(rows)) is None else gap}, "
             f"lag {max((row.lag_seconds for row in rows), default=0.0):.1f} s, "
             f"{sum(row.parked for row in rows)} parked"

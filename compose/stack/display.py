@@ -11,6 +11,7 @@ from rich.text import Text
 from eventsourcing_kafka.compose.stack.details import Detail, opened_details
 from eventsourcing_kafka.compose.stack.stack import PartState, Stack
 from eventsourcing_kafka.producer.outbox import NoEventsError
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
 _ASK_EVERY = 1.0  # seconds
 _REFRESH = 0.5  # seconds
@@ -38,16 +39,19 @@ async def _ask_for_details(stack: Stack, answers: dict[str, str]) -> None:
 
 async def _keep_asking(name: str, detail: Detail, answers: dict[str, str]) -> None:
     while True:
-        answers[name] = await _answer(detail)
+        answers[name] = await answer_of(detail)
         await anyio.sleep(_ASK_EVERY)
 
 
-async def _answer(detail: Detail) -> str:
+async def answer_of(detail: Detail) -> str:
+    """Return how a part is doing, or why that is not known."""
     try:
         with anyio.fail_after(_SLOW):
             return await detail()
     except NoEventsError:
         return "its tables are not made yet"
+    except OperatorError as error:
+        return f"unknown: {error}"
     except Exception as error:  # noqa: BLE001 - whatever it is, the display goes on
         return f"unknown ({type(error).__name__})"
 

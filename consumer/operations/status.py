@@ -77,11 +77,18 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """The offset that a generation being rebuilt has come to; None without one."""
     from_write_model: bool = False
     """Whether it reads from the write model what Kafka has deleted. Its gap is an estimate then."""
+    has_run: bool = True
+    """Whether a consumer has ever made ready what the view is kept in."""
 
     @property
     def rebuild_gap(self) -> int | None:
         """Offsets that a generation being rebuilt is behind; None without one."""
         return None if self.rebuild_offset is None else max(0, self.head - self.rebuild_offset)
+
+
+def never_run(rows: Collection[PartitionStatus]) -> Collection[str]:
+    """Return the views that no consumer has ever made ready, though events are published."""
+    return list(dict.fromkeys(row.view for row in rows if row.head and not row.has_run))
 
 
 def gap_of(rows: Collection[PartitionStatus]) -> int | None:
@@ -100,7 +107,7 @@ async def read_status(store: Store, settings: KafkaSettings) -> list[PartitionSt
         ends = await _ends(kafka, store, settings)
         if not ends:
             return await _without_topic(store, settings)
-        progress, rebuilt = await _progress(store, [partition.partition for partition in ends])
+        progress, rebuilt, has_run = await _progress(store, [each.partition for each in ends])
         if len(progress) != len(ends):
             raise PartitionsChangedError(store.view, len(ends))
         owners = await _owners(store, settings)
@@ -135,6 +142,7 @@ async def read_status(store: Store, settings: KafkaSettings) -> list[PartitionSt
                 owners.get(partition),
                 rebuild_offsets.get(partition.partition),
                 row.tracking.is_in_write_model,
+                has_run,
             )
             for partition, end in sorted(ends.items())
             for row in [progress[partition.partition]]
@@ -206,7 +214,7 @@ async def _without_topic(store: Store, settings: KafkaSettings) -> list[Partitio
     """Return how far a view is, though Kafka has no topic for it."""
     topic = Topics.of(store.view.application_name, settings).events
     why = f"Kafka has no topic {topic}. Was it deleted, or is KAFKA_TOPIC_PREFIX another one?"
-    progress, _ = await _progress(store, [])
+    progress, _, _ = await _progress(store, [])
     return [
         PartitionStatus(
             store.view.name,
@@ -229,8 +237,9 @@ async def _without_topic(store: Store, settings: KafkaSettings) -> list[Partitio
 
 async def _progress(
     store: Store, partitions: list[int]
-) -> tuple[dict[int, TrackingProgress], Mapping[int, Tracking]]:
-    """Return how far a view is, and where a generation is that is being rebuilt."""
+) -> tuple[dict[int, TrackingProgress], Mapping[int, Tracking], bool]:
+    """Return how far a view is, where a generation is that is being rebuilt, and if it has run."""
+    rows: Sequence[TrackingProgress] = ()
     progress = {number: TrackingProgress(Tracking(number, 0, 0), 0) for number in partitions}
     rebuilt: Mapping[int, Tracking] = {}
     async with store.connected() as connection:
@@ -241,7 +250,7 @@ async def _progress(
             with suppress(*NOT_THERE):
                 following = replayable(store).next_generation()
                 rebuilt = await following.tracking.read(connection, partitions)
-    return progress, rebuilt
+    return progress, rebuilt, bool(rows)
 
 
 async def _tracked(store: Store, connection: Any) -> Sequence[TrackingProgress]:

@@ -80,6 +80,8 @@ class Problem(NamedTuple):
 
     line: int
     what: str
+    path: Sequence[str] = ()
+    """The keys that lead to it."""
 
 
 def by_line(file: Path, problems: Collection[Problem]) -> list[str]:
@@ -190,10 +192,15 @@ def found_pipeline(file: Path | None) -> Pipeline | None:
         if not file.exists():
             return None
     pipeline = read_pipeline(file)
+    look_beside(file)
+    return pipeline
+
+
+def look_beside(file: Path) -> None:
+    """Have Python look for modules in the folder of a pipeline, too."""
     folder = str(file.absolute().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    return pipeline
 
 
 def settings_with(file: Path | None) -> Mapping[str, str]:
@@ -204,6 +211,17 @@ def settings_with(file: Path | None) -> Mapping[str, str]:
 
 def read_pipeline(file: Path) -> Pipeline:
     """Read a pipeline. Raises `PipelineError` with all that is wrong with the file."""
+    pipeline, problems = read_what_can_be(file)
+    if problems:
+        raise PipelineError(file.absolute(), by_line(file.absolute(), problems))
+    return pipeline
+
+
+def read_what_can_be(file: Path) -> tuple[Pipeline, Sequence[Problem]]:
+    """Read as much of a pipeline as can be understood, and what is wrong with the rest.
+
+    Raises `PipelineError` for a file of which nothing can be.
+    """
     file = file.absolute()
     try:
         text = file.read_text()
@@ -215,10 +233,7 @@ def read_pipeline(file: Path) -> Pipeline:
     except tomllib.TOMLDecodeError as error:
         raise PipelineError(file, [_syntax_error(file, str(error))]) from None
     reader = _Reader(file, text.splitlines())
-    pipeline = reader.pipeline(found)
-    if reader.problems:
-        raise PipelineError(file, by_line(file, reader.problems))
-    return pipeline
+    return reader.pipeline(found), reader.problems
 
 
 def _syntax_error(file: Path, said: str) -> str:
@@ -276,12 +291,15 @@ class _Reader:
         if not isinstance(found, dict):
             self._note(path, f"{'.'.join(path)} has to be a table of variables")
             return {}
+        settings: Settings = {}
         for name, value in found.items():
             if not SETTING.fullmatch(name):
                 self._note((*path, name), f"{name} is no name of a variable, as POSTGRES_DBNAME is")
             elif isinstance(value, bool) or not isinstance(value, str | int):
                 self._note((*path, name), f"{name} has to be a text or a whole number")
-        return found
+            else:
+                settings[name] = value
+        return settings
 
     def _known(
         self, found: Mapping[str, Any], known: Collection[str], path: tuple[str, ...] = ()
@@ -293,7 +311,7 @@ class _Reader:
         return {key: value for key, value in found.items() if key in known}
 
     def _note(self, path: Sequence[str], what: str) -> None:
-        self.problems.append(Problem(line_of(self._lines, path), what))
+        self.problems.append(Problem(line_of(self._lines, path), what, path))
 
 
 def near_miss(word: str, known: Collection[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import jsonschema
@@ -75,6 +75,28 @@ def test_the_image_is_built_of_the_folder_of_the_pipeline(
     context = (written / build["context"]).resolve()
     assert context == outside / "shop"
     assert (context / build["dockerfile"]).resolve() == written / "Dockerfile"
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "web.secret",
+        "relay-Shop.log",
+        "postgres/cluster",
+        "postgres/password",
+        "kafka/storage",
+        "cassandra/storage",
+    ],
+)
+def test_what_a_stack_keeps_is_not_in_the_image_whatever_its_folder_is_called(
+    written: Path, kept: str
+) -> None:
+    left_out = (written / "Dockerfile.dockerignore").read_text().splitlines()
+
+    anywhere = [line.removeprefix("**/") for line in left_out if line.startswith("**/")]
+
+    assert any(PurePath("stack", kept).match(name) for name in anywhere)
+    assert not any(PurePath("shop/postgres/views.py").match(name) for name in anywhere)
 
 
 def test_what_is_mounted_is_there_and_a_database_for_each(

@@ -218,6 +218,60 @@ Packing = "shop.packing:packing"
     ]
 
 
+def test_one_mistake_does_not_hide_another(said: Said) -> None:
+    found = said("""
+[settings]
+KAFKA_BOOTSTRAP_SERVERS = "kafka:9092"
+KAFKA_TOPIC_PARTITIONS = "many"
+PERSISTENCE_MODULE = "eventsourcing.postgrez"
+shop_dbname = "x"
+SHOP_POSTGRES_PORT = "many"
+SHOP_CREATE_TABLE = "perhaps"
+SHOP_TRANSCODER_TOPIC = "shop.application:Nothing"
+[applications]
+Shop = "shop.application:Shop"
+Packing = "shop.packing:Nothing"
+[views.orders]
+view = "shop.views:ORDERS"
+on_error = "stp"
+[views.sales]
+view = "shop.views:SALES"
+settings.SALES_POSTGRES_DBNAME = "x"
+settings.SHOP_POSTGRES_DBNAME = "x"
+settings.KAFKA_TOPIC_PREFIX = "x"
+[systems]
+far = "shop.nowhere:system"
+""")
+
+    for line, words in {
+        4: "KAFKA_TOPIC_PARTITIONS is 'many': Expected `int",
+        5: "there is no eventsourcing.postgrez: did you mean eventsourcing.postgres?",
+        6: "shop_dbname is no name of a variable",
+        7: "SHOP_POSTGRES_PORT is 'many': Expected `int",
+        8: "SHOP_CREATE_TABLE is 'perhaps': say yes or no",
+        9: "SHOP_TRANSCODER_TOPIC can't be imported: shop.application:Nothing",
+        12: "has no attribute 'Nothing'",
+        15: "there is no 'stp': did you mean 'stop'?",
+        18: "would be read as SALES_SALES_POSTGRES_DBNAME: say POSTGRES_DBNAME here",
+        19: "would be read as SALES_SHOP_POSTGRES_DBNAME: put it into [settings]",
+        20: "KAFKA_TOPIC_PREFIX is the same for all: put it into [settings]",
+        22: "No module named 'shop.nowhere'",
+    }.items():
+        assert [each for each in found if each.startswith(f":{line}: ") and words in each], words
+    assert ": SALES_POSTGRES_HOST is not set, there or in the environment" in found
+    assert len(found) == 12 + sum("is not set" in each for each in found)
+
+
+def test_what_follows_from_a_mistake_is_not_said_as_another(said: Said) -> None:
+    views = '[views]\norders = "shop.views:ORDERS"\n'
+
+    [found] = said(f'[aplications]\nShop = "shop.application:Shop"\n{views}')
+    assert found.startswith(":1: there is no 'aplications'")
+
+    [found] = said(f'[applications.Shop]\nclas = "shop.application:Shop"\n{views}')
+    assert found.startswith(":2: there is no 'clas'")
+
+
 def test_settings_are_looked_for_once_a_server_is_named(said: Said) -> None:
     text = '[applications]\nShop = "shop.application:Shop"\n[views]\norders = "shop.views:ORDERS"\n'
 
@@ -236,6 +290,16 @@ def test_nothing_starts_on_a_pipeline_that_is_wrong(tmp_path: Path) -> None:
 
     assert isinstance(result.exception, PipelineError)
     assert f"(3 more: eventsourcing-kafka compose check --with {file})" in str(result.exception)
+
+
+def test_nothing_starts_with_a_value_that_can_not_be(tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.toml"
+    file.write_text('[settings]\nKAFKA_TOPIC_PARTITIONS = "many"\n[applications]\nShop = {}\n')
+
+    result = invoke("compose", "up", "--with", str(file))
+
+    assert isinstance(result.exception, PipelineError)
+    assert ":2: KAFKA_TOPIC_PARTITIONS is 'many'" in str(result.exception)
 
 
 def test_a_file_that_is_not_there_is_said() -> None:

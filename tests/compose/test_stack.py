@@ -13,6 +13,7 @@ import psutil
 import psycopg
 import pytest
 
+from eventsourcing_kafka.compose.pipeline.files import DOCKERIGNORE
 from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.servers.processes import is_alive, write_process_file
 from eventsourcing_kafka.compose.servers.service import Service
@@ -181,7 +182,20 @@ async def test_a_stack_is_a_context_whose_servers_come_back_by_themselves(tmp_pa
             await session.execute("SELECT 1")
         [found] = running_stacks()
         assert found.environment == stack.environment()
+        assert not in_an_image(stack.data)
     assert running_stacks() == []
+
+
+def in_an_image(data: Path) -> list[Path]:
+    """Return what of a data folder would go into an image that is built of the folder it is in."""
+    left_out = [line.removeprefix("**/") for line in DOCKERIGNORE.splitlines() if "**/" in line]
+    assert left_out
+    return [
+        file
+        for file in data.rglob("*")
+        if file.is_file()
+        and not any(each.match(name) for each in (file, *file.parents) for name in left_out)
+    ]
 
 
 def test_several_stacks_are_told_apart_by_their_folders(tmp_path: Path) -> None:

@@ -86,6 +86,20 @@ class Kept(PostgresTricksView):
     empty_for_replay = None  # type: ignore[assignment]
 
 
+class Unmade(PostgresTricksView):
+    """Can't be constructed: the library takes its statements as what psycopg composes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sql_create_statements.append("CREATE TABLE unmade ()")  # type: ignore[arg-type]
+
+
+class Unhappy(Squeamish):
+    """A projection into what can't be constructed."""
+
+    name = "unhappy"
+
+
 class Longest(Patient):
     """Has as long a name as Postgres lets it have."""
 
@@ -106,4 +120,5 @@ postgres_view = Projected(DogSchool, Squeamish, PostgresTricksView)
 sqlite_view = Projected(DogSchool, Squeamish, SQLiteTricksView)
 clumsy_view = Projected(DogSchool, Clumsy, SQLiteTricksView)
 kept_view = Projected(DogSchool, Squeamish, Kept)
+unmade_view = Projected(DogSchool, Unhappy, Unmade)
 memory_view = Projected(DogSchool, Squeamish, POPOTricksView)

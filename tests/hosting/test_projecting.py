@@ -21,11 +21,16 @@ from eventsourcing_kafka.compose.command_line import app as compose
 from eventsourcing_kafka.compose.monitor.overview import opened_sources
 from eventsourcing_kafka.compose.runner import KafkaRunner
 from eventsourcing_kafka.compose.servers.processes import free_port
+from eventsourcing_kafka.compose.stack.details import opened_details
+from eventsourcing_kafka.compose.stack.display import answer_of
 from eventsourcing_kafka.consumer.command_line import app as consumer
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError
+from eventsourcing_kafka.consumer.followers import followers_of, opened_each
 from eventsourcing_kafka.consumer.hosting.systems import InMemoryError
 from eventsourcing_kafka.producer.runtime.construct import construct_view
 from eventsourcing_kafka.producer.runtime.health import Down
+from eventsourcing_kafka.producer.runtime.pipeline import read_pipeline
+from eventsourcing_kafka.producer.runtime.postgres import PostgresUnreachableError
 from examples.dogschool.application import DogSchool
 from tests.operations.child import Child, child
 from tests.pipeline import ROOT, SECONDS
@@ -139,6 +144,66 @@ def test_why_its_database_can_not_be_reached_is_said_at_once(env: Env) -> None:
     system = ("--system", "tests.hosting.nursing:postgres_view")
     result = invoke(consumer, closed, "status", *system)
     assert "refused" in str(result.exception)  # The library tries for long, and says nothing.
+
+
+@pytest.fixture
+def one_is_broken(tmp_path: Path) -> Path:
+    """A pipeline with a follower that can't be constructed, and one that can."""
+    file = tmp_path / "pipeline.toml"
+    file.write_text("""
+[applications]
+DogSchool = "examples.dogschool.application:DogSchool"
+[followers]
+squeamish = "tests.hosting.nursing:postgres_view"
+unhappy = "tests.hosting.nursing:unmade_view"
+""")
+    return file
+
+
+BROKEN = (
+    "unhappy_dogschool (tests.hosting.nursing:unmade_view) can't be constructed: "
+    "AttributeError: 'str' object has no attribute 'as_string'"
+)
+
+
+async def test_a_follower_that_can_not_be_constructed_is_down_and_the_others_are_not(
+    env: Env, one_is_broken: Path
+) -> None:
+    pipeline = read_pipeline(one_is_broken)
+
+    with opened_sources(env, pipeline=pipeline) as sources:
+        overview = await sources.read()
+    with opened_details(env, pipeline) as details:
+        answers = [await answer_of(details[f"follower {name}"]) for name in pipeline.followers]
+
+    assert not isinstance(overview.views[VIEW], Down)
+    assert overview.views["unhappy_dogschool"] == Down(f"BrokenFollowerError: {BROKEN}")
+    assert not overview.healthy
+    assert "unknown" not in answers[0]
+    assert answers[1] == f"unknown: {BROKEN}"
+
+
+def test_the_status_of_the_others_is_told_beside_what_is_broken(
+    env: Env, one_is_broken: Path
+) -> None:
+    result = invoke(consumer, env, "status", "--with", str(one_is_broken))
+
+    assert result.exit_code == 1
+    assert BROKEN in result.stderr
+
+
+async def test_a_follower_is_opened_once_its_database_is_back(
+    env: Env, one_is_broken: Path
+) -> None:
+    followers = followers_of([VIEW], pipeline=read_pipeline(one_is_broken))
+    settings = {**env, "SQUEAMISH_POSTGRES_PORT": "1"}
+
+    with opened_each(followers, settings) as found:
+        assert list(found.broken) == [VIEW]
+        with pytest.raises(PostgresUnreachableError):
+            await found.opened_again(VIEW)
+        found.settings = env
+        assert (await found.opened_again(VIEW)).view.name == VIEW
 
 
 def test_what_is_in_memory_is_refused_as_a_process(env: Env) -> None:

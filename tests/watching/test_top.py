@@ -14,6 +14,7 @@ from rich.console import Console
 
 from eventsourcing_kafka.compose.monitor.overview import Overview
 from eventsourcing_kafka.compose.monitor.top import Top
+from eventsourcing_kafka.compose.stack.details import opened_details
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
@@ -162,6 +163,38 @@ async def test_without_a_terminal_it_is_printed_once_and_tells_what_is_down() ->
         assert b"down: " in line
     assert status.returncode == 1
     assert status.stderr.startswith(b"error: ")
+
+
+async def test_what_never_ran_is_told_from_what_has_nothing_to_do(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment | {"KAFKA_TOPIC_PARTITIONS": "1"}) as pipeline:
+        await pipeline.write("roses", "red\n")
+        await pipeline.settled()
+        commands = [("consumer", "status"), ("compose", "top")]
+        named = await run_all(pipeline.environment, *((*each, "activity") for each in commands))
+        ran = await run_all(pipeline.environment, *((*each, "fts") for each in commands))
+        with opened_details(pipeline.environment) as details:
+            never, runs = await details["consumer activity"](), await details["consumer fts"]()
+
+    assert [result.returncode for result in (*named, *ran)] == [1, 1, 0, 0]
+    assert b"activity has not run yet, though events are published" in named[0].stderr
+    assert b"has not run yet" in named[1].stdout
+    assert b"has not run yet" not in ran[1].stdout
+    assert never.startswith("has not run yet, gap ")
+    assert "records applied" in runs
+
+
+async def test_what_has_no_topic_yet_has_not_run(environment: dict[str, str]) -> None:
+    status, top = await run_all(
+        environment, ("consumer", "status", "activity"), ("compose", "top", "activity")
+    )
+    with opened_details(environment) as details:
+        detail = await details["consumer activity"]()
+
+    assert status.returncode == 0
+    assert detail == "has not run yet: there is no topic"
+    assert b"has not run yet: there is no topic" in top.stdout
 
 
 async def test_top_reads_what_is_so(environment: dict[str, str]) -> None:

@@ -72,6 +72,7 @@ async def _aggregate(request: Request) -> Response:
                 await _parked(window.stores[history.name], aggregate),
             )
             for history in window.poller.views_of(application)
+            if history.name in window.stores
         ]
     return render(
         request,

@@ -139,7 +139,7 @@ class PartHistory(Generic[T]):
 class Poller:
     """Reads all parts about once a second, if there is anybody who watches."""
 
-    def __init__(self, sources: Sources[Any], pace: Pace) -> None:
+    def __init__(self, sources: Sources, pace: Pace) -> None:
         self.pace = pace
         self.heads = [
             PartHistory(name, read, lambda head: head, lambda _: 0, pace)
@@ -164,10 +164,8 @@ class Poller:
             pace._replace(every_seconds=pace.every_seconds * AUDIT_PACE),
         )
         """The last audit of these views that is kept, whoever ran it."""
-        self._applications = {
-            name: store.view.application_name for name, store in sources.stores.items()
-        }
-        self.hosted = {name for name, store in sources.stores.items() if store.view.system}
+        self._applications = sources.applications
+        self.hosted = sources.hosted
         """The names of those views that are followers."""
         self.watchers = 0
         self._somebody = anyio.Event()
@@ -229,7 +227,7 @@ class Poller:
                 await self._news.wait()
 
 
-def _in_postgres(sources: Sources[Any]) -> list[ViewStore]:
+def _in_postgres(sources: Sources) -> list[ViewStore]:
     return [store for store in sources.stores.values() if isinstance(store, ViewStore)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 from anyio import current_time
@@ -27,7 +28,7 @@ class Window:
     def __init__(
         self,
         environment: Mapping[str, str],
-        sources: Sources[ViewStore],
+        sources: Sources,
         pace: Pace,
         pipeline: Pipeline | None,
     ) -> None:
@@ -35,7 +36,7 @@ class Window:
         self.pipeline = pipeline
         self.settings = KafkaSettings.from_env(environment)
         self.sources = sources
-        self.stores = sources.stores
+        self.stores: Mapping[str, Any] = sources.stores
         self.poller = Poller(sources, pace)
         self.jobs = Jobs()
         self._html = ""
@@ -44,9 +45,10 @@ class Window:
     def store(self, view: str) -> ViewStore:
         """Return a view by its name, as it comes with a request."""
         try:
-            return self.stores[view]
+            store: ViewStore = self.stores[view]
         except KeyError:
             raise HTTPException(404, "There is no such view.") from None
+        return store
 
     def html(self) -> str:
         """Return what is so now, as HTML; for all who ask at about the same time, the same."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from typing import Annotated, Self
@@ -17,13 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 from eventsourcing_kafka.consumer.engine.protocol import Store
-from eventsourcing_kafka.consumer.followers import followers_of, opened_followers
+from eventsourcing_kafka.consumer.followers import Followers, followers_of, opened_each
 from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, ViewNames
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
-from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
+from eventsourcing_kafka.consumer.operations.status import PartitionStatus, never_run, read_status
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import read_retention_risks
 from eventsourcing_kafka.producer.runtime.cli import finished
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
 from eventsourcing_kafka.producer.runtime.logs import complain
 from eventsourcing_kafka.producer.runtime.output import AsJson, table_of
@@ -51,7 +53,8 @@ def status(
     The gap is in Kafka offsets, the lag in seconds: the age of the oldest event not applied. A gap
     is unknown while what was applied last is not in the topic, and about right while the source is
     the write model, which has what Kafka has deleted. Settings of the topic that delete events are
-    named, with what to do.
+    named, with what to do. It exits with 1, too, if one that is named, or in the pipeline, has
+    never run though events are published.
 
     Example: eventsourcing-kafka consumer status shop.views:ORDERS
 
@@ -61,7 +64,8 @@ def status(
     """
     env = settings_with(file)
     settings = KafkaSettings.from_env(env)
-    followers = followers_of(names or (), system, found_pipeline(file))
+    pipeline = found_pipeline(file)
+    followers = followers_of(names or (), system, pipeline)
 
     async def read() -> list[PartitionStatus]:
         return [row for store in stores for row in await read_status(store, settings)]
@@ -69,27 +73,57 @@ def status(
     async def read_each() -> tuple[list[PartitionStatus], Sequence[str]]:
         return await _read_each(stores, settings)
 
-    with opened_followers(followers, env) as stores:
+    def shown(found: Sequence[PartitionStatus] | Down) -> RenderableType:
+        return Group(*(Text(_told(why), "bold red") for why in broken), _rendered(found))
+
+    with _opened(followers, env) as (stores, broken):
         console = Console()
         if watching and console.is_terminal and not as_json:
-            finished(lambda: watch(lambda: read_or_down(read), _rendered, console))
+            finished(lambda: watch(lambda: read_or_down(read), shown, console))
         rows, lost = finished(read_each)
-        followed = {store.view.application_name: None for store in stores}
-        risks = [
-            risk
-            for name in followed
-            for risk in finished(partial(read_retention_risks, name, settings))
-        ]
+        risks = finished(partial(_read_risks, stores, settings))
+    # What is installed only is not said to run here.
+    lacking = map(_never_run, never_run(rows) if names or system or pipeline else ())
+    troubles = [*map(_told, broken), *lost, *lacking]
     if as_json:
         typer.echo(msgspec.json.encode(rows))
-    elif rows or not lost:
+    elif rows or not troubles:
         console.print(_rendered(rows))
     for risk in risks:
         logger.warning("%s", risk)
-    for why in lost:
-        complain(why)
-    if lost or any(row.stopped for row in rows):
+    for trouble in troubles:
+        complain(trouble)
+    if troubles or any(row.stopped for row in rows):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _opened(
+    followers: Followers, env: Mapping[str, str]
+) -> Iterator[tuple[Sequence[Store], Sequence[Exception]]]:
+    """Open what can be opened, and yield why the rest can't. If nothing can, that is raised."""
+    with opened_each(followers, env) as opened:
+        stores, broken = list(opened.stores.values()), list(opened.broken.values())
+        if broken and not stores:
+            raise broken[0]
+        yield stores, broken
+
+
+async def _read_risks(stores: Sequence[Store], settings: KafkaSettings) -> Sequence[str]:
+    """Return what is risked by the settings of the topics that are followed."""
+    followed = dict.fromkeys(store.view.application_name for store in stores)
+    return [risk for name in followed for risk in await read_retention_risks(name, settings)]
+
+
+def _never_run(view: str) -> str:
+    return (
+        f"{view} has not run yet, though events are published: start its consumer, or see in the "
+        "log of that why it ends"
+    )
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, OperatorError) else describe(error)
 
 
 async def _read_each(
