@@ -13,6 +13,7 @@ from psycopg.rows import scalar_row
 
 from eventsourcing_kafka.consumer.engine.applying import Applier, CannotApplyError, OnError
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
+from eventsourcing_kafka.consumer.engine.parking import Dropped
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.store import ViewStore, replayable
 from eventsourcing_kafka.consumer.operations.history import History
@@ -108,6 +109,8 @@ class Step(msgspec.Struct, frozen=True):
     changes: Sequence[Change]
     error: str | None = None
     """Why it can't be applied. No later event is tried then."""
+    dropped: Dropped | None = None
+    """Who gave it up for ever, and why: then it is not applied at all."""
 
 
 async def steps(
@@ -146,6 +149,7 @@ async def _stepped(
     until: int | None,
 ) -> AsyncIterator[Step]:
     applier = Applier(scratch, OnError.RAISE, redriving=True)
+    given_up = await scratch.parking.dropped(connection)
     before = await _rows(scratch, connection)
     for record in records:
         envelope = record.envelope
@@ -163,7 +167,10 @@ async def _stepped(
             for table in scratch.view.tables
             for change in _changes(table, before[table], after[table])
         ]
-        yield Step(envelope.version, envelope.position, envelope.type, changes, error)
+        dropped = next(
+            (each for each in given_up if each.covers(record.partition, envelope.position)), None
+        )
+        yield Step(envelope.version, envelope.position, envelope.type, changes, error, dropped)
         if error:
             break
         before = after

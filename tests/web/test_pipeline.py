@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
@@ -20,6 +21,7 @@ from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.web.auth.session import User
 from eventsourcing_kafka.compose.web.pipeline import polling
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job
+from eventsourcing_kafka.consumer.engine.parking import Parked
 from eventsourcing_kafka.consumer.operations.redrive import dropped_events, parked_events
 from eventsourcing_kafka.consumer.views.fts.policy import PageInfo
 from eventsourcing_kafka.producer.kafka.clients import started
@@ -221,6 +223,7 @@ async def parked_events_are_listed_tried_again_and_dropped(
     assert_harmless(told)
     (given_up,) = await dropped_events(pipeline.store)
     assert (given_up.dropped_by, given_up.reason) == ("Olga", "by mistake")
+    await what_was_dropped_is_not_said_to_be_applied(olga, first)
 
     mended = await act(olga, f"/pipeline/views/fts/retry?event={second.id}")
     assert f"{second.originator_id}: 1 applied" in text_of(mended)
@@ -229,6 +232,19 @@ async def parked_events_are_listed_tried_again_and_dropped(
     gone = await olga.get(path)
     assert gone.status_code == 409
     assert "There are: none" in text_of(gone)
+
+
+async def what_was_dropped_is_not_said_to_be_applied(olga: Browser, event: Parked) -> None:
+    of_it = f"application={event.application}&id={event.originator_id}"
+    page = await olga.get(f"/pipeline/aggregate?{of_it}")
+    (row,) = re.findall(
+        rf"<tr>\s*<th[^>]*>{event.originator_version}</th>.*?</tr>", page.text, re.DOTALL
+    )
+    assert '<span class="care">dropped</span>' in row
+    told = " ".join(text_of(page).split())
+    assert "Given up for ever in fts" in told
+    assert "by mistake by Olga" in told
+    assert_harmless(page)
 
 
 def assert_harmless(answer: Response) -> None:
