@@ -270,6 +270,7 @@ def test_what_it_brings_none_for_is_said_and_no_success(running: Running) -> Non
     assert "Shop: 4 notifications" in result.stdout
     alone = invoke(running.env, "compose", "audit", SALES, "--no-rows")
     assert (alone.exit_code, "NOT" in alone.stdout) == (0, False)
+    assert "sales: its tracking compared, not compared: its rows, as was asked" in alone.stdout
 
 
 def test_an_audit_makes_no_tables_where_there_is_no_write_model(running: Running) -> None:
