@@ -14,7 +14,7 @@ from psycopg.rows import scalar_row
 from eventsourcing_kafka.consumer.engine.applying import Applier, CannotApplyError, OnError
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
 from eventsourcing_kafka.consumer.engine.parking import Dropped
-from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.engine.protocol import Again, Store
 from eventsourcing_kafka.consumer.engine.store import ViewStore, replayable
 from eventsourcing_kafka.consumer.operations.history import History
 from eventsourcing_kafka.producer.kafka.topics import partition_of
@@ -51,7 +51,7 @@ async def aggregate_events(store: Store, history: History, originator_id: str) -
     Raises `NotReplayableError`, `NotRemovableError`, `ViewMissingError`, `ShapeChangedError` or
     `NoHistoryError`.
     """
-    view = replayable(store)
+    view = replayable(store, Again.ONE_AGGREGATE)
     view.check_removable()
     async with view.connected() as connection:
         await view.check(connection)
@@ -64,7 +64,7 @@ async def replay_aggregate(store: Store, history: History, originator_id: str) -
     Consumers wait meanwhile, and go on where they were. What was dropped of it stays so; what was
     parked is applied. Raises what `aggregate_events` raises, and `StillBrokenError`.
     """
-    view = replayable(store)
+    view = replayable(store, Again.ONE_AGGREGATE)
     view.check_removable()
     async with view.connected() as connection, view.redriving(connection):
         records = await _applied(view, connection, history, originator_id)
@@ -122,7 +122,7 @@ async def steps(
     are made in a transaction that is rolled back. Raises what `replay_aggregate` raises of a view
     that is not there, and of an aggregate that is unknown.
     """
-    view = replayable(store)
+    view = replayable(store, Again.STEPPED)
     async with view.connected() as connection:
         await view.check(connection)
         records = await _applied(view, connection, history, originator_id)

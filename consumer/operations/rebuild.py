@@ -23,7 +23,7 @@ from psycopg import AsyncConnection, sql
 from eventsourcing_kafka.consumer.engine.applying import Applier, Deferred, Outcome
 from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
-from eventsourcing_kafka.consumer.engine.protocol import OpenWriteModel, Store
+from eventsourcing_kafka.consumer.engine.protocol import Again, OpenWriteModel, Store
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore, replayable
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.operations.comparison import Compared, compare
@@ -174,7 +174,7 @@ class Rebuild:
     so many, it is time to swap. What Kafka has deleted is read from the `write_model`, if there is
     one, or all that is published, if that is the `source`.
 
-    Raises `NotReplayableError` for a view that records events of its own.
+    Raises `NotReplayableError` for a follower: no other generation of what it has can be made.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Rebuild:
         write_model: OpenWriteModel | None = None,
         source: Source = Source.KAFKA,
     ) -> None:
-        self._active = active = replayable(store)
+        self._active = active = replayable(store, Again.REBUILT)
         self._next = active.next_generation()
         self._kept = active.generation(f"{active.schema}_kept")
         self._aside = active.generation(f"{active.schema}_aside")

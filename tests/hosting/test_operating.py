@@ -291,6 +291,35 @@ def test_what_records_events_is_neither_replayed_nor_rebuilt(
     result = invoke(consumer, stored, *arguments, *CLINIC)
 
     assert isinstance(result.exception, NotReplayableError)
+    what = {"replay": "replayed", "rebuild": "rebuilt"}[arguments[0]]
+    told = str(result.exception)
+    assert told.startswith(f"patient_dogschool can't be {what}: it is an application that may")
+
+
+PROJECTED = "squeamish_dogschool"
+ONE = ("--aggregate", BILLY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("rebuild", PROJECTED, "--yes"), "rebuilt: it is a projection"),
+        (("replay", PROJECTED, *ONE), "replayed aggregate by aggregate: it is a projection"),
+        (("step", PROJECTED, *ONE), "looked at step by step: it is a projection"),
+        (("step", "patient_dogschool", *ONE), "looked at step by step: it is an application"),
+    ],
+)
+def test_what_can_not_be_done_with_a_follower_is_named_with_its_own_reason(
+    env: Env, arguments: Sequence[str], told: str
+) -> None:
+    name = "postgres_view" if PROJECTED in arguments else "clinic"
+    env = {**env, "KAFKA_BOOTSTRAP_SERVERS": "localhost:1"}  # It is not asked.
+    result = invoke(consumer, env, *arguments, "--system", f"tests.hosting.nursing:{name}")
+
+    assert isinstance(result.exception, NotReplayableError)
+    assert f"{arguments[1]} can't be {told}" in str(result.exception)
+    hint = f"consumer replay {PROJECTED} --system tests.hosting.nursing:postgres_view"
+    assert (hint in str(result.exception)) is (name == "postgres_view")
 
 
 def test_a_retry_that_conflicts_with_what_others_record_is_made_again(env: Env) -> None:

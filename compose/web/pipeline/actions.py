@@ -28,6 +28,7 @@ from eventsourcing_kafka.compose.web.auth.session import User, user_of
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job, log
 from eventsourcing_kafka.compose.web.pipeline.window import window_of
 from eventsourcing_kafka.compose.web.rendering import bounded, render
+from eventsourcing_kafka.consumer.engine.protocol import Again
 from eventsourcing_kafka.consumer.engine.store import ViewStore, replayable
 from eventsourcing_kafka.consumer.operations.commands import messages
 from eventsourcing_kafka.consumer.operations.history import write_model_of
@@ -220,7 +221,7 @@ async def _do_replay(
 
 
 async def _rebuild(_request: Request, store: ViewStore) -> Mapping[str, Any]:
-    replayable(store)
+    replayable(store, Again.REBUILT)
     return {
         "title": f"Rebuild {store.view.name}",
         "question": messages.may_rebuild(store.view.name),
