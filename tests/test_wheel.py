@@ -497,7 +497,8 @@ def test_the_command_is_all_three_command_lines(core: Environment) -> None:
     by_name = core.run(COMMAND, "consumer", "status")
     by_module = core.run("python", "-m", "eventsourcing_kafka", "consumer", "status")
     assert by_name.returncode == by_module.returncode == 1
-    assert "POSTGRES_DBNAME" in by_name.stderr
+    assert "set ACTIVITY_POSTGRES_DBNAME, or POSTGRES_DBNAME" in by_name.stderr
+    assert "eventsourcing-kafka compose env" in by_name.stderr
     assert by_name.stderr == by_module.stderr
 
 

@@ -26,6 +26,7 @@ from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsE
 from eventsourcing_kafka.producer.runtime.misspelt import slips, warn_of_unknown
 from eventsourcing_kafka.producer.runtime.postgres import (
     SessionPool,
+    check_named,
     connect_arguments,
     connected,
 )
@@ -154,6 +155,7 @@ class ViewStore:
         """
         _warn_of_slips(view, env)
         named = Environment(view.name, with_password_files(env))
+        check_named(named)
         datastore = PostgresFactory(named).datastore
         schema = named.get(PostgresFactory.POSTGRES_SCHEMA) or view.name
         settings = {
