@@ -279,3 +279,21 @@ def test_what_is_interrupted_before_its_end_exits_with_130(
         process.send_signal(signal.SIGINT)
         printed, _ = process.communicate(timeout=30)
     assert (process.returncode, printed) == (130, "")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("consumer", "status", "fts"),
+        ("consumer", "status", "--system", "tests.hosting.nursing:ward"),
+    ],
+    ids=" ".join,
+)
+def test_where_no_database_is_named_it_is_said_which_setting_names_one(
+    command: tuple[str, ...],
+) -> None:
+    unset = {"PERSISTENCE_MODULE": "eventsourcing.postgres", "POSTGRES_DBNAME": ""}
+    result = CliRunner(env=unset).invoke(app, command)
+
+    assert re.search(r"set [A-Z]+_POSTGRES_DBNAME, or POSTGRES_DBNAME", str(result.exception))
+    assert "eventsourcing-kafka compose env" in str(result.exception)

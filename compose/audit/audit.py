@@ -58,10 +58,10 @@ async def audit(
     """Compare views of some names, or all that are installed, with their applications and topics.
 
     With a `system`, MODULE:NAME, it is about its leaders and followers; with a `pipeline`, about
-    all of it, if nothing is named. What followers have recorded is never compared; nor are the rows
-    of views without `rows`. The first `limit` findings are reported in full, and all are counted.
-    `decrypt` is as the relay has it. What came of it is kept for others if it is said `by` whom it
-    was run. Raises `UnknownViewError`, `UnknownApplicationError`,
+    all of it, if nothing is named. What followers have recorded is never compared, which is said,
+    and is no success; without `rows` no rows are wanted. The first `limit` findings are reported in
+    full, and all are counted. `decrypt` is as the relay has it. What came of it is kept for others
+    if it is said `by` whom it was run. Raises `UnknownViewError`, `UnknownApplicationError`,
     `UnknownEdgeError`, `NotInPostgresError` or `OpenTransactionError`, and what psycopg and
     aiokafka raise when a server is lost: begin again then.
     """
@@ -153,16 +153,7 @@ class _Comparison:
         async with WriteModel.of(app) as model:
             # The views first: what they are past by now, the relay has published by now.
             audits = [
-                # Only its policy knows what a follower has to have recorded.
-                ViewAudit(
-                    store,
-                    model,
-                    wire,
-                    event_of,
-                    reader,
-                    *told,
-                    rows=self.rows and not store.view.system,
-                )
+                ViewAudit(store, model, wire, event_of, reader, *told, rows=self.rows)
                 for store in stores
             ]
             reports = [await each.run() for each in audits]

@@ -34,15 +34,16 @@ def audit(
     """Compare views, position by position, with the write models and topics that they follow.
 
     Everything may run meanwhile. The exit code is 1 if anything is found, and if something could
-    not be compared: a view that is not there, or the rows of one that brings no audit.
+    not be compared: a view that is not there, or the rows of one that brings no audit. With
+    --no-rows no rows are wanted, and their absence is no failure.
 
     Of a system it compares every leader with its topic, and the tracking of every follower in
-    Postgres with that. What a follower has recorded is not compared: only its policy knows what
-    that must be.
+    Postgres with that. What a follower has recorded is not compared, as only its policy knows what
+    that must be: say --no-rows.
 
     Example: eventsourcing-kafka compose audit shop.views:ORDERS
 
-    Example: eventsourcing-kafka compose audit --system shop.packing:system
+    Example: eventsourcing-kafka compose audit --no-rows --system shop.packing:system
     """
     environment, pipeline = meant(data, file)
     report = finished(

@@ -79,7 +79,9 @@ class ViewReport(msgspec.Struct, frozen=True):
     dropped: int = 0
     """Events that were dropped, and ranges of offsets that were skipped."""
     omitted: str = ""
-    """What was not compared though it was asked for, and why; empty if all was."""
+    """What was not compared, and why; empty if all was."""
+    as_asked: bool = False
+    """It was asked to leave that out: it is no failure."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -100,7 +102,7 @@ class Report(msgspec.Struct, frozen=True):
     @property
     def complete(self) -> bool:
         """Tell whether all that was asked for was compared."""
-        return not any(view.omitted for view in self.views)
+        return not any(view.omitted and not view.as_asked for view in self.views)
 
     @property
     def success(self) -> bool:
@@ -137,8 +139,12 @@ def _of_view(view: ViewReport) -> str:
         f"{view.view}: {', '.join(compared)} compared"
         + (f", {view.parked:,} events parked" if view.parked else "")
         + (f", {view.dropped:,} dropped" if view.dropped else "")
-        + (f", NOT compared: {view.omitted}" if view.omitted else "")
+        + (f", {_omitted(view)}" if view.omitted else "")
     )
+
+
+def _omitted(view: ViewReport) -> str:
+    return f"{'not' if view.as_asked else 'NOT'} compared: {view.omitted}"
 
 
 class Findings:

@@ -45,6 +45,10 @@ SELECT_DROPPED: LiteralString = """
 
 
 NO_AUDIT = "its rows, as the view brings no audit"
+FOLLOWER = "its rows, as only a follower's policy knows what they must be"
+"""Also of an application: what it has recorded may be in a topic, and that it is there unaltered
+does not tell that it follows from what the application has followed."""
+AS_ASKED = "its rows, as was asked"
 
 
 class Snapshot(NamedTuple):
@@ -121,8 +125,18 @@ class ViewAudit:
             rows=dict(rows),
             parked=len(snapshot.parked),
             dropped=len(snapshot.dropped),
-            omitted=NO_AUDIT if self._rows and view.audit is None else "",
+            omitted=self._omitted(),
+            as_asked=not self._rows,
         )
+
+    def _omitted(self) -> str:
+        """Tell what is not compared, and why."""
+        view = self._store.view
+        if not self._rows:
+            return AS_ASKED
+        if view.system:
+            return FOLLOWER
+        return NO_AUDIT if view.audit is None else ""
 
     async def _snapshot(self, connection: AsyncConnection[Any]) -> Snapshot:
         rows = await self._store.tracking.progress(connection)

@@ -52,6 +52,10 @@ KNOWN = (
 )
 """Settings that everybody has. There may be others, but none that is nearly called so."""
 
+NO_PROJECTED = (
+    "is no Projected, as followers in a pipeline are: what one is, is in docs/FOLLOWERS.md"
+)
+
 
 LEADING = ("applications", "systems")
 """The sections of what is followed."""
@@ -162,9 +166,7 @@ class Check:
             self._note((section, name), f"{topic} can't be imported: {_told(error)}")
         else:
             if found is None and or_none:
-                self._note(
-                    (section, name), f"{topic} is no Projected: see consumer.hosting.systems"
-                )
+                self._note((section, name), f"{topic} {NO_PROJECTED}")
             return found
         return None
 

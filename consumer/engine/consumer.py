@@ -53,7 +53,8 @@ class Consumer:
     more is read.
     `stopped` tells which partitions have stopped, and why; `placed` is set once it has been given
     its partitions. What Kafka has deleted is read from the `write_model`, if there is one; where
-    the tracking is there already, `all_published` is.
+    the tracking is there already, `all_published` is. Of parked events it says where they are
+    listed, unless a `parked_hint` says otherwise.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Consumer:
         pacing: Pacing = PACING,
         write_model: OpenWriteModel | None = None,
         all_published: bool = False,
+        parked_hint: str = "",
     ) -> None:
         self.stopped: dict[int, str] = {}
         self.seen: Mapping[int, Tracking] = {}
@@ -88,6 +90,9 @@ class Consumer:
         self._pacing = pacing
         self._write_model = write_model
         self._all_published = all_published
+        self._parked_hint = parked_hint or (
+            f"eventsourcing-kafka consumer parked list --view {store.view.arguments}"
+        )
         self._grace = grace
         self._stuck = stuck
         self._instance = instance
@@ -230,11 +235,7 @@ class Consumer:
         self.stopped |= applied.stopped
         self._metrics.applied(applied)
         if applied.parked:
-            logger.warning(
-                "%d events parked: eventsourcing-kafka consumer parked list --view %s",
-                applied.parked,
-                self.store.view.arguments,
-            )
+            logger.warning("%d events parked: %s", applied.parked, self._parked_hint)
 
     async def _partitions(self) -> int:
         """Return how many partitions the topic has, once the relay has made it."""

@@ -270,6 +270,14 @@ class Dropped(msgspec.Struct, frozen=True):
     """Why it was given up."""
     dropped_at: datetime
 
+    def covers(self, partition: int, position: int) -> bool:
+        """Tell whether an event was given up by it."""
+        first = self.position if self.first_position is None else self.first_position
+        last = self.position if self.last_position is None else self.last_position
+        if first is None or last is None:  # What is foreign is no event.
+            return False
+        return self.partition == partition and first <= position <= last
+
 
 class Skip(NamedTuple):
     """An operator's word that a view is to go on without some positions: those after T, up to."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
@@ -42,6 +43,15 @@ class Capabilities:
     """Another process finds here what one has recorded."""
     marked: bool = False
     """It keeps the low-water mark as well, for those who wait as the library waits."""
+
+
+class Again(StrEnum):
+    """What is to be done with events that are applied already, in the words of a refusal."""
+
+    REPLAYED = "replayed"
+    ONE_AGGREGATE = "replayed aggregate by aggregate"
+    REBUILT = "rebuilt"
+    STEPPED = "looked at step by step"
 
 
 class TrackingStore(Protocol):
@@ -162,6 +172,9 @@ class Store(Protocol):
         out, and said, in one transaction, which no replay comes between. Returns what is applied
         last of each partition.
         """
+
+    def why_not(self, again: Again) -> str:
+        """Tell why its events can't be applied again beside what it has; empty if they can."""
 
     def check_replayable(self, partitions: Collection[int] | None = None) -> None:
         """Raise `NotReplayableError` if some partitions, or all, can't be applied again."""

@@ -17,7 +17,7 @@ from eventsourcing.utils import Environment
 from psycopg import AsyncConnection, sql
 
 from eventsourcing_kafka.consumer.engine.parking import MAKE, Parking, Skip
-from eventsourcing_kafka.consumer.engine.protocol import Capabilities, Store
+from eventsourcing_kafka.consumer.engine.protocol import Again, Capabilities, Store
 from eventsourcing_kafka.consumer.engine.tracking import CREATE_TRACKING, Move, TrackingTable
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
@@ -26,6 +26,7 @@ from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsE
 from eventsourcing_kafka.producer.runtime.misspelt import slips, warn_of_unknown
 from eventsourcing_kafka.producer.runtime.postgres import (
     SessionPool,
+    check_named,
     connect_arguments,
     connected,
 )
@@ -92,10 +93,10 @@ RECORDS_EVENTS = (
 
 
 class NotReplayableError(OperatorError):
-    """A replay would record events a second time."""
+    """Events that are applied can't be applied again, in the way that was asked for."""
 
-    def __init__(self, name: str, why: str = RECORDS_EVENTS) -> None:
-        super().__init__(f"{name} can't be replayed: {why}")
+    def __init__(self, name: str, why: str = RECORDS_EVENTS, again: Again = Again.REPLAYED) -> None:
+        super().__init__(f"{name} can't be {again}: {why}")
 
 
 class NotRemovableError(OperatorError):
@@ -154,6 +155,7 @@ class ViewStore:
         """
         _warn_of_slips(view, env)
         named = Environment(view.name, with_password_files(env))
+        check_named(named)
         datastore = PostgresFactory(named).datastore
         schema = named.get(PostgresFactory.POSTGRES_SCHEMA) or view.name
         settings = {
@@ -405,6 +407,10 @@ class ViewStore:
         rows = await self.tracking.progress(connection)
         return {row.tracking.partition: row.tracking.link for row in rows}
 
+    def why_not(self, again: Again) -> str:  # noqa: ARG002 - others need it
+        """Return nothing: whatever is asked for can be done."""
+        return ""
+
     def check_replayable(
         self,
         partitions: Collection[int] | None = None,  # noqa: ARG002 - others need it
@@ -471,11 +477,11 @@ def group_of(store: Store, settings: KafkaSettings) -> str:
     return f"{settings.group_prefix}{store.schema}"
 
 
-def replayable(store: Store) -> ViewStore:
+def replayable(store: Store, again: Again = Again.REPLAYED) -> ViewStore:
     """Return a view that can be emptied and filled anew. Raises `NotReplayableError`."""
     if isinstance(store, ViewStore) and store.capabilities.replayable:
         return store
-    raise NotReplayableError(store.view.name)
+    raise NotReplayableError(store.view.name, store.why_not(again), again)
 
 
 def _warn_of_slips(view: View, env: Mapping[str, str]) -> None:

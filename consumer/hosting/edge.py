@@ -18,10 +18,10 @@ from psycopg import AsyncConnection
 
 from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
-from eventsourcing_kafka.consumer.engine.protocol import Capabilities, OpenWriteModel, Store
+from eventsourcing_kafka.consumer.engine.protocol import Again, Capabilities, OpenWriteModel, Store
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError, ViewStore
 from eventsourcing_kafka.consumer.engine.tracking import LONGEST_NAME
-from eventsourcing_kafka.consumer.hosting.follower import Emptied, Follower
+from eventsourcing_kafka.consumer.hosting.follower import Emptied, Follower, why_not
 from eventsourcing_kafka.consumer.hosting.local.host import LocalHost
 from eventsourcing_kafka.consumer.hosting.local.store import LocalStore
 from eventsourcing_kafka.consumer.hosting.postgres.database import Database, LibraryDatabase
@@ -100,6 +100,14 @@ class HostedStore(ViewStore):
                 name = self.view.application_name
                 await raise_tracking(connection, self._recorder, name, position)
         return links
+
+    def why_not(self, again: Again) -> str:
+        """Tell why it can't be rebuilt, or one aggregate of it be replayed, or looked at."""
+        why = why_not(self._recorder, again)
+        if isinstance(self._recorder, ProcessRecorder) or not isinstance(self._recorder, Emptied):
+            return why
+        replay = f"eventsourcing-kafka consumer replay {self.view.arguments}"
+        return f"{why} Or replay it as a whole: {replay}"
 
     def check_replayable(self, partitions: Collection[int] | None = None) -> None:
         """Raise `NotReplayableError` unless it is a view that says how it is emptied."""

@@ -13,7 +13,8 @@ from psycopg.rows import scalar_row
 
 from eventsourcing_kafka.consumer.engine.applying import Applier, CannotApplyError, OnError
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
-from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.engine.parking import Dropped
+from eventsourcing_kafka.consumer.engine.protocol import Again, Store
 from eventsourcing_kafka.consumer.engine.store import ViewStore, replayable
 from eventsourcing_kafka.consumer.operations.history import History
 from eventsourcing_kafka.producer.kafka.topics import partition_of
@@ -50,7 +51,7 @@ async def aggregate_events(store: Store, history: History, originator_id: str) -
     Raises `NotReplayableError`, `NotRemovableError`, `ViewMissingError`, `ShapeChangedError` or
     `NoHistoryError`.
     """
-    view = replayable(store)
+    view = replayable(store, Again.ONE_AGGREGATE)
     view.check_removable()
     async with view.connected() as connection:
         await view.check(connection)
@@ -63,7 +64,7 @@ async def replay_aggregate(store: Store, history: History, originator_id: str) -
     Consumers wait meanwhile, and go on where they were. What was dropped of it stays so; what was
     parked is applied. Raises what `aggregate_events` raises, and `StillBrokenError`.
     """
-    view = replayable(store)
+    view = replayable(store, Again.ONE_AGGREGATE)
     view.check_removable()
     async with view.connected() as connection, view.redriving(connection):
         records = await _applied(view, connection, history, originator_id)
@@ -108,6 +109,8 @@ class Step(msgspec.Struct, frozen=True):
     changes: Sequence[Change]
     error: str | None = None
     """Why it can't be applied. No later event is tried then."""
+    dropped: Dropped | None = None
+    """Who gave it up for ever, and why: then it is not applied at all."""
 
 
 async def steps(
@@ -119,7 +122,7 @@ async def steps(
     are made in a transaction that is rolled back. Raises what `replay_aggregate` raises of a view
     that is not there, and of an aggregate that is unknown.
     """
-    view = replayable(store)
+    view = replayable(store, Again.STEPPED)
     async with view.connected() as connection:
         await view.check(connection)
         records = await _applied(view, connection, history, originator_id)
@@ -146,6 +149,7 @@ async def _stepped(
     until: int | None,
 ) -> AsyncIterator[Step]:
     applier = Applier(scratch, OnError.RAISE, redriving=True)
+    given_up = await scratch.parking.dropped(connection)
     before = await _rows(scratch, connection)
     for record in records:
         envelope = record.envelope
@@ -163,7 +167,10 @@ async def _stepped(
             for table in scratch.view.tables
             for change in _changes(table, before[table], after[table])
         ]
-        yield Step(envelope.version, envelope.position, envelope.type, changes, error)
+        dropped = next(
+            (each for each in given_up if each.covers(record.partition, envelope.position)), None
+        )
+        yield Step(envelope.version, envelope.position, envelope.type, changes, error, dropped)
         if error:
             break
         before = after

@@ -23,7 +23,8 @@ from psycopg import AsyncConnection, sql
 from eventsourcing_kafka.consumer.engine.applying import Applier, Deferred, Outcome
 from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
-from eventsourcing_kafka.consumer.engine.protocol import OpenWriteModel, Store
+from eventsourcing_kafka.consumer.engine.parking import Listed
+from eventsourcing_kafka.consumer.engine.protocol import Again, OpenWriteModel, Store
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore, replayable
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.operations.comparison import Compared, compare
@@ -32,6 +33,7 @@ from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.printable import printable
 from eventsourcing_kafka.producer.wire.position import Said
 
 PROGRESS_SECONDS = 0.1
@@ -58,6 +60,10 @@ TRY_TO_BEGIN: LiteralString = "SELECT pg_try_advisory_lock(hashtext({rebuild}))"
 
 Judge = Callable[[Sequence[Compared]], Awaitable[bool]]
 """Says whether to swap, of what was compared."""
+
+
+TOLD_PARKED = 3
+"""Of the events that a new generation has parked, so many are told with their reasons."""
 
 
 class Source(StrEnum):
@@ -107,10 +113,15 @@ class GenerationStoppedError(OperatorError):
 class MoreParkedError(OperatorError):
     """The new generation can't apply what the present one has applied."""
 
-    def __init__(self, view: View, parked: int, before: int) -> None:
+    def __init__(self, view: View, parked: int, before: int, first: Sequence[Listed]) -> None:
+        reasons = "; ".join(
+            printable(f"{each.type or 'an event'} of {each.originator_id}: {each.reason}")
+            for each in first
+        )
         super().__init__(
             f"The new generation of {view.name} has {parked} events parked, and the present one "
-            f"{before}, so they were not swapped. Is the code of this process older? Rebuild with "
+            f"{before}, so they were not swapped. The first of them: {reasons}. "
+            "Is the code of this process older? Rebuild with "
             "that of the consumers; or have it so: "
             f"eventsourcing-kafka consumer rebuild {view.arguments} --even-if-parked"
         )
@@ -174,7 +185,7 @@ class Rebuild:
     so many, it is time to swap. What Kafka has deleted is read from the `write_model`, if there is
     one, or all that is published, if that is the `source`.
 
-    Raises `NotReplayableError` for a view that records events of its own.
+    Raises `NotReplayableError` for a follower: no other generation of what it has can be made.
     """
 
     def __init__(
@@ -187,7 +198,7 @@ class Rebuild:
         write_model: OpenWriteModel | None = None,
         source: Source = Source.KAFKA,
     ) -> None:
-        self._active = active = replayable(store)
+        self._active = active = replayable(store, Again.REBUILT)
         self._next = active.next_generation()
         self._kept = active.generation(f"{active.schema}_kept")
         self._aside = active.generation(f"{active.schema}_aside")
@@ -302,6 +313,7 @@ class Rebuild:
             applier=self._ahead,
             write_model=self._write_model,
             all_published=self._source is Source.OUTBOX,
+            parked_hint="the rebuild says why, if it does not swap",
         )
         self._stopped = consumer.stopped
         async with anyio.create_task_group() as filling:
@@ -335,7 +347,9 @@ class Rebuild:
         present = await self._active.parking.count(connection)
         following = await self._next.parking.count(connection)
         if following > present:
-            raise MoreParkedError(self._active.view, following, present)
+            # Nobody can list them: the commands are about the active generation.
+            first = await self._next.parking.listed(connection, after=0, limit=TOLD_PARKED)
+            raise MoreParkedError(self._active.view, following, present, first)
 
     async def _caught_up(
         self,

@@ -24,6 +24,7 @@ from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.pipeline import Pipeline, nearest
 from eventsourcing_kafka.producer.runtime.plugins import found_at
 from eventsourcing_kafka.producer.runtime.postgres import (
+    check_named,
     connect_arguments,
     connected,
     explained,
@@ -203,6 +204,7 @@ def _arguments(cls: type[Any], env: Mapping[str, str]) -> dict[str, Any] | None:
     settings = Environment(cls.name, {**getattr(cls, "env", {}), **with_password_files(env)})
     match settings.get("PERSISTENCE_MODULE"):
         case module if module in IN_POSTGRES:
+            check_named(settings)
             return connect_arguments(PostgresFactory(settings).datastore)
         case "eventsourcing_sqlalchemy" if (settings.get(URL) or "").startswith(POSTGRES):
             factory: Any = InfrastructureFactory[Any].construct(settings)

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import psycopg
-from eventsourcing.postgres import PostgresDatastore
+from eventsourcing.postgres import PostgresDatastore, PostgresFactory
+from eventsourcing.utils import Environment
 from psycopg import conninfo, sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from eventsourcing_kafka.producer.runtime.compat import pool_arguments
-from eventsourcing_kafka.producer.runtime.errors import OperatorError
+from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
 from eventsourcing_kafka.producer.runtime.servers import (
     UnreachableError,
     connecting_to,
@@ -244,6 +245,17 @@ def _reason(error: psycopg.Error) -> str:
         return "no answer"
     (first, *_) = str(error).strip().splitlines() or [type(error).__name__]
     return _WHERE.sub("", first)
+
+
+def check_named(settings: Environment) -> None:
+    """Raise `SettingsError` if settings of the library's name no database in Postgres."""
+    if not settings.get(PostgresFactory.POSTGRES_DBNAME):
+        name = f"{settings.name.upper()}_{PostgresFactory.POSTGRES_DBNAME}"
+        raise SettingsError(
+            f"No database is named for {settings.name}: set {name}, or "
+            f"{PostgresFactory.POSTGRES_DBNAME}. A stack on this machine prints its own: "
+            "eventsourcing-kafka compose env"
+        )
 
 
 def connect_arguments(datastore: PostgresDatastore | SQLAlchemyDatastore) -> dict[str, Any]:

@@ -270,6 +270,7 @@ def test_what_it_brings_none_for_is_said_and_no_success(running: Running) -> Non
     assert "Shop: 4 notifications" in result.stdout
     alone = invoke(running.env, "compose", "audit", SALES, "--no-rows")
     assert (alone.exit_code, "NOT" in alone.stdout) == (0, False)
+    assert "sales: its tracking compared, not compared: its rows, as was asked" in alone.stdout
 
 
 def test_an_audit_makes_no_tables_where_there_is_no_write_model(running: Running) -> None:
@@ -339,6 +340,9 @@ def test_what_can_not_be_applied_is_parked_retried_and_dropped(running: Running)
     assert "can't cost less than nothing" in failing.stderr
     shown = answer(running.env, "consumer", "parked", "show", str(parked["id"]), *view)
     assert "ValueError" in shown["traceback"]
+    assert {"name": "ce_type", "value": parked["type"]} in shown["headers"]
+    told = invoke(running.env, "consumer", "parked", "show", str(parked["id"]), *view)
+    assert f"\n  ce_type: {parked['type']}\n" in told.stdout
     dropped = invoke(
         *(running.env, "consumer", "parked", "drop", str(parked["id"]), *view),
         *("--reason", "by mistake", "--yes"),
@@ -437,6 +441,8 @@ async def test_the_window_shows_each_application_and_those_that_follow_it(
     assert 'href="#outbox-packing"' in shop
     assert "/pipeline/views/orders/rebuild" in shop
     assert "/pipeline/views/packing_shop/rebuild" not in shop
+    assert "/pipeline/views/orders/replay" in shown
+    assert "/pipeline/views/packing_shop/replay" not in shown  # It would only be refused.
     assert "Wiki" not in shown
 
 
@@ -452,6 +458,7 @@ async def test_an_aggregate_has_a_page_with_its_events_and_where_it_is_parked_an
         parked = (await client.get("/pipeline/views/orders/parked")).text
         nobody = await client.get("/pipeline/aggregate?application=Shop&id=nobody")
         nothing = await client.get("/pipeline/aggregate?application=Till&id=1")
+        unsaid = await client.get("/pipeline/aggregate?application=Shop")
 
     assert 'Parked in <a href="/pipeline/views/orders/parked">orders</a>' in shown
     assert "ValueError: an order can&#39;t cost less than nothing" in shown
@@ -459,5 +466,9 @@ async def test_an_aggregate_has_a_page_with_its_events_and_where_it_is_parked_an
     assert verdicts[:2] == ["parked", "applied"]
     assert "Order.Placed" in shown
     assert f"/pipeline/aggregate?application=Shop&amp;id={order_id}" in parked
-    assert (nobody.status_code, nothing.status_code) == (404, 404)
+    assert (nobody.status_code, nothing.status_code, unsaid.status_code) == (404, 404, 404)
+    assert ("Say which: its ID is missing" in unsaid.text, "in partition" in unsaid.text) == (
+        True,
+        False,
+    )
     assert "has no events of it" in nobody.text

@@ -197,7 +197,8 @@ far = "shop.nowhere:system"
         13: "Till2 is in the pipeline twice, and both would have the settings TILL2_…",
         16: "there is no setting POSTGRES_DBNMAE: did you mean POSTGRES_DBNAME?",
         18: "shop.packing:shipping is called 'Shipping'",
-        19: "shop.views:ORDERS is no Projected",
+        19: "shop.views:ORDERS is no Projected, as followers in a pipeline are: what one is, is in "
+        "docs/FOLLOWERS.md",
         21: "No module named 'shop.nowhere'",
     }.items():
         assert any(each.startswith(f":{line}: ") and words in each for each in found), words

@@ -1,14 +1,17 @@
 """One aggregate of a view is made again from the write model, or looked at event by event."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from eventsourcing.application import Application
+from rich.console import Console
 
 from eventsourcing_kafka.consumer.engine.applying import OnError
 from eventsourcing_kafka.consumer.engine.store import NotRemovableError
+from eventsourcing_kafka.consumer.operations.commands.step import show_step
 from eventsourcing_kafka.consumer.operations.history import History, NoHistoryError
 from eventsourcing_kafka.consumer.operations.one_aggregate import (
     Step,
@@ -229,3 +232,25 @@ async def test_an_event_that_can_not_be_applied_is_the_last_that_is_shown(
         assert step.version == 1
         assert step.changes == []
         assert "can't cost less than nothing" in (step.error or "")
+
+
+async def test_an_event_that_was_dropped_is_shown_with_who_did_so_and_why(
+    database_settings: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with ViewUnderTest(ORDERS, database_settings) as orders:
+        order_id = orders.application.place("Eve", -1)
+        orders.application.pay(order_id)
+        await orders.apply(OnError.PARK)
+        first, *_ = await orders.parked()
+        await drop(orders.store, first.id, by="Ada", reason="a joke")
+
+        placed, paid = await stepped(orders, order_id)
+
+    assert (placed.changes, placed.error) == ([], None)
+    assert placed.dropped
+    assert (placed.dropped.dropped_by, placed.dropped.reason) == ("Ada", "a joke")
+    assert paid.dropped is None
+    show_step(placed, Console(highlight=False, width=200))
+    shown = capsys.readouterr().out
+    assert re.search(r"dropped by Ada, .*: a joke", shown)
+    assert "nothing changes" not in shown

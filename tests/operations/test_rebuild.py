@@ -483,7 +483,9 @@ async def test_a_generation_that_is_ahead_of_the_present_one_is_not_compared_wit
 
 
 async def test_a_generation_that_parks_more_than_the_present_one_is_not_swapped_in(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As one that older code fills, which can't apply what the consumers' code can."""
 
@@ -493,7 +495,7 @@ async def test_a_generation_that_parks_more_than_the_present_one_is_not_swapped_
         return policy(event, page)
 
     async with Pipeline(environment | TWO) as pipeline:
-        await pipeline.write("page", "one\n")
+        page = await pipeline.write("page", "one\n")
         await pipeline.settled()
         before = await pipeline.pages()
         monkeypatch.setattr(fts_view, "policy", older)
@@ -501,8 +503,13 @@ async def test_a_generation_that_parks_more_than_the_present_one_is_not_swapped_
         job = rebuild(pipeline.store, pipeline.settings)
         with pytest.raises(
             MoreParkedError, match=r"has 1 events parked, and the present one 0.*older"
-        ):
+        ) as refused:
             await job.run(nothing)
+        reason = f"The first of them: Page.BodyUpdated of {page}: ValueError: not known yet."
+        assert reason in str(refused.value)
+        # In the list are those of the present one: none.
+        assert "1 events parked: the rebuild says why" in caplog.text
+        assert "parked list" not in caplog.text
 
         assert await pipeline.pages() == before
         assert not any(row.parked for row in await pipeline.progress())

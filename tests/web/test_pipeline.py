@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
@@ -20,6 +21,7 @@ from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.web.auth.session import User
 from eventsourcing_kafka.compose.web.pipeline import polling
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job
+from eventsourcing_kafka.consumer.engine.parking import Parked
 from eventsourcing_kafka.consumer.operations.redrive import dropped_events, parked_events
 from eventsourcing_kafka.consumer.views.fts.policy import PageInfo
 from eventsourcing_kafka.producer.kafka.clients import started
@@ -145,7 +147,8 @@ async def test_operators_mend_replay_rebuild_and_audit(
         olga = await served.browser("Olga")
         await an_event_is_parked(pipeline)
         await only_a_form_of_ours_acts(olga, await served.browser("Bob"), pipeline)
-        await parked_events_are_listed_tried_again_and_dropped(olga, pipeline)
+        since = f"that this server was started with, at {served.window.since:%Y-%m-%d %H:%M:%S} UTC"
+        await parked_events_are_listed_tried_again_and_dropped(olga, pipeline, since)
         await a_view_is_replayed(olga, pipeline)
         async with served.feed(olga) as feed:
             await a_view_is_rebuilt(olga, feed, pipeline, served)
@@ -194,7 +197,7 @@ async def only_a_form_of_ours_acts(olga: Browser, bob: Browser, pipeline: Pipeli
 
 
 async def parked_events_are_listed_tried_again_and_dropped(
-    olga: Browser, pipeline: Pipeline
+    olga: Browser, pipeline: Pipeline, since: str
 ) -> None:
     first, second, foreign = await parked_events(pipeline.store)
     listed = await olga.get(LAST)
@@ -204,6 +207,8 @@ async def parked_events_are_listed_tried_again_and_dropped(
     assert f"retry?event={first.id}" in listed.text
     assert f"retry?event={second.id}" not in listed.text
 
+    question = text_of(await olga.get(f"/pipeline/views/fts/retry?event={first.id}"))
+    assert f"They are applied with the code {since}" in question
     still = await act(olga, f"/pipeline/views/fts/retry?event={first.id}")
     assert still.status_code == 409
     assert f"Parked event {first.id}" in text_of(still)
@@ -221,6 +226,7 @@ async def parked_events_are_listed_tried_again_and_dropped(
     assert_harmless(told)
     (given_up,) = await dropped_events(pipeline.store)
     assert (given_up.dropped_by, given_up.reason) == ("Olga", "by mistake")
+    await what_was_dropped_is_not_said_to_be_applied(olga, first)
 
     mended = await act(olga, f"/pipeline/views/fts/retry?event={second.id}")
     assert f"{second.originator_id}: 1 applied" in text_of(mended)
@@ -229,6 +235,19 @@ async def parked_events_are_listed_tried_again_and_dropped(
     gone = await olga.get(path)
     assert gone.status_code == 409
     assert "There are: none" in text_of(gone)
+
+
+async def what_was_dropped_is_not_said_to_be_applied(olga: Browser, event: Parked) -> None:
+    of_it = f"application={event.application}&id={event.originator_id}"
+    page = await olga.get(f"/pipeline/aggregate?{of_it}")
+    (row,) = re.findall(
+        rf"<tr>\s*<th[^>]*>{event.originator_version}</th>.*?</tr>", page.text, re.DOTALL
+    )
+    assert '<span class="care">dropped</span>' in row
+    told = " ".join(text_of(page).split())
+    assert "Given up for ever in fts" in told
+    assert "by mistake by Olga" in told
+    assert_harmless(page)
 
 
 def assert_harmless(answer: Response) -> None:
@@ -247,6 +266,7 @@ async def a_view_is_replayed(olga: Browser, pipeline: Pipeline) -> None:
     count = sum(row.records for row in await pipeline.progress())
     question = text_of(await olga.get("/pipeline/views/fts/replay"))
     assert f"Apply {count} records of 2 partitions to fts again, from an empty view?" in question
+    assert "It is emptied with the code that this server was started with, at 2" in question
     one = await olga.get("/pipeline/views/fts/replay?partition=1")
     assert "records of 1 partitions" in text_of(one)
     assert (await olga.get("/pipeline/views/fts/replay?partition=7")).status_code == 409
@@ -269,6 +289,8 @@ async def the_swap_waits(pipeline: Pipeline) -> AsyncIterator[None]:
 async def a_view_is_rebuilt(olga: Browser, feed: Feed, pipeline: Pipeline, served: Served) -> None:
     refused = await act(olga, "/pipeline/views/fts/swap-back")
     assert "No earlier generation of fts was kept" in text_of(refused)
+    question = text_of(await olga.get("/pipeline/views/fts/rebuild"))
+    assert "It is filled with the code that this server was started with, at 2" in question
     async with the_swap_waits(pipeline):
         await act(olga, "/pipeline/views/fts/rebuild", keep="yes")
         await feed.shows("rebuild runs")

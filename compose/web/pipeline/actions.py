@@ -28,6 +28,7 @@ from eventsourcing_kafka.compose.web.auth.session import User, user_of
 from eventsourcing_kafka.compose.web.pipeline.jobs import Job, log
 from eventsourcing_kafka.compose.web.pipeline.window import window_of
 from eventsourcing_kafka.compose.web.rendering import bounded, render
+from eventsourcing_kafka.consumer.engine.protocol import Again
 from eventsourcing_kafka.consumer.engine.store import ViewStore, replayable
 from eventsourcing_kafka.consumer.operations.commands import messages
 from eventsourcing_kafka.consumer.operations.history import write_model_of
@@ -136,6 +137,15 @@ async def _parked(request: Request) -> Response:
     )
 
 
+def _whose_code(request: Request, what: str) -> str:
+    """Say with which code something is done: a consumer may have been started with newer one."""
+    since = window_of(request).since
+    return (
+        f"{what} with the code that this server was started with, at {since:%Y-%m-%d %H:%M:%S} "
+        "UTC. If the view's code has changed since then, restart the server first."
+    )
+
+
 async def _retry(request: Request, store: ViewStore) -> Mapping[str, Any]:
     event = await parked_event(store, _number(request.query_params.get("event", "")))
     async with store.connected() as connection:
@@ -145,6 +155,7 @@ async def _retry(request: Request, store: ViewStore) -> Mapping[str, Any]:
         "question": f"Try the {count:,} parked events of {bounded(event.originator_id)} again?",
         "details": [
             "They are applied in order, in one transaction: all of them, or none.",
+            _whose_code(request, "They are applied"),
             f"The first could not be applied because: {bounded(event.reason, 1000)}",
         ],
         "hidden": {"event": event.id},
@@ -202,6 +213,8 @@ async def _replay(request: Request, store: ViewStore) -> Mapping[str, Any]:
         "question": messages.may_replay(store.view.name, records),
         "details": [
             "Running consumers notice, and start over; meanwhile the view is incomplete.",
+            _whose_code(request, "It is emptied"),
+            "Then the consumers fill it, each with the code that it was started with.",
             "To keep it whole for those who search it, rebuild it instead.",
         ],
         "hidden": {"partition": chosen[0]} if chosen else {},
@@ -219,13 +232,14 @@ async def _do_replay(
     return messages.replayed(store.view.name, records), "/pipeline"
 
 
-async def _rebuild(_request: Request, store: ViewStore) -> Mapping[str, Any]:
-    replayable(store)
+async def _rebuild(request: Request, store: ViewStore) -> Mapping[str, Any]:
+    replayable(store, Again.REBUILT)
     return {
         "title": f"Rebuild {store.view.name}",
         "question": messages.may_rebuild(store.view.name),
         "details": [
             "A new generation is filled beside the active one, and the two are swapped.",
+            _whose_code(request, "It is filled"),
             f"Until then those who read {store.view.name} find the old one.",
             "If it fails, or the server stops, all is as it was, and the next rebuild goes on.",
         ],

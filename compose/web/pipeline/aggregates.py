@@ -14,7 +14,7 @@ from starlette.routing import Route
 from eventsourcing_kafka.compose.web.auth.forms import operators_only
 from eventsourcing_kafka.compose.web.pipeline.window import Window, window_of
 from eventsourcing_kafka.compose.web.rendering import render
-from eventsourcing_kafka.consumer.engine.parking import Parked
+from eventsourcing_kafka.consumer.engine.parking import Dropped, Parked
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.store import NOT_THERE
 from eventsourcing_kafka.producer.kafka.topics import partition_of
@@ -44,11 +44,15 @@ class Followed(NamedTuple):
     position: int | None
     """Up to which it has applied the partition; None while that is not known."""
     parked: Sequence[Parked]
+    dropped: Mapping[int, Dropped]
+    """By the positions of its events."""
 
     def verdict(self, event: Event) -> str:
         """Return what has become of an event."""
         if any(parked.position == event.position for parked in self.parked):
             return "parked"
+        if event.position in self.dropped:
+            return "dropped"
         if self.position is None:
             return "not known"
         return "applied" if event.position <= self.position else "not yet"
@@ -66,11 +70,7 @@ async def _aggregate(request: Request) -> Response:
         aggregate, events = await _events(window, application, aggregate)
         partition = _partition(window, application, aggregate)
         views = [
-            Followed(
-                history.name,
-                _position(window, history.name, partition),
-                await _parked(window.stores[history.name], aggregate),
-            )
+            await _followed(window, history.name, aggregate, partition, events)
             for history in window.poller.views_of(application)
             if history.name in window.stores
         ]
@@ -109,6 +109,21 @@ async def _events(window: Window, application: str, aggregate: str) -> tuple[str
     ]
 
 
+async def _followed(
+    window: Window, view: str, aggregate: str, partition: int | None, events: Sequence[Event]
+) -> Followed:
+    """Return how far a view is with the events of an aggregate."""
+    parked, every = await _set_aside(window.stores[view], aggregate)
+    positions = [event.position for event in events]
+    dropped = {
+        position: given_up
+        for given_up in every
+        for position in positions
+        if partition is not None and given_up.covers(partition, position)
+    }
+    return Followed(view, _position(window, view, partition), parked, dropped)
+
+
 def _as_text(state: bytes) -> str:
     try:
         return state.decode()
@@ -139,12 +154,14 @@ def _position(window: Window, view: str, partition: int | None) -> int | None:
     return positions.get(view)
 
 
-async def _parked(store: Store, aggregate: str) -> Sequence[Parked]:
+async def _set_aside(store: Store, aggregate: str) -> tuple[Sequence[Parked], Sequence[Dropped]]:
+    """Return what is parked of an aggregate, and all that a view was let go on without."""
     async with store.connected() as connection:
         try:
-            return await store.parking.select(connection, originator_id=aggregate)
+            parked = await store.parking.select(connection, originator_id=aggregate)
+            return parked, await store.parking.dropped(connection)
         except NOT_THERE:
-            return []  # No consumer has made it yet.
+            return [], []  # No consumer has made it yet.
 
 
 ROUTES = [Route("/pipeline/aggregate", _aggregate)]

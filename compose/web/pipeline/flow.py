@@ -78,6 +78,7 @@ class Card(NamedTuple):
     job: Job | None = None
     hosted: bool = False
     """Whether it is a follower, and no view of ours."""
+    replayable: bool = True
     records_into: str = ""
     """The application that it is as well, if that is shown, too."""
 
@@ -164,6 +165,7 @@ def _follower(history: PartHistory[Sequence[PartitionStatus]], poller: Poller, j
     return _card("view", history, _view)._replace(
         job=jobs.latest("rebuild", history.name),
         hosted=history.name in poller.hosted,
+        replayable=history.name in poller.replayable,
         records_into=poller.records_into(history.name),
     )
 

@@ -85,15 +85,18 @@ class Jobs:
 
 
 async def _run(job: Job, by: User, work: Callable[[Job], Awaitable[str]]) -> None:
-    job.failed, job.outcome = True, "The server was stopped meanwhile."
+    told = job.outcome = "The server was stopped meanwhile."
+    job.failed = True
     try:
-        job.outcome = await work(job)
+        told = job.outcome = await work(job)
         job.failed = False
     except Exception as group:  # noqa: BLE001 - whatever it is, the others go on
-        job.outcome = _outcome_of(first_error(group))
+        error = first_error(group)
+        job.outcome = _outcome_of(error)
+        told = f"failed: {type(error).__name__}"  # No log quotes an event.
     finally:
         job.ended = datetime.now(UTC)
-        log(by, f"{job.kind} of {job.of}", job.outcome)
+        log(by, f"{job.kind} of {job.of}", told)
 
 
 def _outcome_of(error: BaseException) -> str:

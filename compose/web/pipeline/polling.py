@@ -18,7 +18,8 @@ from anyio import current_time
 
 from eventsourcing_kafka.compose.audit.kept import last_audit
 from eventsourcing_kafka.compose.monitor.overview import RATED_OVER, Sources, rate
-from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.engine.store import NotReplayableError, ViewStore
 from eventsourcing_kafka.consumer.hosting.edge import edge_name
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, gap_of
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus
@@ -167,6 +168,7 @@ class Poller:
         self._applications = sources.applications
         self.hosted = sources.hosted
         """The names of those views that are followers."""
+        self.replayable = {name for name, store in sources.stores.items() if _is_replayable(store)}
         self.watchers = 0
         self._somebody = anyio.Event()
         self._news = anyio.Event()
@@ -225,6 +227,14 @@ class Poller:
         with anyio.move_on_after(FIRST_SECONDS):
             while self.audit.age is None or any(history.is_old for history in self.parts):
                 await self._news.wait()
+
+
+def _is_replayable(store: Store) -> bool:
+    try:
+        store.check_replayable()
+    except NotReplayableError:
+        return False
+    return True
 
 
 def _in_postgres(sources: Sources) -> list[ViewStore]:

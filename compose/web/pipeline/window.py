@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -32,6 +33,8 @@ class Window:
         pace: Pace,
         pipeline: Pipeline | None,
     ) -> None:
+        self.since = datetime.now(UTC)
+        """It acts with the code of the views as it was then."""
         self.environment = environment
         self.pipeline = pipeline
         self.settings = KafkaSettings.from_env(environment)

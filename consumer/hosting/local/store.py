@@ -17,9 +17,10 @@ from eventsourcing.persistence import ProcessRecorder
 from eventsourcing.sqlite import SQLiteTrackingRecorder
 
 from eventsourcing_kafka.consumer.engine.parking import Skip
-from eventsourcing_kafka.consumer.engine.protocol import Capabilities
+from eventsourcing_kafka.consumer.engine.protocol import Again, Capabilities
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError, PartitionsChangedError
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, TrackingProgress
+from eventsourcing_kafka.consumer.hosting.follower import why_not
 from eventsourcing_kafka.consumer.hosting.local.host import LocalHost
 from eventsourcing_kafka.consumer.hosting.local.parking import (
     LocalParking,
@@ -264,6 +265,10 @@ class LocalStore:
             if position := reached_position(candidates, links):
                 self._host.raise_mark(position)
             return links
+
+    def why_not(self, again: Again) -> str:
+        """Tell why it can't be rebuilt, or one aggregate of it be replayed, or looked at."""
+        return why_not(self._host.recorder, again)
 
     def check_replayable(self, _partitions: Collection[int] | None = None) -> None:
         """Raise `NotReplayableError`: what is recorded is recorded."""

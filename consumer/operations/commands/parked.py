@@ -32,6 +32,7 @@ from eventsourcing_kafka.producer.runtime.cli import CommandLine, finished
 from eventsourcing_kafka.producer.runtime.logs import complain
 from eventsourcing_kafka.producer.runtime.output import AsJson, Yes, confirm, show, tell
 from eventsourcing_kafka.producer.runtime.pipeline import PipelineFile
+from eventsourcing_kafka.producer.runtime.printable import printable
 
 COMMANDS = CommandLine(
     help="Events that could not be applied. They are set aside in order, aggregate by aggregate, "
@@ -65,6 +66,13 @@ class ParkedLine(msgspec.Struct, frozen=True):
     version: int | None
     parked_at: datetime
     reason: str
+
+
+class Header(msgspec.Struct, frozen=True):
+    """One of a record's headers, as text; bytes that are none are shown by their numbers."""
+
+    name: str
+    value: str | None
 
 
 class Retried(msgspec.Struct, frozen=True):
@@ -123,12 +131,18 @@ def show_parked(
     """
     with opened_store(view, system, file) as store:
         event = finished(lambda: parked_event(store, event_id))
+    headers = [_header(*header) for header in event.record().headers]
     if as_json:
-        typer.echo(msgspec.json.encode(event))
+        typer.echo(msgspec.json.encode({**msgspec.structs.asdict(event), "headers": headers}))
         return
     for name, value in msgspec.structs.asdict(event).items():
-        # Bytes as Python writes them: whatever is in them does not steer the terminal.
-        typer.echo(f"{name}: {value if name == 'traceback' else repr(value)}")
+        if name == "headers":
+            typer.echo("headers:")
+            for header in headers:
+                typer.echo(f"  {printable(header.name)}: {printable(header.value or '')}")
+        else:
+            # Bytes as Python writes them: whatever is in them does not steer the terminal.
+            typer.echo(f"{name}: {value if name == 'traceback' else repr(value)}")
 
 
 @COMMANDS.command()
@@ -199,6 +213,11 @@ def drop(
         {"id": event_id, "view": store.view.name, "dropped_by": who, "reason": reason},
         as_json=as_json,
     )
+
+
+def _header(name: str, value: bytes | None) -> Header:
+    text = None if value is None else value.decode(errors="backslashreplace")
+    return Header(name, text)
 
 
 def _line(event: Parked) -> ParkedLine:

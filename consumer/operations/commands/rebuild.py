@@ -58,8 +58,8 @@ def rebuild(
     """Fill a new generation of a view beside the active one, and swap them.
 
     Searches go on against the old one until the swap. If it fails, or is interrupted, the
-    active one is as it was, and the next rebuild goes on. What may record events of its own, as
-    the applications of a system do, is refused.
+    active one is as it was, and the next rebuild goes on. Followers are refused: there is no
+    second generation of what an application, or a projection of the library's, has recorded.
 
     With --compare both generations are brought to the same positions, and their rows are compared
     by the keys of their tables, while consumers wait; then it asks, or with --swap-if-equal swaps

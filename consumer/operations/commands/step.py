@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from eventsourcing_kafka.consumer.engine.parking import Dropped
 from eventsourcing_kafka.consumer.operations.commands.stores import (
     SystemTopic,
     ViewName,
@@ -53,7 +54,7 @@ def step(
             async for each in steps(store, history, aggregate, until):
                 shown.append(each)
                 if not as_json:
-                    _show(each, Console(highlight=False))
+                    show_step(each, Console(highlight=False))
 
     env = settings_with(file)
     with opened_store(view, system, file) as store:
@@ -64,15 +65,23 @@ def step(
         raise typer.Exit(1)
 
 
-def _show(step: Step, console: Console) -> None:
+def show_step(step: Step, console: Console) -> None:
+    """Print an event, and what it did."""
     console.print(Text(f"{step.type}, version {step.version}, position {step.position}", "bold"))
     for change in step.changes:
         for sign, line in _lines(change):
             console.print(Text(f"  {sign} {line}", "green" if sign == "+" else "red"))
     if step.error:
         console.print(Text(f"  can't be applied: {printable(step.error)}", "bold red"))
+    elif step.dropped:
+        console.print(Text(f"  {_given_up(step.dropped)}", "yellow"))
     elif not step.changes:
         console.print(Text("  nothing changes", "dim"))
+
+
+def _given_up(dropped: Dropped) -> str:
+    at = f"{dropped.dropped_at:%Y-%m-%d %H:%M:%S %Z}"
+    return printable(f"dropped by {dropped.dropped_by}, {at}: {dropped.reason}")
 
 
 def _lines(change: Change) -> Iterator[tuple[str, str]]:
