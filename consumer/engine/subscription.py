@@ -386,6 +386,16 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             offset = {EARLIEST: 0, LATEST: ends[partition]}.get(given, given)
             if metadata in set(ResetKind):
                 kind = ResetKind(metadata)
+            elif begins[partition] == ends[partition] == offset > 0:
+                # The beginning is the end, so neither is meant: a replay of nothing would be one.
+                logger.error(
+                    "partition %d: its group is set to offset %d, and all of the partition is "
+                    "deleted: that tells no replay from a skip, and is left. To apply again what "
+                    "was applied: eventsourcing-kafka consumer replay",
+                    partition.partition,
+                    offset,
+                )
+                continue
             else:
                 kind = ResetKind.REPLAY if offset < at else ResetKind.SKIP
             resets.append(OffsetReset(partition.partition, offset, kind))

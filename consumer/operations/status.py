@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 import anyio
@@ -62,7 +63,8 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """Offsets between the two: records, and transaction markers. None if it can't be known: what is
     applied last is not where it was, or it is deleted and nothing has come since."""
     lag_seconds: float
-    """The age of the oldest record not applied; 0 when there is none."""
+    """The age of the oldest record not applied; 0 when there is none. Infinite, in JSON null, while
+    it reads from the write model: that is older than what Kafka has."""
     records: int
     """How many records the view has taken in."""
     parked: int
@@ -134,7 +136,7 @@ async def read_status(store: Store, settings: KafkaSettings) -> list[PartitionSt
                 None
                 if partition.partition in unknown
                 else max(0, end - offsets[partition.partition]),
-                lags.get(partition, 0.0),
+                inf if row.tracking.is_in_write_model else lags.get(partition, 0.0),
                 row.records,
                 row.parked,
                 row.dropped,

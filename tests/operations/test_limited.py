@@ -3,6 +3,7 @@
 Each view here counts what it applies: an event too many or too few would show.
 """
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -16,11 +17,13 @@ import pytest
 from eventsourcing.cipher import AESCipher
 
 from eventsourcing_kafka.compose.audit.audit import audit
+from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
 from eventsourcing_kafka.consumer.operations.history import History, write_model_of
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress, Source
 from eventsourcing_kafka.consumer.operations.replay import replay_view
+from eventsourcing_kafka.consumer.operations.status import read_ends
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat, wire_of
 from eventsourcing_kafka.producer.wire.chain import START
@@ -30,6 +33,7 @@ from tests.consumer.stores import TRICKS
 from tests.pipeline import Pipeline, until
 
 from .counted import activity, assert_counted_once, write
+from .operator import Operator
 from .test_broken import (
     OFTEN,
     TWO,
@@ -128,6 +132,22 @@ async def test_a_view_that_was_away_and_a_replay_read_what_they_lack(
         assert await says(caplog, "partition 1: what comes after")
         await replay_view(pipeline.store)
         await assert_counted_once(pipeline)
+
+
+async def test_an_offset_that_an_operator_sets_where_all_is_deleted_is_neither_replay_nor_skip(
+    environment: dict[str, str], kafka: Kafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with deleted(environment) as pipeline:
+        start(pipeline)
+        await assert_counted_once(pipeline)
+        ends = await read_ends(pipeline.store, pipeline.settings)
+        await Operator(kafka, pipeline).commit(ends[0])
+
+        start(pipeline)
+        await until(partial(says, caplog, "tells no replay from a skip"))
+        await write(pipeline, "late", pages=4, edits=2)
+        await assert_counted_once(pipeline)
+        assert [row.dropped for row in (await status_of(pipeline)).values()] == [0, 0]
 
 
 class Killing:
@@ -236,6 +256,7 @@ async def test_it_is_told_where_a_view_reads_and_how_far_it_is(
         await until(is_half_way)
         rows = (await status_of(pipeline)).values()
         assert all(row.from_write_model and row.gap == row.head - row.offset for row in rows)
+        assert {row.lag_seconds for row in rows} == {math.inf}
         report = await ViewHealth(pipeline.consumer(), pipeline.settings).report()
         assert report.healthy
         assert not report.ready
