@@ -18,7 +18,7 @@ QUICK, INTEGRATION, SLOW = "quick", "integration", "slow"
 SERVERS = frozenset({"kafka", "postgres"})
 """The fixtures that are the session's servers."""
 CASSANDRA = "cassandra"
-"""One more, that only its own tests ask for."""
+"""One more, that only its own tests ask for: it starts for them."""
 PROGRAMS = "programs"
 """The fixture that lets a test start what it likes."""
 HARMLESS = frozenset({"git"})
@@ -42,8 +42,8 @@ def fixtures_of(item: pytest.Item) -> set[str]:
 
 def layers(fixtures: Collection[str]) -> list[str]:
     """Return the markers of a test that uses these fixtures."""
-    needed = [INTEGRATION] if {*SERVERS, CASSANDRA}.intersection(fixtures) else []
-    return needed + ([SLOW] if PROGRAMS in fixtures else []) or [QUICK]
+    needed = [INTEGRATION] if SERVERS.intersection(fixtures) else []
+    return needed + ([SLOW] if {PROGRAMS, CASSANDRA}.intersection(fixtures) else []) or [QUICK]
 
 
 _quick_tests: list[str] = []

@@ -16,7 +16,7 @@ from .layers import NotQuickError, fixtures_of, layers, on
         (("tmp_path", "token"), ["quick"]),
         (("kafka", "token"), ["integration"]),
         (("postgres", "programs"), ["integration", "slow"]),
-        (("cassandra",), ["integration"]),
+        (("cassandra",), ["slow"]),
         (("programs",), ["slow"]),
     ],
 )
