@@ -17,6 +17,8 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, AsyncServerCursor, sql
 
+from eventsourcing_kafka.producer.runtime.postgres import server_cursor
+
 FETCHED_ROWS = 500
 LONGEST_VALUE = 60
 """Characters of a value in a text for people."""
@@ -190,7 +192,7 @@ class Comparison:
 
         `statement` selects the fields of `row` in the order of its key.
         """
-        async with self._connection.cursor(name=f"audit_{name}") as cursor:
+        async with server_cursor(self._connection, f"audit_{name}") as cursor:
             await cursor.execute(sql.SQL(statement).format(schema=sql.Identifier(self._schema)))
             rows = Rows(name, row, cursor, self.found)
             yield rows

@@ -21,7 +21,7 @@ from eventsourcing_kafka.producer.outbox import (
 )
 from eventsourcing_kafka.producer.runtime.applications import AnyApplication
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
-from eventsourcing_kafka.producer.runtime.postgres import connected
+from eventsourcing_kafka.producer.runtime.postgres import connected, server_cursor
 from eventsourcing_kafka.producer.wire.tagged import PARTITION_BY_TAG
 
 FETCHED_EVENTS = 500
@@ -103,7 +103,7 @@ class WriteModel:
         """Yield all notifications up to a position, ordered by aggregate and version."""
         async with (
             self._connection.transaction(),
-            self._connection.cursor(name="by_aggregate", binary=True) as cursor,
+            server_cursor(self._connection, "by_aggregate", binary=True) as cursor,
         ):
             cursor.itersize = FETCHED_EVENTS
             await cursor.execute(self._sql(SELECT_BY_AGGREGATE), [until])

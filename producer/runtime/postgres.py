@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
+CLOSE_SECONDS = 2.0
 
 LONG_SECONDS = 5.0
 """Somebody who waits for a statement so long wonders why."""
@@ -271,6 +272,22 @@ def connect_arguments(datastore: PostgresDatastore | SQLAlchemyDatastore) -> dic
         given["connect_timeout"] = CONNECT_SECONDS
     keepalive = {"keepalives_idle": 5, "keepalives_interval": 5, "tcp_user_timeout": 15_000}
     return {**given, **keepalive}
+
+
+@asynccontextmanager
+async def server_cursor(
+    connection: psycopg.AsyncConnection[Any], name: str, **options: Any
+) -> AsyncIterator[psycopg.AsyncServerCursor[Any]]:
+    """Give a cursor whose rows stay at the server, and close it at the end, also when cancelled.
+
+    Its own context would be cancelled in closing it, and leave it open.
+    """
+    cursor = connection.cursor(name=name, **options)
+    try:
+        yield cursor
+    finally:
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            await cursor.close()
 
 
 @asynccontextmanager

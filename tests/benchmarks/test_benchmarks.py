@@ -33,6 +33,7 @@ from tests.benchmarks.servers import ROOT, World
 TINY = 0.01
 
 
+@pytest.mark.usefixtures("programs")
 def test_figures_are_measured_and_saved(
     portal: BlockingPortal, kafka: Kafka, postgres: Postgres, tmp_path: Path
 ) -> None:

@@ -11,6 +11,8 @@ import pytest
 from eventsourcing_kafka.compose.stack.sample import APPLICATION
 from tests.pipeline import ROOT, Pipeline
 
+pytestmark = pytest.mark.usefixtures("programs")
+
 SETTINGS = ("KAFKA_", "POSTGRES_", "CONTENTMANAGEMENT_", "FTS_", "PERSISTENCE_")
 
 
@@ -86,7 +88,6 @@ async def test_an_unknown_view_is_an_error_that_names_those_there_are(
     )
 
 
-@pytest.mark.usefixtures("programs")
 async def test_a_wrong_command_line_ends_with_two_and_a_missing_setting_with_one_line() -> None:
     usage, view, wiki = await run_all(
         {},

@@ -91,6 +91,7 @@ async def test_poison_of_every_kind_in_kafka_is_parked_and_all_else_is_applied(
         assert not any(result.stale for result in found)
 
 
+@pytest.mark.usefixtures("programs")
 async def test_parked_events_are_listed_shown_dropped_and_tried_again_on_the_command_line(
     environment: dict[str, str],
 ) -> None:
@@ -147,6 +148,7 @@ async def test_parked_events_are_listed_shown_dropped_and_tried_again_on_the_com
             assert said in outcome(result)[1]
 
 
+@pytest.mark.usefixtures("programs")
 async def test_replay_and_rebuild_ask_before_and_tell_what_there_is(
     environment: dict[str, str],
 ) -> None:
@@ -205,6 +207,7 @@ def test_a_person_on_a_terminal_is_asked(
         confirm("Really?", yes=False)
 
 
+@pytest.mark.usefixtures("programs")
 async def test_a_partition_that_stops_shows_in_the_status_and_in_how_the_consumer_ends(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

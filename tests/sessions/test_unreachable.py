@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 import psycopg
 import pytest
 from anyio import to_thread
@@ -24,7 +25,7 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.applications import open_application, reach
 from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
 from eventsourcing_kafka.producer.runtime.logs import message_of
-from eventsourcing_kafka.producer.runtime.postgres import PostgresUnreachableError
+from eventsourcing_kafka.producer.runtime.postgres import PostgresUnreachableError, server_cursor
 from eventsourcing_kafka.producer.runtime.retry import describe
 from eventsourcing_kafka.producer.runtime.servers import UnreachableError
 from examples.counters.system import system
@@ -113,6 +114,20 @@ async def test_a_session_that_is_lost_and_a_statement_that_takes_too_long_say_wh
             ):
                 connection.execute(sql)
             assert message_of(of_the_library.value) == said
+
+
+async def test_a_cursor_at_the_server_is_closed_when_its_reader_is_cancelled(
+    settings: dict[str, str],
+) -> None:
+    store = ViewStore.of(VIEW, settings)
+    async with store.connected() as session, session.transaction():
+        with anyio.CancelScope() as reading:
+            async with server_cursor(session, "rows") as cursor:
+                await cursor.execute("SELECT generate_series(1, 9)")
+                reading.cancel()
+                await anyio.lowlevel.checkpoint()
+        assert cursor.closed
+        assert (await (await session.execute("SELECT 1")).fetchone()) == (1,)
 
 
 async def test_a_runner_does_not_wait_for_a_database_that_refuses_it(
