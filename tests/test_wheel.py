@@ -287,8 +287,11 @@ def test_a_project_has_a_producer_a_consumer_and_a_compose_of_its_own(
             relay.terminate()
     assert relay.returncode == 0
     by_module = ("python", "-m", "eventsourcing_kafka")
-    told = run(*by_module, "consumer", "status", "--system", "shop:system", "--json")
-    assert {row["view"] for row in json.loads(told)} == {"packing_shop"}
+    command = (*by_module, "consumer", "status", "--system", "shop:system", "--json")
+    told = core.run(*command, folder=project, **variables)
+    assert {row["view"] for row in json.loads(told.stdout)} == {"packing_shop"}
+    assert told.returncode == 1
+    assert "packing_shop has not run yet" in told.stderr
     for part in PARTS:
         own = core.run("python", "-c", f"import {part}", folder=project)
         assert f"this is our own {part}" in own.stderr
