@@ -14,11 +14,10 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import Relay, RelayHealth, read_risks, read_status
 from eventsourcing_kafka.producer.runtime.applications import (
-    READING,
     ApplicationName,
     ApplicationTopic,
     chosen,
-    open_reached,
+    open_to_read,
     open_when_reachable,
 )
 from eventsourcing_kafka.producer.runtime.cli import CommandLine, finished, with_brought_commands
@@ -152,7 +151,7 @@ def status(
     """
     environment = settings_with(file)
     cls = chosen(application, name, environment, found_pipeline(file))
-    with finished(lambda: open_reached(cls, {**environment, **READING})) as source:
+    with finished(lambda: open_to_read(cls, environment)) as source:
         outbox, wire = outbox_of(source, limit=1), wire_of(source, decrypt=True)
         settings = KafkaSettings.from_env(environment)
         found = finished(lambda: read_status(outbox, wire, settings))

@@ -24,7 +24,7 @@ from eventsourcing_kafka.consumer.hosting.systems import opened
 from eventsourcing_kafka.consumer.hosting.threads import in_thread
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
-from eventsourcing_kafka.producer.runtime.applications import READING, AnyApplication, open_reached
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication, open_to_read
 from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 from eventsourcing_kafka.producer.wire import wire_of
 from eventsourcing_kafka.producer.wire.tagged import domain_events_of
@@ -137,8 +137,7 @@ class _Comparison:
         self, leader: type[AnyApplication], stores: Sequence[ViewStore]
     ) -> tuple[TopicReport, Sequence[ViewReport]]:
         """Compare the topic of an application, and the views of it."""
-        # It only looks: where there is no write model it makes no tables for one.
-        app = await open_reached(leader, {**self.environment, **READING})
+        app = await open_to_read(leader, self.environment)
         try:
             return await self._of(app, stores)
         finally:

@@ -27,7 +27,7 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import RelayStatus, TopicStatus, read_topic
 from eventsourcing_kafka.producer.relay import read_status as read_relay_status
-from eventsourcing_kafka.producer.runtime.applications import READING, AnyApplication, open_reached
+from eventsourcing_kafka.producer.runtime.applications import AnyApplication, open_to_read
 from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
 from eventsourcing_kafka.producer.runtime.pipeline import Pipeline
 from eventsourcing_kafka.producer.wire import wire_of
@@ -158,7 +158,7 @@ class _LazyApplication:
 
     def __init__(self, leader: type[AnyApplication], environment: Mapping[str, str]) -> None:
         self._leader = leader
-        self._environment = {**environment, "CREATE_TABLE": "no"}  # We only look.
+        self._environment = environment
         self._app: AnyApplication | None = None
         self._opening = anyio.Lock()
 
@@ -180,9 +180,7 @@ class _LazyApplication:
     async def open(self) -> AnyApplication:
         """Return it, opened once."""
         async with self._opening:
-            self._app = self._app or await open_reached(
-                self._leader, {**self._environment, **READING}
-            )
+            self._app = self._app or await open_to_read(self._leader, self._environment)
         return self._app
 
 

@@ -22,7 +22,7 @@ from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.runtime.applications import (
     AnyApplication,
     chosen,
-    open_reached,
+    open_to_read,
 )
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.wire import Record, WireFormat, wire_of
@@ -57,9 +57,7 @@ class History:
         the settings. Raises `SettingsError` if they name no database.
         """
         followed = leader or _class_of(view, env)
-        # Who reads makes no table, and need not have the right to.
-        settings = {**env, f"{followed.name.upper()}_CREATE_TABLE": "no"}
-        application = await open_reached(followed, settings)
+        application = await open_to_read(followed, env)
         try:
             async with cls.within(application, view) as history:
                 yield history

@@ -43,9 +43,6 @@ A = TypeVar("A", bound=AnyApplication)
 TAGGED = "eventsourcing.dcb."
 """Its persistence modules for tagged decisions are in there."""
 
-READING: Mapping[str, str] = {"CREATE_TABLE": "no"}
-"""The setting of who only reads what an application has: it makes no tables, and waits for none."""
-
 IN_POSTGRES = ("eventsourcing.postgres", f"{TAGGED}postgres_tt")
 IN_MEMORY = ("eventsourcing.popo", f"{TAGGED}popo")
 
@@ -116,7 +113,7 @@ def _of_pipeline(called: str | None, pipeline: Pipeline) -> tuple[str | None, st
 
 def known_by_name(name: str) -> type[Application[Any]]:
     """Return an application of which no more is known than its name, and so how it stores."""
-    return type(name, (Application,), {"name": name, "env": dict(READING)})
+    return type(name, (Application,), {"name": name, "env": {"CREATE_TABLE": "no"}})
 
 
 def is_known_by_name(cls: type[AnyApplication]) -> bool:
@@ -126,7 +123,7 @@ def is_known_by_name(cls: type[AnyApplication]) -> bool:
 
 def tagged_by_name(name: str) -> type[DCBApplication]:
     """Return one with tagged decisions of which no more is known."""
-    return type(name, (DCBApplication,), {"name": name, "env": dict(READING)})
+    return type(name, (DCBApplication,), {"name": name, "env": {"CREATE_TABLE": "no"}})
 
 
 def application_named(topic: str) -> type[AnyApplication]:
@@ -220,6 +217,14 @@ async def open_reached(cls: type[A], env: Mapping[str, str]) -> A:
     """
     await reach(cls, env)
     return await to_thread.run_sync(open_application, cls, env, abandon_on_cancel=True)
+
+
+async def open_to_read(cls: type[A], env: Mapping[str, str]) -> A:
+    """Do as `open_reached`, and make no tables: whoever only reads waits for none.
+
+    Nor need it have the right to.
+    """
+    return await open_reached(cls, {**env, f"{cls.name.upper()}_CREATE_TABLE": "no"})
 
 
 async def wait_until_reachable(
