@@ -26,7 +26,8 @@ from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of, partitions_of
 from eventsourcing_kafka.producer.wire import Record, WireFormat
-from eventsourcing_kafka.producer.wire.position import NOTHING, Published
+from eventsourcing_kafka.producer.wire.chain import START
+from eventsourcing_kafka.producer.wire.position import NOTHING, NOWHERE, Published, Said
 from tests.chains import chained
 from tests.pipeline import until
 
@@ -90,8 +91,9 @@ class Audited:
         )
         async with started(producer):
             await producer.begin_transaction()
-            reached = 0
-            for at, partition, (key, value, headers, timestamp, *_) in placed:
+            reached, said = 0, [NOTHING] * PARTITIONS
+            for at, partition, record in placed:
+                key, value, headers, timestamp, *_ = record
                 await producer.send(
                     self.topics.events,
                     value,
@@ -101,9 +103,8 @@ class Audited:
                     timestamp_ms=timestamp,
                 )
                 reached = max(reached, at)
-            published = Published(
-                position or reached, PARTITIONS, "by hand", [NOTHING] * PARTITIONS
-            )
+                said[partition] = Said(*record.link, NOWHERE, START.text, NOWHERE)
+            published = Published(position or reached, PARTITIONS, "by hand", said)
             await producer.send(self.topics.position, msgspec.json.encode(published), key=b"relay")
             await (producer.commit_transaction if commit else producer.abort_transaction)()
 
