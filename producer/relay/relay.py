@@ -107,7 +107,8 @@ class Relay:
         self._check = check
         self._longest_pause = longest_pause
         self._instance = uuid4().hex
-        self._began_with: Published | None = None
+        self._began_with: list[Published | None] = []
+        """The last position record as a session has found it; nothing before the first has."""
         self._epochs_lost: deque[float] = deque(maxlen=REPLACED_OFTEN)
         self._metrics = RelayMetrics(wire.application_name)
 
@@ -139,8 +140,10 @@ class Relay:
     async def _check_not_replaced(self) -> None:
         topics = Topics.of(self._wire.application_name, self._settings)
         last = await read_published(topics, self._settings)
-        # What was there when we began is of whoever relayed before us.
-        if last and last.instance != self._instance and last != self._began_with:
+        # What was there when we began is of whoever relayed before us; until that is known a record
+        # of somebody else's tells nothing.
+        is_news = self._began_with and last not in self._began_with
+        if last and last.instance != self._instance and is_news:
             raise ReplacedError(
                 "Another relay for this application has taken over. There is one at a time."
             )
@@ -191,7 +194,7 @@ class Relay:
     async def _position(self, publisher: Publisher) -> int:
         """Return the position to go on from, once it is known what Kafka and the outbox have."""
         last, tails = publisher.last, publisher.tails
-        self._began_with = last
+        self._began_with = [last]
         ends = [tail.link for tail in tails]
         await check_write_model(self._outbox, self._wire.application_name, last, ends)
         position = position_to_go_on(last, tails)

@@ -2,6 +2,9 @@
 
 import os
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -135,6 +138,27 @@ async def test_a_relay_that_has_begun_where_another_ended_is_not_taken_for_repla
 
     assert sorted(positions(await under_test.records())) == list(range(1, last + 1))
     assert "KAFKA_GROUP_PREFIX" in caplog.text
+
+
+async def test_a_relay_that_is_fenced_before_it_knows_what_there_is_begins_again(
+    under_test: RelayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_test.write(3)
+    await under_test.catch_up()
+    connected, refusals = Publisher.connected, [ProducerFenced()]
+
+    @asynccontextmanager
+    async def fenced_once(*arguments: Any) -> AsyncIterator[Publisher]:
+        if refusals:
+            raise refusals.pop()
+        async with connected(*arguments) as publisher:
+            yield publisher
+
+    monkeypatch.setattr(Publisher, "connected", fenced_once)
+    last = under_test.write(3)
+    await under_test.catch_up()
+
+    assert sorted(positions(await under_test.records())) == list(range(1, last + 1))
 
 
 async def test_a_relay_whose_database_cuts_its_connections_goes_on(
