@@ -25,9 +25,8 @@ from eventsourcing_kafka.consumer.operations.status import PartitionStatus, neve
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import read_retention_risks
 from eventsourcing_kafka.producer.runtime.cli import finished
-from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.health import Down, read_or_down
-from eventsourcing_kafka.producer.runtime.logs import complain
+from eventsourcing_kafka.producer.runtime.logs import complain, message_of
 from eventsourcing_kafka.producer.runtime.output import AsJson, table_of
 from eventsourcing_kafka.producer.runtime.pipeline import (
     PipelineFile,
@@ -67,24 +66,23 @@ def status(
     pipeline = found_pipeline(file)
     followers = followers_of(names or (), system, pipeline)
 
-    async def read() -> list[PartitionStatus]:
-        return [row for store in stores for row in await read_status(store, settings)]
-
-    async def read_each() -> tuple[list[PartitionStatus], Sequence[str]]:
+    async def read() -> _Found:
         return await _read_each(stores, settings)
 
-    def shown(found: Sequence[PartitionStatus] | Down) -> RenderableType:
-        return Group(*(Text(_told(why), "bold red") for why in broken), _rendered(found))
+    def shown(found: _Found | Down) -> RenderableType:
+        rows, lost = ([], [f"down: {found.down}"]) if isinstance(found, Down) else found
+        troubles = [*map(message_of, broken), *lost]
+        return Group(*(Text(trouble, "bold red") for trouble in troubles), _rendered(rows))
 
     with _opened(followers, env) as (stores, broken):
         console = Console()
         if watching and console.is_terminal and not as_json:
             finished(lambda: watch(lambda: read_or_down(read), shown, console))
-        rows, lost = finished(read_each)
+        rows, lost = finished(read)
         risks = finished(partial(_read_risks, stores, settings))
     # What is installed only is not said to run here.
     lacking = map(_never_run, never_run(rows) if names or system or pipeline else ())
-    troubles = [*map(_told, broken), *lost, *lacking]
+    troubles = [*map(message_of, broken), *lost, *lacking]
     if as_json:
         typer.echo(msgspec.json.encode(rows))
     elif rows or not troubles:
@@ -122,17 +120,12 @@ def _never_run(view: str) -> str:
     )
 
 
-def _told(error: Exception) -> str:
-    return str(error) if isinstance(error, OperatorError) else describe(error)
+_Found = tuple[Sequence[PartitionStatus], Sequence[str]]
+"""How far views are, and why that of some can't be told, once for each reason."""
 
 
-async def _read_each(
-    stores: Sequence[Store], settings: KafkaSettings
-) -> tuple[list[PartitionStatus], Sequence[str]]:
-    """Return how far views are, and why that of some can't be told, once for each reason.
-
-    A server that is lost hides those of its views only.
-    """
+async def _read_each(stores: Sequence[Store], settings: KafkaSettings) -> _Found:
+    """Read how far each view is. A server that is lost hides those of its views only."""
     found: dict[int, list[PartitionStatus]] = {}
     lost: dict[int, str] = {}
 
@@ -184,9 +177,7 @@ class Line(msgspec.Struct, frozen=True):
         )
 
 
-def _rendered(found: Sequence[PartitionStatus] | Down) -> RenderableType:
-    if isinstance(found, Down):
-        return Text(f"down: {found.down}", "bold red")
+def _rendered(found: Sequence[PartitionStatus]) -> RenderableType:
     views = groupby(found, lambda row: row.view)
     tables = [_table(view, [Line.of(row) for row in rows]) for view, rows in views]
     reasons = [
