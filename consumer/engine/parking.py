@@ -79,9 +79,11 @@ CREATE_DROPPED: LiteralString = """
 """
 
 # For a restore beside tables that are there already; nothing is given up at the same place at once.
+# Of what came from the write model the place is the position.
 CREATE_DROPPED_INDEX: LiteralString = """
     CREATE UNIQUE INDEX dropped_once
-        ON {schema}.dropped (application, partition, coalesce(topic, ''), first_offset, dropped_at)
+        ON {schema}.dropped (application, partition, coalesce(topic, ''), first_offset,
+                             coalesce(position, 0), dropped_at)
 """
 
 INSERT_PARKED: LiteralString = """
