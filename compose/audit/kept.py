@@ -17,7 +17,7 @@ import msgspec
 from psycopg import errors
 
 from eventsourcing_kafka.compose.audit.report import Report
-from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.store import NOT_THERE, ViewStore
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ SELECT_AUDITED: LiteralString = """
 """
 
 MAY_NOT_WRITE = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)
-NOT_THERE = (errors.UndefinedTable, errors.InvalidSchemaName, errors.InsufficientPrivilege)
+NOTHING_TO_READ = (*NOT_THERE, errors.InsufficientPrivilege)
 
 
 class KeptAudit(msgspec.Struct, frozen=True):
@@ -111,7 +111,7 @@ async def _read(store: ViewStore) -> KeptAudit | None:
             cursor = await connection.execute(
                 store.sql(SELECT_AUDITED), [store.view.application_name]
             )
-        except NOT_THERE:
+        except NOTHING_TO_READ:
             return None
         row = await cursor.fetchone()
     if row is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
 
 from msgspec.structs import replace
 
@@ -81,7 +80,5 @@ class ViewHealth(HealthCheck[PartitionStatus]):
         """Tell of a partition; it is ours to bring on when it is assigned to us."""
         ours = row.partition in self._consumer.seen
         name = f"partition {row.partition}"
-        at, lag = row.offset, row.lag_seconds
-        if row.from_write_model:  # What is next is older than all that Kafka has.
-            at, lag = row.position, inf
-        return PartitionProgress(name, at, row.gap, lag, ours, row.stopped)
+        at = row.position if row.from_write_model else row.offset
+        return PartitionProgress(name, at, row.gap, row.lag_seconds, ours, row.stopped)
