@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -134,7 +134,9 @@ class Actor:
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process and self._process.returncode is None:
-            os.kill(self._process.pid, number)
+            # It may have ended, and have been reaped, before the event loop has heard of it.
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
 
     def _judge(self, code: int, last_words: str) -> None:
         match self._asked:

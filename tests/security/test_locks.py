@@ -36,6 +36,7 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.relay import prepare_topics
 from eventsourcing_kafka.producer.runtime.applications import open_application
+from eventsourcing_kafka.producer.runtime.construct import construct
 from eventsourcing_kafka.producer.runtime.secrets import with_password_files
 from eventsourcing_kafka.producer.wire import Record
 from eventsourcing_kafka.producer.wire.chain import IDENTITY_CHARACTERS
@@ -382,7 +383,7 @@ async def test_the_librarys_own_recorder_refuses_a_wrong_certificate_too(
     settings = {**stack.settings(WRITER), "POSTGRES_CONNECT_TIMEOUT": "1"}
 
     def read() -> None:
-        with ContentManagement(with_password_files(settings)) as wiki:
+        with construct(ContentManagement, with_password_files(settings)) as wiki:
             wiki.recorder.max_notification_id()
 
     with pytest.raises(PersistenceError, match="couldn't get a connection"):
