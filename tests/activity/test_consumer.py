@@ -5,6 +5,8 @@ import signal
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore
 from eventsourcing_kafka.consumer.engine.subscription import Pacing
 from eventsourcing_kafka.consumer.views.fts.search import search
@@ -30,6 +32,7 @@ async def test_additions_are_exact_over_restarts_of_the_consumer(
         await assert_counted_once(pipeline)
 
 
+@pytest.mark.usefixtures("programs")
 async def test_both_views_in_one_process_have_their_own_lives_and_the_commands_read_them(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

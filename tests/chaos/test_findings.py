@@ -79,6 +79,7 @@ def test_a_relay_that_is_fenced_does_not_wait() -> None:
     assert not is_transient(ProducerFenced("another relay"))
 
 
+@pytest.mark.usefixtures("programs")
 async def test_a_rebuild_shows_its_progress_from_the_first_moment(
     environment: dict[str, str],
 ) -> None:

@@ -67,6 +67,7 @@ async def history_of(watched: dict[str, str], postgres: Postgres, folder: Path) 
     return await to_thread.run_sync(judge, Path(watched[HISTORY]))
 
 
+@pytest.mark.usefixtures("programs")
 async def test_a_quiet_run_is_logged_whole_and_clean(
     watched: dict[str, str], postgres: Postgres, tmp_path: Path
 ) -> None:

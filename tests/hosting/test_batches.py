@@ -106,6 +106,7 @@ def test_only_the_topics_that_a_follower_asks_for_come_to_it(env: dict[str, str]
         assert runner.get(Choosy).count("Registered") == 0
 
 
+@pytest.mark.usefixtures("programs")
 async def test_a_batch_that_is_killed_in_its_middle_is_applied_again(
     env: dict[str, str], tmp_path: Path
 ) -> None:
@@ -149,6 +150,7 @@ async def test_a_transaction_of_a_follower_that_is_cancelled_is_not_left_open(
         assert connection.info.transaction_status == TransactionStatus.IDLE
 
 
+@pytest.mark.usefixtures("programs")
 async def test_each_application_runs_in_a_process_of_its_own(
     env: dict[str, str], tmp_path: Path
 ) -> None:
@@ -168,6 +170,7 @@ async def test_each_application_runs_in_a_process_of_its_own(
             assert await process.ends() == 0
 
 
+@pytest.mark.usefixtures("programs")
 async def test_a_system_that_is_run_before_its_database_waits_for_it(
     env: dict[str, str], database: Callable[[str], str], token: str, tmp_path: Path
 ) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.pipeline import ROOT, SECONDS
 
 CODE = re.compile(r"^## Your own application$.*?^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -20,6 +22,7 @@ def test_it_is_short() -> None:
     assert len([line for line in example().splitlines() if line]) < 30
 
 
+@pytest.mark.usefixtures("programs")
 def test_it_runs_as_it_is(env: dict[str, str], tmp_path: Path) -> None:
     """Twice: what was packed stays packed, and is not packed again."""
     program = tmp_path / "shop.py"

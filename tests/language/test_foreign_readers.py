@@ -124,6 +124,7 @@ def position(record: dict[str, Any]) -> int:
     return int(record["headers"]["ce_position"])
 
 
+@pytest.mark.usefixtures("programs")
 @needs_node
 @pytest.mark.parametrize("compression", ["zstd", "gzip"])
 async def test_a_client_of_another_language_reads_what_is_committed(
@@ -165,6 +166,7 @@ def example(language: str, topic: str) -> str:
     return str(code).replace("contentmanagement.events", topic)
 
 
+@pytest.mark.usefixtures("programs")
 @pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not here")
 async def test_kcat_reads_what_is_committed(environment: dict[str, str]) -> None:
     async with published(environment, another_page) as records:
@@ -177,6 +179,7 @@ async def test_kcat_reads_what_is_committed(environment: dict[str, str]) -> None
     assert done.stdout.count(b"ce_type=Page.Created") == 2
 
 
+@pytest.mark.usefixtures("programs")
 async def test_the_consumer_of_the_readme_reads_what_is_committed(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -194,6 +197,7 @@ async def test_the_consumer_of_the_readme_reads_what_is_committed(
     assert sorted(text) == sorted(titles)
 
 
+@pytest.mark.usefixtures("programs")
 async def test_the_consumer_of_the_readme_stops_at_a_record_that_does_not_follow(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -5,6 +5,8 @@ import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.operations.redrive import parked_events
@@ -32,6 +34,7 @@ def messages(log: str) -> str:
     return "\n".join(entry["message"] for entry in entries)
 
 
+@pytest.mark.usefixtures("programs")
 async def test_no_log_and_no_error_line_quotes_an_event_or_a_secret(
     environment: dict[str, str], postgres: Postgres, tmp_path: Path
 ) -> None:

@@ -45,6 +45,7 @@ async def test_every_event_counts_once_while_consumers_join_leave_and_are_killed
         await assert_counted_once(pipeline)
 
 
+@pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize(
     ("where", "says"),
     [("before", "the tracking was moved"), ("inside", "waiting for its server")],
@@ -67,6 +68,7 @@ async def test_a_consumer_that_stands_still_longer_than_its_session_wakes_up_to_
         await assert_counted_once(pipeline)
 
 
+@pytest.mark.usefixtures("programs")
 async def test_what_a_consumer_that_stands_still_has_locked_is_freed_by_ending_its_session(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -108,6 +110,7 @@ async def test_a_static_member_comes_back_to_its_partitions_and_nobody_else_noti
         await assert_counted_once(pipeline)
 
 
+@pytest.mark.usefixtures("programs")
 async def test_a_consumer_told_to_stop_leaves_at_once_and_the_other_takes_over(
     environment: dict[str, str], assignments: Assignments, tmp_path: Path
 ) -> None:
@@ -358,6 +361,7 @@ async def test_a_full_disk_is_waited_out_and_said_once(
     assert caplog.text.count("waiting for its server: DiskFull: No space left on device") == 1
 
 
+@pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 async def test_of_two_relays_one_publishes_and_the_other_takes_over_in_seconds(
     environment: dict[str, str],

@@ -1,5 +1,7 @@
 """Readers of an outbox, with a deadline."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -39,6 +41,24 @@ async def next_positions(batches: Batches, count: int = 1) -> list[int]:
 async def read(outbox: Outbox, after: int = 0, count: int = 1) -> list[int]:
     async with reading(outbox, after) as batches:
         return await next_positions(batches, count)
+
+
+async def take_turns(first: Outbox, second: WatchedOutbox) -> None:
+    """See that one reader waits while another has the turn, and gets it then."""
+    entered = anyio.Event()
+
+    async def wait_for_a_turn() -> None:
+        async with second.turn():
+            entered.set()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            async with first.turn():
+                group.start_soon(wait_for_a_turn)
+                await second.waiting_for_turn.wait()
+                assert not entered.is_set()
+                assert await first.owner()
+            await entered.wait()
 
 
 class WatchedOutbox(PostgresOutbox):

@@ -8,7 +8,14 @@ from eventsourcing.postgres import PostgresApplicationRecorder
 from eventsourcing_kafka.producer.outbox import PostgresOutbox
 from eventsourcing_kafka.producer.outbox.postgres import UnfitOutboxError
 
-from .readers import WatchedOutbox, next_batch, next_positions, read, reading
+from .readers import (
+    WatchedOutbox,
+    next_batch,
+    next_positions,
+    read,
+    reading,
+    take_turns,
+)
 from .writers import Table, write
 
 KILL_OUTBOXES = """
@@ -96,20 +103,7 @@ async def test_a_sequence_that_caches_is_refused_with_what_to_do(
 async def test_readers_that_take_turns_wait_for_each_other(
     recorder: PostgresApplicationRecorder,
 ) -> None:
-    first, second = PostgresOutbox.of(recorder), WatchedOutbox.of(recorder)
-    entered = anyio.Event()
-
-    async def wait_for_a_turn() -> None:
-        async with second.turn():
-            entered.set()
-
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as group:
-            async with first.turn():
-                group.start_soon(wait_for_a_turn)
-                await second.waiting_for_turn.wait()
-                assert not entered.is_set()
-            await entered.wait()
+    await take_turns(PostgresOutbox.of(recorder), WatchedOutbox.of(recorder))
 
 
 async def test_a_reader_that_is_cancelled_gives_its_turn_back_at_once(

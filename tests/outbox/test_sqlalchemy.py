@@ -27,7 +27,7 @@ from eventsourcing_kafka.producer.runtime.postgres import (
 from eventsourcing_kafka.producer.runtime.sqlalchemy import engine_of, libpq_arguments
 from tests.sqlalchemy import MODULE, url_of
 
-from .readers import WatchedOutbox, next_positions, read, reading
+from .readers import WatchedOutbox, next_positions, read, reading, take_turns
 from .writers import write, write_in_a_thread
 
 
@@ -112,21 +112,7 @@ async def test_a_writer_wakes_who_would_look_in_a_minute(
 
 
 async def test_relays_take_turns(recorder: SQLAlchemyApplicationRecorder) -> None:
-    first, second = SQLAlchemyOutbox.through(recorder), Watched.through(recorder)
-    entered = anyio.Event()
-
-    async def wait_for_a_turn() -> None:
-        async with second.turn():
-            entered.set()
-
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as group:
-            async with first.turn():
-                group.start_soon(wait_for_a_turn)
-                await second.waiting_for_turn.wait()
-                assert not entered.is_set()
-                assert await first.owner()
-            await entered.wait()
+    await take_turns(SQLAlchemyOutbox.through(recorder), Watched.through(recorder))
 
 
 async def test_a_table_in_a_schema_is_read_there(settings: dict[str, str]) -> None:

@@ -62,6 +62,7 @@ async def test_what_nobody_here_has_a_class_of_is_published(
     assert "nowhere" not in sys.modules
 
 
+@pytest.mark.usefixtures("programs")
 async def test_a_state_that_is_stored_otherwise_ends_it_with_what_to_do(
     named: dict[str, str], tmp_path: Path
 ) -> None:
@@ -85,6 +86,7 @@ async def test_a_name_that_stores_nothing_makes_no_tables(named: dict[str, str])
             await relay.run()
 
 
+@pytest.mark.usefixtures("programs")
 async def test_which_application_is_always_said(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ def early(environment: dict[str, str], token: str) -> dict[str, str]:
     return environment | {DBNAME: f"{token}_late"}
 
 
+@pytest.mark.usefixtures("programs")
 async def test_it_waits_and_says_why(
     early: dict[str, str], database: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -29,6 +30,7 @@ async def test_it_waits_and_says_why(
         await relay.says("publishing after position 0")
 
 
+@pytest.mark.usefixtures("programs")
 async def test_told_to_stop_while_it_waits_it_ends(early: dict[str, str], tmp_path: Path) -> None:
     async with child(early, tmp_path / "log", *RELAY, module="eventsourcing_kafka") as relay:
         await relay.says("waiting for its server")

@@ -158,6 +158,7 @@ async def test_a_position_topic_of_several_partitions_is_refused(
         await under_test.relay().run()
 
 
+@pytest.mark.usefixtures("programs")
 @pytest.mark.parametrize(
     ("setting", "value"), [("retention.ms", "604800000"), ("retention.bytes", "1000000")]
 )

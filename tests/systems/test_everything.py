@@ -23,6 +23,7 @@ from tests.systems.everything.domainmodel import DiscardedError, ExampleAggregat
 from .running import Settle
 from .staging import Stage, over
 from .storing import (
+    CASSANDRA_AND_POSTGRES,
     POSTGRES,
     SQLALCHEMY_POSTGRES,
     SQLALCHEMY_SQLITE,
@@ -201,7 +202,7 @@ def test_everything_works_at_once(stage: Stage) -> None:
         play(runner, stage.settle)
 
 
-@over([SECRET_SQLITE_FILES, SECRET_POSTGRES, *SQLALCHEMY])
+@over([SECRET_SQLITE_FILES, SECRET_POSTGRES, *SQLALCHEMY, CASSANDRA_AND_POSTGRES])
 def test_the_census_goes_on_when_the_system_is_reopened(stage: Stage) -> None:
     with stage.run(system) as runner:
         play(runner, stage.settle)

@@ -101,6 +101,7 @@ async def records(pipeline: Pipeline) -> list[ConsumerRecord]:
         return found
 
 
+@pytest.mark.usefixtures("programs")
 async def test_a_trace_leads_from_a_command_over_the_relay_to_the_row_in_the_view(
     environment: dict[str, str], traces: Traces, tmp_path: Path
 ) -> None:

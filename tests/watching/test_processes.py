@@ -20,6 +20,7 @@ from tests.operations.child import child
 from .asking import Told, Watcher
 
 
+@pytest.mark.usefixtures("programs")
 async def test_a_consumer_answers_on_the_port_in_its_environment_until_it_is_told_to_stop(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

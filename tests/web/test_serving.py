@@ -29,6 +29,7 @@ def web(environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[str
     )
 
 
+@pytest.mark.usefixtures("programs")
 def test_it_says_where_it_is_and_ends_at_once_though_requests_are_open(
     environment: dict[str, str],
 ) -> None:
