@@ -20,6 +20,7 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
+    OperationNotAttempted,
     ProducerFenced,
     UnknownError,
     UnknownMemberIdError,
@@ -80,6 +81,7 @@ LOST = (
     KafkaConnectionError,
     KafkaTimeoutError,
     UnknownError,  # aiokafka's for every code that it does not know, such as those of a new leader.
+    OperationNotAttempted,  # Another part of a request was refused: that tells why.
 )
 """What a lost server shows itself as: in psycopg, the library around it, asyncio and aiokafka."""
 

@@ -46,6 +46,12 @@ DELETE_SET_ASIDE: LiteralString = """
      WHERE notification_id >= (SELECT min(notification_id) FROM set_aside)
 """
 
+# Behind holes, too, which writers leave that were killed: what it grows by is to go again.
+SET_SEQUENCE_BACK: LiteralString = """
+    SELECT setval(pg_get_serial_sequence('contentmanagement_events', 'notification_id'),
+                  (SELECT min(notification_id) FROM set_aside), false)
+"""
+
 SET_SEQUENCE: LiteralString = """
     SELECT setval(pg_get_serial_sequence('contentmanagement_events', 'notification_id'),
                   (SELECT greatest(1, max(notification_id)) FROM contentmanagement_events))
@@ -91,7 +97,8 @@ async def put_back(dsn: str, count: int, *, grown: bool = False) -> AsyncIterato
             statement = sql.SQL(SET_ASIDE).format(count=sql.Literal(count))
             some = (await connection.execute(statement)).rowcount
             await connection.execute(DELETE_SET_ASIDE)
-            await connection.execute(SET_SEQUENCE)
+            if some:
+                await connection.execute(SET_SEQUENCE_BACK)
             if grown:
                 await connection.execute(GROW)
         try:

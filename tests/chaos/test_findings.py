@@ -14,6 +14,7 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
+    OperationNotAttempted,
     ProducerFenced,
     UnknownMemberIdError,
     for_code,
@@ -68,6 +69,7 @@ async def test_a_client_that_cancels_its_own_fetch_does_not_cancel_the_view() ->
         KafkaError("Unexpected error during batch delivery"),  # the coordinator was lost
         KafkaTimeoutError("Failed to get offsets by times in 40000 ms"),
         for_code(OFFSET_NOT_AVAILABLE)("a leader that has just been elected"),
+        OperationNotAttempted("another partition of the request has been deleted"),
     ],
     ids=repr,
 )
