@@ -23,6 +23,13 @@ def main(
     brokers: Annotated[
         int, typer.Option(envvar="CHAOS_BROKERS", help="Of Kafka: one, or three.")
     ] = 1,
+    retention: Annotated[
+        float | None,
+        typer.Option(
+            envvar="CHAOS_RETENTION",
+            help="Seconds that Kafka keeps events: views read the others from the write model.",
+        ),
+    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(help="Only these faults, one of `tests.chaos.faults` each; not all."),
@@ -41,6 +48,7 @@ def main(
             pause=pause,
             say=typer.echo,
             brokers=brokers,
+            retention=retention,
             faults=chosen,
         )
     )

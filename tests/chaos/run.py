@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import anyio
+from aiokafka.errors import KafkaError
 from anyio import to_thread
 
 from eventsourcing_kafka.compose.servers.processes import tail
@@ -16,9 +18,12 @@ from tests.chaos.logs import noise
 from tests.chaos.reckoning import VIEWS, Reckoning
 from tests.chaos.stage import Stage
 from tests.chaos.witness import depose, judge, told
+from tests.history.reading import read_topic
 
 SETTLE_SECONDS = 120.0
 ANSWER_SECONDS = 0.1
+SIGHT_SECONDS = 5.0
+SIGHT_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,19 +65,35 @@ async def run(
     pause: float,
     say: Callable[[str], None],
     brokers: int = 1,
+    retention: float | None = None,
     faults: Sequence[Fault] = FAULTS,
 ) -> Outcome:
-    """Run, and tell what happens."""
+    """Run, and tell what happens; with a `retention`, Kafka keeps events for so many seconds."""
     say(f"seed {seed}: {seconds:.0f} s of faults; logs in {folder}")
-    async with Stage(folder, say, brokers=brokers) as stage:
+    async with Stage(folder, say, brokers=brokers, retention=retention) as stage:
         stage.raise_curtain(Random(seed))
-        await _unleash(stage, list(schedule(seed, seconds, pause, faults)))
-        events = await _reckon(stage)
+        async with anyio.create_task_group() as witness:
+            if retention is not None:
+                witness.start_soon(_see_what_goes, stage)
+            await _unleash(stage, list(schedule(seed, seconds, pause, faults)))
+            events = await _reckon(stage)
+            witness.cancel_scope.cancel()
         await _hear(stage)
     for log in sorted({actor.log for actor in stage.actors}):
         for line in noise(log):
             stage.complain(f"{log.stem} said: {line}")
     return Outcome(stage.faults, events, stage.findings)
+
+
+async def _see_what_goes(stage: Stage) -> None:
+    """Log what is in the topic, again and again: in the end it is deleted."""
+    while True:
+        # Of a topic that is not there a client asks for ever.
+        with anyio.move_on_after(SIGHT_SECONDS), suppress(KafkaError):
+            servers, (topic, _) = stage.environment["KAFKA_BOOTSTRAP_SERVERS"], stage.topics[-1]
+            async for found in read_topic(servers, topic, complete=False):
+                stage.journal.write(found)
+        await anyio.sleep(SIGHT_PAUSE_SECONDS)
 
 
 async def _unleash(stage: Stage, steps: list[Step]) -> None:

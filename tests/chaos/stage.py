@@ -33,6 +33,10 @@ WRITERS = 3
 CONSUMER = (OBSERVED, "consumer", "run", "fts", "activity", "--grace", "3")
 
 
+NO_MORE: Mapping[str, str] = {}
+# Kafka deletes whole files, and those that are full: so they are small, and it looks often.
+SOON_DELETED = {"log.roll.ms": "1000", "log.retention.check.interval.ms": "1000"}
+
 EVENTS = "contentmanagement.events"
 POSITION = "contentmanagement.position"
 
@@ -40,7 +44,14 @@ POSITION = "contentmanagement.position"
 class Stage(anyio.AsyncContextManagerMixin):
     """All that a run needs, below one folder. `findings` is what should not have been."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None], *, brokers: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        say: Callable[[str], None],
+        *,
+        brokers: int = 1,
+        retention: float | None = None,
+    ) -> None:
         self.findings: list[str] = []
         self.faults: Counter[str] = Counter()
         self.actors: list[Actor] = []
@@ -49,7 +60,9 @@ class Stage(anyio.AsyncContextManagerMixin):
         self.writers: list[Actor] = []
         self.kafka_proxies = [KafkaProxy() for _ in range(brokers)]
         self.postgres_proxy = Proxy()
-        self.brokers = brokers_behind(folder, self.kafka_proxies)
+        deletes = SOON_DELETED if retention else {}
+        self.brokers = brokers_behind(folder, self.kafka_proxies, deletes)
+        self._retention = retention
         self.postgres = Postgres(folder / "postgres")
         self.restarting = anyio.Lock()
         """One server is restarted at a time; the other may be cut off meanwhile."""
@@ -95,12 +108,23 @@ class Stage(anyio.AsyncContextManagerMixin):
             "KAFKA_TOPIC_PREFIX": self.prefix,
             "KAFKA_TOPIC_PARTITIONS": "6",
             "KAFKA_SESSION_TIMEOUT_MS": f"{SESSION_TIMEOUT_SECONDS * 1000:.0f}",
+            **self._limited,
         }
 
     @property
+    def _limited(self) -> dict[str, str]:
+        if self._retention is None:
+            return {}
+        return {"KAFKA_TOPIC_RETENTION_MS": f"{self._retention * 1000:.0f}"}
+
+    @property
     def topics(self) -> list[tuple[str, bool]]:
-        """The topics of events, and whether all are to be in it: not in one that was left."""
-        prefixes = [(prefix, False) for prefix in self.left] + [(self.prefix, True)]
+        """The topics of events, and whether all are to be in it.
+
+        They are not in one that was left, nor in any that Kafka deletes of.
+        """
+        whole = self._retention is None
+        prefixes = [(prefix, False) for prefix in self.left] + [(self.prefix, whole)]
         return [(f"{prefix}{EVENTS}", complete) for prefix, complete in prefixes]
 
     @property
@@ -173,17 +197,26 @@ class Stage(anyio.AsyncContextManagerMixin):
         return actor
 
 
-def brokers_behind(folder: Path, proxies: Sequence[Proxy]) -> list[Kafka]:
+def brokers_behind(
+    folder: Path, proxies: Sequence[Proxy], properties: Mapping[str, str] = NO_MORE
+) -> list[Kafka]:
     """Return brokers whose clients are sent to their proxies, and which themselves are not."""
     voters = {node: free_port() for node in range(1, len(proxies) + 1)}
     identity = new_cluster_id()
     return [
-        _broker(folder / f"kafka-{node}", node, voters, proxy.port, identity)
+        _broker(folder / f"kafka-{node}", node, voters, proxy.port, identity, properties)
         for node, proxy in zip(voters, proxies, strict=True)
     ]
 
 
-def _broker(folder: Path, node: int, voters: Mapping[int, int], proxy: int, identity: str) -> Kafka:
+def _broker(
+    folder: Path,
+    node: int,
+    voters: Mapping[int, int],
+    proxy: int,
+    identity: str,
+    properties: Mapping[str, str],
+) -> Kafka:
     port, internal = free_port(), free_port()
     alone = len(voters) == 1
     return Kafka(
@@ -201,6 +234,7 @@ def _broker(folder: Path, node: int, voters: Mapping[int, int], proxy: int, iden
             "listener.security.protocol.map": "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,"
             "CONTROLLER:PLAINTEXT",
             "group.min.session.timeout.ms": "100",
+            **properties,
             # Else the only broker gives its leaderships up before it stops, and Kafka 4.3 then
             # completes transactions without writing their markers (KAFKA-20734).
             "controlled.shutdown.enable": "false" if alone else "true",
