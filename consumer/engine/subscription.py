@@ -48,6 +48,8 @@ from eventsourcing_kafka.consumer.engine.batch import (
 )
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.producer.kafka.clients import CLOSE_SECONDS, started
+from eventsourcing_kafka.producer.kafka.compat import rejoin
+from eventsourcing_kafka.producer.kafka.groups import owners_of
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.runtime.retry import SessionLostError
@@ -92,7 +94,8 @@ class Pacing:
     at_once: int = AT_ONCE
     """Records that are fetched and decoded before it is the others' turn."""
     check_seconds: float = CHECK_SECONDS
-    """So often each partition must have come on, unless it was at its true end."""
+    """So often each partition must have come on, unless it was at its true end, and somebody must
+    have partitions."""
 
 
 PACING = Pacing()
@@ -215,6 +218,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             self._batches_since_check += 1
             if anyio.current_time() - checked_at > self._pacing.check_seconds:
                 await self._check_all_come_on()
+                await self._check_somebody_reads()
                 checked_at = anyio.current_time()
             # Each partition is asked, so not for every batch: only the mirror waits for markers.
             markers = []
@@ -428,6 +432,18 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             partition: at[partition] for partition in at if ends[partition] > at[partition]
         }
         self._batches_since_check = 0
+
+    async def _check_somebody_reads(self) -> None:
+        """Have the group share its partitions again if we have none of them, and nobody else has.
+
+        Who leads a group watches for its topic. A static member that comes back is not told that
+        it does (KIP-814): then nobody watches for a topic that was not there when it was shared.
+        """
+        if self._without_any_since is None or not self._consumer.partitions_for_topic(self._topic):
+            return
+        if not await owners_of(self._group, self._settings):
+            logger.warning("nobody has a partition of %s: sharing them again", self._topic)
+            rejoin(self._consumer)
 
     async def _span(
         self, partition: TopicPartition, records: Sequence[ConsumerRecord]

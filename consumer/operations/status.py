@@ -12,12 +12,10 @@ import anyio
 import msgspec
 import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     NotCoordinatorForGroupError,
-    for_code,
 )
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
@@ -31,8 +29,8 @@ from eventsourcing_kafka.consumer.engine.store import (
     replayable,
 )
 from eventsourcing_kafka.consumer.engine.tracking import Tracking, TrackingProgress
-from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
-from eventsourcing_kafka.producer.kafka.compat import assigned_partitions
+from eventsourcing_kafka.producer.kafka.clients import groupless_consumer
+from eventsourcing_kafka.producer.kafka.groups import owners_of
 from eventsourcing_kafka.producer.kafka.ranges import Bounds
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
@@ -112,7 +110,7 @@ async def read_status(store: Store, settings: KafkaSettings) -> list[PartitionSt
         progress, rebuilt, has_run = await _progress(store, [each.partition for each in ends])
         if len(progress) != len(ends):
             raise PartitionsChangedError(store.view, len(ends))
-        owners = await _owners(store, settings)
+        owners = await owners_of(group_of(store, settings), settings)
         topics = Topics.of(store.view.application_name, settings)
         reader = ChainSearch(kafka, topics, store.view.wire(), len(progress))
         bounds = await reader.bounds(progress)
@@ -270,21 +268,6 @@ async def _tracked(store: Store, connection: Any) -> Sequence[TrackingProgress]:
     sleep=anyio.sleep,
     reraise=True,
 )
-async def _owners(store: Store, settings: KafkaSettings) -> dict[TopicPartition, str]:
-    """Return who has which partition, as the group's coordinator has it."""
-    async with started(AIOKafkaAdminClient(**settings.client())) as admin:
-        (response,) = await admin.describe_consumer_groups([group_of(store, settings)])
-    ((error, _, _, _, _, members, *_),) = response.groups
-    if error:
-        raise for_code(error)
-    return {
-        partition: f"{client} {host.strip('/')}"
-        for _, client, host, _, assignment in members
-        if assignment  # It is being negotiated otherwise.
-        for partition in assigned_partitions(assignment)
-    }
-
-
 async def _lags(
     kafka: AIOKafkaConsumer, at: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
 ) -> dict[TopicPartition, float]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.partitioner import murmur2
@@ -32,6 +32,7 @@ __all__ = [
     "forget_refusals",
     "key_hash",
     "refusals",
+    "rejoin",
     "set_transaction_backoff",
     "uncompressed_batch",
 ]
@@ -165,6 +166,15 @@ def assigned_partitions(assignment: bytes) -> list[TopicPartition]:
     It gives the assignment as the bytes that are in Kafka's answer.
     """
     return list(ConsumerProtocol.ASSIGNMENT.decode(assignment).partitions())
+
+
+def rejoin(consumer: AIOKafkaConsumer) -> None:
+    """Have a consumer join its group again, with the member ID that it has.
+
+    A leader that does so shares the partitions again; what anybody else has stays. A consumer that
+    is started anew is another member, and for that there is no public method either.
+    """
+    consumer._coordinator.request_rejoin()  # noqa: SLF001
 
 
 class UnansweredError(KafkaConnectionError):  # type: ignore[misc]

@@ -8,12 +8,15 @@ from typing import Any
 import anyio
 import psycopg
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Span
+from eventsourcing_kafka.consumer.engine.store import group_of
 from eventsourcing_kafka.consumer.engine.subscription import Pacing, Subscription
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.views.activity.view import ActivityUnitOfWork
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from tests.pipeline import RELAY, SECONDS, until
 
 from .child import child, is_so
@@ -106,6 +109,47 @@ async def test_a_static_member_comes_back_to_its_partitions_and_nobody_else_noti
 
         assert assignments.last()[-1] == before[0][-1]
         assert [one, other] == before
+        await write(pipeline, "page")
+        await assert_counted_once(pipeline)
+
+
+class Shared(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells when the partitions of a group are shared, and this member knows its own."""
+
+    def __init__(self) -> None:
+        self.out = anyio.Event()
+
+    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Let them go."""
+
+    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Tell, of none, too."""
+        assert not assigned
+        self.out.set()
+
+
+async def test_a_static_member_that_leads_unknowingly_gets_a_topic_that_was_not_there(
+    environment: dict[str, str], assignments: Assignments
+) -> None:
+    """It led the group before it was started again, and shared nothing, as there was nothing."""
+    async with activity(environment | LONG, relay=False) as pipeline:
+        topic = Topics.of(pipeline.wiki.name, pipeline.settings).events
+        leader = AIOKafkaConsumer(
+            **pipeline.settings.client(),
+            group_id=group_of(pipeline.store, pipeline.settings),
+            group_instance_id="only",
+            session_timeout_ms=pipeline.settings.session_timeout_ms,
+        )
+        async with started(leader):
+            shared = Shared()
+            leader.subscribe([topic], listener=shared)
+            await shared.out.wait()
+
+        pipeline.start_relay()
+        pipeline.start_consumer(
+            pipeline.consumer(instance="only", pacing=Pacing(check_seconds=0.5))
+        )
+        await assignments.share(4)
         await write(pipeline, "page")
         await assert_counted_once(pipeline)
 

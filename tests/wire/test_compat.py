@@ -15,6 +15,8 @@ import psycopg
 import pytest
 from aiokafka import AIOKafkaClient, AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, conn
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.producer import sender
@@ -75,6 +77,22 @@ async def test_the_connections_of_a_client_are_closed(
     await (client.stop if hasattr(client, "stop") else client.close)()
 
     assert len(closed) == 1
+
+
+async def test_a_consumer_joins_its_group_again() -> None:
+    consumer = AIOKafkaConsumer(bootstrap_servers=NOWHERE)
+    subscriptions = SubscriptionState()
+    coordinator = GroupCoordinator(consumer._client, subscriptions, group_id="roses")
+    subscriptions.subscribe({"roses"})
+    subscriptions.assign_from_subscribed(PARTITIONS)
+    consumer._coordinator = coordinator
+    subscription = subscriptions.subscription
+    assert not coordinator.need_rejoin(subscription)
+
+    kafka.rejoin(consumer)
+
+    assert coordinator.need_rejoin(subscription)
+    await consumer.stop()
 
 
 async def test_a_broker_that_can_not_be_reached_is_an_error_with_the_reason() -> None:
