@@ -19,7 +19,7 @@ from eventsourcing_kafka.compose.audit.tracking import TrackingAudit
 from eventsourcing_kafka.compose.audit.write_model import WriteModel
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
-from eventsourcing_kafka.producer.wire import Record, WireFormat
+from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat
 from eventsourcing_kafka.producer.wire.chain import Link, link_in
 from eventsourcing_kafka.producer.wire.position import Published, read_published
 from eventsourcing_kafka.producer.wire.tracing import TRACE_HEADERS
@@ -111,6 +111,11 @@ class ExpectedRecords:
         (notification,) = await self._model.between(position, position)
         return self._wire.to_record(notification)
 
+    def check_kind_of_key(self, found: ConsumerRecord) -> None:
+        """Raise `KeyedOtherwiseError` if all records are keyed otherwise than the settings say."""
+        with suppress(WireError):
+            self._wire.envelope(found.key, found.headers)
+
     async def _read_block(self, number: int) -> Mapping[int, Expected]:
         first = number * BLOCK
         notifications = await self._model.between(first, first + BLOCK - 1)
@@ -175,6 +180,7 @@ class TopicAudit:
             if self._is_in_order(read, expected, following):
                 await self._check_link(read, expected)
         if not same:
+            self._expected.check_kind_of_key(record)
             what = await self._differences(position, record)
             self._found(Fault.ALTERED, read, what, expected)
         return position

@@ -152,7 +152,7 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
             "A stack on this machine prints its own: eventsourcing-kafka compose env"
         )
     if issubclass(cls, DCBApplication):
-        _check_tagged(cls, module)
+        settings = _with_place_for_decisions(cls, settings, module)
     try:
         app = construct(cls, settings)
     except (InterfaceError, OperationalError) as error:
@@ -165,14 +165,23 @@ def open_application(cls: type[A], env: Mapping[str, str]) -> A:
     return app
 
 
-def _check_tagged(cls: type[DCBApplication], module: str) -> None:
-    """Raise `SettingsError` for a module of the library's that has no place for decisions."""
+def _with_place_for_decisions(
+    cls: type[DCBApplication], settings: Mapping[str, str], module: str
+) -> dict[str, str]:
+    """Return settings by which tagged decisions are stored, where views are stored in `module`.
+
+    Postgres has a place for both. Raises `SettingsError` for a module of the library's that has
+    none for decisions.
+    """
+    place = f"{cls.name.upper()}_PERSISTENCE_MODULE"
+    if module == IN_POSTGRES[0]:
+        return {**settings, place: IN_POSTGRES[1]}
     if module.startswith("eventsourcing.") and not module.startswith(TAGGED):
         raise SettingsError(
             f"{cls.name} has tagged decisions, and {module} has no place for them. Set "
-            f"{cls.name.upper()}_PERSISTENCE_MODULE={IN_POSTGRES[1]}, with its name before it: "
-            "views are stored otherwise."
+            f"{place}={IN_POSTGRES[1]}, with its name before it: views are stored otherwise."
         )
+    return dict(settings)
 
 
 URL = "SQLALCHEMY_URL"

@@ -21,12 +21,15 @@ class BroughtTwiceError(SettingsError):
 def found_at(topic: str) -> Any:
     """Return what `module:name` is, imported if it is not yet.
 
-    Raises `SettingsError` if it can't be one, or the library's `TopicError`.
+    Raises `SettingsError` if it can't be one, or is written wrongly, or the library's `TopicError`.
     """
     module, _, name = topic.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
         raise SettingsError(f"{topic!r} is nothing that can be imported: name it as module:Name.")
-    return resolve_topic(topic)
+    try:
+        return resolve_topic(topic)
+    except SyntaxError as error:
+        raise SettingsError(f"{module} can't be imported: {error}") from error
 
 
 @cache

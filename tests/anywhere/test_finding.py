@@ -143,6 +143,12 @@ def test_what_can_be_nowhere_is_refused_in_a_line(find: Callable[[str], Any], to
         find(topic)
 
 
+def test_what_is_written_wrongly_is_refused_with_its_line(outside: Path) -> None:
+    (outside / "hasty.py").write_text("class Shop(\n")
+    with pytest.raises(SettingsError, match=r"hasty can't be imported: .*\(hasty.py, line 1\)"):
+        application_named("hasty:Shop")
+
+
 KEEP = """
 import sys
 from eventsourcing_kafka.consumer.engine.store import ViewStore

@@ -85,8 +85,17 @@ def test_who_has_aggregates_has_no_tags() -> None:
     assert told.exit_code == 2
 
 
+def test_where_views_are_in_postgres_decisions_are_too(courses_environment: Env) -> None:
+    """So that a running stack's settings, of which none is about this application, are enough."""
+    with Courses(courses_environment) as courses:
+        courses.offer("Poetry", 2)
+    general = {**courses_environment, "PERSISTENCE_MODULE": "eventsourcing.postgres"}
+    del general["COURSES_PERSISTENCE_MODULE"]
+    assert asked(general, "producer", "status", "-a", COURSES)["head"] == 1
+
+
 def test_a_store_without_a_place_for_decisions_is_refused(courses_environment: Env) -> None:
-    wrong = {**courses_environment, "COURSES_PERSISTENCE_MODULE": "eventsourcing.postgres"}
+    wrong = {**courses_environment, "COURSES_PERSISTENCE_MODULE": "eventsourcing.sqlite"}
     told = invoke(wrong, "producer", "status", "-a", COURSES)
     assert told.exit_code == 1
     assert "COURSES_PERSISTENCE_MODULE=eventsourcing.dcb.postgres_tt" in str(told.exception)

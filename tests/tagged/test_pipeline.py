@@ -236,6 +236,8 @@ async def test_a_topic_keeps_the_way_that_it_is_keyed(courses_environment: Env) 
         error = await published_by(pipeline, {"COURSES_PARTITION_BY_TAG": ""})
         assert isinstance(error, KeyedOtherwiseError)
         assert "COURSES_PARTITION_BY_TAG=course" in str(error)
+        with pytest.raises(KeyedOtherwiseError, match="COURSES_PARTITION_BY_TAG=course"):
+            await audit({**pipeline.environment, "COURSES_PARTITION_BY_TAG": ""}, [NAME])
 
 
 async def test_another_write_model_is_known_by_its_tags(courses_environment: Env) -> None:
