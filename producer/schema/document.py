@@ -42,11 +42,18 @@ READS = "x-reads-class-versions"
 
 Document = dict[str, Any]
 
-DESCRIPTION = (
-    "Each event is published once, to readers with the isolation level read_committed. The events "
-    "of one aggregate have one key, and come in order. An event type may get attributes that a "
-    "reader does not know yet: they are to be ignored. An attribute with a default may be missing: "
-    "an event that was stored before there was one is published without. "
+PUBLISHED_ONCE = (
+    "Each event is published once, to readers with the isolation level read_committed. "
+)
+ORDERED_BY_AGGREGATE = "The events of one aggregate have one key, and come in order. "
+ORDERED_BY_TAG = (
+    "Tagged decisions of one key come in order: the key is the name of the application, so that "
+    "all of them do, or the tag that some have in common. "
+)
+HOW_TO_READ = (
+    "An event type may get attributes that a reader does not know yet: they are to be ignored. An "
+    "attribute with a default may be missing: an event that was stored before there was one is "
+    "published without. "
     "Integers are of any size. Beyond 2**53 a reader loses digits that takes JSON's numbers for "
     "floating point, as JavaScript does; few are beyond 64 bits. "
     "Numbers that JSON does not have are text: NaN, Infinity and -Infinity; the header "
@@ -119,7 +126,7 @@ def described(
         "info": {
             "title": f"The events of {names}",
             "version": WIRE_FORMAT,
-            "description": DESCRIPTION,
+            "description": _introduction(languages),
         },
         "defaultContentType": JSON.decode(),
         "channels": {
@@ -150,6 +157,11 @@ HEADERS: Mapping[str, Mapping[str, Any]] = {
     "TaggedCloudEvent": TAGGED_EVENT,
 }
 """What the headers of records have, by what it is called in a document."""
+
+
+def _introduction(languages: Sequence[Language]) -> str:
+    orders = {ORDERED_BY_TAG if each.tagged else ORDERED_BY_AGGREGATE for each in languages}
+    return "".join([PUBLISHED_ONCE, *sorted(orders), HOW_TO_READ])
 
 
 def _headers_of(language: Language) -> str:
