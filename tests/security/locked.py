@@ -183,10 +183,10 @@ class Locked:
         }
 
     def file(self, name: str, text: str) -> str:
-        """Write a file of secrets."""
-        path = self.folder / name
-        path.write_text(f"{text}\n")
-        return str(path)
+        """Write a file of secrets, which somebody may be reading."""
+        path, new = self.folder / name, self.folder / f"{name}.new"
+        new.write_text(f"{text}\n")
+        return str(new.replace(path))
 
     async def prepare(self) -> None:
         """Do what an operator does once."""
