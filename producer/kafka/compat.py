@@ -18,7 +18,15 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.producer.transaction_manager import TransactionState
+from aiokafka.producer.transaction_manager import PidAndEpoch, TransactionState
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import (
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    InitProducerIdRequest,
+)
+
+from eventsourcing_kafka.producer.kafka.transactions import NewerTransactions, has_newer
 
 __all__ = [
     "BatchBuilder",
@@ -34,6 +42,7 @@ __all__ = [
     "refusals",
     "rejoin",
     "set_transaction_backoff",
+    "transact_in_the_newer_way",
     "uncompressed_batch",
 ]
 
@@ -183,7 +192,9 @@ class UnansweredError(KafkaConnectionError):  # type: ignore[misc]
     retriable = False
 
 
-_OF_A_TRANSACTION = ("ProduceRequest", "AddPartitionsToTxnRequest", "EndTxnRequest")
+_OF_A_TRANSACTION = {
+    each.API_KEY for each in (ProduceRequest, AddPartitionsToTxnRequest, EndTxnRequest)
+}
 
 
 class _AskedOnce:
@@ -197,13 +208,13 @@ class _AskedOnce:
         return getattr(self._client, name)
 
     async def send(self, node_id: Any, request: Any, **options: Any) -> Any:
-        name = type(request).__name__
+        name = type(request).__name__.lstrip("_")
         try:
             return await self._client.send(node_id, request, **options)
         except KafkaError as error:
-            if name == "InitProducerIdRequest":  # No KafkaError, or it would be asked again.
+            if isinstance(request, InitProducerIdRequest):  # A KafkaError is asked again.
                 raise ConnectionError(f"{name} has got no answer: {error!r}") from error
-            if name not in _OF_A_TRANSACTION:
+            if request.API_KEY not in _OF_A_TRANSACTION:
                 raise
             unanswered = UnansweredError(f"{name} has got no answer: {error!r}")
             self._end(unanswered)
@@ -230,3 +241,22 @@ def ask_once(producer: AIOKafkaProducer) -> None:
         sender.sender_task.cancel()
 
     sender.client = _AskedOnce(sender.client, end)
+
+
+async def transact_in_the_newer_way(producer: AIOKafkaProducer) -> bool:
+    """Have a producer, which is started, say nothing of partitions before it appends to them.
+
+    Return False, and leave it as it is, where the cluster is older. aiokafka has no requests for
+    this, and its producer no way to be given the epoch that each transaction begins with.
+    """
+    sender: Any = producer._sender  # noqa: SLF001
+    transaction: Any = producer._txn_manager  # noqa: SLF001
+    if not await has_newer(producer.client.send, producer.client.get_random_node()):
+        return False
+
+    def begin(producer_id: int, epoch: int) -> None:
+        transaction._pid_and_epoch = PidAndEpoch(producer_id, epoch)  # noqa: SLF001
+        transaction._sequence_numbers.clear()  # noqa: SLF001
+
+    sender.client = NewerTransactions(sender.client, begin)
+    return True

@@ -25,6 +25,7 @@ from eventsourcing_kafka.producer.kafka.compat import (
     enlist_partitions,
     failing_as_its_transaction,
     set_transaction_backoff,
+    transact_in_the_newer_way,
     uncompressed_batch,
 )
 from eventsourcing_kafka.producer.kafka.ranges import bounds_of
@@ -204,6 +205,8 @@ class Publisher:
         async with started(producer), groupless_consumer(settings) as committed:
             publisher = cls(producer, committed, topics, partitions, settings, wire, instance)
             await publisher._find_ends()
+            # Not before: what is open of others is ended by taking part, and appending nothing.
+            await transact_in_the_newer_way(producer)
             yield publisher
 
     async def _find_ends(self) -> None:

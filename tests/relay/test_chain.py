@@ -23,7 +23,7 @@ from tests.chaos.proxy import Api, KafkaProxy
 from tests.chaos.stage import brokers_behind
 from tests.pipeline import until
 
-from .under_test import RelayUnderTest, positions
+from .under_test import RelayUnderTest, as_an_older_cluster, positions
 
 Records = Iterable[ConsumerRecord[bytes, bytes]]
 
@@ -203,10 +203,25 @@ async def late(proxy: KafkaProxy, api: Api) -> AsyncIterator[Any]:
 
 
 @pytest.mark.usefixtures("programs")
-@pytest.mark.parametrize("api", [Api.END_TXN, Api.ADD_PARTITIONS_TO_TXN, Api.PRODUCE])
+@pytest.mark.parametrize(
+    ("api", "way"),
+    [
+        (Api.END_TXN, "newer"),
+        (Api.PRODUCE, "newer"),
+        (Api.END_TXN, "older"),
+        (Api.ADD_PARTITIONS_TO_TXN, "older"),
+        (Api.PRODUCE, "older"),
+    ],
+)
 async def test_a_request_that_arrives_late_tears_no_later_transaction(
-    under_test: RelayUnderTest, tmp_path: Path, api: Api
+    under_test: RelayUnderTest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    api: Api,
+    way: str,
 ) -> None:
+    if way == "older":
+        as_an_older_cluster(monkeypatch)
     async with behind_a_proxy(under_test, tmp_path) as proxy:
         async with under_test.relaying():
             await under_test.progress.reached(under_test.write(10))
@@ -295,7 +310,7 @@ async def test_what_is_sent_after_a_request_without_an_answer_ends_a_session_and
     async with behind_a_proxy(under_test, tmp_path) as proxy:
         async with under_test.relaying():
             await under_test.progress.reached(under_test.write(10))
-            async with late(proxy, Api.ADD_PARTITIONS_TO_TXN) as held:
+            async with late(proxy, Api.PRODUCE) as held:
 
                 async def send_too_late(
                     producer: AIOKafkaProducer, batch: Any, topic: str, *, partition: int

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.producer.relay import Publisher
 
-from .under_test import RelayUnderTest, positions
+from .under_test import RelayUnderTest, as_an_older_cluster, positions
 
 LOST = "Kafka has lost the end of a transaction"
 UNVERIFIED = {"transaction.partition.verification.enable": "false"}
@@ -37,6 +37,7 @@ async def test_its_events_are_found_once(
 
     last = under_test.write(20)
     with monkeypatch.context() as patched:
+        as_an_older_cluster(patched)  # One that has to be told, and may forget.
         forget_transactions(patched)
         async with Publisher.connected(
             under_test.wire, under_test.settings, "by hand"

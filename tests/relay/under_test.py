@@ -18,6 +18,7 @@ from psycopg import AsyncConnection
 
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
+from eventsourcing_kafka.producer.kafka import compat
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
@@ -78,6 +79,15 @@ class RelayProgress:
         with anyio.fail_after(30):
             while self._position < position:
                 await self._moved.wait()
+
+
+def as_an_older_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a broker tell producers that it knows no transactions of KIP-890."""
+
+    async def has_none(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(compat, "has_newer", has_none)
 
 
 class RelayUnderTest:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -77,6 +77,31 @@ async def test_the_connections_of_a_client_are_closed(
     await (client.stop if hasattr(client, "stop") else client.close)()
 
     assert len(closed) == 1
+
+
+async def test_the_end_of_a_transaction_brings_the_epoch_of_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def has_newer(*_: object) -> bool:
+        return True
+
+    async def send(*_: object, **__: object) -> Any:
+        return SimpleNamespace(throttle_time_ms=0, error_code=0, producer_id=7, producer_epoch=5)
+
+    monkeypatch.setattr(kafka, "has_newer", has_newer)
+    producer = AIOKafkaProducer(bootstrap_servers=NOWHERE, transactional_id="roses")
+    transaction = producer._txn_manager
+    transaction.set_pid_and_epoch(7, 4)
+    transaction.increment_sequence_number(PARTITIONS[0], 3)
+    monkeypatch.setattr(producer._sender.client, "send", send)
+    monkeypatch.setattr(producer.client, "get_random_node", lambda: 1)
+
+    assert await kafka.transact_in_the_newer_way(producer)
+    await producer._sender.client.send(1, EndTxnRequest("roses", 7, 4, True))
+
+    assert (transaction.producer_id, transaction.producer_epoch) == (7, 5)
+    assert transaction.sequence_number(PARTITIONS[0]) == 0
+    await producer.stop()
 
 
 async def test_a_consumer_joins_its_group_again() -> None:
