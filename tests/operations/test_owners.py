@@ -3,12 +3,15 @@
 import signal
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import psycopg
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import NotCoordinatorForGroupError
 
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Span
 from eventsourcing_kafka.consumer.engine.store import group_of
@@ -16,6 +19,7 @@ from eventsourcing_kafka.consumer.engine.subscription import Pacing, Subscriptio
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.views.activity.view import ActivityUnitOfWork
 from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.groups import owners_of
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from tests.pipeline import RELAY, SECONDS, until
 
@@ -111,6 +115,25 @@ async def test_a_static_member_comes_back_to_its_partitions_and_nobody_else_noti
         assert [one, other] == before
         await write(pipeline, "page")
         await assert_counted_once(pipeline)
+
+
+async def test_a_coordinator_that_has_just_become_it_is_waited_for(
+    environment: dict[str, str], assignments: Assignments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe = AIOKafkaAdminClient.describe_consumer_groups
+    not_yet = SimpleNamespace(groups=[(NotCoordinatorForGroupError.errno, "", "", "", "", [], 0)])
+    answers = [[not_yet], [not_yet]]
+
+    async def answer(admin: AIOKafkaAdminClient, groups: list[str]) -> Any:
+        return answers.pop() if answers else await describe(admin, groups)
+
+    async with activity(environment | LONG) as pipeline:
+        pipeline.start_consumer()
+        await assignments.share(4)
+        monkeypatch.setattr(AIOKafkaAdminClient, "describe_consumer_groups", answer)
+        owners = await owners_of(group_of(pipeline.store, pipeline.settings), pipeline.settings)
+    assert not answers
+    assert len(owners) == 4
 
 
 class Shared(ConsumerRebalanceListener):  # type: ignore[misc]
