@@ -19,9 +19,10 @@ from eventsourcing.cipher import AESCipher
 from eventsourcing_kafka.compose.audit.audit import audit
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.operations.filling import RebuildProgress, Source
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
 from eventsourcing_kafka.consumer.operations.history import History, write_model_of
-from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress, Source
+from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.consumer.operations.replay import replay_view
 from eventsourcing_kafka.consumer.operations.status import read_ends
 from eventsourcing_kafka.producer.outbox import outbox_of

@@ -31,8 +31,9 @@ from eventsourcing_kafka.compose.web.rendering import bounded, render
 from eventsourcing_kafka.consumer.engine.protocol import Again
 from eventsourcing_kafka.consumer.engine.store import ViewStore, replayable
 from eventsourcing_kafka.consumer.operations.commands import messages
+from eventsourcing_kafka.consumer.operations.filling import RebuildProgress
 from eventsourcing_kafka.consumer.operations.history import write_model_of
-from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress
+from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.consumer.operations.redrive import (
     drop,
     dropped_events,

@@ -17,8 +17,9 @@ from eventsourcing_kafka.consumer.operations.commands.stores import (
     opened_store,
 )
 from eventsourcing_kafka.consumer.operations.comparison import Compared
+from eventsourcing_kafka.consumer.operations.filling import RebuildProgress, Source
 from eventsourcing_kafka.consumer.operations.history import write_model_of
-from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress, Source
+from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.cli import finished, progress_console
 from eventsourcing_kafka.producer.runtime.logs import LogFormat, LogFormatOption, start_logs
