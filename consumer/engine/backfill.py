@@ -71,7 +71,8 @@ class OtherWriteModelError(OperatorError):
 class Backfill:
     """Reads the write model for those partitions of a subscription of which Kafka has too little.
 
-    Why partitions have stopped is in `stopped`. The connection is nobody else's.
+    Why partitions have stopped is in `stopped`, and which come no further in `ended`. The
+    connection is nobody else's.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Backfill:
         reader: ChainSearch,
         open_write_model: OpenWriteModel,
         stopped: MutableMapping[int, str],
+        ended: Collection[int],
         partitions: int,
     ) -> None:
         self._store = store
@@ -90,6 +92,7 @@ class Backfill:
         self._reader = reader
         self._open = open_write_model
         self._stopped = stopped
+        self._ended = ended
         self._partitions = partitions
         self._goals: dict[int, Goal] = {}
         self._changed = anyio.Event()
@@ -153,7 +156,10 @@ class Backfill:
         self._goals = {
             number: goal
             for number, goal in self._goals.items()
-            if number in seen and seen[number].is_in_write_model and number not in self._stopped
+            if number in seen
+            and seen[number].is_in_write_model
+            and number not in self._stopped
+            and number not in self._ended
         }
         return {number: seen[number] for number in self._goals}
 

@@ -51,10 +51,11 @@ class Consumer:
     to be free. There is one for each of the `connections`: it claims whole partitions, once there
     are more than `worth_sharing` records, so that Postgres works on more than one core, and while
     more is read.
-    `stopped` tells which partitions have stopped, and why; `placed` is set once it has been given
-    its partitions. What Kafka has deleted is read from the `write_model`, if there is one; where
-    the tracking is there already, `all_published` is. Of parked events it says where they are
-    listed, unless a `parked_hint` says otherwise.
+    `stopped` tells which partitions have stopped, and why, and `ended` which its applier takes no
+    further; `placed` is set once it has been given its partitions. What Kafka has deleted is read
+    from the `write_model`, if there is one; where the tracking is there already, `all_published`
+    is. Of parked events it says where they are listed, unless a `parked_hint` says otherwise. Its
+    group is the view's, unless it is given one.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class Consumer:
         write_model: OpenWriteModel | None = None,
         all_published: bool = False,
         parked_hint: str = "",
+        group: str = "",
     ) -> None:
         self.stopped: dict[int, str] = {}
+        self.ended: set[int] = set()
         self.seen: Mapping[int, Tracking] = {}
         self.health = LoopHealth()
         self.placed = anyio.Event()
@@ -97,7 +100,7 @@ class Consumer:
         self._stuck = stuck
         self._instance = instance
         self._prepare = partial(store.prepare, indexed=indexed)
-        self._group = group_of(store, settings)
+        self._group = group or group_of(store, settings)
         self._warned = False
         self._in_postgres = {
             # Commits do not wait for the disk. After a crash of the database the view and its
@@ -232,6 +235,9 @@ class Consumer:
             subscription.stop(partition)
         for partition in applied.broken:
             subscription.break_off(partition)
+        for partition in applied.ended:
+            subscription.stop(partition)
+        self.ended.update(applied.ended)
         self.stopped |= applied.stopped
         self._metrics.applied(applied)
         if applied.parked:
@@ -267,6 +273,7 @@ class Consumer:
                 reader,
                 self._write_model,
                 self.stopped,
+                self.ended,
                 partitions,
             )
 

@@ -6,7 +6,7 @@ is full is decided by whoever has it filled.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Any, LiteralString
@@ -19,7 +19,7 @@ from psycopg import AsyncConnection
 from eventsourcing_kafka.consumer.engine.applying import Applier
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.protocol import OpenWriteModel
-from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.store import ViewStore, group_of
 from eventsourcing_kafka.consumer.engine.tracking import Move
 from eventsourcing_kafka.consumer.operations.status import offsets_of, read_said
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
@@ -101,7 +101,8 @@ class Filling:
     """Fills a generation, by an applier of its own.
 
     What Kafka has deleted is read from the `write_model`, if there is one, or all that is
-    published, if that is the `source`. Why partitions have stopped is in `stopped`.
+    published, if that is the `source`. Why partitions have stopped is in `stopped`, and which the
+    applier takes no further in `ended`.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Filling:
         source: Source,
     ) -> None:
         self.stopped: Mapping[int, str] = {}
+        self.ended: Collection[int] = ()
         self._active = active
         self._generation = generation
         self._settings = settings
@@ -160,8 +162,10 @@ class Filling:
             write_model=self._write_model,
             all_published=self._source is Source.OUTBOX,
             parked_hint="the rebuild says why, if it does not swap",
+            # One at a time is filled: whatever its schema, that one has the right to this group.
+            group=group_of(self._active.next_generation(), self._settings),
         )
-        self.stopped = consumer.stopped
+        self.stopped, self.ended = consumer.stopped, consumer.ended
         async with anyio.create_task_group() as filling:
             filling.start_soon(consumer.run)
             yield
