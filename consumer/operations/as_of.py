@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, LiteralString
 
 import anyio
 import msgspec
+import psycopg
 from psycopg import AsyncConnection
 
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Outcome
@@ -23,6 +25,7 @@ from eventsourcing_kafka.consumer.engine.protocol import Again, OpenWriteModel, 
 from eventsourcing_kafka.consumer.engine.store import (
     FILLED,
     FILLING,
+    NOT_THERE,
     ViewMissingError,
     ViewStore,
     replayable,
@@ -241,12 +244,14 @@ async def _generations(connection: AsyncConnection[Any], active: ViewStore) -> S
     cursor = await connection.execute(SELECT_SCHEMAS, [f"{active.schema}_at_"])
     names = [name.removeprefix(f"{active.schema}_at_") for (name,) in await cursor.fetchall()]
     positions = sorted(int(name) for name in names if re.fullmatch("[1-9][0-9]*", name, re.ASCII))
-    stores = [(active.as_of(position), position) for position in positions]
-    return [
-        await _found(connection, store, position)
-        for store, position in stores
-        if await _state(connection, store)
-    ]
+    found = []
+    for position in positions:
+        store = active.as_of(position)
+        # It may be dropped meanwhile, or be somebody else's, whom we may not read.
+        with suppress(*NOT_THERE, psycopg.errors.InsufficientPrivilege):
+            if await _state(connection, store):
+                found.append(await _found(connection, store, position))
+    return found
 
 
 async def _state(connection: AsyncConnection[Any], store: ViewStore) -> str:

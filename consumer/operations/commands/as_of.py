@@ -83,32 +83,11 @@ class Asked(NamedTuple):
     ) -> None:
         """Do it, and say what came of it."""
         if self.until is not None:
-            _make(store, env, _moment(self.until), source, anew=anew, as_json=as_json)
+            _make(store, env, moment(self.until), source, anew=anew, as_json=as_json)
         elif self.drop is not None:
             _drop(store, self.drop, yes=yes, as_json=as_json)
         else:
             _show_all(store, as_json=as_json)
-
-
-def _moment(text: str) -> int | datetime:
-    """Return the position, or the time, that a view is to be as of."""
-    if text.isascii() and text.isdecimal() and int(text):
-        return int(text)
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is neither a position, which is 1 or more, nor a time, as "
-            "2026-01-31T18:00:00Z.",
-            param_hint="--until",
-        ) from None
-    if time.tzinfo is None:
-        raise typer.BadParameter(
-            f"{text!r} says no zone: {time.isoformat()}Z is in UTC, "
-            f"{time.isoformat()}+01:00 an hour ahead of it.",
-            param_hint="--until",
-        )
-    return time
 
 
 def _make(

@@ -79,6 +79,12 @@ def made_as_of(view: View, found: AsOf) -> str:
     return f"{said}\n{found.parked} of its events could not be applied, and are parked: {reasons}"
 
 
+def described_as_of(found: AsOf) -> str:
+    """Tell in short what a schema is that a view as it was is in."""
+    lacking = "" if found.is_whole else ", as far as it is filled"
+    return f"as it was at position {found.position}{lacking}"
+
+
 def parked_because(event: Listed) -> str:
     """Tell which event is parked, and why."""
     named = event.type or "an event"
