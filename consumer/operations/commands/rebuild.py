@@ -75,8 +75,9 @@ def rebuild(
 
     With --compare both generations are brought to the same positions, and their rows are compared
     by the keys of their tables, while consumers wait; then it asks, or with --swap-if-equal swaps
-    by itself, or exits with 1. A generation that parks more than the present one is not swapped in:
-    it may be of older code.
+    by itself, or exits with 1. What numbers rows as they come, a serial or an identity, is not
+    compared, being never the same: give tables keys that follow from the events. A generation that
+    parks more than the present one is not swapped in: it may be of older code.
 
     What Kafka has deleted is read from the write model, whose settings are the application's
     (SHOP_POSTGRES_DBNAME); with --from outbox all that is published is, which is slower where Kafka
