@@ -35,7 +35,7 @@ from tests.consumer.interrupting import Interrupted
 from tests.pipeline import Pipeline
 
 from .counted import last_position, write
-from .test_broken import topics_of
+from .test_broken import delete_all, topics_of
 from .test_limited import in_write_model
 
 TWO = {"KAFKA_TOPIC_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT_MS": "1500"}
@@ -181,6 +181,8 @@ async def test_what_is_not_known_yet_or_is_somebody_else_s_is_refused(
         assert len(await search(pipeline.store.as_of(head), "page0")) == 1
 
 
+# A client that is cancelled while it connects leaves its socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_interrupted_anywhere_it_goes_on_where_it_was(environment: dict[str, str]) -> None:
     async with Pipeline(environment | TWO, view=ACTIVITY) as pipeline:
         position, rows = await grown(pipeline, "early")
@@ -189,12 +191,14 @@ async def test_interrupted_anywhere_it_goes_on_where_it_was(environment: dict[st
             with anyio.CancelScope() as scope:
                 interrupted = Interrupted(as_of(pipeline, position).run(nothing), n, scope.cancel)
                 await interrupted
-            assert all(not each.is_whole for each in await generations(pipeline.store)) is (
-                interrupted.happened
-            )
+            for each in await generations(pipeline.store):
+                # It may have been interrupted after its end.
+                assert not each.is_whole or await rows_in(pipeline.store, each.schema) == rows
             if not interrupted.happened:
                 break
         assert n > 2 * STRIDE
+        (past,) = await generations(pipeline.store)
+        assert past.is_whole
         assert await rows_in(pipeline.store, pipeline.store.as_of(position).schema) == rows
 
 
@@ -214,6 +218,10 @@ async def test_what_kafka_has_deleted_comes_from_the_write_model(
         for position, rows in (early, middle):
             past = await as_of(pipeline, position, source).run(nothing, anew=True)
             assert await rows_in(pipeline.store, past.schema) == rows
+
+        await delete_all(pipeline, 0)  # The other one goes on in Kafka before it ends.
+        past = await as_of(pipeline, middle[0], source).run(nothing, anew=True)
+        assert await rows_in(pipeline.store, past.schema) == middle[1]
 
 
 async def test_what_can_t_be_applied_to_it_is_told_and_does_not_show_elsewhere(
