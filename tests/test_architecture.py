@@ -24,6 +24,7 @@ OF_OPERATORS = (
     *(LOOKS_INTO_THE_WRITE_MODEL, "consumer.operations.one_aggregate"),
     *("consumer.operations.commands.replay", "consumer.operations.commands.step"),
     *("consumer.operations.commands.run", "consumer.operations.commands.rebuild"),
+    "consumer.operations.commands.as_of",
     "consumer.command_line",
 )
 """For who mends one aggregate, or looks at one; and a consumer that runs has the way to the write

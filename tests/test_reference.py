@@ -106,4 +106,5 @@ def test_the_tables_of_a_view_are_on_the_page(statement: str) -> None:
 def test_the_generations_of_a_view_are_on_the_page() -> None:
     rebuild = Rebuild(ViewStore(ORDERS, dict, "orders", {}), KafkaSettings())
 
-    assert {rebuild._next.schema, rebuild._kept.schema} <= code_on("NAMES.md")
+    past = rebuild._active.as_of(1234)
+    assert {rebuild._next.schema, rebuild._kept.schema, past.schema} <= code_on("NAMES.md")

@@ -72,6 +72,8 @@ class Applied:
     """Partitions that stop before an event that can't be applied, and why."""
     broken: Collection[int] = ()
     """Partitions whose next record does not follow what is applied."""
+    ended: Collection[int] = ()
+    """Partitions that are not to come further, though more follows."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ import anyio.lowlevel
 import psycopg
 
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, RawRecord, Span
+from eventsourcing_kafka.consumer.engine.logs import ViewLog
 from eventsourcing_kafka.consumer.engine.protocol import OpenWriteModel, Store, WriteModel
 from eventsourcing_kafka.consumer.engine.search import ChainSearch
 from eventsourcing_kafka.consumer.engine.subscription import Subscription
@@ -32,6 +33,7 @@ from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.retry import (
+    LoopHealth,
     describe,
     first_error,
     is_transient,
@@ -71,7 +73,8 @@ class OtherWriteModelError(OperatorError):
 class Backfill:
     """Reads the write model for those partitions of a subscription of which Kafka has too little.
 
-    Why partitions have stopped is in `stopped`. The connection is nobody else's.
+    Why partitions have stopped is in `stopped`, and which come no further in `ended`. The
+    connection is nobody else's.
     """
 
     def __init__(
@@ -82,19 +85,24 @@ class Backfill:
         reader: ChainSearch,
         open_write_model: OpenWriteModel,
         stopped: MutableMapping[int, str],
+        ended: Collection[int],
         partitions: int,
     ) -> None:
+        self._log = ViewLog(logger, store.view.name)
         self._store = store
         self._connection = connection
         self._subscription = subscription
         self._reader = reader
         self._open = open_write_model
         self._stopped = stopped
+        self._ended = ended
         self._partitions = partitions
         self._goals: dict[int, Goal] = {}
         self._changed = anyio.Event()
         self._wire = store.view.wire()
         self._given_up: dict[int, str] = {}
+        self._name = f"{store.view.name}: write model of {store.view.application_name}"
+        self._health = LoopHealth()
 
     def begin(self, partition: int, goal: Goal) -> None:
         """Read a partition from where its tracking is, which is in the write model, to a goal."""
@@ -109,8 +117,13 @@ class Backfill:
 
     async def run(self, feed: Feed) -> None:
         """Read whatever is to be read, for ever. A lost database holds up nothing else."""
-        name = f"write model of {self._store.view.application_name}"
-        await retrying(name, partial(self._session, feed))
+        await retrying(self._name, partial(self._session, feed), self._health)
+
+    def waits_for(self) -> Sequence[str]:
+        """Return for what server it waits, while there is something to be read."""
+        lost = self._health.lost
+        whose = f"write model of {self._store.view.application_name}"
+        return [f"{whose}: {lost}"] if lost and self._goals else []
 
     async def _session(self, feed: Feed, progressed: Callable[[], None]) -> None:
         while True:
@@ -136,7 +149,7 @@ class Backfill:
             return
         after = min(link.position for link in last.values())
         until = max(self._goals[number].last.position for number in last)
-        logger.info("reading %s from the write model, after position %d", sorted(last), after)
+        self._log.info("reading %s from the write model, after position %d", sorted(last), after)
         async with aclosing(write_model.records(after, until)) as batches:
             async for records in batches:
                 if spans := await self._spans(records, last):
@@ -153,7 +166,10 @@ class Backfill:
         self._goals = {
             number: goal
             for number, goal in self._goals.items()
-            if number in seen and seen[number].is_in_write_model and number not in self._stopped
+            if number in seen
+            and seen[number].is_in_write_model
+            and number not in self._stopped
+            and number not in self._ended
         }
         return {number: seen[number] for number in self._goals}
 
@@ -223,7 +239,7 @@ class Backfill:
         self._goals.pop(number, None)
         self._given_up.pop(number, None)
         self._subscription.seek([to])
-        logger.info("partition %d: goes on in Kafka, behind %s", number, seen.link.text)
+        self._log.info("partition %d: goes on in Kafka, behind %s", number, seen.link.text)
 
     async def _give_up(self, partitions: Mapping[int, Tracking], why: str) -> None:
         """Have partitions stop where they are."""
@@ -236,7 +252,7 @@ class Backfill:
             if not await self._store.move(self._connection, Move(seen, seen, stopped=reason)):
                 continue
             if self._given_up.get(number) != reason:
-                logger.error("partition %d has stopped. %s", number, reason)
+                self._log.error("partition %d has stopped. %s", number, reason)
             self._stopped[number] = self._given_up[number] = reason
 
 

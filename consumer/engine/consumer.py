@@ -13,6 +13,7 @@ import anyio
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Deferred, Moved, OnError
 from eventsourcing_kafka.consumer.engine.backfill import Backfill
 from eventsourcing_kafka.consumer.engine.batch import OffsetReset, ResetKind, Span
+from eventsourcing_kafka.consumer.engine.logs import ViewLog
 from eventsourcing_kafka.consumer.engine.lookout import Lookout
 from eventsourcing_kafka.consumer.engine.low_water import LowWater
 from eventsourcing_kafka.consumer.engine.metrics import ViewMetrics
@@ -51,10 +52,11 @@ class Consumer:
     to be free. There is one for each of the `connections`: it claims whole partitions, once there
     are more than `worth_sharing` records, so that Postgres works on more than one core, and while
     more is read.
-    `stopped` tells which partitions have stopped, and why; `placed` is set once it has been given
-    its partitions. What Kafka has deleted is read from the `write_model`, if there is one; where
-    the tracking is there already, `all_published` is. Of parked events it says where they are
-    listed, unless a `parked_hint` says otherwise.
+    `stopped` tells which partitions have stopped, and why, and `ended` which its applier takes no
+    further; `placed` is set once it has been given its partitions. What Kafka has deleted is read
+    from the `write_model`, if there is one; where the tracking is there already, `all_published`
+    is. Of parked events it says where they are listed, unless a `parked_hint` says otherwise. Its
+    group is the view's, unless it is given one.
     """
 
     def __init__(
@@ -75,12 +77,15 @@ class Consumer:
         write_model: OpenWriteModel | None = None,
         all_published: bool = False,
         parked_hint: str = "",
+        group: str = "",
     ) -> None:
         self.stopped: dict[int, str] = {}
+        self.ended: set[int] = set()
         self.seen: Mapping[int, Tracking] = {}
         self.health = LoopHealth()
         self.placed = anyio.Event()
         self.store = store
+        self._log = ViewLog(logger, store.view.name)
         self._metrics = ViewMetrics(store.view.name)
         self._applier = applier or Applier(store, on_error)
         self._settings = settings
@@ -97,8 +102,9 @@ class Consumer:
         self._stuck = stuck
         self._instance = instance
         self._prepare = partial(store.prepare, indexed=indexed)
-        self._group = group_of(store, settings)
+        self._group = group or group_of(store, settings)
         self._warned = False
+        self._backfill: Backfill | None = None
         self._in_postgres = {
             # Commits do not wait for the disk. After a crash of the database the view and its
             # tracking are both as they were shortly before, and Kafka still has the records.
@@ -114,13 +120,17 @@ class Consumer:
         """
         await retrying(f"view {self.store.view.name}", self._apply_what_comes, self.health)
 
+    def waits_for_write_model(self) -> Sequence[str]:
+        """Return why what Kafka has deleted can't be read for now; nothing if it can."""
+        return self._backfill.waits_for() if self._backfill else ()
+
     async def _warn_of_retention(self) -> None:
         """Say once what in the topic's settings deletes events."""
         if not self._warned:
             for risk in await read_retention_risks(
                 self.store.view.application_name, self._settings
             ):
-                logger.warning("%s", risk)
+                self._log.warning("%s", risk)
         self._warned = True
 
     async def _apply_what_comes(self, progressed: Callable[[], None]) -> None:
@@ -172,7 +182,7 @@ class Consumer:
         async with session.feeding:  # Or a worker would use the connection at the same time.
             seen = dict(session.subscription.seen)
             if session.queue.is_empty and await self._tracked(connection, seen) != seen:
-                logger.info(MOVED)
+                self._log.info(MOVED)
                 await self._go_on_from_the_tracking(session, connection)
 
     async def _apply(self, session: _Session, connection: Any) -> None:
@@ -195,7 +205,7 @@ class Consumer:
                             subscription.advance(seen, outcome.trackings)
                             self._note(subscription, outcome)
                         case Moved():
-                            logger.info(MOVED)
+                            self._log.info(MOVED)
                             await self._go_on_from_the_tracking(session, connection)
                         case Deferred():
                             await self._go_on_from_the_tracking(session, connection)
@@ -223,7 +233,7 @@ class Consumer:
         for tracking in applied.trackings:
             self.stopped.pop(tracking.partition, None)
         for partition in applied.stopped:
-            logger.error(
+            self._log.error(
                 "partition %d has stopped before an event that can't be applied: "
                 "eventsourcing-kafka consumer status %s says why",
                 partition,
@@ -232,10 +242,13 @@ class Consumer:
             subscription.stop(partition)
         for partition in applied.broken:
             subscription.break_off(partition)
+        for partition in applied.ended:
+            subscription.stop(partition)
+        self.ended.update(applied.ended)
         self.stopped |= applied.stopped
         self._metrics.applied(applied)
         if applied.parked:
-            logger.warning("%d events parked: %s", applied.parked, self._parked_hint)
+            self._log.warning("%d events parked: %s", applied.parked, self._parked_hint)
 
     async def _partitions(self) -> int:
         """Return how many partitions the topic has, once the relay has made it."""
@@ -244,7 +257,7 @@ class Consumer:
         while not (partitions := await partitions_of(topic, self._settings)):
             if not told:
                 # Kafka does not tell the one from the other, so that nobody can guess names.
-                logger.info(
+                self._log.info(
                     "waiting for the topic %s: its relay makes it, or we may not read it", topic
                 )
             told = True
@@ -260,15 +273,17 @@ class Consumer:
             yield None
             return
         async with self.store.connected() as connection, self._reader(partitions) as reader:
-            yield Backfill(
+            self._backfill = Backfill(
                 self.store,
                 connection,
                 subscription,
                 reader,
                 self._write_model,
                 self.stopped,
+                self.ended,
                 partitions,
             )
+            yield self._backfill
 
     @asynccontextmanager
     async def _looking(
@@ -333,6 +348,7 @@ class Consumer:
                 limit=self._limit,
                 instance=self._instance,
                 pacing=self._pacing,
+                name=view.name,
             ) as subscription,
         ):
             yield subscription
@@ -364,6 +380,7 @@ class _StoreTracking(TrackingReader):
         metrics: ViewMetrics,
         reader: Callable[[], AbstractAsyncContextManager[ChainSearch]],
     ) -> None:
+        self._log = ViewLog(logger, store.view.name)
         self._store = store
         self._connection = connection
         self._metrics = metrics
@@ -375,12 +392,14 @@ class _StoreTracking(TrackingReader):
     async def apply(self, reset: OffsetReset) -> None:
         match reset.kind:
             case ResetKind.REPLAY:
-                logger.warning("partition %d: replayed, as its group was set back", reset.partition)
+                self._log.warning(
+                    "partition %d: replayed, as its group was set back", reset.partition
+                )
                 try:
                     await self._store.replay(self._connection, [reset.partition])
                     self._metrics.replayed(1)
                 except NotReplayableError as error:
-                    logger.error("%s", error)  # noqa: TRY400 - the text says it all
+                    self._log.error("%s", error)
             case ResetKind.SKIP:
                 await self._skip(reset.partition, reset.offset)
             case _:
@@ -398,7 +417,7 @@ class _StoreTracking(TrackingReader):
             await self._pass_over(seen, offset)
             return
         if to.position < seen.position:
-            logger.error(
+            self._log.error(
                 "partition %d: not skipped to offset %d: the record before it is %s, and %s is "
                 "applied already",
                 partition,
@@ -407,7 +426,7 @@ class _StoreTracking(TrackingReader):
                 seen.link.text,
             )
             return
-        logger.warning(
+        self._log.warning(
             "partition %d: skipped to offset %d, from %s to %s",
             partition,
             offset,
@@ -423,7 +442,7 @@ class _StoreTracking(TrackingReader):
         """
         to = seen._replace(offset=offset)
         if offset > seen.offset and await self._store.move(self._connection, Move(seen, to)):
-            logger.warning(
+            self._log.warning(
                 "partition %d: passed over what does not follow, from offset %d to %d",
                 seen.partition,
                 seen.offset,

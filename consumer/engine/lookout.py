@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 
 from eventsourcing_kafka.consumer.engine.backfill import Backfill, Goal
+from eventsourcing_kafka.consumer.engine.logs import ViewLog
 from eventsourcing_kafka.consumer.engine.parking import permits
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.search import ChainSearch, Own, Searched
@@ -55,6 +56,7 @@ class Lookout:
         *,
         all_published: bool = False,
     ) -> None:
+        self._log = ViewLog(logger, store.view.name)
         self._store = store
         self._connection = connection
         self._subscription = subscription
@@ -104,7 +106,7 @@ class Lookout:
             if seen is None or seen.position <= missed.position:
                 continue
             del self._missed[number]
-            logger.warning(
+            self._log.warning(
                 "partition %d: the topic has come to where the view is: going on from there", number
             )
 
@@ -163,7 +165,7 @@ class Lookout:
     async def _read_write_model(self, seen: Tracking, goal: Goal, backfill: Backfill) -> None:
         """Go on from the write model, up to what Kafka has."""
         if not seen.is_in_write_model:
-            logger.warning(
+            self._log.warning(
                 "partition %d: what comes after %s, up to %s, has been deleted from %s: reading it "
                 "from the write model",
                 seen.partition,
@@ -183,7 +185,7 @@ class Lookout:
         if await self._move(seen, seen._replace(offset=offset, record_offset=place)) and (
             place != seen.record_offset
         ):
-            logger.warning(
+            self._log.warning(
                 "partition %d: %s, applied last, is at offset %d of %s now: going on from there",
                 seen.partition,
                 seen.link.text,
@@ -208,7 +210,7 @@ class Lookout:
             what = "what comes after it may have been deleted: the gap is not known"
         else:
             what = f"the topic is behind the view, it ends with {tail.text}: waiting for the relay"
-        logger.warning(
+        self._log.warning(
             "partition %d: %s, applied last, is not in %s, and %s",
             seen.partition,
             seen.link.text,
@@ -222,7 +224,7 @@ class Lookout:
         dropped = await self._store.parking.dropped(self._connection)
         if to is None or not permits(dropped, seen, to):
             return False
-        logger.warning(
+        self._log.warning(
             "partition %d: skipped from %s to %s", seen.partition, seen.link.text, to.text
         )
         at = Tracking(
@@ -238,7 +240,7 @@ class Lookout:
             return
         self._subscription.advance({seen.partition: seen}, [at])
         if self._stopped.get(seen.partition) != why:
-            logger.error("partition %d has stopped. %s", seen.partition, why)
+            self._log.error("partition %d has stopped. %s", seen.partition, why)
         self._stopped[seen.partition] = why
 
     async def _move(self, seen: Tracking, to: Tracking) -> bool:

@@ -48,6 +48,9 @@ POOL_SECONDS = 10.0
 KEPT_OPEN_SECONDS = 2.0
 """The same, where somebody waits for a page."""
 
+FILLING, FILLED = "until", "at"
+"""What comes after the shape in the tracking of a view as it was, and before its position."""
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -92,6 +95,16 @@ RECORDS_EVENTS = (
 )
 
 
+class PastError(OperatorError):
+    """What is to be applied to is a view as it was at a position."""
+
+    def __init__(self, view: View, schema: str) -> None:
+        super().__init__(
+            f"What is in {schema} is {view.name} as it was, and nothing more is applied to it. "
+            f"{view.name.upper()}_POSTGRES_SCHEMA={schema} is for reading it: leave that out here."
+        )
+
+
 class NotReplayableError(OperatorError):
     """Events that are applied can't be applied again, in the way that was asked for."""
 
@@ -133,6 +146,7 @@ class ViewStore:
         schema: str,
         settings: Mapping[str, str],
         env: Mapping[str, str] = MappingProxyType({}),
+        until: int | None = None,
     ) -> None:
         self.view = view
         self.schema = schema
@@ -143,7 +157,9 @@ class ViewStore:
         self._published: Published | None = None
         """A position record that somebody has waited for."""
         self._kept_open: SessionPool | None = None
-        self._shape = _fingerprint(view, settings)
+        self._code = _fingerprint(view, settings)
+        self._until = until
+        self._shape = self._code if until is None else f"{self._code} {FILLING} {until}"
         self.tracking = TrackingTable(schema, view.application_name, self._shape)
         self.parking = Parking(schema, view.application_name)
 
@@ -170,6 +186,26 @@ class ViewStore:
     def next_generation(self) -> Self:
         """Return the one that a rebuild fills, whether there is one or not."""
         return self.generation(f"{self.schema}_next")
+
+    def as_of(self, position: int) -> Self:
+        """Return the one that has, or is to have, the view as it was at a position.
+
+        Its tracking is in no shape that a consumer of the view moves.
+        """
+        schema = f"{self.schema}_at_{position}"
+        return type(self)(self.view, self._connect, schema, self._settings, self._env, position)
+
+    async def seal(self, connection: AsyncConnection[Any]) -> None:
+        """Say that a view is as it was at its position: nobody moves its tracking any more."""
+        await self.tracking.reshape(connection, self._sealed)
+
+    async def is_sealed(self, connection: AsyncConnection[Any]) -> bool:
+        """Tell whether it is, by the code that runs."""
+        return await self.tracking.shape(connection) == self._sealed
+
+    @property
+    def _sealed(self) -> str:
+        return f"{self._code} {FILLED} {self._until}"
 
     def working(
         self, settings: Mapping[str, str]
@@ -290,6 +326,8 @@ class ViewStore:
         shape = await self.tracking.shape(connection)
         if shape is None:
             raise ViewMissingError(self.view)
+        if self._until is None and " " in shape:
+            raise PastError(self.view, self.schema)
         if shape != self._shape:
             raise ShapeChangedError(self.view)
 

@@ -46,6 +46,7 @@ from eventsourcing_kafka.consumer.engine.batch import (
     ResetKind,
     Span,
 )
+from eventsourcing_kafka.consumer.engine.logs import ViewLog
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.producer.kafka.clients import CLOSE_SECONDS, started
 from eventsourcing_kafka.producer.kafka.compat import rejoin
@@ -134,7 +135,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         settings: KafkaSettings,
         limit: int,
         pacing: Pacing,
+        name: str = "",
     ) -> None:
+        self._log = ViewLog(logger, name or group)
         self.seen: dict[int, Tracking] = {}
         self.moved = anyio.Event()
         self._consumer = consumer
@@ -171,8 +174,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         limit: int,
         instance: str | None = None,
         pacing: Pacing = PACING,
+        name: str = "",
     ) -> AsyncIterator[Self]:
-        """Join a view's group, and leave it at the end.
+        """Join a view's group, and leave it at the end. Logs name the view, if it is given.
 
         A static member, with an `instance` of its own, keeps its partitions over a restart.
         """
@@ -191,7 +195,17 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         topic = Topics.of(wire.application_name, settings).events
         subscription = cls(
-            consumer, group, topic, partitions, wire, wanted, tracking, settings, limit, pacing
+            consumer,
+            group,
+            topic,
+            partitions,
+            wire,
+            wanted,
+            tracking,
+            settings,
+            limit,
+            pacing,
+            name,
         )
         async with started(consumer):
             consumer.subscribe([topic], listener=subscription)
@@ -369,7 +383,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             self._needs_a_look.set()
             self._placed.set()
             await self._mirror()
-            logger.info("reading %s, partitions %s", self._topic, sorted(unplaced))
+            self._log.info("reading %s, partitions %s", self._topic, sorted(unplaced))
 
     async def _resets(self, trackings: Mapping[int, Tracking]) -> list[OffsetReset]:
         """Return what operators have reset the group's offsets of partitions to."""
@@ -392,7 +406,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 kind = ResetKind(metadata)
             elif begins[partition] == ends[partition] == offset > 0:
                 # The beginning is the end, so neither is meant: a replay of nothing would be one.
-                logger.error(
+                self._log.error(
                     "partition %d: its group is set to offset %d, and all of the partition is "
                     "deleted: that tells no replay from a skip, and is left. To apply again what "
                     "was applied: eventsourcing-kafka consumer replay",
@@ -505,7 +519,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 }
             )
         except (CommitFailedError, IllegalStateError, KafkaError) as error:
-            logger.debug("offsets are not mirrored: %s", error)
+            self._log.debug("offsets are not mirrored: %s", error)
         else:
             self._mirrored.update(news)
 

@@ -121,6 +121,10 @@ SELECT_POSITIONS: LiteralString = """
     SELECT position FROM {schema}.tracking WHERE application = %(application)s ORDER BY partition
 """
 
+RESHAPE: LiteralString = """
+    UPDATE {schema}.tracking SET shape = %(shape)s WHERE application = %(application)s
+"""
+
 COUNT_PARTITIONS: LiteralString = """
     SELECT count(*) FROM {schema}.tracking WHERE application = %(application)s
 """
@@ -225,6 +229,10 @@ class TrackingTable:
         cursor = await connection.execute(self._sql(SELECT_SHAPE))
         row = await cursor.fetchone()
         return str(row[0]) if row else None
+
+    async def reshape(self, connection: AsyncConnection[Any], shape: str) -> None:
+        """Say that the tables are in another shape: who has seen the one before moves nothing."""
+        await self._execute(connection, RESHAPE, shape=shape)
 
     async def read(
         self, connection: AsyncConnection[Any], partitions: Collection[int]

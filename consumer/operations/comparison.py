@@ -29,6 +29,16 @@ SELECT_COLUMNS: LiteralString = """
      ORDER BY attnum
 """
 
+# What is numbered as it comes: serials, and identities. No two generations have the same.
+SELECT_NUMBERED: LiteralString = """
+    SELECT attname
+      FROM pg_attribute
+      LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+     WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
+       AND (attidentity <> '' OR pg_get_expr(adbin, adrelid) LIKE 'nextval(%%')
+     ORDER BY attnum
+"""
+
 # Digests are compared, so that long rows are not held in memory.
 BY_KEY: LiteralString = """
     WITH active AS (SELECT {key}, md5(row({columns})::text) AS digest FROM {active}),
@@ -76,7 +86,7 @@ class Compared(msgspec.Struct, frozen=True):
     examples: Sequence[Mapping[str, Any]] = ()
     """Keys of some rows that are not equal; of none where the table has no key."""
     not_compared: Sequence[str] = ()
-    """Columns that only one generation has."""
+    """Columns that only one generation has, or that number the rows as they come."""
 
     @property
     def is_equal(self) -> bool:
@@ -102,8 +112,9 @@ async def _compared(
     names = [await _names(connection, SELECT_COLUMNS, each) for each in tables]
     if not (names[0] and names[1]):
         return await _counted(connection, table, tables, names)
-    common = [name for name in names[0] if name in names[1]]
-    only = [name for name in (*names[0], *names[1]) if name not in common]
+    numbered = await _names(connection, SELECT_NUMBERED, tables[1])
+    common = [name for name in names[0] if name in names[1] and name not in numbered]
+    only = [name for name in dict.fromkeys((*names[0], *names[1])) if name not in common]
     key = await _names(connection, SELECT_KEY, tables[1])
     by_key = bool(key) and set(key) <= set(common)
     parts = {

@@ -61,6 +61,10 @@ class ViewHealth(HealthCheck[PartitionStatus]):
         self._consumer = consumer
         self._settings = settings
 
+    def lost(self) -> Sequence[str]:
+        """Return what it waits for: its own servers, and the write model's while it needs that."""
+        return [*super().lost(), *self._consumer.waits_for_write_model()]
+
     async def read(self) -> Sequence[PartitionStatus]:
         """Compare the tracking with the topic.
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from eventsourcing.persistence import Mapper
+from eventsourcing.persistence import Mapper, Notification
 
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, RawRecord
 from eventsourcing_kafka.consumer.engine.protocol import OpenWriteModel
@@ -31,6 +32,10 @@ from eventsourcing_kafka.producer.wire.tagged import TaggedWireFormat
 
 if TYPE_CHECKING:
     from eventsourcing_kafka.producer.outbox import Outbox
+
+
+LOOK_ON = 1000
+"""Of so many positions that come next none may be of an event at or before a time."""
 
 
 class NoHistoryError(OperatorError):
@@ -56,13 +61,8 @@ class History:
         Its class is the `leader`, or what the view says, and need not be known: how it stores tell
         the settings. Raises `SettingsError` if they name no database.
         """
-        followed = leader or _class_of(view, env)
-        application = await open_to_read(followed, env)
-        try:
-            async with cls.within(application, view) as history:
-                yield history
-        finally:
-            application.close()
+        async with _opened(view, env, leader) as application, cls.within(application, view) as it:
+            yield it
 
     @classmethod
     @asynccontextmanager
@@ -122,6 +122,70 @@ class History:
         return ConsumedRecord.of(raw, self._reading, self._wanted)
 
 
+async def position_at(
+    time: datetime, view: View, env: Mapping[str, str], leader: type[AnyApplication] | None = None
+) -> int:
+    """Return the position of the last event that was recorded at or before a time.
+
+    Its time is what the event says, which is its `ce_time` in Kafka. Positions are taken to be in
+    the order of times, but for the clocks of writers, which may differ by as much as is recorded in
+    `LOOK_ON` positions. Raises `NoHistoryError` without such an event, or for a time to come.
+    """
+    from eventsourcing_kafka.producer.outbox import outbox_of
+
+    if time > datetime.now(UTC):
+        raise NoHistoryError(f"{time.isoformat()} is yet to come: nobody knows what there will be.")
+    async with _opened(view, env, leader) as application:
+        times = _Times(outbox_of(application), wire_of(application, decrypt=True))
+        position = await times.last_until(time)
+    if not position:
+        raise NoHistoryError(
+            f"No event of {view.application_name} says that it was recorded at or before "
+            f"{time.isoformat()}."
+        )
+    return position
+
+
+class _Times:
+    """Finds events of a write model by their times."""
+
+    def __init__(self, outbox: Outbox, wire: WireFormat) -> None:
+        self._outbox = outbox
+        self._wire = wire
+
+    async def last_until(self, time: datetime) -> int:
+        """Return the position of the last event at or before a time; 0 without one."""
+        low, high = 0, await self._outbox.head()
+        while low < high:
+            middle = (low + high) // 2
+            found = await self._first(middle, high)
+            if found and found[1] <= time:
+                low, _ = found
+            else:
+                high = middle
+        while ahead := [at async for at, when in self._after(low, low + LOOK_ON) if when <= time]:
+            low = ahead[-1]
+        return low
+
+    async def _first(self, after: int, until: int) -> tuple[int, datetime] | None:
+        """Return the first event in a range that has a time, and the time."""
+        if (first := await self._outbox.first(after)) and (when := self._time_of(first)):
+            return (first.id, when) if first.id <= until else None
+        async with aclosing(self._after(after, until)) as timed:
+            return await anext(timed, None)
+
+    async def _after(self, after: int, until: int) -> AsyncGenerator[tuple[int, datetime], None]:
+        async with aclosing(self._outbox.between(after, until)) as batches:
+            async for batch in batches:
+                for each in batch:
+                    if when := self._time_of(each):
+                        yield each.id, when
+
+    def _time_of(self, notification: Notification) -> datetime | None:
+        said = dict(self._wire.to_record(notification).headers).get("ce_time")
+        return datetime.fromisoformat(said.decode()) if said else None
+
+
 def write_model_of(
     view: View, env: Mapping[str, str], leader: type[AnyApplication] | None = None
 ) -> OpenWriteModel:
@@ -132,6 +196,17 @@ def write_model_of(
 def write_model_in(application: AnyApplication, view: View) -> OpenWriteModel:
     """Return the same, of an application that is in this process."""
     return partial(History.within, application, view)
+
+
+@asynccontextmanager
+async def _opened(
+    view: View, env: Mapping[str, str], leader: type[AnyApplication] | None
+) -> AsyncIterator[AnyApplication]:
+    application = await open_to_read(leader or _class_of(view, env), env)
+    try:
+        yield application
+    finally:
+        application.close()
 
 
 def _class_of(view: View, env: Mapping[str, str]) -> type[AnyApplication]:

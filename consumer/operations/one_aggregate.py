@@ -114,20 +114,35 @@ class Step(msgspec.Struct, frozen=True):
 
 
 async def steps(
-    store: Store, history: History, originator_id: str, until: int | None = None
+    store: Store,
+    history: History,
+    originator_id: str,
+    until: int | None = None,
+    *,
+    after: int | None = None,
 ) -> AsyncIterator[Step]:
     """Yield what each event of an aggregate does to empty tables of the view, one by one.
 
-    Up to version `until`, or to where the view has applied them. Nothing is written: the tables
-    are made in a transaction that is rolled back. Raises what `replay_aggregate` raises of a view
-    that is not there, and of an aggregate that is unknown.
+    Up to version `until`, or to where the view has applied them. Those up to version `after` are
+    applied together before that, and only one that can't be is yielded. Nothing is written: the
+    tables are made in a transaction that is rolled back. Raises what `replay_aggregate` raises of a
+    view that is not there, and of an aggregate that is unknown.
     """
     view = replayable(store, Again.STEPPED)
     async with view.connected() as connection:
         await view.check(connection)
         records = await _applied(view, connection, history, originator_id)
+        earlier = [each for each in records if after is not None and _version(each) <= after]
+        wanted = [
+            each for each in records[len(earlier) :] if until is None or _version(each) <= until
+        ]
         async with _scratch(view, connection) as scratch:
-            async for step in _stepped(scratch, connection, records, until):
+            try:
+                await Applier(scratch, OnError.RAISE, redriving=True).reapply(connection, earlier)
+            except CannotApplyError as error:
+                yield _step(error.record, error=error.story)
+                return
+            async for step in _stepped(scratch, connection, wanted):
                 yield step
 
 
@@ -146,16 +161,11 @@ async def _stepped(
     scratch: ViewStore,
     connection: AsyncConnection[Any],
     records: Sequence[ConsumedRecord],
-    until: int | None,
 ) -> AsyncIterator[Step]:
     applier = Applier(scratch, OnError.RAISE, redriving=True)
     given_up = await scratch.parking.dropped(connection)
     before = await _rows(scratch, connection)
     for record in records:
-        envelope = record.envelope
-        assert envelope  # noqa: S101 - it was made here
-        if until is not None and envelope.version > until:
-            break
         error = None
         try:
             await applier.redrive(connection, record)
@@ -168,12 +178,28 @@ async def _stepped(
             for change in _changes(table, before[table], after[table])
         ]
         dropped = next(
-            (each for each in given_up if each.covers(record.partition, envelope.position)), None
+            (each for each in given_up if each.covers(record.partition, record.place.position)),
+            None,
         )
-        yield Step(envelope.version, envelope.position, envelope.type, changes, error, dropped)
+        yield _step(record, changes, error, dropped)
         if error:
             break
         before = after
+
+
+def _version(record: ConsumedRecord) -> int:
+    assert record.envelope  # noqa: S101 - it was made here
+    return record.envelope.version
+
+
+def _step(
+    record: ConsumedRecord,
+    changes: Sequence[Change] = (),
+    error: str | None = None,
+    dropped: Dropped | None = None,
+) -> Step:
+    kind = record.envelope.type if record.envelope else ""
+    return Step(_version(record), record.place.position, kind, changes, error, dropped)
 
 
 async def _rows(store: ViewStore, connection: AsyncConnection[Any]) -> Mapping[str, Sequence[Row]]:

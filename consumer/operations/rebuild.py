@@ -1,62 +1,49 @@
 """A new generation of a view, filled beside the active one and then put in its place.
 
-It is the same view in a schema of its own, read by a group of its own; its indexes are made at the
-end. When it has caught up, the two schemas swap their names in one transaction: searches see
-the one or the other. Running consumers find other positions in the tracking, and go on from there.
+Its indexes are made at the end. When it has caught up, the two schemas swap their names in one
+transaction: searches see the one or the other. Running consumers find other positions in the
+tracking, and go on from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from enum import StrEnum
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from math import inf
-from typing import Any, LiteralString
+from typing import Any
 
 import anyio
-import msgspec
-import psycopg
 from aiokafka.errors import KafkaError
 from psycopg import AsyncConnection, sql
 
 from eventsourcing_kafka.consumer.engine.applying import Applier, Deferred, Outcome
 from eventsourcing_kafka.consumer.engine.batch import Span
-from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.parking import Listed
 from eventsourcing_kafka.consumer.engine.protocol import Again, OpenWriteModel, Store
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore, replayable
-from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
+from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.operations.comparison import Compared, compare
-from eventsourcing_kafka.consumer.operations.status import offsets_of, read_ends, read_said
+from eventsourcing_kafka.consumer.operations.filling import (
+    LOOK_SECONDS,
+    Filling,
+    RebuildProgress,
+    Source,
+    alone,
+    remove,
+)
+from eventsourcing_kafka.consumer.operations.status import read_ends
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.printable import printable
-from eventsourcing_kafka.producer.wire.position import Said
 
 PROGRESS_SECONDS = 0.1
-LEVEL_SECONDS = 0.02
 GOAL_SECONDS = 1.0
 SAME_SECONDS = 30.0
 """How long to wait for both generations to come to the same positions."""
 NEARLY = 1000
 """With so many offsets left it is time to swap: writers that never pause leave some always."""
-
-CONNECTIONS = 3
-"""One more than live: Postgres is to have work while a part of a batch is made up."""
-
-# A page is a small row with long texts beside the table: Postgres does not count those when it
-# decides how many processes are to make an index.
-INDEXING = {"min_parallel_table_scan_size": "0", "maintenance_work_mem": "256MB"}
-
-# It gives up before Postgres finds that a search and it wait for each other, and ends the search.
-DROP_IS_VICTIM: LiteralString = "SET LOCAL lock_timeout = '200ms'"
-
-# Of the session: a rebuild that is killed leaves no lock behind.
-TRY_TO_BEGIN: LiteralString = "SELECT pg_try_advisory_lock(hashtext({rebuild}))"
-
 
 Judge = Callable[[Sequence[Compared]], Awaitable[bool]]
 """Says whether to swap, of what was compared."""
@@ -66,47 +53,12 @@ TOLD_PARKED = 3
 """Of the events that a new generation has parked, so many are told with their reasons."""
 
 
-class Source(StrEnum):
-    """What a new generation is filled from."""
-
-    KAFKA = "kafka"
-    """What it has deleted comes from the write model."""
-    OUTBOX = "outbox"
-    """The write model, up to what is published; what comes after that is from Kafka."""
-
-
-class RebuildProgress(msgspec.Struct, frozen=True):
-    """How far a rebuild is."""
-
-    records: int
-    """Kafka offsets read. While the write model is read it is about as many as that would be."""
-    gap: int
-    """Kafka offsets left, likewise."""
-
-
 class KeptMissingError(OperatorError):
     """No earlier generation was kept."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
             f"No earlier generation of {name} was kept: use --keep when you rebuild it."
-        )
-
-
-class AlreadyRebuildingError(OperatorError):
-    """Somebody else rebuilds the view, or swaps it back."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is being rebuilt already: wait for that, or stop it.")
-
-
-class GenerationStoppedError(OperatorError):
-    """The new generation can't be filled to its end."""
-
-    def __init__(self, name: str, partition: int, why: str) -> None:
-        super().__init__(
-            f"The new generation of {name} has stopped in partition {partition}, and the present "
-            f"one stays: {why}"
         )
 
 
@@ -135,10 +87,6 @@ class NotComparableError(OperatorError):
             f"The two generations of {name} do not come to the same positions, and the present "
             "one stays. Do its consumers run? The next rebuild goes on from here."
         )
-
-
-class TopicMissingError(OperatorError):
-    """There is nothing to fill the view from."""
 
 
 class _NotAhead(Applier):
@@ -205,12 +153,9 @@ class Rebuild:
         self._settings = settings
         self._progress_seconds = progress_seconds
         self._nearly = nearly
-        self._write_model = write_model
-        self._source = source
         self._ahead = _NotAhead(self._next)
-        self._stopped: Mapping[int, str] = {}
+        self._filling = Filling(active, self._next, settings, self._ahead, write_model, source)
         self._last_ends: Mapping[int, int] = {}
-        self._said: Mapping[int, Said] = {}
 
     async def run(
         self,
@@ -230,14 +175,15 @@ class Rebuild:
         unless it is to swap `even_if_parked`, or `NotComparableError`: then the new one
         waits for the next rebuild.
         """
-        async with self._begun() as connection, AsyncExitStack() as swap:
+        async with alone(self._active) as connection, AsyncExitStack() as swap:
             if not await self._active.exists(connection):
                 raise ViewMissingError(self._active.view)
-            await self._prepare_next(connection, anew=anew)
+            await remove(connection, self._aside)
+            await self._filling.prepare(connection, anew=anew)
             goal = partial(self._level_with, connection) if judge else self._ends
             if judge:
                 await self._not_ahead(connection)
-            async with self._filling():
+            async with self._filling.going_on():
                 await self._caught_up(connection, report, goal)
                 await self._next.create_indexes(connection)
                 await self._caught_up(connection, report, goal)
@@ -250,7 +196,7 @@ class Rebuild:
                 await self._check_parked(connection)
             await self._swap(connection, keep=keep)
             await swap.aclose()
-            await _remove(connection, self._aside)
+            await remove(connection, self._aside)
             return True
 
     async def swap_back(self) -> None:
@@ -258,10 +204,10 @@ class Rebuild:
 
         Consumers bring it up to date from where it was. Raises `KeptMissingError`.
         """
-        async with self._begun() as connection:
+        async with alone(self._active) as connection:
             if not await self._kept.exists(connection):
                 raise KeptMissingError(self._active.view.name)
-            await _remove(connection, self._aside)
+            await remove(connection, self._aside)
             async with connection.transaction():
                 await self._active.tracking.hold(connection)
                 await self._active.parking.copy_dropped(connection, self._kept.schema)
@@ -269,57 +215,6 @@ class Rebuild:
                 await _rename(connection, self._kept, self._active)
                 await _rename(connection, self._aside, self._kept)
                 await self._active.tracking.notify(connection)
-
-    @asynccontextmanager
-    async def _begun(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Connect, as the only one who rebuilds the view."""
-        async with self._active.connected(INDEXING) as connection:
-            rebuild = f"rebuild {self._active.schema}"
-            cursor = await connection.execute(self._active.sql(TRY_TO_BEGIN, rebuild=rebuild))
-            if await cursor.fetchone() != (True,):
-                raise AlreadyRebuildingError(self._active.view.name)
-            yield connection
-
-    async def _prepare_next(self, connection: AsyncConnection[Any], *, anew: bool) -> None:
-        topic = Topics.of(self._next.view.application_name, self._settings).events
-        partitions = await partitions_of(topic, self._settings)
-        if not partitions:
-            raise TopicMissingError(f"There is no topic {topic!r} to fill the view from.")
-        await _remove(connection, self._aside)
-        if anew or not await self._next.fits(connection, partitions):
-            await _remove(connection, self._next)
-        await self._next.prepare(connection, partitions, indexed=False)
-        if self._source is Source.OUTBOX:
-            await self._begin_in_write_model(connection, partitions)
-        await self._active.parking.copy_dropped(connection, self._next.schema)
-
-    async def _begin_in_write_model(
-        self, connection: AsyncConnection[Any], partitions: int
-    ) -> None:
-        """Have those partitions begin there of which nothing is applied yet."""
-        found = await self._next.tracking.read(connection, range(partitions))
-        for seen in found.values():
-            if not seen.position:
-                await self._next.move(connection, Move(seen, seen.in_write_model()))
-
-    @asynccontextmanager
-    async def _filling(self) -> AsyncIterator[None]:
-        """Apply to the new generation while the body runs."""
-        consumer = Consumer(
-            self._next,
-            self._settings,
-            connections=CONNECTIONS,
-            indexed=False,
-            applier=self._ahead,
-            write_model=self._write_model,
-            all_published=self._source is Source.OUTBOX,
-            parked_hint="the rebuild says why, if it does not swap",
-        )
-        self._stopped = consumer.stopped
-        async with anyio.create_task_group() as filling:
-            filling.start_soon(consumer.run)
-            yield
-            filling.cancel_scope.cancel()
 
     async def _compared(self, connection: AsyncConnection[Any]) -> Sequence[Compared]:
         """Hold the generations against each other, where both have applied the same."""
@@ -339,7 +234,7 @@ class Rebuild:
         active = await self._active.tracking.positions(connection)
         with anyio.move_on_after(SAME_SECONDS):
             while await self._next.tracking.positions(connection) != active:  # noqa: ASYNC110
-                await anyio.sleep(LEVEL_SECONDS)
+                await anyio.sleep(LOOK_SECONDS)
             return
         raise NotComparableError(self._active.view.name)
 
@@ -388,7 +283,7 @@ class Rebuild:
         async def goal() -> Mapping[int, int]:
             return _as_far_as_there_is(active, await read_ends(self._next, self._settings))
 
-        await self._reached(connection, report, goal, 0, LEVEL_SECONDS)
+        await self._reached(connection, report, goal, 0, LOOK_SECONDS)
 
     async def _reached(
         self,
@@ -408,30 +303,12 @@ class Rebuild:
         while True:
             if anyio.current_time() - asked >= GOAL_SECONDS:
                 offsets, asked = await goal(), anyio.current_time()
-            progress = await self._progress(connection, offsets)
+            progress = await self._filling.progress(connection, offsets)
             report(progress)
-            for partition, why in self._stopped.items():
-                raise GenerationStoppedError(self._active.view.name, partition, why)
             if progress.gap <= gap:
                 return waited
             waited = True
             await anyio.sleep(seconds)
-
-    async def _progress(
-        self, connection: AsyncConnection[Any], goal: Mapping[int, int]
-    ) -> RebuildProgress:
-        reached = await self._next.tracking.read(connection, list(goal))
-        if any(seen.is_in_write_model for seen in reached.values()):
-            self._said = self._said or await read_said(self._next, self._settings)
-        offsets = offsets_of(reached, self._said)
-        return RebuildProgress(
-            sum(offsets.values()),
-            # The active one may be in the write model, too: there it is a place that is compared.
-            sum(
-                max(0, offset - (offsets[number] if offset >= 0 else reached[number].offset))
-                for number, offset in goal.items()
-            ),
-        )
 
     async def _swap(self, connection: AsyncConnection[Any], *, keep: bool) -> None:
         await self._next.tracking.hold(connection)
@@ -446,19 +323,6 @@ class Rebuild:
 def _as_far_as_there_is(active: Mapping[int, int], ends: Mapping[int, int]) -> Mapping[int, int]:
     """Return where the active one is, which may follow a topic that is no more, and was longer."""
     return {number: min(offset, ends.get(number, 0)) for number, offset in active.items()}
-
-
-async def _remove(connection: AsyncConnection[Any], store: ViewStore) -> None:
-    """Drop a generation, when the searches are over that have found it under its earlier name."""
-    while True:
-        try:
-            async with connection.transaction():
-                await connection.execute(DROP_IS_VICTIM)
-                await connection.execute(store.sql("DROP SCHEMA IF EXISTS {schema} CASCADE"))
-        except psycopg.errors.LockNotAvailable:
-            await anyio.sleep(LEVEL_SECONDS)
-        else:
-            return
 
 
 async def _rename(connection: AsyncConnection[Any], store: ViewStore, to: ViewStore) -> None:

@@ -129,11 +129,14 @@ class HealthCheck(ABC, Generic[R]):
     def progress(self, row: R) -> PartitionProgress:
         """Return what the health is judged by, out of a row."""
 
+    def lost(self) -> Sequence[str]:
+        """Return why it does not come on by itself: servers that it waits for."""
+        return [self.health.lost] if self.health.lost else []
+
     async def report(self) -> Report:
         """Read how far it is, and judge it."""
         faults = [f"has ended: {self.health.ended}"] if self.health.ended else []
-        if self.health.lost:
-            faults.append(self.health.lost)
+        faults += self.lost()
         standing: Sequence[R] = ()
         match await read_or_down(self.read, self.read_seconds):
             case Down(why):

@@ -21,9 +21,9 @@ class Activity:
     users: Counter[UUID | None]
 
 
-def expected_activity(wiki: ContentManagement) -> Activity:
-    """Return what follows from the write model: every event of a page once."""
-    stored = wiki.recorder.select_notifications(1, ALL)
+def expected_activity(wiki: ContentManagement, until: int | None = None) -> Activity:
+    """Return what follows from the write model: every event of a page once, up to a position."""
+    stored = wiki.recorder.select_notifications(1, ALL, stop=until)
     events = [
         event for event in map(wiki.mapper.to_domain_event, stored) if isinstance(event, Page.Event)
     ]

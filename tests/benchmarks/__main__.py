@@ -20,6 +20,7 @@ from tests.benchmarks import (
     growth,
     hosting,
     latency,
+    one_aggregate,
     peers,
     relay,
     search,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
     "activity": views.activity,
     "rebuild": views.rebuild,
     "rebuild-sources": views.rebuild_sources,
+    "one-aggregate": one_aggregate.one_aggregate,
     "dog-school": hosting.dog_school,
     "projection": hosting.projection,
     "searchable": latency.searchable,
@@ -58,7 +60,7 @@ PEERS = "peers"
 """Where the figures of others are named that were not measured in the run."""
 
 QUICK = 0.15
-FULL_ONLY = ("window", "backlog", "partitions", "edits", "cost")
+FULL_ONLY = ("one-aggregate", "window", "backlog", "partitions", "edits", "cost")
 """A quick run has none of these: at its size they show how parts start, not how they go on."""
 WIDTH = 150
 """Where there is no terminal."""

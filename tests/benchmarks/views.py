@@ -27,8 +27,9 @@ from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.parking import SetAside
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
+from eventsourcing_kafka.consumer.operations.filling import Source
 from eventsourcing_kafka.consumer.operations.history import write_model_of
-from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, Source
+from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.consumer.views.activity import VIEW as ACTIVITY

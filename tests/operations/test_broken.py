@@ -16,8 +16,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.consumer.engine.lookout import BROKEN
 from eventsourcing_kafka.consumer.engine.subscription import Pacing
+from eventsourcing_kafka.consumer.operations.filling import GenerationStoppedError
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
-from eventsourcing_kafka.consumer.operations.rebuild import GenerationStoppedError, Rebuild
+from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.consumer.operations.replay import replay_view
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, read_status
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started

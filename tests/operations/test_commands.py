@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -192,6 +193,55 @@ async def test_replay_and_rebuild_ask_before_and_tell_what_there_is(
             assert said in outcome(result)[1]
             await pipeline.settled()
             assert await pipeline.pages() == before
+
+
+@pytest.mark.usefixtures("programs")
+async def test_a_view_as_it_was_is_made_shown_read_and_dropped_on_the_command_line(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment | TWO) as pipeline:
+        await pipeline.write("early", "word\n")
+        await pipeline.settled()
+        (head,) = {max(tracking.position for tracking in (await pipeline.trackings()).values())}
+        time = datetime.now(UTC).isoformat()
+        await pipeline.write("late", "word\n")
+        await pipeline.settled()
+        schema, later = f"fts_at_{head}", f"{datetime.now(UTC) + timedelta(hours=1):%FT%TZ}"
+
+        expected = (
+            (("--list",), 0, "There is no fts as it was. To make one: "),
+            (("--until", str(head), "--keep"), 2, "leave --keep: it does not go with --until"),
+            (("--until", "2026-01-31"), 2, "says no zone"),
+            (("--until", ""), 2, "is neither a position"),
+            (("--until", "999"), 1, "and 999 is beyond."),
+            (("--until", later), 1, "is yet to come"),
+            (("--until", time), 0, f"fts as it was at position {head} is in {schema}: read that,"),
+            (("--until", str(head), "--json"), 0, f'"schema":"{schema}","position":{head},'),
+            (("--list", "--json"), 0, f'[{{"schema":"{schema}","position":{head},"is_whole":true'),
+            (("--list",), 0, schema),
+            (("--drop", schema), 2, "say --yes"),
+            (("--drop", "fts", "--yes"), 1, f"There are: {schema}."),
+        )
+        for arguments, code, said in expected:
+            (result,) = await run_all(
+                pipeline.environment, ("consumer", "rebuild", "fts", *arguments)
+            )
+            assert result.returncode == code, outcome(result)
+            assert said in outcome(result)[1]
+
+        reading = {**pipeline.environment, "FTS_POSTGRES_SCHEMA": schema}
+        found, run = await run_all(
+            reading, ("consumer", "search", "word", "--json"), ("consumer", "run", "fts")
+        )
+        assert [each["slug"] for each in json.loads(found.stdout)] == ["early"]
+        assert run.returncode == 1
+        assert f"What is in {schema} is fts as it was" in outcome(run)[1]
+        (status,) = await run_all(pipeline.environment, ("consumer", "status", "fts"))
+        (dropped,) = await run_all(
+            pipeline.environment, ("consumer", "rebuild", "fts", "--drop", schema, "--yes")
+        )
+        assert f"{schema} is as it was at position {head}" in outcome(status)[1]
+        assert outcome(dropped) == (0, f"fts: {schema} is dropped")
 
 
 @pytest.mark.parametrize(("answer", "goes_on"), [("y", True), ("n", False), ("", False)])

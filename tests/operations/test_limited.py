@@ -19,9 +19,10 @@ from eventsourcing.cipher import AESCipher
 from eventsourcing_kafka.compose.audit.audit import audit
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.operations.filling import RebuildProgress, Source
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
 from eventsourcing_kafka.consumer.operations.history import History, write_model_of
-from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress, Source
+from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.consumer.operations.replay import replay_view
 from eventsourcing_kafka.consumer.operations.status import read_ends
 from eventsourcing_kafka.producer.outbox import outbox_of
@@ -263,6 +264,32 @@ async def test_it_is_told_where_a_view_reads_and_how_far_it_is(
         goes_on.set()
         await assert_counted_once(pipeline)
         assert not any(row.from_write_model for row in (await status_of(pipeline)).values())
+
+
+async def test_a_write_model_that_is_away_is_waited_for_and_health_and_log_say_so(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    is_back = anyio.Event()
+
+    @asynccontextmanager
+    async def away_at_first() -> AsyncIterator[History]:
+        if not is_back.is_set():
+            raise psycopg.OperationalError("gone")
+        async with History.of(pipeline.store.view, pipeline.environment) as history:
+            yield history
+
+    async with deleted(environment) as pipeline:
+        consumer = pipeline.consumer(pacing=OFTEN, write_model=away_at_first)
+        pipeline.start_consumer(consumer)
+        waits = "write model of ContentManagement: waiting for its server: OperationalError: gone"
+        await until(partial(says, caplog, f"activity: {waits}"))
+        report = await ViewHealth(consumer, pipeline.settings).report()
+        assert waits in report.why
+        is_back.set()
+        await assert_counted_once(pipeline)
+        assert (await ViewHealth(consumer, pipeline.settings).report()).healthy
+    named = {getattr(record, "view", "") for record in caplog.records if READS in record.message}
+    assert named == {"activity"}
 
 
 @pytest.mark.parametrize(

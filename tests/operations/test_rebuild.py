@@ -15,15 +15,17 @@ from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.store import ShapeChangedError, ViewMissingError, ViewStore
 from eventsourcing_kafka.consumer.operations.comparison import Compared
+from eventsourcing_kafka.consumer.operations.filling import (
+    AlreadyRebuildingError,
+    RebuildProgress,
+    TopicMissingError,
+)
 from eventsourcing_kafka.consumer.operations.rebuild import (
     NEARLY,
-    AlreadyRebuildingError,
     KeptMissingError,
     MoreParkedError,
     NotComparableError,
     Rebuild,
-    RebuildProgress,
-    TopicMissingError,
 )
 from eventsourcing_kafka.consumer.operations.redrive import (
     drop,

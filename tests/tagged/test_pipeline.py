@@ -13,7 +13,12 @@ from eventsourcing_kafka.compose.audit.audit import audit
 from eventsourcing_kafka.compose.monitor.overview import opened_sources
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.consumer.engine.store import ViewStore
-from eventsourcing_kafka.consumer.operations.history import write_model_of
+from eventsourcing_kafka.consumer.operations.as_of import ViewAsOf
+from eventsourcing_kafka.consumer.operations.history import (
+    NoHistoryError,
+    position_at,
+    write_model_of,
+)
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.consumer.operations.redrive import drop, dropped_events, retry
 from eventsourcing_kafka.producer.kafka.clients import started
@@ -99,6 +104,14 @@ async def test_a_view_has_what_was_decided_in_its_order_and_is_operated_as_any(
         await pipeline.do(courses.leave, poetry, ada)
         await pipeline.applied()
         assert await pipeline.places() == {"Poetry": 2}
+
+        before_it = await ViewAsOf(pipeline.store, pipeline.settings, 3).run(lambda _: None)
+        async with pipeline.store.connected() as connection:
+            past = pipeline.store.as_of(before_it.position)
+            cursor = await connection.execute(past.sql("SELECT places_left FROM {schema}.courses"))
+            assert await cursor.fetchall() == [(1,)]
+        with pytest.raises(NoHistoryError, match="says that it was recorded"):  # They say no time.
+            await position_at(datetime.now(UTC), pipeline.store.view, pipeline.environment, Courses)
 
         assert (await audit(pipeline.environment, [NAME])).success
         async with pipeline.store.connected() as connection:

@@ -31,8 +31,9 @@ from eventsourcing_kafka.compose.web.rendering import bounded, render
 from eventsourcing_kafka.consumer.engine.protocol import Again
 from eventsourcing_kafka.consumer.engine.store import ViewStore, replayable
 from eventsourcing_kafka.consumer.operations.commands import messages
+from eventsourcing_kafka.consumer.operations.filling import RebuildProgress
 from eventsourcing_kafka.consumer.operations.history import write_model_of
-from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress
+from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.consumer.operations.redrive import (
     drop,
     dropped_events,
@@ -63,7 +64,7 @@ def _question(ask: Ask) -> Endpoint:
         try:
             question = await ask(request, store)
         except OperatorError as error:
-            return _refusal(request, error)
+            return refusal(request, error)
         return render(request, "pipeline/ask", **{**NOTHING, "view": store.view.name, **question})
 
     return operators_only(handle)
@@ -91,7 +92,7 @@ async def _logged(
         outcome, path = await work(user)
     except OperatorError as error:
         log(user, what, f"refused: {type(error).__name__}")  # No log quotes an event.
-        return _refusal(request, error)
+        return refusal(request, error)
     except Exception as error:
         log(user, what, f"failed: {type(error).__name__}")
         raise
@@ -100,7 +101,8 @@ async def _logged(
     return RedirectResponse(path, 303)
 
 
-def _refusal(request: Request, error: OperatorError) -> Response:
+def refusal(request: Request, error: OperatorError) -> Response:
+    """Return a page that says why something is not done."""
     return render(request, "pipeline/refused", status=409, message=bounded(str(error), 1000))
 
 
@@ -117,12 +119,12 @@ NOTHING: Mapping[str, Any] = {
 @operators_only
 async def _parked(request: Request) -> Response:
     store = window_of(request).store(request.path_params["view"])
-    after = _number(request.query_params.get("after", "0"))
+    after = number_in(request.query_params.get("after", "0"))
     try:
         events, count = await listed_events(store, after=after, limit=LISTED)
         given_up = (await dropped_events(store))[-LISTED:]
     except OperatorError as error:
-        return _refusal(request, error)
+        return refusal(request, error)
     return render(
         request,
         "pipeline/parked",
@@ -147,7 +149,7 @@ def _whose_code(request: Request, what: str) -> str:
 
 
 async def _retry(request: Request, store: ViewStore) -> Mapping[str, Any]:
-    event = await parked_event(store, _number(request.query_params.get("event", "")))
+    event = await parked_event(store, number_in(request.query_params.get("event", "")))
     async with store.connected() as connection:
         count = await store.parking.count(connection, originator_id=event.originator_id)
     return {
@@ -167,13 +169,13 @@ async def _retry(request: Request, store: ViewStore) -> Mapping[str, Any]:
 async def _do_retry(
     _request: Request, store: ViewStore, form: Form, _user: User
 ) -> tuple[str, str]:
-    event = await parked_event(store, _number(form.get("event", "")))
+    event = await parked_event(store, number_in(form.get("event", "")))
     applied = await retry(store, event.originator_id)
     return messages.retried(event.originator_id, applied), _path(store, "parked")
 
 
 async def _drop(request: Request, store: ViewStore) -> Mapping[str, Any]:
-    event = await parked_event(store, _number(request.query_params.get("event", "")))
+    event = await parked_event(store, number_in(request.query_params.get("event", "")))
     kind, aggregate = bounded(event.type or "an event"), bounded(event.originator_id)
     named = replace(event, type=kind, originator_id=aggregate)
     return {
@@ -191,7 +193,7 @@ async def _drop(request: Request, store: ViewStore) -> Mapping[str, Any]:
 
 
 async def _do_drop(_request: Request, store: ViewStore, form: Form, user: User) -> tuple[str, str]:
-    event_id = _number(form.get("event", ""))
+    event_id = number_in(form.get("event", ""))
     reason = " ".join(form.get("reason", "").split())
     if not reason or len(reason) > LONGEST_REASON:
         raise SettingsError(f"Say why, in 1 to {LONGEST_REASON} characters.")
@@ -323,7 +325,7 @@ def _path(store: ViewStore, what: str) -> str:
     return f"/pipeline/views/{store.view.name}/{what}"
 
 
-def _number(given: str) -> int:
+def number_in(given: str) -> int:
     """Return a number that came with a request."""
     if not given.isascii() or not given.isdecimal() or len(given) > 18:  # noqa: PLR2004 - a bigint
         raise HTTPException(400, "That is no number.")
@@ -332,7 +334,7 @@ def _number(given: str) -> int:
 
 def _partitions(given: str) -> Sequence[int] | None:
     """Return the partition that came with a request; None if it is about all."""
-    return [_number(given)] if given else None
+    return [number_in(given)] if given else None
 
 
 def _routes(what: str, ask: Ask, act: Act) -> list[Route]:

@@ -5,26 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from psycopg.errors import UndefinedTable
+from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from eventsourcing_kafka.compose.web.auth.forms import operators_only
+from eventsourcing_kafka.compose.web.pipeline.actions import number_in, refusal
 from eventsourcing_kafka.compose.web.pipeline.window import Window, window_of
 from eventsourcing_kafka.compose.web.rendering import render
 from eventsourcing_kafka.consumer.engine.parking import Dropped, Parked
-from eventsourcing_kafka.consumer.engine.protocol import Store
-from eventsourcing_kafka.consumer.engine.store import NOT_THERE
+from eventsourcing_kafka.consumer.engine.protocol import Again, Store
+from eventsourcing_kafka.consumer.engine.store import NOT_THERE, NotReplayableError, replayable
+from eventsourcing_kafka.consumer.operations.commands.step import changed_lines, given_up
+from eventsourcing_kafka.consumer.operations.history import History
+from eventsourcing_kafka.consumer.operations.one_aggregate import steps
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.outbox import outbox_of
+from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.health import Down
 from eventsourcing_kafka.producer.wire.chain import LARGEST_POSITION
 
 MOST_EVENTS = 200
 """The latest ones, on one page."""
 LONGEST_ID = 500
+STEPS = 50
+"""Versions on one page of what they do."""
 
 
 class Event(NamedTuple):
@@ -84,6 +91,46 @@ async def _aggregate(request: Request) -> Response:
         events=events,
         most=MOST_EVENTS,
         views=views,
+        stepped=[view.view for view in views if _can_be_stepped(window.stores[view.view])],
+    )
+
+
+def _can_be_stepped(store: Store) -> bool:
+    try:
+        replayable(store, Again.STEPPED)
+    except NotReplayableError:
+        return False
+    return True
+
+
+@operators_only
+async def _steps(request: Request) -> Response:
+    """Show what each event of an aggregate does to a view, a page of them, and write nothing."""
+    window = window_of(request)
+    store = window.store(request.path_params["view"])
+    aggregate = request.query_params.get("id", "").strip()[:LONGEST_ID]
+    after = number_in(request.query_params.get("after", "0"))
+    application = await window.sources.application(store.view.application_name)
+    try:
+        async with History.within(application, store.view) as history:
+            # One more than is shown tells whether there are more.
+            pages = steps(store, history, aggregate, after + STEPS + 1, after=after or None)
+            shown = [step async for step in pages]
+    except OperatorError as error:
+        return refusal(request, error)
+    except InsufficientPrivilege as error:
+        return refusal(request, OperatorError(f"{error}. It takes the rights of a rebuild."))
+    return render(
+        request,
+        "pipeline/steps",
+        application=application.name,
+        aggregate=aggregate,
+        view=store.view.name,
+        steps=shown[:STEPS],
+        after=after,
+        more=shown[STEPS - 1].version if len(shown) > STEPS else None,
+        changed_lines=changed_lines,
+        given_up=given_up,
     )
 
 
@@ -164,4 +211,7 @@ async def _set_aside(store: Store, aggregate: str) -> tuple[Sequence[Parked], Se
             return [], []  # No consumer has made it yet.
 
 
-ROUTES = [Route("/pipeline/aggregate", _aggregate)]
+ROUTES = [
+    Route("/pipeline/aggregate", _aggregate),
+    Route("/pipeline/views/{view}/steps", _steps),
+]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from eventsourcing_kafka.consumer.engine.parking import Parked
+from eventsourcing_kafka.consumer.engine.parking import Listed, Parked
+from eventsourcing_kafka.consumer.operations.as_of import AsOf
 from eventsourcing_kafka.consumer.view import View
+from eventsourcing_kafka.producer.runtime.printable import printable
 
 
 def may_replay(view: str, records: Mapping[int, int]) -> str:
@@ -62,6 +64,49 @@ def may_swap_back(view: str) -> str:
 def swapped_back(view: str) -> str:
     """Say that it was returned to."""
     return f"{view}: the kept generation is active again; the other one is kept"
+
+
+def made_as_of(view: View, found: AsOf) -> str:
+    """Say what a view as it was is called, how it is read, and what it lacks."""
+    said = (
+        f"{view.name} as it was at position {found.position} is in {found.schema}: read that, or "
+        f"set {view.name.upper()}_POSTGRES_SCHEMA={found.schema}. It stays until: "
+        f"eventsourcing-kafka consumer rebuild {view.arguments} --drop {found.schema}"
+    )
+    if not found.parked:
+        return said
+    reasons = "; ".join(map(parked_because, found.first_parked))
+    return f"{said}\n{found.parked} of its events could not be applied, and are parked: {reasons}"
+
+
+def described_as_of(found: AsOf) -> str:
+    """Tell in short what a schema is that a view as it was is in."""
+    lacking = "" if found.is_whole else ", as far as it is filled"
+    return f"as it was at position {found.position}{lacking}"
+
+
+def parked_because(event: Listed) -> str:
+    """Tell which event is parked, and why."""
+    named = event.type or "an event"
+    return printable(f"{named} of {event.originator_id}: {event.reason}")
+
+
+def may_drop_as_of(view: str, schema: str) -> str:
+    """Ask whether a view as it was may go."""
+    return f"Drop {schema}, which is {view} as it was?"
+
+
+def dropped_as_of(view: str, schema: str) -> str:
+    """Say that a view as it was is gone."""
+    return f"{view}: {schema} is dropped"
+
+
+def none_as_of(view: View) -> str:
+    """Say that there is no view as it was, and how one is made."""
+    return (
+        f"There is no {view.name} as it was. To make one: "
+        f"eventsourcing-kafka consumer rebuild {view.arguments} --until POSITION"
+    )
 
 
 def may_drop(view: str, event: Parked) -> str:

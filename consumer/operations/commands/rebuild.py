@@ -10,21 +10,22 @@ import msgspec
 import typer
 from anyio import to_thread
 
-from eventsourcing_kafka.consumer.operations.commands import messages
+from eventsourcing_kafka.consumer.operations.commands import as_of, messages
+from eventsourcing_kafka.consumer.operations.commands.filling import shown_filling
 from eventsourcing_kafka.consumer.operations.commands.stores import (
     SystemTopic,
     ViewName,
     opened_store,
 )
 from eventsourcing_kafka.consumer.operations.comparison import Compared
+from eventsourcing_kafka.consumer.operations.filling import Source
 from eventsourcing_kafka.consumer.operations.history import write_model_of
-from eventsourcing_kafka.consumer.operations.rebuild import Rebuild, RebuildProgress, Source
+from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.runtime.cli import finished, progress_console
+from eventsourcing_kafka.producer.runtime.cli import finished
 from eventsourcing_kafka.producer.runtime.logs import LogFormat, LogFormatOption, start_logs
 from eventsourcing_kafka.producer.runtime.output import AsJson, Yes, confirm, show, tell
 from eventsourcing_kafka.producer.runtime.pipeline import PipelineFile, settings_with
-from eventsourcing_kafka.producer.runtime.progress_bar import progress_bar
 
 
 def rebuild(
@@ -49,6 +50,17 @@ def rebuild(
             "--from", help="The topic, and the outbox for what it has deleted; or the outbox first."
         ),
     ] = Source.KAFKA,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POSITION|TIME",
+            help="Make it as it was then, in a schema of its own, and swap nothing.",
+        ),
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show which --until has made.")] = False,
+    drop: Annotated[
+        str | None, typer.Option(metavar="SCHEMA", help="Drop one that --until has made.")
+    ] = None,
     system: SystemTopic = None,
     file: PipelineFile = None,
     yes: Yes = False,
@@ -63,18 +75,44 @@ def rebuild(
 
     With --compare both generations are brought to the same positions, and their rows are compared
     by the keys of their tables, while consumers wait; then it asks, or with --swap-if-equal swaps
-    by itself, or exits with 1. A generation that parks more than the present one is not swapped in:
-    it may be of older code.
+    by itself, or exits with 1. What numbers rows as they come, a serial or an identity, is not
+    compared, being never the same: give tables keys that follow from the events. A generation that
+    parks more than the present one is not swapped in: it may be of older code.
 
     What Kafka has deleted is read from the write model, whose settings are the application's
     (SHOP_POSTGRES_DBNAME); with --from outbox all that is published is, which is slower where Kafka
     has it.
 
+    With --until the view is made as it was at a position, or when that of a time was the last, and
+    stays so, in a schema that is named for it: orders_at_1234. The active one and its consumers do
+    not notice. A time is ISO 8601 with its zone (2026-01-31T18:00:00Z), and is compared with what
+    the events say in the write model. Read it as any schema, or by its view's own commands, with
+    ORDERS_POSTGRES_SCHEMA=orders_at_1234. Interrupted, the same command goes on. --list shows which
+    there are, --drop removes one.
+
     Example: eventsourcing-kafka consumer rebuild shop.views:ORDERS --keep
 
     Example: eventsourcing-kafka consumer rebuild shop.views:ORDERS --swap-if-equal
+
+    Example: eventsourcing-kafka consumer rebuild shop.views:ORDERS --until 2026-01-31T18:00:00Z
+
+    Example: eventsourcing-kafka consumer rebuild shop.views:ORDERS --drop orders_at_1234
     """
     start_logs(log_format)
+    asked = as_of.Asked(until, drop, listed=listed)
+    if asked.anything:
+        asked.check_alone(
+            {
+                "--keep": keep,
+                "--swap-back": swap_back,
+                "--compare": compare,
+                "--swap-if-equal": swap_if_equal,
+                "--even-if-parked": even_if_parked,
+            }
+        )
+        with opened_store(view, system, file) as store:
+            asked.do(store, settings_with(file), source, anew=anew, yes=yes, as_json=as_json)
+        return
     if compare and not (yes or swap_if_equal or sys.stdin.isatty()):
         raise typer.BadParameter(
             "Nobody is there to answer whether to swap: say --swap-if-equal, or --yes."
@@ -137,24 +175,15 @@ class _Judge:
 def _rebuild(
     job: Rebuild, view: str, *, keep: bool, anew: bool, even_if_parked: bool, judge: _Judge | None
 ) -> bool:
-    with progress_bar(progress_console()) as bar:
-        task = bar.add_task(f"rebuilding {view}", total=None)
-
-        def report(progress: RebuildProgress) -> None:
-            total = progress.records + progress.gap
-            bar.update(task, completed=progress.records, total=total)
+    with shown_filling(view) as (report, take_away):
 
         async def judged(compared: Sequence[Compared]) -> bool:
-            bar.stop()  # What is asked is not to be drawn over.
+            take_away()  # What is asked is not to be drawn over.
             return judge is not None and await judge(compared)
 
         job_judge = judged if judge else None
-        try:
-            return finished(
-                lambda: job.run(
-                    report, keep=keep, anew=anew, even_if_parked=even_if_parked, judge=job_judge
-                )
+        return finished(
+            lambda: job.run(
+                report, keep=keep, anew=anew, even_if_parked=even_if_parked, judge=job_judge
             )
-        except typer.Exit:
-            typer.echo("interrupted: the next rebuild goes on from here", err=True)
-            raise
+        )

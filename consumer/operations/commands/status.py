@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 
 import anyio
 import msgspec
@@ -19,6 +19,8 @@ from rich.text import Text
 
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.followers import Followers, followers_of, opened_each
+from eventsourcing_kafka.consumer.operations.as_of import AsOf, generations
+from eventsourcing_kafka.consumer.operations.commands import messages
 from eventsourcing_kafka.consumer.operations.commands.stores import SystemTopic, ViewNames
 from eventsourcing_kafka.consumer.operations.commands.watch import watch
 from eventsourcing_kafka.consumer.operations.status import PartitionStatus, never_run, read_status
@@ -52,8 +54,8 @@ def status(
     The gap is in Kafka offsets, the lag in seconds: the age of the oldest event not applied. A gap
     is unknown while what was applied last is not in the topic, and about right while the source is
     the write model, which has what Kafka has deleted. Settings of the topic that delete events are
-    named, with what to do. It exits with 1, too, if one that is named, or in the pipeline, has
-    never run though events are published.
+    named, with what to do, and views as they were, which stand beside. It exits with 1, too, if one
+    that is named, or in the pipeline, has never run though events are published.
 
     Example: eventsourcing-kafka consumer status shop.views:ORDERS
 
@@ -70,28 +72,29 @@ def status(
         return await _read_each(stores, settings)
 
     def shown(found: _Found | Down) -> RenderableType:
-        rows, lost = ([], [f"down: {found.down}"]) if isinstance(found, Down) else found
-        troubles = [*map(message_of, broken), *lost]
-        return Group(*(Text(trouble, "bold red") for trouble in troubles), _rendered(rows))
+        if isinstance(found, Down):
+            found = _Found((), (), [f"down: {found.down}"])
+        troubles = [*map(message_of, broken), *found.lost]
+        return Group(*(Text(trouble, "bold red") for trouble in troubles), _rendered(found))
 
     with _opened(followers, env) as (stores, broken):
         console = Console()
         if watching and console.is_terminal and not as_json:
             finished(lambda: watch(lambda: read_or_down(read), shown, console))
-        rows, lost = finished(read)
+        found = finished(read)
         risks = finished(partial(_read_risks, stores, settings))
     # What is installed only is not said to run here.
-    lacking = map(_never_run, never_run(rows) if names or system or pipeline else ())
-    troubles = [*map(message_of, broken), *lost, *lacking]
+    lacking = map(_never_run, never_run(found.rows) if names or system or pipeline else ())
+    troubles = [*map(message_of, broken), *found.lost, *lacking]
     if as_json:
-        typer.echo(msgspec.json.encode(rows))
-    elif rows or not troubles:
-        console.print(_rendered(rows))
+        typer.echo(msgspec.json.encode(found.rows))
+    elif found.rows or not troubles:
+        console.print(_rendered(found))
     for risk in risks:
         logger.warning("%s", risk)
     for trouble in troubles:
         complain(trouble)
-    if troubles or any(row.stopped for row in rows):
+    if troubles or any(row.stopped for row in found.rows):
         raise typer.Exit(1)
 
 
@@ -120,18 +123,27 @@ def _never_run(view: str) -> str:
     )
 
 
-_Found = tuple[Sequence[PartitionStatus], Sequence[str]]
-"""How far views are, and why that of some can't be told, once for each reason."""
+class _Found(NamedTuple):
+    """How far views are."""
+
+    rows: Sequence[PartitionStatus]
+    past: Sequence[AsOf]
+    """Views as they were, which stand beside them."""
+    lost: Sequence[str]
+    """Why it can't be told of some, once for each reason."""
 
 
 async def _read_each(stores: Sequence[Store], settings: KafkaSettings) -> _Found:
     """Read how far each view is. A server that is lost hides those of its views only."""
     found: dict[int, list[PartitionStatus]] = {}
+    past: dict[int, Sequence[AsOf]] = {}
     lost: dict[int, str] = {}
 
     async def read(number: int) -> None:
         try:
             found[number] = await read_status(stores[number], settings)
+            if stores[number].capabilities.replayable:
+                past[number] = await generations(stores[number])
         except Exception as error:
             if not is_transient(error):
                 raise
@@ -140,8 +152,11 @@ async def _read_each(stores: Sequence[Store], settings: KafkaSettings) -> _Found
     async with anyio.create_task_group() as tasks:
         for number in range(len(stores)):
             tasks.start_soon(read, number)
-    rows = [row for number in sorted(found) for row in found[number]]
-    return rows, list(dict.fromkeys(lost[number] for number in sorted(lost)))
+    return _Found(
+        [row for number in sorted(found) for row in found[number]],
+        [each for number in sorted(past) for each in past[number]],
+        list(dict.fromkeys(lost[number] for number in sorted(lost))),
+    )
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -177,15 +192,16 @@ class Line(msgspec.Struct, frozen=True):
         )
 
 
-def _rendered(found: Sequence[PartitionStatus]) -> RenderableType:
-    views = groupby(found, lambda row: row.view)
+def _rendered(found: _Found) -> RenderableType:
+    views = groupby(found.rows, lambda row: row.view)
     tables = [_table(view, [Line.of(row) for row in rows]) for view, rows in views]
     reasons = [
         Text(f"{row.view}, partition {row.partition} has stopped: {row.stopped}\n", "red")
-        for row in found
+        for row in found.rows
         if row.stopped
     ]
-    return Group(*tables, *reasons)
+    past = [Text(f"{each.schema} is {messages.described_as_of(each)}") for each in found.past]
+    return Group(*tables, *reasons, *past)
 
 
 def _table(view: str, lines: Sequence[Line]) -> Table:

@@ -69,22 +69,23 @@ def show_step(step: Step, console: Console) -> None:
     """Print an event, and what it did."""
     console.print(Text(f"{step.type}, version {step.version}, position {step.position}", "bold"))
     for change in step.changes:
-        for sign, line in _lines(change):
+        for sign, line in changed_lines(change):
             console.print(Text(f"  {sign} {line}", "green" if sign == "+" else "red"))
     if step.error:
         console.print(Text(f"  can't be applied: {printable(step.error)}", "bold red"))
     elif step.dropped:
-        console.print(Text(f"  {_given_up(step.dropped)}", "yellow"))
+        console.print(Text(f"  {given_up(step.dropped)}", "yellow"))
     elif not step.changes:
         console.print(Text("  nothing changes", "dim"))
 
 
-def _given_up(dropped: Dropped) -> str:
+def given_up(dropped: Dropped) -> str:
+    """Tell who gave an event up, when and why."""
     at = f"{dropped.dropped_at:%Y-%m-%d %H:%M:%S %Z}"
     return printable(f"dropped by {dropped.dropped_by}, {at}: {dropped.reason}")
 
 
-def _lines(change: Change) -> Iterator[tuple[str, str]]:
+def changed_lines(change: Change) -> Iterator[tuple[str, str]]:
     """Yield what came and went of a row; of one that stays, the columns that changed."""
     before, after = change.before or {}, change.after or {}
     columns = [name for name in (after or before) if before.get(name) != after.get(name)]

@@ -95,30 +95,48 @@ ADD_CHANGES: LiteralString = """
 """
 
 
-# What is left of other pages says when somebody first and last edited. An editor may be unknown.
+# What is left of other pages says when somebody first and last edited. All changes are read for the
+# page's own, and once more, in a way that Postgres can hash, only if one of those was the first or
+# the last of somebody's. An editor may be unknown.
 SUBTRACT_EDITS: LiteralString = """
-    WITH gone AS (
-        SELECT user_id, partition, count(*) AS edits
-          FROM {schema}.changes
+    WITH removed AS (
+        DELETE FROM {schema}.changes
          WHERE page_id = %(aggregate)s
-         GROUP BY user_id, partition
-    ), left_over AS (
-        SELECT gone.user_id, gone.partition, gone.edits,
+        RETURNING user_id, partition, changed_at
+    ), gone AS (
+        SELECT user_id, partition, count(*) AS edits,
                min(changed_at) AS first_at, max(changed_at) AS last_at
+          FROM removed
+         GROUP BY user_id, partition
+    ), outermost AS MATERIALIZED (
+        SELECT gone.user_id, gone.partition
           FROM gone
-          LEFT JOIN {schema}.changes
-            ON coalesce(changes.user_id::text, '') = coalesce(gone.user_id::text, '')
-           AND changes.partition = gone.partition
-           AND changes.page_id <> %(aggregate)s
-         GROUP BY gone.user_id, gone.partition, gone.edits
+          JOIN {schema}.contributors AS known
+            ON known.user_id IS NOT DISTINCT FROM gone.user_id
+           AND known.partition = gone.partition
+         WHERE gone.first_at <= known.first_at OR gone.last_at >= known.last_at
+    ), left_over AS (
+        SELECT outermost.user_id, outermost.partition,
+               min(changed_at) AS first_at, max(changed_at) AS last_at
+          FROM outermost
+          JOIN {schema}.changes
+            ON coalesce(changes.user_id, '00000000-0000-0000-0000-000000000000')
+                 = coalesce(outermost.user_id, '00000000-0000-0000-0000-000000000000')
+           AND (changes.user_id IS NULL) = (outermost.user_id IS NULL)
+           AND changes.partition = outermost.partition
+         WHERE changes.page_id <> %(aggregate)s
+         GROUP BY outermost.user_id, outermost.partition
     )
     UPDATE {schema}.contributors AS known
-       SET edits = known.edits - left_over.edits,
+       SET edits = known.edits - gone.edits,
            first_at = coalesce(left_over.first_at, known.first_at),
            last_at = coalesce(left_over.last_at, known.last_at)
-      FROM left_over
-     WHERE coalesce(known.user_id::text, '') = coalesce(left_over.user_id::text, '')
-       AND known.partition = left_over.partition
+      FROM gone
+      LEFT JOIN left_over
+        ON left_over.user_id IS NOT DISTINCT FROM gone.user_id
+       AND left_over.partition = gone.partition
+     WHERE known.user_id IS NOT DISTINCT FROM gone.user_id
+       AND known.partition = gone.partition
 """
 
 REMOVE_STRANGERS: LiteralString = "DELETE FROM {schema}.contributors WHERE edits = 0"
@@ -197,7 +215,7 @@ VIEW = View(
     types=EVENT_TYPES,
     wanted=EventTypes.of(Page),
     tables=["changes", "contributors", "pages"],
-    aggregate_columns={"changes": "page_id", "pages": "page_id"},
+    aggregate_columns={"pages": "page_id"},
     subtract=[SUBTRACT_EDITS, REMOVE_STRANGERS],
     create=[CREATE_CHANGES, CREATE_CONTRIBUTORS, CREATE_PAGES],
     indexes=[CREATE_INDEX],
