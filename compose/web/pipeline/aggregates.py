@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from eventsourcing.dcb.application import DCBApplication
 from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -89,6 +90,7 @@ async def _aggregate(request: Request) -> Response:
         aggregate=aggregate,
         partition=partition,
         events=events,
+        tagged=isinstance(await window.sources.application(application), DCBApplication),
         most=MOST_EVENTS,
         views=views,
         stepped=[view.view for view in views if _can_be_stepped(window.stores[view.view])],
