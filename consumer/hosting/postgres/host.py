@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any, cast
 
-from eventsourcing.persistence import Tracking
+from eventsourcing.persistence import Tracking, TrackingRecorder
 from eventsourcing.projection import EventSourcedProjection
 from psycopg import Connection
-from psycopg.pq import TransactionStatus
 
 from eventsourcing_kafka.consumer.engine.applying import PartlyAppliedError
 from eventsourcing_kafka.consumer.hosting.follower import Follower
-from eventsourcing_kafka.consumer.hosting.postgres.collecting import CollectingRecorder
+from eventsourcing_kafka.consumer.hosting.postgres.collecting import (
+    CollectingRecorder,
+    collected_tracking,
+)
 from eventsourcing_kafka.consumer.hosting.postgres.database import Database, Undivided
 from eventsourcing_kafka.consumer.hosting.postgres.lending import LendingCache
 from eventsourcing_kafka.consumer.hosting.threads import BlockingConnection, in_thread, in_worker
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
 from eventsourcing_kafka.producer.runtime.retry import is_transient
 
-INERROR = TransactionStatus.INERROR
 STAYS_OPEN = "SET idle_session_timeout = 0"
 
 
@@ -33,12 +34,15 @@ class PostgresHost:
     `Projection`, whose view writes event by event, in the same transaction.
     """
 
-    def __init__(self, follower: Follower, database: Database, leader: str) -> None:
+    def __init__(
+        self, follower: Follower, recorder: TrackingRecorder, database: Database, leader: str
+    ) -> None:
         self.leader = leader
         self.redriving = False
         """Whether what is processed was parked: each event is tracked under a name of its own then,
         as the library's tracking of the partition is past it."""
         self._follower = follower
+        self._recorder = recorder
         self._database = database
 
     @asynccontextmanager
@@ -56,7 +60,7 @@ class PostgresHost:
                 self._follower, self._database, self.leader, apart=self.redriving
             )
         return ProjectingUnitOfWork(
-            self._follower, self._database, self.leader, apart=self.redriving
+            self._follower, self._recorder, self._database, self.leader, apart=self.redriving
         )
 
 
@@ -111,16 +115,27 @@ class ProjectingUnitOfWork:
     """What a projection's view writes during one batch, event by event.
 
     Of several events none can be undone by itself: if one has left a part of what it does, all of
-    them are applied again, each in a unit of its own.
+    them are applied again, each in a unit of its own. Nor are their statements waited for where
+    nobody asks for an answer, and how far they are is tracked once for all of them.
     """
 
-    def __init__(self, follower: Follower, database: Database, leader: str, *, apart: bool) -> None:
+    def __init__(
+        self,
+        follower: Follower,
+        recorder: TrackingRecorder,
+        database: Database,
+        leader: str,
+        *,
+        apart: bool,
+    ) -> None:
         self._follower = follower
+        self._recorder = recorder
         self._database = database
         self._leader = leader
         self._apart = apart
         self._connection: Connection[Any]
-        self._are_together = False
+        self._together = ExitStack()
+        self._lent: Undivided | None = None
 
     async def read(
         self,
@@ -130,37 +145,46 @@ class ProjectingUnitOfWork:
     ) -> None:
         """Read nothing: a view reads what it needs."""
         self._connection = connection.sync
-        self._are_together = len(events) > 1
+        if len(events) > 1 and (undivided := self._database.undivided()):
+            self._lent = self._together.enter_context(undivided)
+            self._together.enter_context(collected_tracking(self._recorder))
 
     def apply(self, event: Event, place: Place) -> None:
         """Have the projection process an event."""
         tracking = _tracking(self._leader, place, apart=self._apart)
-        undivided = self._database.undivided() if self._are_together else None
-        if undivided:
-            self._apply_as_part(event, tracking, undivided)
+        if self._lent:
+            with self._as_part_of(self._lent):
+                self._follower.process_event(event, tracking)
         else:
             with self._connection.transaction():
                 self._follower.process_event(event, tracking)
 
-    def _apply_as_part(
-        self, event: Event, tracking: Tracking, undivided: AbstractContextManager[Undivided]
-    ) -> None:
+    @contextmanager
+    def _as_part_of(self, lent: Undivided) -> Iterator[None]:
+        """Give up all of the batch if an event has left a part of what it does.
+
+        Why is what the database has said first: it may concern an earlier event.
+        """
         try:
-            with undivided as lent:
-                self._follower.process_event(event, tracking)
+            yield
+            lent.check()
         except Exception as error:
-            if is_transient(error):
-                raise
-            raise PartlyAppliedError from error
-        # It may have kept the error to itself.
-        if lent.is_spoiled or self._connection.info.transaction_status is INERROR:
-            raise PartlyAppliedError
+            self._together.__exit__(type(error), error, error.__traceback__)
+            reason = lent.failure or error
+            if not is_transient(reason):
+                raise PartlyAppliedError from reason
+            if reason is not error:
+                raise reason from error
+            raise
 
     def skip(self, originator_id: str, version: int, place: Place) -> None:
         """Nothing is known here of what an event would have done."""
 
     async def write(self, _connection: Any) -> None:
-        """All is written."""
+        """Track how far it is; all else is sent already, and here it is answered."""
+        if self._lent:
+            with self._as_part_of(self._lent):
+                self._together.close()
 
 
 def _tracking(leader: str, place: Place, *, apart: bool) -> Tracking:
