@@ -40,6 +40,8 @@ class CollectingRecorder:
         self._insert_with = insert
         self.recorded: set[UUID | str] = set()
         """The aggregates that have new events since the last mark."""
+        self.last: dict[UUID | str, StoredEvent] = {}
+        """The last event of each aggregate that has new ones."""
         self._events: list[StoredEvent] = []
         self._by_originator: dict[UUID | str, list[StoredEvent]] = defaultdict(list)
 
@@ -54,6 +56,7 @@ class CollectingRecorder:
         if tracking is None:
             raise PolicyError
         self.recorded.update(event.originator_id for event in stored_events)
+        self.last |= {event.originator_id: event for event in stored_events}
         if kwargs:
             self.write()
             self._insert(stored_events, **kwargs)

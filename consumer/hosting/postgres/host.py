@@ -17,7 +17,7 @@ from eventsourcing_kafka.consumer.hosting.postgres.collecting import (
     collected_tracking,
 )
 from eventsourcing_kafka.consumer.hosting.postgres.database import Database, Undivided
-from eventsourcing_kafka.consumer.hosting.postgres.lending import LendingCache
+from eventsourcing_kafka.consumer.hosting.postgres.lending import Aggregates, LendingCache
 from eventsourcing_kafka.consumer.hosting.threads import BlockingConnection, in_thread, in_worker
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
 from eventsourcing_kafka.producer.runtime.retry import is_transient
@@ -30,8 +30,8 @@ class PostgresHost:
 
     The follower is this host's own: what a batch has in memory and has not committed is seen by
     nobody else. It is an application (`EventSourcedProjection`, `ProcessApplication`), whose
-    aggregates are loaded once a batch and whose new events are inserted together; or a
-    `Projection`, whose view writes event by event, in the same transaction.
+    aggregates are looked for once a batch, and kept for the next one, and whose new events are
+    inserted together; or a `Projection`, whose view writes event by event, in the same transaction.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class PostgresHost:
         self._follower = follower
         self._recorder = recorder
         self._database = database
+        self._aggregates = Shelf()
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[BlockingConnection]:
@@ -51,17 +52,47 @@ class PostgresHost:
         async with in_thread(self._database.connected()) as connection:
             # It is idle while nothing comes. All else is as the follower's own code expects it.
             await in_worker(BlockingConnection(connection).execute, STAYS_OPEN)
-            yield BlockingConnection(connection)
+            yield ShelvingConnection(connection, self._aggregates)
 
     def unit_of_work(self, _schema: str) -> RecordingUnitOfWork | ProjectingUnitOfWork:
         """Return what one batch records."""
         if isinstance(self._follower, EventSourcedProjection):
             return RecordingUnitOfWork(
-                self._follower, self._database, self.leader, apart=self.redriving
+                self._follower, self._database, self._aggregates, self.leader, apart=self.redriving
             )
         return ProjectingUnitOfWork(
             self._follower, self._recorder, self._database, self.leader, apart=self.redriving
         )
+
+
+class Shelf:
+    """Keeps aggregates from one batch to the next, if that was not undone."""
+
+    def __init__(self) -> None:
+        self.kept: Aggregates = {}
+
+    def take(self) -> Aggregates:
+        """Return what is there, and leave nothing."""
+        taken, self.kept = self.kept, {}
+        return taken
+
+
+class ShelvingConnection(BlockingConnection):
+    """A connection on which nothing is kept of what is undone."""
+
+    def __init__(self, connection: Connection[Any], shelf: Shelf) -> None:
+        super().__init__(connection)
+        self._shelf = shelf
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        """Begin a transaction, or a savepoint in one."""
+        try:
+            async with super().transaction() as transaction:
+                yield transaction
+        except BaseException:
+            self._shelf.take()
+            raise
 
 
 class RecordingUnitOfWork:
@@ -71,12 +102,14 @@ class RecordingUnitOfWork:
         self,
         follower: EventSourcedProjection[Any],
         database: Database,
+        shelf: Shelf,
         leader: str,
         *,
         apart: bool,
     ) -> None:
         self._follower = follower
         self._database = database
+        self._shelf = shelf
         self._leader = leader
         self._apart = apart
         self._collected: CollectingRecorder
@@ -90,7 +123,7 @@ class RecordingUnitOfWork:
     ) -> None:
         """Read nothing yet; what a policy reads is kept."""
         self._collected = _collecting(self._follower, self._database)
-        self._aggregates = _lend_aggregates(self._follower)
+        self._lend(self._shelf.take())
 
     def apply(self, event: Event, place: Place) -> None:
         """Have the application process an event; what it has recorded when it raises is undone."""
@@ -99,7 +132,8 @@ class RecordingUnitOfWork:
             self._follower.process_event(event, _tracking(self._leader, place, apart=self._apart))
         except BaseException:
             self._collected.forget(mark)
-            self._aggregates = _lend_aggregates(self._follower)
+            self._collected.last.clear()
+            self._lend({})
             raise
         self._aggregates.settle(self._collected.recorded)
 
@@ -109,6 +143,14 @@ class RecordingUnitOfWork:
     async def write(self, _connection: Any) -> None:
         """Insert together what was collected."""
         self._collected.write()
+        self._shelf.kept = self._aggregates.to_keep(self._collected.last)
+
+    def _lend(self, kept: Aggregates) -> None:
+        """Have the application's aggregates kept from now on, beginning with these."""
+        repository = self._follower.repository
+        repository.cache = self._aggregates = LendingCache(self._collected.behind, kept)
+        repository.fastforward = False  # Nobody else changes them, or what we record is refused.
+        repository.deepcopy_from_cache = False
 
 
 class ProjectingUnitOfWork:
@@ -200,12 +242,3 @@ def _collecting(application: EventSourcedProjection[Any], database: Database) ->
     application.recorder = cast("Any", collecting)
     application.events.recorder = cast("Any", collecting)
     return collecting
-
-
-def _lend_aggregates(application: EventSourcedProjection[Any]) -> LendingCache:
-    """Have an application's aggregates kept from now on, beginning with none."""
-    repository = application.repository
-    repository.cache = aggregates = LendingCache()
-    repository.fastforward = False  # Nobody else changes them, or what we record is refused.
-    repository.deepcopy_from_cache = False
-    return aggregates
