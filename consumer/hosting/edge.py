@@ -196,7 +196,7 @@ def store_of(
             _check_tracked_name(name, recorder, leader.name)
     if database := _in_postgres(recorder):
         _check_length(edge)
-        host = PostgresHost(follower, database, leader.name)
+        host = PostgresHost(follower, recorder, database, leader.name)
         view = _view(edge, follower, leader, mapper, system, host.unit_of_work)
         return HostedStore(host, view, cast("InPostgres", recorder))
     local = LocalHost(follower, recorder, leader.name)

@@ -7,7 +7,7 @@ has what is needed here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -16,9 +16,11 @@ from weakref import ref
 
 from eventsourcing import utils
 from eventsourcing.persistence import (
+    IntegrityError,
     InterfaceError,
     OperationalError,
     StoredEvent,
+    Tracking,
     find_id_convertor,
     str_to_uuid_convertor,
 )
@@ -117,6 +119,42 @@ def insert_tracking(recorder: Any, cursor: Any, tracking: Any) -> None:
     The public `insert_tracking` begins and commits a transaction of its own.
     """
     recorder._insert_tracking(cursor, tracking)  # noqa: SLF001
+
+
+def tracks_in_one_row(recorder: Any) -> bool:
+    """Tell whether a recorder in Postgres tracks in a row for each name, as the library's does."""
+    from eventsourcing.postgres import PostgresTrackingRecorder as Library
+
+    return (
+        isinstance(recorder, Library)
+        and recorder.datastore.single_row_tracking
+        and type(recorder)._insert_tracking is Library._insert_tracking  # noqa: SLF001
+        and type(recorder)._max_tracking_id is Library._max_tracking_id  # noqa: SLF001
+    )
+
+
+@contextmanager
+def tracking_in(recorder: Any, positions: MutableMapping[str, int]) -> Iterator[None]:
+    """Have such a recorder track positions by name, and not in its table, meanwhile.
+
+    A view calls `_insert_tracking` in its own transaction, as the library shows: all that is public
+    begins one.
+    """
+
+    def insert(_cursor: Any, tracking: Tracking) -> None:
+        name, position = tracking.application_name, tracking.notification_id
+        if position <= positions.get(name, 0):
+            raise IntegrityError(f"Failed to record tracking for {name} {position}")
+        positions[name] = position
+
+    def highest(name: str, cursor: Any) -> int | None:
+        return positions.get(name) or type(recorder)._max_tracking_id(recorder, name, cursor)  # noqa: SLF001
+
+    recorder._insert_tracking, recorder._max_tracking_id = insert, highest  # noqa: SLF001
+    try:
+        yield
+    finally:
+        del recorder._insert_tracking, recorder._max_tracking_id  # noqa: SLF001
 
 
 def registered_as(topic: str) -> Any:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from eventsourcing.dispatch import singledispatchmethod
-from eventsourcing.persistence import Tracking
-from psycopg import connect
+from eventsourcing.persistence import IntegrityError, Tracking
+from psycopg import DataError, connect
 
 from eventsourcing_kafka.compose.runner import KafkaProjectionRunner
 from eventsourcing_kafka.consumer.engine.applying import Applier, OnError
@@ -16,6 +16,7 @@ from examples.tricks.postgres import COUNT_TRICK, PostgresTricksView
 from examples.tricks.projection import Tricks
 
 GOOD, RAISES, UNDOES, FAILS = "good", "raises", "undoes", "fails"
+REFUSED, REPAIRS, RECOVERS = "refused", "repairs", "recovers"
 DOGS = 20
 
 
@@ -33,6 +34,9 @@ class Careless(Tricks):
     @process_event.register(Dog.TrickAdded)
     def _(self, domain_event: Dog.TrickAdded, tracking: Tracking) -> None:
         trick = domain_event.trick
+        if trick == RECOVERS:
+            self._recover(tracking)
+            return
         self.view.count_trick(trick, tracking)
         if trick == RAISES:
             raise LookupError(trick)
@@ -43,6 +47,36 @@ class Careless(Tricks):
         if trick == FAILS:
             with suppress(Exception), self.view.datastore.get_connection() as connection:
                 connection.execute("no SQL")
+        if trick == REFUSED:
+            with self.view.datastore.get_connection() as connection:
+                connection.execute("SELECT 1 / 0")
+        if trick == REPAIRS:
+            self._repair()
+
+    def _repair(self) -> None:
+        """Count what is there already, as the error tells."""
+        statement = self.view._sql("INSERT INTO {counts} (trick, times) VALUES (%s, 1)")
+        for _ in range(2):
+            try:
+                with self.view.datastore.transaction(commit=True) as cursor:
+                    cursor.execute(statement, ["undone"])
+            except IntegrityError:
+                with self.view.datastore.transaction(commit=True) as cursor:
+                    cursor.execute(self.view._sql("DELETE FROM {counts} WHERE trick = 'undone'"))
+
+    def _recover(self, tracking: Tracking) -> None:
+        """Go back by hand where there is an error, and count it."""
+        with self.view.datastore.get_connection() as connection:
+            connection.execute("SAVEPOINT mine")
+            try:
+                connection.execute("SELECT 1 / 0")
+                with suppress(DataError):  # If it comes late.
+                    connection.execute("SELECT").fetchall()
+            except DataError:
+                connection.execute("ROLLBACK TO mine")
+                self.view.count_trick(RECOVERS, tracking)
+            else:
+                connection.execute("ROLLBACK TO mine")
 
 
 @pytest.fixture
@@ -62,7 +96,14 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("dogs", [1, DOGS])
 @pytest.mark.parametrize(
     ("trick", "counted", "reasons"),
-    [(RAISES, 0, ["LookupError"]), (UNDOES, 1, []), (FAILS, 0, ["InFailedSqlTransaction"])],
+    [
+        (RAISES, 0, ["LookupError"]),
+        (UNDOES, 1, []),
+        (FAILS, 0, ["InFailedSqlTransaction"]),
+        (REFUSED, 0, ["DataError"]),
+        (REPAIRS, 1, []),
+        (RECOVERS, 1, []),
+    ],
 )
 def test_all_of_an_event_that_fails_is_undone_and_nothing_of_another(
     env: dict[str, str], sizes: list[int], trick: str, counted: int, reasons: list[str], dogs: int

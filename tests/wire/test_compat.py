@@ -289,6 +289,21 @@ async def test_a_tracking_is_raised_on_another_connection_and_forgotten(
             assert recorder.max_tracking_id("Shop") is None
 
 
+def test_a_recorder_tracks_elsewhere_meanwhile(environment: dict[str, str]) -> None:
+    with postgres.PostgresFactory(Environment("fts", environment)) as factory:
+        recorder = factory.tracking_recorder()
+        assert library.tracks_in_one_row(recorder)
+        positions: dict[str, int] = {}
+        with library.tracking_in(recorder, positions):
+            recorder.insert_tracking(Tracking("Shop", 3))
+            assert recorder.max_tracking_id("Shop") == 3
+        assert positions == {"Shop": 3}
+        assert recorder.max_tracking_id("Shop") is None
+
+        recorder.datastore.single_row_tracking = False
+        assert not library.tracks_in_one_row(recorder)
+
+
 def test_idle_connections_are_replaced_together_when_one_is_lost(
     environment: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any, cast
 
-from eventsourcing.persistence import Tracking
+from eventsourcing.persistence import Tracking, TrackingRecorder
 from eventsourcing.projection import EventSourcedProjection
 from psycopg import Connection
-from psycopg.pq import TransactionStatus
 
 from eventsourcing_kafka.consumer.engine.applying import PartlyAppliedError
 from eventsourcing_kafka.consumer.hosting.follower import Follower
-from eventsourcing_kafka.consumer.hosting.postgres.collecting import CollectingRecorder
+from eventsourcing_kafka.consumer.hosting.postgres.collecting import (
+    CollectingRecorder,
+    collected_tracking,
+)
 from eventsourcing_kafka.consumer.hosting.postgres.database import Database, Undivided
-from eventsourcing_kafka.consumer.hosting.postgres.lending import LendingCache
+from eventsourcing_kafka.consumer.hosting.postgres.lending import Aggregates, LendingCache
 from eventsourcing_kafka.consumer.hosting.threads import BlockingConnection, in_thread, in_worker
 from eventsourcing_kafka.consumer.unit_of_work import Event, Place
 from eventsourcing_kafka.producer.runtime.retry import is_transient
 
-INERROR = TransactionStatus.INERROR
 STAYS_OPEN = "SET idle_session_timeout = 0"
 
 
@@ -29,17 +30,21 @@ class PostgresHost:
 
     The follower is this host's own: what a batch has in memory and has not committed is seen by
     nobody else. It is an application (`EventSourcedProjection`, `ProcessApplication`), whose
-    aggregates are loaded once a batch and whose new events are inserted together; or a
-    `Projection`, whose view writes event by event, in the same transaction.
+    aggregates are looked for once a batch, and kept for the next one, and whose new events are
+    inserted together; or a `Projection`, whose view writes event by event, in the same transaction.
     """
 
-    def __init__(self, follower: Follower, database: Database, leader: str) -> None:
+    def __init__(
+        self, follower: Follower, recorder: TrackingRecorder, database: Database, leader: str
+    ) -> None:
         self.leader = leader
         self.redriving = False
         """Whether what is processed was parked: each event is tracked under a name of its own then,
         as the library's tracking of the partition is past it."""
         self._follower = follower
+        self._recorder = recorder
         self._database = database
+        self._aggregates = Shelf()
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[BlockingConnection]:
@@ -47,17 +52,47 @@ class PostgresHost:
         async with in_thread(self._database.connected()) as connection:
             # It is idle while nothing comes. All else is as the follower's own code expects it.
             await in_worker(BlockingConnection(connection).execute, STAYS_OPEN)
-            yield BlockingConnection(connection)
+            yield ShelvingConnection(connection, self._aggregates)
 
     def unit_of_work(self, _schema: str) -> RecordingUnitOfWork | ProjectingUnitOfWork:
         """Return what one batch records."""
         if isinstance(self._follower, EventSourcedProjection):
             return RecordingUnitOfWork(
-                self._follower, self._database, self.leader, apart=self.redriving
+                self._follower, self._database, self._aggregates, self.leader, apart=self.redriving
             )
         return ProjectingUnitOfWork(
-            self._follower, self._database, self.leader, apart=self.redriving
+            self._follower, self._recorder, self._database, self.leader, apart=self.redriving
         )
+
+
+class Shelf:
+    """Keeps aggregates from one batch to the next, if that was not undone."""
+
+    def __init__(self) -> None:
+        self.kept: Aggregates = {}
+
+    def take(self) -> Aggregates:
+        """Return what is there, and leave nothing."""
+        taken, self.kept = self.kept, {}
+        return taken
+
+
+class ShelvingConnection(BlockingConnection):
+    """A connection on which nothing is kept of what is undone."""
+
+    def __init__(self, connection: Connection[Any], shelf: Shelf) -> None:
+        super().__init__(connection)
+        self._shelf = shelf
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        """Begin a transaction, or a savepoint in one."""
+        try:
+            async with super().transaction() as transaction:
+                yield transaction
+        except BaseException:
+            self._shelf.take()
+            raise
 
 
 class RecordingUnitOfWork:
@@ -67,12 +102,14 @@ class RecordingUnitOfWork:
         self,
         follower: EventSourcedProjection[Any],
         database: Database,
+        shelf: Shelf,
         leader: str,
         *,
         apart: bool,
     ) -> None:
         self._follower = follower
         self._database = database
+        self._shelf = shelf
         self._leader = leader
         self._apart = apart
         self._collected: CollectingRecorder
@@ -86,7 +123,7 @@ class RecordingUnitOfWork:
     ) -> None:
         """Read nothing yet; what a policy reads is kept."""
         self._collected = _collecting(self._follower, self._database)
-        self._aggregates = _lend_aggregates(self._follower)
+        self._lend(self._shelf.take())
 
     def apply(self, event: Event, place: Place) -> None:
         """Have the application process an event; what it has recorded when it raises is undone."""
@@ -95,7 +132,8 @@ class RecordingUnitOfWork:
             self._follower.process_event(event, _tracking(self._leader, place, apart=self._apart))
         except BaseException:
             self._collected.forget(mark)
-            self._aggregates = _lend_aggregates(self._follower)
+            self._collected.last.clear()
+            self._lend({})
             raise
         self._aggregates.settle(self._collected.recorded)
 
@@ -105,22 +143,41 @@ class RecordingUnitOfWork:
     async def write(self, _connection: Any) -> None:
         """Insert together what was collected."""
         self._collected.write()
+        self._shelf.kept = self._aggregates.to_keep(self._collected.last)
+
+    def _lend(self, kept: Aggregates) -> None:
+        """Have the application's aggregates kept from now on, beginning with these."""
+        repository = self._follower.repository
+        repository.cache = self._aggregates = LendingCache(self._collected.behind, kept)
+        repository.fastforward = False  # Nobody else changes them, or what we record is refused.
+        repository.deepcopy_from_cache = False
 
 
 class ProjectingUnitOfWork:
     """What a projection's view writes during one batch, event by event.
 
     Of several events none can be undone by itself: if one has left a part of what it does, all of
-    them are applied again, each in a unit of its own.
+    them are applied again, each in a unit of its own. Nor are their statements waited for where
+    nobody asks for an answer, and how far they are is tracked once for all of them.
     """
 
-    def __init__(self, follower: Follower, database: Database, leader: str, *, apart: bool) -> None:
+    def __init__(
+        self,
+        follower: Follower,
+        recorder: TrackingRecorder,
+        database: Database,
+        leader: str,
+        *,
+        apart: bool,
+    ) -> None:
         self._follower = follower
+        self._recorder = recorder
         self._database = database
         self._leader = leader
         self._apart = apart
         self._connection: Connection[Any]
-        self._are_together = False
+        self._together = ExitStack()
+        self._lent: Undivided | None = None
 
     async def read(
         self,
@@ -130,37 +187,46 @@ class ProjectingUnitOfWork:
     ) -> None:
         """Read nothing: a view reads what it needs."""
         self._connection = connection.sync
-        self._are_together = len(events) > 1
+        if len(events) > 1 and (undivided := self._database.undivided()):
+            self._lent = self._together.enter_context(undivided)
+            self._together.enter_context(collected_tracking(self._recorder))
 
     def apply(self, event: Event, place: Place) -> None:
         """Have the projection process an event."""
         tracking = _tracking(self._leader, place, apart=self._apart)
-        undivided = self._database.undivided() if self._are_together else None
-        if undivided:
-            self._apply_as_part(event, tracking, undivided)
+        if self._lent:
+            with self._as_part_of(self._lent):
+                self._follower.process_event(event, tracking)
         else:
             with self._connection.transaction():
                 self._follower.process_event(event, tracking)
 
-    def _apply_as_part(
-        self, event: Event, tracking: Tracking, undivided: AbstractContextManager[Undivided]
-    ) -> None:
+    @contextmanager
+    def _as_part_of(self, lent: Undivided) -> Iterator[None]:
+        """Give up all of the batch if an event has left a part of what it does.
+
+        Why is what the database has said first: it may concern an earlier event.
+        """
         try:
-            with undivided as lent:
-                self._follower.process_event(event, tracking)
+            yield
+            lent.check()
         except Exception as error:
-            if is_transient(error):
-                raise
-            raise PartlyAppliedError from error
-        # It may have kept the error to itself.
-        if lent.is_spoiled or self._connection.info.transaction_status is INERROR:
-            raise PartlyAppliedError
+            self._together.__exit__(type(error), error, error.__traceback__)
+            reason = lent.failure or error
+            if not is_transient(reason):
+                raise PartlyAppliedError from reason
+            if reason is not error:
+                raise reason from error
+            raise
 
     def skip(self, originator_id: str, version: int, place: Place) -> None:
         """Nothing is known here of what an event would have done."""
 
     async def write(self, _connection: Any) -> None:
-        """All is written."""
+        """Track how far it is; all else is sent already, and here it is answered."""
+        if self._lent:
+            with self._as_part_of(self._lent):
+                self._together.close()
 
 
 def _tracking(leader: str, place: Place, *, apart: bool) -> Tracking:
@@ -176,12 +242,3 @@ def _collecting(application: EventSourcedProjection[Any], database: Database) ->
     application.recorder = cast("Any", collecting)
     application.events.recorder = cast("Any", collecting)
     return collecting
-
-
-def _lend_aggregates(application: EventSourcedProjection[Any]) -> LendingCache:
-    """Have an application's aggregates kept from now on, beginning with none."""
-    repository = application.repository
-    repository.cache = aggregates = LendingCache()
-    repository.fastforward = False  # Nobody else changes them, or what we record is refused.
-    repository.deepcopy_from_cache = False
-    return aggregates
