@@ -21,7 +21,7 @@ from eventsourcing_kafka.producer.runtime.compat import (
 )
 from eventsourcing_kafka.producer.runtime.construct import construct
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
-from eventsourcing_kafka.producer.runtime.pipeline import Pipeline, nearest
+from eventsourcing_kafka.producer.runtime.pipeline import Pipeline, nearest, pipeline_here
 from eventsourcing_kafka.producer.runtime.plugins import found_at
 from eventsourcing_kafka.producer.runtime.postgres import (
     check_named,
@@ -46,6 +46,12 @@ TAGGED = "eventsourcing.dcb."
 IN_POSTGRES = ("eventsourcing.postgres", f"{TAGGED}postgres_tt")
 IN_MEMORY = ("eventsourcing.popo", f"{TAGGED}popo")
 
+
+def complete_application(incomplete: str) -> list[str]:
+    """Return the applications of the pipeline here whose names go on so, for the shell."""
+    return [name for name in sorted(pipeline_here().applications) if name.startswith(incomplete)]
+
+
 ApplicationTopic = Annotated[
     str | None,
     typer.Option(
@@ -53,6 +59,7 @@ ApplicationTopic = Annotated[
         "-a",
         metavar="MODULE:CLASS",
         envvar="APPLICATION_TOPIC",
+        autocompletion=complete_application,
         help="The application: its name, its settings, and a mapper of its own come from the "
         "class. Of a pipeline its name does.",
         show_default="the only one of the pipeline",

@@ -31,6 +31,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
@@ -194,6 +195,13 @@ def found_pipeline(file: Path | None) -> Pipeline | None:
     pipeline = read_pipeline(file)
     look_beside(file)
     return pipeline
+
+
+def pipeline_here() -> Pipeline:
+    """Return what can be read of the pipeline of this shell or folder: nothing, without one."""
+    with suppress(PipelineError):
+        return read_what_can_be(Path(os.environ.get(PIPELINE_FILE) or FILE_NAME))[0]
+    return Pipeline()
 
 
 def look_beside(file: Path) -> None:

@@ -22,7 +22,10 @@ from eventsourcing_kafka.consumer.views.registry import (
     view_names,
     views_named,
 )
-from eventsourcing_kafka.producer.runtime.applications import application_named
+from eventsourcing_kafka.producer.runtime.applications import (
+    application_named,
+    complete_application,
+)
 from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.plugins import BroughtTwiceError, brought_commands
 
@@ -55,6 +58,21 @@ def test_the_shell_completes_its_name_then_and_imports_nothing(install: Installs
 
     assert complete_view("or") == ["orders"]
     assert complete_view("") == ["activity", "fts", "orders"]
+
+
+def test_the_shell_completes_what_the_pipeline_here_has_and_imports_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.toml").write_text(
+        '[applications]\nShop = "nowhere:Shop"\n[views]\norders = "nowhere:ORDERS"\nwrong = 1\n'
+    )
+
+    assert complete_view("o") == ["orders"]
+    assert complete_application("") == ["Shop"]
+
+    (tmp_path / "pipeline.toml").write_text("[views\n")
+    assert complete_application("") == []
 
 
 def test_the_views_of_the_wiki_are_found_in_no_other_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,11 @@ import typer
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.followers import followers_of, opened_followers
 from eventsourcing_kafka.consumer.views.registry import view_names
-from eventsourcing_kafka.producer.runtime.pipeline import found_pipeline, settings_with
+from eventsourcing_kafka.producer.runtime.pipeline import (
+    found_pipeline,
+    pipeline_here,
+    settings_with,
+)
 
 SystemTopic = Annotated[
     str | None,
@@ -25,8 +29,12 @@ SystemTopic = Annotated[
 
 
 def complete_view(incomplete: str) -> list[str]:
-    """Return the installed views whose names go on so, for the shell."""
-    return [name for name in view_names() if name.startswith(incomplete)]
+    """Return the views of the pipeline here, and of those installed, whose names go on so.
+
+    For the shell: nothing is imported, and a file that is no pipeline is passed over.
+    """
+    names = [*sorted(pipeline_here().views), *view_names()]
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
 
 WHICH = "By its name, or as module:VIEW."
