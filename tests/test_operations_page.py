@@ -34,6 +34,7 @@ def test_the_page_has_commands() -> None:
     assert all(Path(command.split()[0]).name == "eventsourcing-kafka" for command in COMMANDS)
 
 
+@pytest.mark.timeout(400)  # Each command starts Python.
 @pytest.mark.usefixtures("programs")
 async def test_every_command_of_the_page_works_as_it_stands_there(
     unprefixed: dict[str, str],

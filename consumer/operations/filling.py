@@ -87,9 +87,10 @@ class TopicMissingError(OperatorError):
 async def alone(active: ViewStore) -> AsyncIterator[AsyncConnection[Any]]:
     """Connect, as the only one who makes or removes generations of a view.
 
-    Raises `AlreadyRebuildingError`.
+    Raises `AlreadyRebuildingError`, and `PastError` for a view as it was: that has no others.
     """
     async with active.connected(INDEXING) as connection:
+        await active.check_present(connection)
         rebuild = f"rebuild {active.schema}"
         cursor = await connection.execute(active.sql(TRY_TO_BEGIN, rebuild=rebuild))
         if await cursor.fetchone() != (True,):
@@ -161,7 +162,7 @@ class Filling:
             applier=self._applier,
             write_model=self._write_model,
             all_published=self._source is Source.OUTBOX,
-            parked_hint="the rebuild says why, if it does not swap",
+            parked_hint="at the end it is said which",
             # One at a time is filled: whatever its schema, that one has the right to this group.
             group=group_of(self._active.next_generation(), self._settings),
         )

@@ -27,7 +27,7 @@ from eventsourcing_kafka.producer.runtime.applications import (
 )
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.wire import Record, WireFormat, wire_of
-from eventsourcing_kafka.producer.wire.chain import START, Link, identity_of
+from eventsourcing_kafka.producer.wire.chain import LARGEST_POSITION, START, Link, identity_of
 from eventsourcing_kafka.producer.wire.tagged import TaggedWireFormat
 
 if TYPE_CHECKING:
@@ -93,28 +93,34 @@ class History:
                 yield [self._writing.to_record(each) for each in batch]
 
     async def of_aggregate(
-        self, originator_id: str, until: int, partitions: int
+        self, originator_id: str, applied: Sequence[int]
     ) -> Sequence[ConsumedRecord]:
-        """Return the records of an aggregate's events up to a position, in their order.
+        """Return the records of an aggregate's events that are `applied`, in their order.
 
-        Raises `NoHistoryError` if there are none, or if the write model ends before the position.
+        That is up to the position of its partition, of those of all. The ID may be written in any
+        way that the write model knows it by; the records have it as it is stored. Raises
+        `NoHistoryError` if there are none, or if the write model ends before the position.
         """
         if isinstance(self._writing, TaggedWireFormat):
             raise NoHistoryError(
                 f"{self._writing.application_name} has tagged decisions, which are of no aggregate."
             )
+        stored = await self._outbox.of_aggregate(originator_id, LARGEST_POSITION)
+        # What it is called decides on its partition, and not how somebody has typed that.
+        key = f"{stored[0].originator_id}".encode() if stored else b""
+        partition = partition_of(key, len(applied))
+        until = applied[partition] if stored else max(applied)
         if await self._outbox.head() < until:
             raise NoHistoryError(
                 f"The write model ends before position {until}, which the view has applied: is it "
                 "another one, or an older copy?"
             )
-        stored = await self._outbox.of_aggregate(originator_id, until)
-        if not stored:
+        records = [self._writing.to_record(each) for each in stored if each.id <= until]
+        if not records:
             raise NoHistoryError(
                 f"The write model has nothing of {originator_id[:80]!r} up to position {until}."
             )
-        partition = partition_of(originator_id.encode(), partitions)
-        return [self._record(self._writing.to_record(each), partition) for each in stored]
+        return [self._record(record, partition) for record in records]
 
     def _record(self, record: Any, partition: int) -> ConsumedRecord:
         headers = [*record.headers, ("ce_predecessor", START.text.encode())]

@@ -17,7 +17,6 @@ from eventsourcing_kafka.consumer.engine.parking import Dropped
 from eventsourcing_kafka.consumer.engine.protocol import Again, Store
 from eventsourcing_kafka.consumer.engine.store import ViewStore, replayable
 from eventsourcing_kafka.consumer.operations.history import History
-from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 
 Row = Mapping[str, Any]
@@ -68,6 +67,7 @@ async def replay_aggregate(store: Store, history: History, originator_id: str) -
     view.check_removable()
     async with view.connected() as connection, view.redriving(connection):
         records = await _applied(view, connection, history, originator_id)
+        originator_id = records[0].originator_id  # As it is stored, however it was typed.
         parked = [
             event
             for event in await view.parking.select(connection, originator_id=originator_id)
@@ -87,9 +87,7 @@ async def _applied(
     view: ViewStore, connection: AsyncConnection[Any], history: History, originator_id: str
 ) -> Sequence[ConsumedRecord]:
     """Return the events of an aggregate that the tracking is past."""
-    positions = await view.tracking.positions(connection)
-    partition = partition_of(originator_id.encode(), len(positions))
-    return await history.of_aggregate(originator_id, positions[partition], len(positions))
+    return await history.of_aggregate(originator_id, await view.tracking.positions(connection))
 
 
 class Change(msgspec.Struct, frozen=True):

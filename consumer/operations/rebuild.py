@@ -49,6 +49,9 @@ Judge = Callable[[Sequence[Compared]], Awaitable[bool]]
 """Says whether to swap, of what was compared."""
 
 
+REFUSED = "refused"
+"""The shape of a generation that was not to be: it may be looked at, and nobody goes on with it."""
+
 TOLD_PARKED = 3
 """Of the events that a new generation has parked, so many are told with their reasons."""
 
@@ -73,8 +76,8 @@ class MoreParkedError(OperatorError):
         super().__init__(
             f"The new generation of {view.name} has {parked} events parked, and the present one "
             f"{before}, so they were not swapped. The first of them: {reasons}. "
-            "Is the code of this process older? Rebuild with "
-            "that of the consumers; or have it so: "
+            "Is the code of this process older, or was it mended since? Rebuild with that of the "
+            "consumers, and with --anew; or have it so: "
             f"eventsourcing-kafka consumer rebuild {view.arguments} --even-if-parked"
         )
 
@@ -170,7 +173,8 @@ class Rebuild:
 
         With `keep` the old generation stays, for `swap_back`. With `anew` what an interrupted
         rebuild has filled is thrown away first; so it is if it has another shape. A `judge` is
-        given what comes of comparing both at the same positions, and says whether to swap. Raises
+        given what comes of comparing both at the same positions, and says whether to swap: if not,
+        the new one stays to be looked at, and the next rebuild makes another. Raises
         `ViewMissingError` without an active one, `AlreadyRebuildingError`; and `MoreParkedError`,
         unless it is to swap `even_if_parked`, or `NotComparableError`: then the new one
         waits for the next rebuild.
@@ -187,11 +191,14 @@ class Rebuild:
                 await self._caught_up(connection, report, goal)
                 await self._next.create_indexes(connection)
                 await self._caught_up(connection, report, goal)
-                if judge and not await judge(await self._compared(connection)):
-                    return False
-                await swap.enter_async_context(connection.transaction())
-                await self._active.tracking.hold(connection)
-                await self._level(connection, report)
+                is_wanted = not judge or await judge(await self._compared(connection))
+                if is_wanted:
+                    await swap.enter_async_context(connection.transaction())
+                    await self._active.tracking.hold(connection)
+                    await self._level(connection, report)
+            if not is_wanted:
+                await self._next.tracking.reshape(connection, REFUSED)
+                return False
             if not even_if_parked:
                 await self._check_parked(connection)
             await self._swap(connection, keep=keep)

@@ -12,12 +12,6 @@ import anyio
 import msgspec
 import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import (
-    GroupCoordinatorNotAvailableError,
-    GroupLoadInProgressError,
-    NotCoordinatorForGroupError,
-)
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.search import ChainSearch
@@ -37,12 +31,6 @@ from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.wire.position import Said, read_published
 
 POLL_MS = 50
-NO_COORDINATOR_YET = (
-    GroupCoordinatorNotAvailableError,
-    GroupLoadInProgressError,
-    NotCoordinatorForGroupError,
-)
-COORDINATOR_SECONDS = 5.0
 LAG_SECONDS = 10.0
 
 
@@ -133,6 +121,8 @@ async def read_status(store: Store, settings: KafkaSettings) -> list[PartitionSt
                 end,
                 None
                 if partition.partition in unknown
+                else 0
+                if _has_all(row.tracking, bounds[partition.partition], said)
                 else max(0, end - offsets[partition.partition]),
                 inf if row.tracking.is_in_write_model else lags.get(partition, 0.0),
                 row.records,
@@ -198,16 +188,24 @@ async def _unknown(
     return [
         number
         for number in await reader.lost(in_kafka, bounds)
-        if not _is_deleted(tracked[number], bounds[number], said.get(number))
+        if not _is_deleted(tracked[number], bounds[number], said)
     ]
 
 
-def _is_deleted(seen: Tracking, bounds: Bounds, said: Said | None) -> bool:
+def _is_deleted(seen: Tracking, bounds: Bounds, said: Mapping[int, Said]) -> bool:
     """Tell whether what is applied last is deleted, and it is known what comes after it."""
-    is_last = said is not None and said.link == seen.link
     return seen.record_offset < bounds.begin and (
-        bounds.begin <= seen.offset < bounds.end or (is_last and seen.offset == bounds.end)
+        bounds.begin <= seen.offset < bounds.end or _has_all(seen, bounds, said)
     )
+
+
+def _has_all(seen: Tracking, bounds: Bounds, said: Mapping[int, Said]) -> bool:
+    """Tell whether what is applied last is deleted, and was the last that is published.
+
+    The end of a transaction that came after it may be left in Kafka, and nothing else.
+    """
+    last = said.get(seen.partition)
+    return seen.record_offset < bounds.begin and last is not None and last.link == seen.link
 
 
 async def _without_topic(store: Store, settings: KafkaSettings) -> list[PartitionStatus]:
@@ -260,14 +258,6 @@ async def _tracked(store: Store, connection: Any) -> Sequence[TrackingProgress]:
         raise ShapeChangedError(store.view) from error
 
 
-# Kafka makes the place of its groups when it is asked for the first one, and is a while at it.
-@retry(
-    retry=retry_if_exception_type(NO_COORDINATOR_YET),
-    stop=stop_after_delay(COORDINATOR_SECONDS),
-    wait=wait_fixed(POLL_MS / 1000),
-    sleep=anyio.sleep,
-    reraise=True,
-)
 async def _lags(
     kafka: AIOKafkaConsumer, at: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
 ) -> dict[TopicPartition, float]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Protocol
+from uuid import UUID
 
 import anyio
 from anyio import to_thread
@@ -76,9 +77,12 @@ class RecorderOutbox:
 
     def _of_aggregate(self, originator_id: str, until: int) -> Sequence[Notification]:
         found: list[Notification] = []
+        wanted: set[object] = {originator_id}
+        with suppress(ValueError):
+            wanted.add(UUID(originator_id))  # However it is typed.
         after = 0
         while after < until and (batch := self._select(after, self.limit)):
-            those = [each for each in batch if str(each.originator_id) == originator_id]
+            those = [each for each in batch if each.originator_id in wanted]
             found += [each for each in those if each.id <= until]
             after = batch[-1].id
         return sorted(found, key=lambda each: each.originator_version)

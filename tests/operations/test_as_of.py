@@ -142,6 +142,15 @@ async def test_it_is_neither_brought_on_nor_swept_away_by_anybody_until_it_is_dr
             await Consumer(reading, pipeline.settings, grace=0).run()
         with pytest.raises(PastError, match="FTS_POSTGRES_SCHEMA=fts_at_"):
             await replay_view(reading)
+        of_the_past = Rebuild(reading, pipeline.settings, progress_seconds=0.02)
+        for refused in (
+            of_the_past.run(nothing, even_if_parked=True),
+            of_the_past.swap_back(),
+            ViewAsOf(reading, pipeline.settings, 1).run(nothing),
+            drop_generation(reading, "fts_at_1"),
+        ):
+            with pytest.raises(PastError, match="leave that out here"):
+                await refused
         assert await rows_in(pipeline.store, past.schema) == rows
 
         with pytest.raises(NoSuchGenerationError, match=f"There are: fts_at_2, {past.schema}"):

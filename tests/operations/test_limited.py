@@ -115,6 +115,28 @@ async def test_a_new_view_has_all_though_kafka_has_nothing_left(
     assert "the gap is not known" not in caplog.text
 
 
+async def test_a_view_that_has_all_is_known_to_though_kafka_has_nothing_left_to_tell_it(
+    environment: dict[str, str],
+) -> None:
+    async with activity(environment | TWO) as pipeline:
+        start(pipeline)
+        await write(pipeline, "page", pages=4, edits=3)
+        await assert_counted_once(pipeline)
+        await stop(pipeline)
+        async with pipeline.store.connected() as connection:
+            # As one that has not come to pass the end of the last transaction.
+            before = "UPDATE {schema}.tracking SET next_offset = record_offset + 1"
+            await connection.execute(pipeline.store.sql(before))
+        await delete_published(pipeline)
+
+        assert {row.gap for row in (await status_of(pipeline)).values()} == {0}
+        await write(pipeline, "late", pages=4, edits=1)
+        await delete_published(pipeline)
+        assert 0 not in {row.gap for row in (await status_of(pipeline)).values()}
+        start(pipeline)
+        await assert_counted_once(pipeline)
+
+
 async def test_a_view_that_was_away_and_a_replay_read_what_they_lack(
     environment: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,7 +1,7 @@
 """One aggregate of a view is made again from the write model, or looked at event by event."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -112,13 +112,16 @@ async def test_an_aggregate_that_is_gone_from_the_view_leaves_no_trace_in_what_i
         assert found == {"changes": [], "contributors": [], "pages": []}
 
 
-async def test_what_is_parked_of_an_aggregate_is_applied(schemas: dict[str, str]) -> None:
+@pytest.mark.parametrize("typed", [str, lambda it: str(it).upper(), lambda it: it.hex])
+async def test_what_is_parked_of_an_aggregate_is_applied_however_its_id_is_typed(
+    schemas: dict[str, str], typed: Callable[[UUID], str]
+) -> None:
     async with sick_page(schemas) as wiki:
         parked = [row for row in await wiki.parked() if row.originator_id == str(wiki.sick_id)]
         assert len(parked) == 2
 
         history = history_of(wiki.wiki, wiki.store.view)
-        replayed = await replay_aggregate(wiki.store, history, str(wiki.sick_id))
+        replayed = await replay_aggregate(wiki.store, history, typed(wiki.sick_id))
 
         assert (replayed.events, replayed.parked) == (4, 2)
         assert (await wiki.page(wiki.sick)).body == "three\n"

@@ -227,6 +227,7 @@ async def parked_events_are_listed_tried_again_and_dropped(
     (given_up,) = await dropped_events(pipeline.store)
     assert (given_up.dropped_by, given_up.reason) == ("Olga", "by mistake")
     await what_was_dropped_is_not_said_to_be_applied(olga, first)
+    await what_can_be_no_id_is_not_found(olga, first.application)
 
     mended = await act(olga, f"/pipeline/views/fts/retry?event={second.id}")
     assert f"{second.originator_id}: 1 applied" in text_of(mended)
@@ -235,6 +236,12 @@ async def parked_events_are_listed_tried_again_and_dropped(
     gone = await olga.get(path)
     assert gone.status_code == 409
     assert "There are: none" in text_of(gone)
+
+
+async def what_can_be_no_id_is_not_found(olga: Browser, application: str) -> None:
+    for odd in ("%00", "%FF", "%F0%9F%8C%B9" * 600):
+        page = await olga.get(f"/pipeline/aggregate?application={application}&id={odd}")
+        assert page.status_code == 404
 
 
 async def what_was_dropped_is_not_said_to_be_applied(olga: Browser, event: Parked) -> None:

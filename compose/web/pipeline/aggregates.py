@@ -70,7 +70,7 @@ class Followed(NamedTuple):
 async def _aggregate(request: Request) -> Response:
     window = window_of(request)
     application = request.query_params.get("application", "")
-    aggregate = request.query_params.get("id", "").strip()[:LONGEST_ID]
+    aggregate = _id_in(request)
     if application not in window.sources.heads:
         raise HTTPException(404, "There is no such application.")
     with window.poller.watching():
@@ -97,6 +97,11 @@ async def _aggregate(request: Request) -> Response:
     )
 
 
+def _id_in(request: Request) -> str:
+    """Return the ID that is asked for; without NUL, which nothing in Postgres has."""
+    return request.query_params.get("id", "").replace("\0", "").strip()[:LONGEST_ID]
+
+
 def _can_be_stepped(store: Store) -> bool:
     try:
         replayable(store, Again.STEPPED)
@@ -110,7 +115,7 @@ async def _steps(request: Request) -> Response:
     """Show what each event of an aggregate does to a view, a page of them, and write nothing."""
     window = window_of(request)
     store = window.store(request.path_params["view"])
-    aggregate = request.query_params.get("id", "").strip()[:LONGEST_ID]
+    aggregate = _id_in(request)
     after = number_in(request.query_params.get("after", "0"))
     application = await window.sources.application(store.view.application_name)
     try:

@@ -26,10 +26,13 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.cli import finished
 from eventsourcing_kafka.producer.runtime.output import confirm, table_of, tell
 
+LONGEST = 30
+"""Digits: none beyond is of a position, and Python would refuse to read thousands."""
+
 
 def moment(text: str) -> int | datetime:
     """Return the position, or the time, that a view is to be as of."""
-    if text.isascii() and text.isdecimal() and int(text):
+    if text.isascii() and text.isdecimal() and len(text) <= LONGEST and int(text):
         return int(text)
     try:
         time = datetime.fromisoformat(text)

@@ -53,7 +53,10 @@ def may_swap_though_different(view: str) -> str:
 
 def not_swapped(view: str) -> str:
     """Say that a rebuild has not put the new generation in place."""
-    return f"{view}: the present generation stays; the next rebuild goes on from here"
+    return (
+        f"{view}: the present generation stays. The other one may be looked at, in the schema that "
+        "ends with _next; the next rebuild makes it anew"
+    )
 
 
 def may_swap_back(view: str) -> str:
