@@ -24,6 +24,7 @@ from tests.benchmarks import (
     peers,
     relay,
     search,
+    sink,
     views,
     web,
 )
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
     "import": commands.import_git,
     "fts": views.fts,
     "activity": views.activity,
+    "sink": sink.sink,
     "rebuild": views.rebuild,
     "rebuild-sources": views.rebuild_sources,
     "one-aggregate": one_aggregate.one_aggregate,

@@ -40,11 +40,17 @@ def test_figures_are_measured_and_saved(
     world = World(portal, kafka, postgres, scale=TINY)
     file = tmp_path / "build" / "bench.json"
 
-    save(measure(world, ["relay", "activity", "web"]), file)
+    save(measure(world, ["relay", "activity", "sink", "web"]), file)
 
     figures = json.loads(file.read_text())
     named = {figure["what"].partition(" of ")[0] for figure in figures}
-    assert named == {"relay", "activity, catching up", "web, a page", "web, a search"}
+    assert named == {
+        "relay",
+        "activity, catching up",
+        "a row for each aggregate, exactly once",
+        "web, a page",
+        "web, a search",
+    }
     for figure in figures:
         assert list(figure) == list(Figure.__struct_fields__)
         assert figure["value"] > 0

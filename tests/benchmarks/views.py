@@ -72,13 +72,12 @@ class Batch(NamedTuple):
         return [follow(span, self.seen[span.partition]).move for span in self.spans]
 
 
-class Observed(Applier):
-    """Applies as ever, and remembers the batches, and when they were in the view."""
+class Marked(Applier):
+    """Applies as ever, and marks when how many events were in the view."""
 
     def __init__(self, store: ViewStore) -> None:
         super().__init__(store)
         self.marks = Marks()
-        self.batches: list[Batch] = []
 
     async def apply(
         self, connection: AsyncConnection[Any], batch: Sequence[Span], seen: Mapping[int, Tracking]
@@ -86,9 +85,25 @@ class Observed(Applier):
         """Apply a batch."""
         outcome = await super().apply(connection, batch, seen)
         if isinstance(outcome, Applied):
-            self.batches.append(Batch(batch, dict(seen)))
-            self.marks.note(self.marks.events + self.batches[-1].events)
+            self.applied(Batch(batch, dict(seen)))
         return outcome
+
+    def applied(self, batch: Batch) -> None:
+        """Take note of a batch that is in the view."""
+        self.marks.note(self.marks.events + batch.events)
+
+
+class Observed(Marked):
+    """Remembers the batches, too."""
+
+    def __init__(self, store: ViewStore) -> None:
+        super().__init__(store)
+        self.batches: list[Batch] = []
+
+    def applied(self, batch: Batch) -> None:
+        """Remember a batch."""
+        self.batches.append(batch)
+        super().applied(batch)
 
 
 def fts(world: World) -> Iterator[Line]:
@@ -165,13 +180,20 @@ async def caught_up(view: View, environment: Environment, events: int) -> Observ
     """Apply so many events to an empty view."""
     store = ViewStore.of(view, environment)
     observed = Observed(store)
-    consumer = Consumer(store, KafkaSettings.from_env(environment), applier=observed)
+    await catch_up(store, observed, environment, events)
+    return observed
+
+
+async def catch_up(
+    store: ViewStore, applier: Marked, environment: Environment, events: int
+) -> None:
+    """Have a consumer apply events until there are so many."""
+    consumer = Consumer(store, KafkaSettings.from_env(environment), applier=applier)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(consumer.run)
-        while observed.marks.events < events:  # noqa: ASYNC110 - it looks, and is not told
+        while applier.marks.events < events:  # noqa: ASYNC110 - it looks, and is not told
             await anyio.sleep(LOOK_SECONDS)
         tasks.cancel_scope.cancel()
-    return observed
 
 
 async def _fetched_and_written(
