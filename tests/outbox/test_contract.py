@@ -52,7 +52,7 @@ async def test_an_aggregate_is_read_in_its_order_up_to_a_position(app: ContentMa
     assert list(found) == until
     assert len(until) == 2
     assert await outbox.of_aggregate(str(rose), 0) == []
-    assert await outbox.of_aggregate(rose.hex.upper(), position) == found  # However it is typed.
+    assert await outbox.of_aggregate(f"{rose}".upper(), position) == found  # However it is typed.
     assert await outbox.of_aggregate("no ID", position) == []
 
 
