@@ -25,6 +25,7 @@ async def broker(tmp_path: Path) -> AsyncIterator[Kafka]:
         yield broker
 
 
+@pytest.mark.usefixtures("programs")
 async def test_its_events_are_found_once(
     under_test: RelayUnderTest,
     broker: Kafka,
