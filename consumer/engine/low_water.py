@@ -21,6 +21,7 @@ from typing import Any
 import anyio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from eventsourcing_kafka.consumer.engine.logs import ViewLog
 from eventsourcing_kafka.consumer.engine.protocol import Store
 from eventsourcing_kafka.consumer.engine.subscription import Subscription
 from eventsourcing_kafka.producer.kafka.topics import Topics
@@ -50,6 +51,7 @@ class LowWater:
         kafka: AIOKafkaConsumer,
         topics: Topics,
     ) -> None:
+        self._log = ViewLog(logger, store.view.name)
         self._store = store
         self._connection = connection
         self._subscription = subscription
@@ -110,7 +112,7 @@ class LowWater:
 
     def _tell_that_there_is_none(self, highest: int) -> None:
         if highest and not self._told:
-            logger.warning(
+            self._log.warning(
                 "the topic %s is not there, or we may not read it: who waits for a position of %s "
                 "by the library's wait() is told nothing",
                 self._topics.position,

@@ -456,7 +456,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._without_any_since is None or not self._consumer.partitions_for_topic(self._topic):
             return
         if not await owners_of(self._group, self._settings):
-            logger.warning("nobody has a partition of %s: sharing them again", self._topic)
+            self._log.warning("nobody has a partition of %s: sharing them again", self._topic)
             rejoin(self._consumer)
 
     async def _span(
