@@ -323,18 +323,21 @@ class ViewStore:
 
     async def check(self, connection: AsyncConnection[Any]) -> None:
         """Raise `ViewMissingError` or `ShapeChangedError` unless the tables are as the code is."""
-        await self.check_present(connection)
-        shape = await self.tracking.shape(connection)
+        shape = await self.present_shape(connection)
         if shape is None:
             raise ViewMissingError(self.view)
         if shape != self._shape:
             raise ShapeChangedError(self.view)
 
-    async def check_present(self, connection: AsyncConnection[Any]) -> None:
-        """Raise `PastError` if it is a view as it was, though nobody has asked for that."""
+    async def present_shape(self, connection: AsyncConnection[Any]) -> str | None:
+        """Return in what shape the tables are; None without any.
+
+        Raises `PastError` if they are a view as it was, though nobody has asked for that.
+        """
         shape = await self.tracking.shape(connection)
         if self._until is None and " " in (shape or ""):
             raise PastError(self.view, self.schema)
+        return shape
 
     async def create_indexes(self, connection: AsyncConnection[Any]) -> None:
         """Create what makes the view quick to read."""

@@ -32,6 +32,8 @@ from eventsourcing_kafka.consumer.engine.store import (
 )
 from eventsourcing_kafka.consumer.engine.tracking import LONGEST_NAME, Tracking
 from eventsourcing_kafka.consumer.operations.filling import (
+    PROGRESS_SECONDS,
+    TOLD_PARKED,
     Filling,
     RebuildProgress,
     Source,
@@ -42,11 +44,6 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.wire.position import NOTHING, Published, Said, read_published
-
-PROGRESS_SECONDS = 0.1
-
-TOLD_PARKED = 3
-"""Of the events that are parked in it, so many are told with their reasons."""
 
 SELECT_SCHEMAS: LiteralString = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)"
 

@@ -44,6 +44,12 @@ DROP_IS_VICTIM: LiteralString = "SET LOCAL lock_timeout = '200ms'"
 TRY_TO_BEGIN: LiteralString = "SELECT pg_try_advisory_lock(hashtext({rebuild}))"
 
 
+PROGRESS_SECONDS = 0.1
+
+TOLD_PARKED = 3
+"""Of the events that are parked in a generation, so many are told with their reasons."""
+
+
 class Source(StrEnum):
     """What a new generation is filled from."""
 
@@ -90,7 +96,7 @@ async def alone(active: ViewStore) -> AsyncIterator[AsyncConnection[Any]]:
     Raises `AlreadyRebuildingError`, and `PastError` for a view as it was: that has no others.
     """
     async with active.connected(INDEXING) as connection:
-        await active.check_present(connection)
+        await active.present_shape(connection)
         rebuild = f"rebuild {active.schema}"
         cursor = await connection.execute(active.sql(TRY_TO_BEGIN, rebuild=rebuild))
         if await cursor.fetchone() != (True,):

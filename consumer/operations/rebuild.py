@@ -26,6 +26,8 @@ from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.operations.comparison import Compared, compare
 from eventsourcing_kafka.consumer.operations.filling import (
     LOOK_SECONDS,
+    PROGRESS_SECONDS,
+    TOLD_PARKED,
     Filling,
     RebuildProgress,
     Source,
@@ -38,7 +40,6 @@ from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.printable import printable
 
-PROGRESS_SECONDS = 0.1
 GOAL_SECONDS = 1.0
 SAME_SECONDS = 30.0
 """How long to wait for both generations to come to the same positions."""
@@ -51,9 +52,6 @@ Judge = Callable[[Sequence[Compared]], Awaitable[bool]]
 
 REFUSED = "refused"
 """The shape of a generation that was not to be: it may be looked at, and nobody goes on with it."""
-
-TOLD_PARKED = 3
-"""Of the events that a new generation has parked, so many are told with their reasons."""
 
 
 class KeptMissingError(OperatorError):
