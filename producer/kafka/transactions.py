@@ -212,8 +212,11 @@ FEATURES = CompactArray(("name", TEXT), ("max_level", Int16), ("min_level", Int1
 
 
 async def has_newer(send: Send, node: int) -> bool:
-    """Ask a broker whether its cluster has these transactions."""
-    response = await send(node, _ApiVersions())
+    """Ask a broker whether its cluster has these transactions. One that can't be asked has none."""
+    try:
+        response = await send(node, _ApiVersions())
+    except NotImplementedError:  # aiokafka's, where a broker knows no such version of a request.
+        return False
     finalized = response.tags.get(FINALIZED_FEATURES)
     if response.error_code or finalized is None:
         return False

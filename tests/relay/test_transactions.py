@@ -1,12 +1,15 @@
 """What a relay asks Kafka in a transaction, in the newer way and in the older."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaClient
+from msgspec.structs import replace
 
+from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.producer.kafka.transactions import FEATURES, FINALIZED_FEATURES, has_newer
 
 from .under_test import RelayUnderTest, as_an_older_cluster, positions
@@ -73,6 +76,34 @@ async def test_a_topic_that_one_way_has_begun_is_gone_on_with_in_the_other(
         as_an_older_cluster(older)
         assert await published(under_test, 2) == [1, 2, 3, 4]
     assert await published(under_test, 2) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_broker_that_knows_no_features_is_asked_in_the_older_way() -> None:
+    async def send(_: int, request: Any) -> Any:
+        return request.prepare({request.API_KEY: (0, 2)})
+
+    assert not await has_newer(send, 1)
+
+
+@pytest.mark.usefixtures("programs")
+async def test_the_level_of_a_cluster_may_change_under_a_relay(
+    under_test: RelayUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Asked(monkeypatch)
+    async with Kafka(tmp_path / "kafka", heap="256m") as broker:
+        servers = broker.bootstrap_servers
+        under_test.settings = replace(under_test.settings, bootstrap_servers=servers)
+        async with under_test.relaying():
+            await under_test.progress.reached(under_test.write(3))
+            await broker.tool("features", "downgrade", "--feature", "transaction.version=1")
+            await under_test.progress.reached(under_test.write(3))
+        assert "AddPartitionsToTxn" not in asked.names
+        async with under_test.relaying():
+            await under_test.progress.reached(under_test.write(3))
+            assert "AddPartitionsToTxn" in asked.names
+            await broker.tool("features", "upgrade", "--feature", "transaction.version=2")
+            await under_test.progress.reached(under_test.write(3))
+        assert await published(under_test, 3) == list(range(1, 16))
 
 
 def features(**levels: int) -> dict[int, bytes]:
