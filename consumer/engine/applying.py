@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import psycopg
 from eventsourcing.persistence import DataError, IntegrityError, InternalError
 
+from eventsourcing_kafka.consumer.engine.answers import Answer, already
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Followed, Span, follow
 from eventsourcing_kafka.consumer.engine.parking import SetAside
 from eventsourcing_kafka.consumer.engine.protocol import Store
@@ -46,6 +49,9 @@ Also that the transaction has failed: then a policy has kept the reason to itsel
 
 REFUSED_IN_WRITING = (*REFUSALS, TypeError, ValueError)
 """And what Python says of values that do not go together, such as times without a zone."""
+
+UNGUARDED: Answer[bool] = partial(already, True)
+"""The answer where no tracking moves."""
 
 ATTEMPTS = 5
 """At an event whose new events conflict with those that somebody else recorded meanwhile."""
@@ -162,9 +168,9 @@ class Applier:
         while True:
             try:
                 with processing(self._store.view.name, records):
-                    async with connection.transaction():
-                        await self._move(connection, moves)
-                        parked, stopped = await apply(connection, records)
+                    async with self._transaction(connection, apply):
+                        have_moved = await self._store.tracking.move(connection, moves)
+                        parked, stopped = await apply(connection, records, have_moved)
                         if stopped:
                             parts = await self._move_back(connection, parts, stopped)
                             moves, records = _moves(parts), _news(parts)
@@ -200,19 +206,31 @@ class Applier:
             async with connection.transaction():
                 await self._one_by_one(connection, records)
 
-    async def _together(self, connection: Any, records: Sequence[ConsumedRecord]) -> _Effect:
-        """Apply records in one unit of work."""
+    async def _together(
+        self,
+        connection: Any,
+        records: Sequence[ConsumedRecord],
+        have_moved: Answer[bool] = UNGUARDED,
+    ) -> _Effect:
+        """Apply records in one unit of work, once the tracking has moved.
+
+        What is set aside is read after the guard has locked the rows: a redrive that has just
+        ended is seen. Nothing is waited for before all that is to be read was asked for.
+        """
         concerned = await self._above_the_floor(
             connection, [record for record in records if record.event or record.error]
         )
         if not concerned:
+            await _check(have_moved)
             return _Effect()
-        set_aside = await self._store.parking.set_aside(connection, concerned)
-        if self._redriving:
-            set_aside.parked.clear()  # All of them are tried again, in their order.
+        find_set_aside = await self._store.parking.set_aside(connection, concerned)
         unit = self._store.view.unit_of_work(self._store.schema)
         originators = {record.originator_id for record in concerned}
         await unit.read(connection, originators, [r.event for r in concerned if r.event])
+        await _check(have_moved)
+        set_aside = await find_set_aside()
+        if self._redriving:
+            set_aside.parked.clear()  # All of them are tried again, in their order.
         failures = fold(unit, concerned, set_aside)
         await unit.write(connection)
         return _Effect(await self._park(connection, failures))
@@ -230,8 +248,14 @@ class Applier:
         floor = await self._store.read_floor(connection)
         return [record for record in records if not _is_within(floor, record)]
 
-    async def _one_by_one(self, connection: Any, records: Sequence[ConsumedRecord]) -> _Effect:
+    async def _one_by_one(
+        self,
+        connection: Any,
+        records: Sequence[ConsumedRecord],
+        have_moved: Answer[bool] = UNGUARDED,
+    ) -> _Effect:
         """Apply each record in a unit of its own, up to where its partition stops."""
+        await _check(have_moved)
         parked, stopped = 0, {}
         for record in records:
             if record.partition not in stopped:
@@ -303,15 +327,22 @@ class Applier:
             for part, shorter in zip(parts, cut, strict=True)
             if part.span.partition in stopped
         ]
-        await self._move(connection, back)
+        await _check(await self._store.tracking.move(connection, back))
         return cut
 
-    async def _move(self, connection: Any, moves: Sequence[Move]) -> None:
-        if not await self._store.tracking.move(connection, moves):
-            raise _MovedByAnotherError
+    def _transaction(self, connection: Any, apply: object) -> AbstractAsyncContextManager[Any]:
+        """Begin that of a batch. Where records are tried one by one there are others inside."""
+        if apply == self._one_by_one:
+            return cast("AbstractAsyncContextManager[Any]", connection.transaction())
+        return self._store.batch(connection)
 
     def _is_raised(self, error: Exception) -> bool:
         return isinstance(error, CannotApplyError) and self._on_error is OnError.RAISE
+
+
+async def _check(have_moved: Answer[bool]) -> None:
+    if not await have_moved():
+        raise _MovedByAnotherError
 
 
 def fold(unit: UnitOfWork, records: Sequence[ConsumedRecord], set_aside: SetAside) -> list[Failure]:

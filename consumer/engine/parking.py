@@ -19,6 +19,7 @@ import msgspec
 from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
 
+from eventsourcing_kafka.consumer.engine.answers import Answer
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, RawRecord
 from eventsourcing_kafka.consumer.engine.tracking import NOWHERE, Tracking
 from eventsourcing_kafka.producer.wire.chain import Link, link_in
@@ -345,7 +346,7 @@ class Parking:
 
     async def set_aside(
         self, connection: AsyncConnection[Any], records: Sequence[ConsumedRecord]
-    ) -> SetAside:
+    ) -> Answer[SetAside]:
         """Return what of some records is to be treated otherwise than applied."""
         cursor = await connection.execute(
             self._sql(SELECT_SET_ASIDE),
@@ -359,11 +360,15 @@ class Parking:
                 ),
             },
         )
-        rows = await cursor.fetchall()
-        return SetAside(
-            {originator for originator, *_ in rows if originator is not None},
-            [(row[1], range(row[2], row[3] + 1), row[4]) for row in rows if row[0] is None],
-        )
+
+        async def found() -> SetAside:
+            rows = await cursor.fetchall()
+            return SetAside(
+                {originator for originator, *_ in rows if originator is not None},
+                [(row[1], range(row[2], row[3] + 1), row[4]) for row in rows if row[0] is None],
+            )
+
+        return found
 
     async def dropped(self, connection: AsyncConnection[Any]) -> Sequence[Dropped]:
         """Return what was given up, the oldest first."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
+from eventsourcing_kafka.consumer.engine.answers import Answer
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
 from eventsourcing_kafka.consumer.engine.parking import Dropped, Parked, SetAside, Skip
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, TrackingProgress
@@ -60,7 +61,7 @@ class TrackingStore(Protocol):
     async def read(self, connection: Any, partitions: Collection[int]) -> Mapping[int, Tracking]:
         """Return the tracking of each of some partitions."""
 
-    async def move(self, connection: Any, moves: Sequence[Move]) -> bool:
+    async def move(self, connection: Any, moves: Sequence[Move]) -> Answer[bool]:
         """Move from exactly what was seen; False, and nothing is kept, if it is not so any more."""
 
     async def count(self, connection: Any) -> int:
@@ -76,7 +77,9 @@ class TrackingStore(Protocol):
 class ParkingStore(Protocol):
     """Keeps what is parked, and what was dropped."""
 
-    async def set_aside(self, connection: Any, records: Sequence[ConsumedRecord]) -> SetAside:
+    async def set_aside(
+        self, connection: Any, records: Sequence[ConsumedRecord]
+    ) -> Answer[SetAside]:
         """Return what of some records is to be treated otherwise than applied."""
 
     async def park(self, connection: Any, record: ConsumedRecord, reason: Exception | None) -> bool:
@@ -150,6 +153,9 @@ class Store(Protocol):
 
     def run(self, work: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> Awaitable[T]:
         """Do some work on a working connection, where it may block."""
+
+    def batch(self, connection: Any) -> AbstractAsyncContextManager[Any]:
+        """Begin the transaction of a batch, which has none inside of it."""
 
     def redriving(self, connection: Any) -> AbstractAsyncContextManager[None]:
         """Begin a transaction in which consumers neither park nor apply anything."""

@@ -29,6 +29,7 @@ from eventsourcing_kafka.producer.runtime.postgres import (
     check_named,
     connect_arguments,
     connected,
+    sent_ahead,
 )
 from eventsourcing_kafka.producer.runtime.retry import SessionLostError
 from eventsourcing_kafka.producer.runtime.secrets import (
@@ -216,6 +217,10 @@ class ViewStore:
     def run(self, work: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> Awaitable[T]:
         """Do some work on such a connection: nothing that it waits for blocks."""
         return work(*args)
+
+    def batch(self, connection: AsyncConnection[Any]) -> AbstractAsyncContextManager[Any]:
+        """Begin the transaction of a batch, which has none inside of it."""
+        return sent_ahead(connection) if self.view.sent_ahead else connection.transaction()
 
     @asynccontextmanager
     async def redriving(self, connection: AsyncConnection[Any]) -> AsyncIterator[None]:
@@ -506,7 +511,8 @@ class ViewStore:
     async def move(self, connection: AsyncConnection[Any], move: Move) -> bool:
         """Move one partition without applying anything; False if it is not as it was seen."""
         async with connection.transaction():
-            return await self.tracking.move(connection, [move])
+            have_moved = await self.tracking.move(connection, [move])
+            return await have_moved()
 
     async def skip(self, connection: AsyncConnection[Any], skip: Skip) -> None:
         """Have records passed over that are not applied yet, and record that for ever.
@@ -514,7 +520,8 @@ class ViewStore:
         They are still read, as far as Kafka has them: the view takes note of their versions.
         """
         async with connection.transaction():
-            if await self.tracking.move(connection, [Move(skip.seen, skip.seen)]):
+            have_moved = await self.tracking.move(connection, [Move(skip.seen, skip.seen)])
+            if await have_moved():
                 await self.parking.record_skip(connection, skip)
 
 

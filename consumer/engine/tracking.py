@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
 from psycopg import AsyncConnection, sql
 
+from eventsourcing_kafka.consumer.engine.answers import Answer
 from eventsourcing_kafka.producer.wire.chain import LARGEST_POSITION, Link
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ class TrackingTable:
         cursor = await self._execute(connection, SELECT_TRACKING, partitions=list(partitions))
         return {row[0]: Tracking(*row) for row in await cursor.fetchall()}
 
-    async def move(self, connection: AsyncConnection[Any], moves: Sequence[Move]) -> bool:
+    async def move(self, connection: AsyncConnection[Any], moves: Sequence[Move]) -> Answer[bool]:
         """Move the rows from exactly what was seen; False if a single one is not as it was seen.
 
         The transaction must be rolled back then: some rows may have moved. Those who wait are
@@ -263,8 +264,12 @@ class TrackingTable:
             shape=self._shape,
             channel=self.channel,
         )
-        row = await cursor.fetchone()
-        return bool(row[0] == len(moves))
+
+        async def have_moved() -> bool:
+            row = await cursor.fetchone()
+            return bool(row[0] == len(moves))
+
+        return have_moved
 
     async def notify(self, connection: AsyncConnection[Any]) -> None:
         """Wake those who wait for a position, when the transaction commits."""

@@ -11,7 +11,7 @@ import os
 import re
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -310,3 +310,21 @@ async def connected(
             yield session
     finally:
         await session.close()
+
+
+@asynccontextmanager
+async def sent_ahead(connection: psycopg.AsyncConnection[Any]) -> AsyncIterator[None]:
+    """Begin a transaction whose statements, its COMMIT, too, do not wait for each other's answers.
+
+    Whoever fetches rows waits for all that was sent before. What Postgres refuses is raised there,
+    or at the end: nothing is committed then. No COPY, and no transaction, can be inside of it.
+    """
+    try:
+        async with connection.pipeline():
+            await connection.execute("BEGIN")
+            yield
+            await connection.execute("COMMIT")
+    except Exception:
+        with suppress(psycopg.OperationalError):  # What is lost is rolled back.
+            await connection.rollback()
+        raise

@@ -117,6 +117,7 @@ VIEW = View(
     aggregate_columns={"latest": "aggregate_id"},
     create=[CREATE_LATEST],
     unit_of_work=LatestUnitOfWork,
+    sent_ahead=True,
 )
 
 

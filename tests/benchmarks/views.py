@@ -234,7 +234,8 @@ async def _written(
         for batch, unit in zip(batches, units, strict=True):
             await fetch(batch.events)
             async with connection.transaction():
-                assert await store.tracking.move(connection, batch.moves)
+                have_moved = await store.tracking.move(connection, batch.moves)
+                assert await have_moved()
                 await unit.write(connection)
             marks.note(marks.events + batch.events)
     return marks

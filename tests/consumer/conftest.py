@@ -14,6 +14,7 @@ from .stores import PARTITIONS, Following, hosted, viewed
 
 STORES = [
     on("a view in Postgres", needs={"postgres"}),
+    on("a view in Postgres, sent ahead", needs={"postgres"}),
     on("hosted on Postgres", needs={"postgres"}),
     "hosted on SQLite",
     "hosted in memory",
@@ -24,11 +25,15 @@ STORES = [
 async def following(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Following]:
     """A follower, kept in each place."""
     match request.param:
-        case "a view in Postgres" | "hosted on Postgres" as kept:
+        case "a view in Postgres" | "a view in Postgres, sent ahead" | "hosted on Postgres" as kept:
             postgres: Postgres = request.getfixturevalue("postgres")
             database: Callable[[str], str] = request.getfixturevalue("database")
             env = postgres_environment(postgres, {"SYSTEM": database("system")})
-            opened = (viewed if kept == "a view in Postgres" else hosted)(env)
+            opened = (
+                hosted(env)
+                if kept == "hosted on Postgres"
+                else viewed(env, sent_ahead="sent ahead" in kept)
+            )
         case "hosted on SQLite":
             opened = hosted(
                 {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, LiteralString
 
 from aiokafka import ConsumerRecord
@@ -178,7 +179,7 @@ class Following:
 
     async def count(self, trick: str) -> int:
         """Return how often the follower has heard of a trick."""
-        if isinstance(self.store, ViewStore) and self.store.view is TRICKS:
+        if isinstance(self.store, ViewStore) and self.store.view.name == TRICKS.name:
             async with self.store.connected() as connection:
                 cursor = await connection.execute(self.store.sql(SELECT_TIMES), [trick])
                 row = await cursor.fetchone()
@@ -204,10 +205,11 @@ class Following:
 
 
 @contextmanager
-def viewed(env: Mapping[str, str]) -> Iterator[Following]:
+def viewed(env: Mapping[str, str], *, sent_ahead: bool) -> Iterator[Following]:
     """Have a view in Postgres follow."""
     with DogSchool() as school:
-        yield Following(ViewStore.of(TRICKS, env), school, int)
+        store = ViewStore.of(replace(TRICKS, sent_ahead=sent_ahead), env)
+        yield Following(store, school, int)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """One batch into the view, ended at every point where it waits."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -12,6 +13,7 @@ from psycopg import AsyncConnection
 from eventsourcing_kafka.consumer.engine.applying import Applier
 from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.views.fts import VIEW
 from tests.pipeline import WithoutKafka, pages_of, write_page
 
 from .interrupting import Interrupted, cancel, cut_off, cut_off_with_the_answer_unread
@@ -38,11 +40,13 @@ async def apply_interrupted(
     return interrupted.happened
 
 
+@pytest.mark.parametrize(("sent_ahead", "round_trips"), [(True, 2), (False, 6)])
 @pytest.mark.parametrize("interrupt", [cancel, cut_off, cut_off_with_the_answer_unread])
 async def test_a_batch_interrupted_at_any_await_is_applied_once(
-    environment: dict[str, str], interrupt: Interrupt
+    environment: dict[str, str], interrupt: Interrupt, sent_ahead: bool, round_trips: int
 ) -> None:
-    async with WithoutKafka(environment) as shortcut:
+    view = replace(VIEW, sent_ahead=sent_ahead)
+    async with WithoutKafka(environment, view) as shortcut:
         write_page(shortcut.wiki, "every")
         for n in count(1):
             write_page(shortcut.wiki, f"page{n}", "one\n", "one\ntwo\n")
@@ -54,4 +58,4 @@ async def test_a_batch_interrupted_at_any_await_is_applied_once(
             assert await shortcut.records() == shortcut.offered(), n
             if not happened:
                 break
-        assert n > 6
+        assert n > round_trips

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -20,6 +21,7 @@ from eventsourcing.persistence import IntegrityError
 from eventsourcing.persistence import Tracking as LibraryTracking
 from msgspec.structs import asdict
 
+from eventsourcing_kafka.consumer.engine.answers import Answer, already
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
 from eventsourcing_kafka.consumer.engine.parking import (
     Dropped,
@@ -258,8 +260,13 @@ class LocalParking(ABC):
         self._park(parked_row(self._leader, record, reason), tracking, is_behind=reason is None)
         return True
 
-    async def set_aside(self, _connection: Any, records: Sequence[ConsumedRecord]) -> SetAside:
+    async def set_aside(
+        self, _connection: Any, records: Sequence[ConsumedRecord]
+    ) -> Answer[SetAside]:
         """Return what of some records is to be treated otherwise than applied."""
+        return partial(already, self._set_aside(records))
+
+    def _set_aside(self, records: Sequence[ConsumedRecord]) -> SetAside:
         parked: set[str] = set()
         dropped: list[tuple[int, range, str | None]] = []
         for record in records:

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    nullcontext,
+)
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 from anyio import to_thread
 from eventsourcing.persistence import ProcessRecorder
 from eventsourcing.sqlite import SQLiteTrackingRecorder
 
+from eventsourcing_kafka.consumer.engine.answers import Answer, already
 from eventsourcing_kafka.consumer.engine.parking import Skip
 from eventsourcing_kafka.consumer.engine.protocol import Again, Capabilities
 from eventsourcing_kafka.consumer.engine.store import NotReplayableError, PartitionsChangedError
@@ -102,11 +109,14 @@ class LocalTracking:
             return self._read(partitions)
         return await to_thread.run_sync(self._read, partitions)
 
-    async def move(self, connection: LocalConnection, moves: Sequence[Move]) -> bool:
+    async def move(self, connection: LocalConnection, moves: Sequence[Move]) -> Answer[bool]:
         """Have the rows noted, when the batch is done; False if one is not as it was seen.
 
         Who moves it after that is found out by the library, event by event.
         """
+        return partial(already, self._have_moved(connection, moves))
+
+    def _have_moved(self, connection: LocalConnection, moves: Sequence[Move]) -> bool:
         before = {number: move.to for number, move in connection.moves.items()}
         numbers = [move.seen.partition for move in moves]
         now = {**self._read(set(numbers) - before.keys()), **before}
@@ -218,6 +228,10 @@ class LocalStore:
     def run(self, work: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> Awaitable[T]:
         """Do some work in a worker thread: the follower's policy and its recorder block."""
         return in_worker(work, *args)
+
+    def batch(self, connection: LocalConnection) -> AbstractAsyncContextManager[Any]:
+        """Begin a batch."""
+        return connection.transaction()
 
     @asynccontextmanager
     async def redriving(self, connection: LocalConnection) -> AsyncIterator[None]:

@@ -220,4 +220,5 @@ VIEW = View(
     create=[CREATE_CHANGES, CREATE_CONTRIBUTORS, CREATE_PAGES],
     indexes=[CREATE_INDEX],
     unit_of_work=ActivityUnitOfWork,
+    sent_ahead=True,
 )

@@ -208,5 +208,6 @@ VIEW = View(
     create=[CREATE_LANGUAGE, CREATE_DOCUMENT, CREATE_PAGES, STORE_UNCOMPRESSED],
     indexes=[CREATE_INDEX, CREATE_TITLE_INDEX],
     unit_of_work=PagesUnitOfWork,
+    sent_ahead=True,
     settings={"language": "english"},
 )
