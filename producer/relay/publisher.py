@@ -21,6 +21,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
 from eventsourcing_kafka.producer.kafka.compat import (
     BatchBuilder,
+    CompressingBatch,
     ask_once,
     enlist_partitions,
     failing_as_its_transaction,
@@ -104,6 +105,13 @@ class Batch:
         self.last: dict[int, Record] = {}
         """The last record of each partition."""
         self.largest: Record | None = None
+        self.compressed: asyncio.Future[None] | None = None
+        """Is done when it is; without one it goes as it is."""
+
+    def compress(self) -> None:
+        """Compress it, in a thread of its own."""
+        for builder in chain.from_iterable(self.by_partition.values()):
+            builder.compress()
 
 
 class _End:
@@ -300,7 +308,7 @@ class Publisher:
         batch = Batch(position)
         first = list(islice(records, SLICE))
         small = len(first) < SLICE and sum(len(each.value) for each in first) < WORTH_COMPRESSING
-        new_builder = _uncompressed if small else self._producer.create_batch
+        new_builder = _uncompressed if small else self._compressing
         for number, record in enumerate(chain(first, records), 1):
             partition = partition_of(record.key, len(self._events))
             if self._chain.append(partition, record):
@@ -314,7 +322,14 @@ class Publisher:
                 batch.size += 1
             if number % SLICE == 0:
                 await anyio.lowlevel.checkpoint()
+        if not small:
+            # While the one before it is under way, and the next one is encoded.
+            compressed = asyncio.get_running_loop().run_in_executor(None, batch.compress)
+            batch.compressed = _unlogged(compressed)
         return batch
+
+    def _compressing(self) -> CompressingBatch:
+        return CompressingBatch.of(self._producer, BATCH_BYTES)
 
     async def publish(self, batch: Batch) -> None:
         """Publish a batch and the position that it reaches, all or nothing.
@@ -323,6 +338,8 @@ class Publisher:
         `LostRecordsError` when Kafka puts them where it had others, and `TooLargeError` when it
         takes none so large.
         """
+        if batch.compressed:
+            await batch.compressed
         async with self._publishing:
             try:
                 with failing_as_its_transaction(self._producer):

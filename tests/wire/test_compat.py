@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -21,6 +21,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.producer import sender
 from aiokafka.protocol.transaction import EndTxnRequest
+from aiokafka.record.memory_records import MemoryRecords
 from eventsourcing import postgres, sqlite, utils
 from eventsourcing.domain import Aggregate
 from eventsourcing.persistence import (
@@ -37,6 +38,7 @@ import tests.wire
 from eventsourcing_kafka.producer.kafka import compat as kafka
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.outbox.traced import TracedRecorder
+from eventsourcing_kafka.producer.relay.publisher import BATCH_BYTES
 from eventsourcing_kafka.producer.runtime import compat as library
 from eventsourcing_kafka.producer.runtime.postgres import connected
 from eventsourcing_kafka.producer.runtime.servers import server_noted
@@ -217,6 +219,52 @@ def test_a_batch_is_made_that_is_not_compressed() -> None:
 
     assert builder.append(key=b"rose", value=b"x" * 500, timestamp=None) is not None
     assert builder._build()[CODEC_AT] & CODEC_BITS == NO_CODEC
+
+
+@pytest.fixture(params=["zstd", "gzip", "lz4", "snappy", None])
+async def batches(request: pytest.FixtureRequest) -> AsyncIterator[Sequence[Any]]:
+    """A batch that can be compressed ahead, and one of aiokafka's own."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=NOWHERE,
+        transactional_id="roses",
+        compression_type=request.param,
+        max_batch_size=BATCH_BYTES,
+    )
+    yield kafka.CompressingBatch.of(producer, BATCH_BYTES), producer.create_batch()
+    await producer.stop()
+
+
+def fill(batch: Any, records: int) -> None:
+    for number in range(records):
+        said = {"key": b"rose", "value": b"thorn " * number, "headers": [("a", b"b")]}
+        assert batch.append(timestamp=number, **said)
+
+
+@pytest.mark.parametrize("records", [1, 200])
+async def test_a_batch_that_is_compressed_ahead_is_the_same_as_one_that_is_not(
+    batches: Sequence[Any], records: int
+) -> None:
+    for batch in batches:
+        fill(batch, records)
+    ahead, stock = batches
+
+    await asyncio.to_thread(ahead.compress)
+
+    assert ahead.append(key=b"rose", value=b"late", timestamp=0) is None
+    for batch in batches:
+        batch._set_producer_state(2**40, 7, 1234)
+    assert ahead._build() == stock._build()
+    assert (ahead.size(), ahead.record_count()) == (stock.size(), records)
+    assert MemoryRecords(bytes(ahead._build())).next_batch().validate_crc()
+
+
+async def test_a_batch_that_is_not_compressed_ahead_is_sent_as_ever(batches: Sequence[Any]) -> None:
+    for batch in batches:
+        fill(batch, 100)
+        batch._set_producer_state(2**40, 7, 1234)
+
+    late, stock = batches
+    assert late._build() == stock._build()
 
 
 @pytest.mark.parametrize(
