@@ -44,7 +44,6 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[Line]]] = {
     "activity": views.activity,
     "sink": sink.sink,
     "rebuild": views.rebuild,
-    "rebuild-sources": views.rebuild_sources,
     "one-aggregate": one_aggregate.one_aggregate,
     "dog-school": hosting.dog_school,
     "projection": hosting.projection,
@@ -62,7 +61,15 @@ PEERS = "peers"
 """Where the figures of others are named that were not measured in the run."""
 
 QUICK = 0.15
-FULL_ONLY = ("one-aggregate", "window", "backlog", "partitions", "edits", "cost")
+FULL_ONLY = (
+    "relay-partitions",
+    "one-aggregate",
+    "window",
+    "backlog",
+    "partitions",
+    "edits",
+    "cost",
+)
 """A quick run has none of these: at its size they show how parts start, not how they go on."""
 WIDTH = 150
 """Where there is no terminal."""
@@ -81,6 +88,9 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help=f"Some of: {', '.join(BENCHMARKS)}; repeatable.")
     ] = None,
+    long: Annotated[
+        bool, typer.Option(help="A backlog of ten million events, too: half an hour more.")
+    ] = False,
     page: Annotated[bool, typer.Option(help="Put the table into docs/FIGURES.md, too.")] = False,
 ) -> None:
     """Print a table; write build/bench.json, bench.md and, of what grows, bench.png."""
@@ -92,7 +102,8 @@ def main(
     # Of a topic that is being made it complains of what it asks for again.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     begin = time.perf_counter()
-    with World.started(scale=QUICK if quick else 1.0, repository=repo) as world:
+    scale = QUICK if quick else 1.0
+    with World.started(scale=scale, repository=repo, long=long) as world:
         lines = measure(world, chosen, lambda text: console.print(text, style="dim"))
     console.print(table(lines))
     console.print(f"{seconds_since(begin):.0f} seconds in all", style="dim")

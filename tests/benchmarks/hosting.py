@@ -29,6 +29,8 @@ DOGS = 200
 TRICKS = [f"trick {number}" for number in range(20)]
 PART = 10
 """The library's own runners follow one in so many events."""
+SMALL_PART = 20
+"""The same where they take five milliseconds for each."""
 
 Settle = Callable[[Runner[UUID]], None]
 
@@ -44,8 +46,8 @@ def dog_school(world: World) -> Iterator[Line]:
         (
             rate(KafkaRunner, settled, events),
             max(
-                rate(SingleThreadedRunner, pull, events // PART),
-                rate(MultiThreadedRunner, wait, events // PART),
+                rate(SingleThreadedRunner, pull, events // SMALL_PART),
+                rate(MultiThreadedRunner, wait, events // SMALL_PART),
             ),
         )
         for _ in world.repeats

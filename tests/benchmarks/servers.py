@@ -70,8 +70,11 @@ class World:
         *,
         scale: float = 1.0,
         repository: Path | None = None,
+        long: bool = False,
     ) -> None:
         self.scale = scale
+        self.long = long
+        """Whether what takes half an hour is measured, too."""
         self.repository = repository
         self._portal = portal
         self._kafka = kafka
@@ -81,7 +84,9 @@ class World:
 
     @classmethod
     @contextmanager
-    def started(cls, *, scale: float = 1.0, repository: Path | None = None) -> Iterator[World]:
+    def started(
+        cls, *, scale: float = 1.0, repository: Path | None = None, long: bool = False
+    ) -> Iterator[World]:
         """Start the servers, as durable as they are by default."""
         with (
             tempfile.TemporaryDirectory(prefix="bench-") as folder,
@@ -90,7 +95,7 @@ class World:
             portal.wrap_async_context_manager(Kafka(Path(folder, "kafka"))) as kafka,
         ):
             portal.call(_coordinated, kafka.bootstrap_servers)
-            yield cls(portal, kafka, postgres, scale=scale, repository=repository)
+            yield cls(portal, kafka, postgres, scale=scale, repository=repository, long=long)
 
     def some(self, full: int) -> int:
         """Return how many of what a full run has so many of."""

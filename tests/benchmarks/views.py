@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import gc
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cache
-from typing import Any, NamedTuple
+from itertools import product
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import anyio
@@ -43,10 +45,11 @@ from tests.benchmarks import programs
 from tests.benchmarks.figures import Line, Marks, Sample, faster
 from tests.benchmarks.servers import LOOK_SECONDS, Environment, World, seconds_since
 
-EVENTS = 30_000
+EVENTS = 20_000
 FEWEST = 13_000
 """Some batches: the first is left out of a rate, with the start of the consumer in it."""
 REBUILT = 100_000
+"""Events for a rebuild, and for what is as quick."""
 PART = 1500
 """So many events are for the library's runner."""
 SQL = "bare SQL of the same batches"
@@ -70,6 +73,14 @@ class Batch(NamedTuple):
     def moves(self) -> list[Move]:
         """What it does to the tracking."""
         return [follow(span, self.seen[span.partition]).move for span in self.spans]
+
+
+class Written(NamedTuple):
+    """What is left of a batch for its transaction to write."""
+
+    moves: Sequence[Move]
+    events: int
+    unit: UnitOfWork
 
 
 class Marked(Applier):
@@ -106,45 +117,45 @@ class Observed(Marked):
         super().applied(batch)
 
 
+AnyMarked = TypeVar("AnyMarked", bound=Marked)
+
+
 def fts(world: World) -> Iterator[Line]:
     """Catch up the search view, with its index live."""
-    rates, floors, _ = _against_floor(world, FTS)
+    rates, floors, _ = _against_floor(world, FTS, EVENTS)
     yield faster("fts, catching up", rates, SQL, floors, 0.85)
     yield from _against_library(world, "fts, catching up", rates, program=25.0, in_process=12.0)
 
 
 def activity(world: World) -> Iterator[Line]:
     """Catch up the activity view."""
-    rates, floors, fetched = _against_floor(world, ACTIVITY)
+    rates, floors, fetched = _against_floor(world, ACTIVITY, REBUILT)
     yield faster("activity, catching up", rates, SQL, floors, 0.7)
     yield faster("activity, catching up", rates, f"bare aiokafka, getmany(), and {SQL}", fetched)
 
 
 def rebuild(world: World) -> Iterator[Line]:
-    """Rebuild the search view, its index included."""
-    what, ours = "fts, rebuild with index", _rebuild_rates(world, FTS, Source.KAFKA)
-    yield from _against_library(world, what, ours, program=60.0, in_process=None)
-
-
-def rebuild_sources(world: World) -> Iterator[Line]:
-    """Rebuild each view from the write model, and from Kafka, which has all."""
-    for view in (FTS, ACTIVITY):
-        outbox, kafka = (
-            _rebuild_rates(world, view, each) for each in (Source.OUTBOX, Source.KAFKA)
-        )
-        yield faster(f"{view.name}, rebuild from the outbox", outbox, "the same from Kafka", kafka)
-
-
-def _rebuild_rates(world: World, view: View, source: Source) -> Sample:
+    """Rebuild views, their indexes included, from Kafka, which has all, and the write model."""
     published = world.published(world.some(REBUILT))
-    events, rates = world.size(published), []
-    for _ in world.repeats:
-        environment = world.view(published, view.name.upper())
-        anyio.run(_prepared, view, environment)
-        begin = time.perf_counter()
-        anyio.run(_rebuilt, view, environment, source)
-        rates.append(events / seconds_since(begin))
-    return Sample(rates)
+    rates: dict[tuple[str, Source], list[float]] = defaultdict(list)
+    for _, view, source in product(world.repeats, (FTS, ACTIVITY), Source):
+        rates[view.name, source].append(_rebuild_rate(world, published, view, source))
+    kafka, outbox = (
+        {view.name: Sample(rates[view.name, source]) for view in (FTS, ACTIVITY)}
+        for source in (Source.KAFKA, Source.OUTBOX)
+    )
+    what = f"{FTS.name}, rebuild with index"
+    yield from _against_library(world, what, kafka[FTS.name], program=60.0, in_process=None)
+    for name, rate in outbox.items():
+        yield faster(f"{name}, rebuild from the outbox", rate, "the same from Kafka", kafka[name])
+
+
+def _rebuild_rate(world: World, published: Environment, view: View, source: Source) -> float:
+    environment = world.view(published, view.name.upper())
+    anyio.run(_prepared, view, environment)
+    begin = time.perf_counter()
+    anyio.run(_rebuilt, view, environment, source)
+    return world.size(published) / seconds_since(begin)
 
 
 def _against_library(
@@ -156,48 +167,49 @@ def _against_library(
     yield faster(what, rates, f"{runner}in process", library(world, program=False), in_process)
 
 
-def _against_floor(world: World, view: View) -> tuple[Sample, Sample, Sample]:
+def _against_floor(world: World, view: View, full: int) -> tuple[Sample, Sample, Sample]:
     """Return rates: of the consumer, of what it writes alone, and of that fetched and written."""
-    published = world.published(max(FEWEST, world.some(EVENTS)))
+    published = world.published(max(FEWEST, world.some(full)))
     events = world.size(published)
-    anyio.run(caught_up, view, world.view(published, view.name.upper()), events)
-    rounds = [_round(view, world.view(published, view.name.upper()), events) for _ in world.repeats]
-    rates, floors, fetched = map(Sample, zip(*rounds, strict=True))
-    return rates, floors, fetched
+
+    def environment() -> Environment:
+        return world.view(published, view.name.upper())
+
+    batches = anyio.run(caught_up, Observed, environment(), events, view).batches
+    written = anyio.run(_filled, ViewStore.of(view, environment()), batches)
+    # A consumer that is measured keeps no batch: that would cost memory, and it has none of it.
+    del batches
+    rounds = []
+    for _ in world.repeats:
+        gc.collect()
+        gc.freeze()  # Nobody is to look for garbage in what is kept.
+        ours = anyio.run(caught_up, Marked, environment(), events, view).marks
+        mine = environment()
+        store = ViewStore.of(view, mine)
+        alone = anyio.run(_written, store, written)
+        fetched = anyio.run(_fetched_and_written, mine, store, written)
+        rounds.append((ours.rate, alone.rate, fetched.rate))
+    rates, floors, both = map(Sample, zip(*rounds, strict=True))
+    return rates, floors, both
 
 
-def _round(view: View, environment: Environment, events: int) -> tuple[float, float, float]:
-    """Measure each once, in memory that the last round has given back: a consumer keeps none."""
-    gc.collect()
-    observed = anyio.run(caught_up, view, environment, events)
-    store, batches = ViewStore.of(view, environment), observed.batches
-    floor = anyio.run(_written, store, batches)
-    fetched = anyio.run(_fetched_and_written, environment, store, batches)
-    return observed.marks.rate, floor.rate, fetched.rate
-
-
-async def caught_up(view: View, environment: Environment, events: int) -> Observed:
-    """Apply so many events to an empty view."""
+async def caught_up(
+    applying: type[AnyMarked], environment: Environment, events: int, view: View
+) -> AnyMarked:
+    """Have a consumer apply so many events to an empty view."""
     store = ViewStore.of(view, environment)
-    observed = Observed(store)
-    await catch_up(store, observed, environment, events)
-    return observed
-
-
-async def catch_up(
-    store: ViewStore, applier: Marked, environment: Environment, events: int
-) -> None:
-    """Have a consumer apply events until there are so many."""
+    applier = applying(store)
     consumer = Consumer(store, KafkaSettings.from_env(environment), applier=applier)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(consumer.run)
         while applier.marks.events < events:  # noqa: ASYNC110 - it looks, and is not told
             await anyio.sleep(LOOK_SECONDS)
         tasks.cancel_scope.cancel()
+    return applier
 
 
 async def _fetched_and_written(
-    environment: Environment, store: ViewStore, batches: Sequence[Batch]
+    environment: Environment, store: ViewStore, written: Sequence[Written]
 ) -> Marks:
     """Before each batch is written have aiokafka bring as many records, and let them lie."""
     settings = KafkaSettings.from_env(environment)
@@ -212,7 +224,7 @@ async def _fetched_and_written(
                 fetched = await consumer.getmany(timeout_ms=1000, max_records=records)
                 records -= sum(map(len, fetched.values()))
 
-        return await _written(store, batches, fetch)
+        return await _written(store, written, fetch)
 
 
 async def _nothing(_records: int) -> None:
@@ -221,33 +233,42 @@ async def _nothing(_records: int) -> None:
 
 async def _written(
     store: ViewStore,
-    batches: Sequence[Batch],
+    written: Sequence[Written],
     fetch: Callable[[int], Awaitable[None]] = _nothing,
 ) -> Marks:
     """Write what the batches leave to be written, and nothing else."""
-    partitions = 1 + max(span.partition for batch in batches for span in batch.spans)
     async with store.connected(SESSION) as connection:
-        await _emptied(store, connection, partitions)
-        units = [await _filled(store, connection, batch) for batch in batches]
-        await _emptied(store, connection, partitions)
+        await _emptied(store, connection, written)
         marks = Marks()
-        for batch, unit in zip(batches, units, strict=True):
+        for batch in written:
             await fetch(batch.events)
             async with connection.transaction():
                 have_moved = await store.tracking.move(connection, batch.moves)
                 assert await have_moved()
-                await unit.write(connection)
+                await batch.unit.write(connection)
             marks.note(marks.events + batch.events)
     return marks
 
 
-async def _emptied(store: ViewStore, connection: AsyncConnection[Any], partitions: int) -> None:
+async def _emptied(
+    store: ViewStore, connection: AsyncConnection[Any], written: Sequence[Written | Batch]
+) -> None:
+    partitions = 1 + max(move.to.partition for batch in written for move in batch.moves)
     await connection.execute(store.sql("DROP SCHEMA IF EXISTS {schema} CASCADE"))
     await store.prepare(connection, partitions)
 
 
-async def _filled(store: ViewStore, connection: AsyncConnection[Any], batch: Batch) -> UnitOfWork:
-    """Apply a batch, and return its unit of work, to be written once more."""
+async def _filled(store: ViewStore, batches: Sequence[Batch]) -> Sequence[Written]:
+    """Apply batches, and return what each wrote, to be written once more."""
+    async with store.connected(SESSION) as connection:
+        await _emptied(store, connection, batches)
+        return [
+            Written(batch.moves, batch.events, await _unit_of(store, connection, batch))
+            for batch in batches
+        ]
+
+
+async def _unit_of(store: ViewStore, connection: AsyncConnection[Any], batch: Batch) -> UnitOfWork:
     wanted = [record for span in batch.spans for record in span.records if record.event]
     unit = store.view.unit_of_work(store.schema)
     await unit.read(connection, *_concerned(wanted))

@@ -40,7 +40,7 @@ from tests.benchmarks.history import COPY_EVENTS, SEED, Author, row_of
 from tests.benchmarks.load import Load, Took
 from tests.benchmarks.search import PAGES, large_view
 from tests.benchmarks.servers import ROOT, Environment, Program, World, relayed
-from tests.benchmarks.views import EVENTS, caught_up
+from tests.benchmarks.views import EVENTS, Marked, caught_up
 from tests.web.browser import TOKEN
 
 MOST_MILLISECONDS = 50.0
@@ -96,8 +96,8 @@ def window(world: World) -> Iterator[Line]:
         environment = world.view(world.view(pipeline, "FTS"), "ACTIVITY")
         with _watched(environment) if watched else nullcontext():
             relays[watched].append(anyio.run(relayed, environment).rate)
-            observed = anyio.run(caught_up, FTS, environment, world.size(environment))
-            views[watched].append(observed.marks.rate)
+            applied = anyio.run(caught_up, Marked, environment, world.size(environment), FTS)
+            views[watched].append(applied.marks.rate)
     for what, rates in {"relay": relays, "fts, catching up": views}.items():
         beside = f"{what}, with {WINDOWS} windows open"
         yield faster(beside, Sample(rates[True]), "the same, alone", Sample(rates[False]))
