@@ -33,7 +33,7 @@ from .counted import activity, assert_counted_once, write
 from .operator import Operator
 
 TWO = {"KAFKA_TOPIC_PARTITIONS": "2"}
-OFTEN = Pacing(check_seconds=0.2)
+OFTEN = Pacing(check_seconds=0.2, metadata_ms=500)
 
 
 def start(pipeline: Pipeline) -> None:
@@ -161,7 +161,8 @@ async def is_known(pipeline: Pipeline) -> bool:
 async def test_a_topic_that_is_deleted_under_all_who_run_is_published_again_and_gone_on_with(
     environment: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with activity(environment | TWO) as pipeline:
+    async with activity(environment | TWO, relay=False) as pipeline:
+        pipeline.start_relay(check=0.2, grace=0.1)
         start(pipeline)
         await write(pipeline, "early", pages=4, edits=2)
         await assert_right(pipeline)
