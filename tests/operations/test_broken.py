@@ -266,7 +266,7 @@ async def test_a_stopped_partition_goes_on_without_what_is_missing_if_an_operato
         assert f"--to-offset {at} --execute" in why
 
         operator = Operator(kafka, pipeline)
-        await operator.reset("to-offset", f"{at}")
+        await operator.commit(at)
         start(pipeline)
         await pipeline.settled()
         assert await stopped(pipeline) == {}
@@ -302,7 +302,7 @@ async def test_what_a_stranger_has_written_is_passed_over_if_an_operator_says_so
         assert "pass it over: stop its consumers, kafka-consumer-groups --group " in why
         assert f"--to-offset {at + 1} --execute" in why
 
-        await Operator(kafka, pipeline).reset("to-offset", f"{at + 1}")
+        await Operator(kafka, pipeline).commit(at + 1)
         start(pipeline)
         await pipeline.settled()
 
