@@ -93,9 +93,9 @@ class PipelineUnderTest(anyio.AsyncContextManagerMixin):
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self.application.close)
 
-    def start_relay(self) -> None:
-        """Start a relay, which fences an earlier one off."""
-        self.relay = self._start(Relay(self._outbox, self._wire, self.settings).run)
+    def start_relay(self, **options: Any) -> None:
+        """Start a relay, with these options of its own; it fences an earlier one off."""
+        self.relay = self._start(Relay(self._outbox, self._wire, self.settings, **options).run)
 
     def start_consumer(self, consumer: Consumer | None = None) -> Part:
         """Start one more consumer; of the first view, if it is not said of which."""

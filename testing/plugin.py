@@ -20,7 +20,13 @@ from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
 
-NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+NOT_DURABLE = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    # Each connection would work for milliseconds to protect a password that lives for a session.
+    "scram_iterations": "1",
+}
 
 QUICK_TO_GIVE_UP = {
     "group.min.session.timeout.ms": "100",

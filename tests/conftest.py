@@ -133,10 +133,21 @@ def shared_environment(
 
 
 def settings(
-    kafka: Kafka, postgres: Postgres, database: Callable[[str], str], token: str
+    kafka: Kafka,
+    postgres: Postgres,
+    database: Callable[[str], str],
+    token: str,
+    *,
+    views: bool = True,
 ) -> dict[str, str]:
-    """Return the settings of a pipeline that has what `token` begins the names of to itself."""
-    names = {name.upper(): database(name) for name in ("contentmanagement", "fts", "activity")}
+    """Return the settings of a pipeline that has what `token` begins the names of to itself.
+
+    To make a database costs more than many a test: both views share one, in a schema each, and
+    there is none where there are to be no views.
+    """
+    names = {"CONTENTMANAGEMENT": database("contentmanagement")}
+    if views:
+        names |= dict.fromkeys(("FTS", "ACTIVITY"), database("views"))
     return {
         **kafka_settings(kafka, token),
         **postgres_environment(postgres, names),

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import signal
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.util import find_spec
 from pathlib import Path
@@ -147,6 +147,7 @@ class Postgres(Server):
             "--locale=C.UTF-8",
             "--no-instructions",
             *(["--no-sync"] if self.settings.get("fsync") == "off" else []),
+            *_hashing_of(self.settings),
         ]
         result = await anyio.run_process(command, check=False, **as_user(user))
         if result.returncode:
@@ -179,6 +180,12 @@ class Postgres(Server):
         _let_pass(self.data)
         _let_pass(_programs())
         return nobody.pw_name
+
+
+def _hashing_of(settings: Mapping[str, str]) -> Sequence[str]:
+    """Return what has the superuser's password hashed as the settings have it for others."""
+    name = "scram_iterations"
+    return [f"--set={name}={settings[name]}"] if name in settings else []
 
 
 def _programs() -> Path:

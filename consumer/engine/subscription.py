@@ -70,7 +70,7 @@ METADATA = "position="
 """What the metadata of our own commits begins with. Kafka's tool leaves none."""
 
 METADATA_MS = 10_000
-"""So soon a member hears that its topic was deleted, or made anew: by itself after 5 minutes."""
+"""Kafka's clients would wait for 5 minutes."""
 
 MAX_POLL_INTERVAL_MS = 30 * 60 * 1000
 """A group member that is silent for longer is put out. The guard makes that harmless."""
@@ -97,6 +97,8 @@ class Pacing:
     check_seconds: float = CHECK_SECONDS
     """So often each partition must have come on, unless it was at its true end, and somebody must
     have partitions."""
+    metadata_ms: int = METADATA_MS
+    """So soon a member hears that its topic was deleted, or made anew."""
 
 
 PACING = Pacing()
@@ -191,7 +193,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             enable_auto_commit=False,
             auto_offset_reset="none",  # Nobody but us says where to read.
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
-            metadata_max_age_ms=METADATA_MS,
+            metadata_max_age_ms=pacing.metadata_ms,
         )
         topic = Topics.of(wire.application_name, settings).events
         subscription = cls(

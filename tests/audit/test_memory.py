@@ -14,9 +14,9 @@ from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 
 from .audited import Audited, Placed
 
-PAGES = 100
+PAGES = 50
 EDITS = 199
-BODY = "a line that is as long as such lines are\n" * 40
+BODY = "a line that is as long as such lines are\n" * 80
 MOST_BYTES = 16 * 1024 * 1024
 
 
@@ -45,7 +45,7 @@ def histories(audited: Audited) -> Iterator[StoredEvent]:
             yield audited.wiki.mapper.to_stored_event(event)
 
 
-async def test_twenty_thousand_notifications_are_compared_in_bounded_memory(
+async def test_ten_thousand_notifications_are_compared_in_bounded_memory(
     audited: Audited,
 ) -> None:
     def store() -> None:

@@ -141,6 +141,7 @@ async def test_three_brokers_are_a_cluster(folder: Path) -> None:
     assert "min.insync.replicas=2" in shown
 
 
+@pytest.mark.usefixtures("programs")
 async def test_kafkas_own_tools_run(kafka: Kafka, token: str) -> None:
     await kafka.tool("topics", "--create", "--topic", token, "--partitions", "2")
     assert await kafka.tool("get-offsets", "--topic", token) == f"{token}:0:0\n{token}:1:0\n"
@@ -284,6 +285,7 @@ def test_a_whole_jar_is_not_fetched_again_and_the_manifest_is_enough_later(cold:
     assert jars.KAFKA.classpath(cold / "kafka.lock") == str(jar)
 
 
+@pytest.mark.usefixtures("programs")
 async def test_the_first_start_is_rehearsed_and_what_does_not_fit_is_passed_over(
     kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

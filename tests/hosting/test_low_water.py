@@ -28,6 +28,9 @@ from .nursing import CannotTakeError, Squeamish
 Env = dict[str, str]
 Constructed = dict[str, Any]
 
+PARTITIONS = 3
+EVENTS = 100
+
 SAID = Published(7, 3, "a relay", [Said(7, "a7", 9, "", 0), Said(4, "a4", 5, "", 0), NOTHING])
 
 
@@ -64,6 +67,7 @@ def test_a_position_record_is_reached_when_each_partition_is(
 def constructed(request: pytest.FixtureRequest, env: Env, tmp_path: Path) -> Constructed:
     """What a runner is constructed with, of a projection that can't take poison."""
     view_class: type[Any] = request.param
+    env = {**env, "KAFKA_TOPIC_PARTITIONS": str(PARTITIONS)}
     if view_class is SQLiteTricksView:
         module, dbname = "eventsourcing.sqlite", str(tmp_path / "squeamish")
         env = {**env, "SQUEAMISH_PERSISTENCE_MODULE": module, "SQUEAMISH_SQLITE_DBNAME": dbname}
@@ -75,11 +79,11 @@ def constructed(request: pytest.FixtureRequest, env: Env, tmp_path: Path) -> Con
     }
 
 
-def dogs_of_other_partitions(name: str, partitions: int = 8) -> list[str]:
+def dogs_of_other_partitions(name: str) -> list[str]:
     """Return names of dogs, one for each partition that is not this dog's."""
 
     def partition(name: str) -> int:
-        return partition_of(str(Dog.create_id(name)).encode(), partitions)
+        return partition_of(str(Dog.create_id(name)).encode(), PARTITIONS)
 
     found = {partition(each): each for each in (f"Dog {number}" for number in range(200))}
     return [each for number, each in found.items() if number != partition(name)]
@@ -102,7 +106,7 @@ def test_what_has_stopped_is_not_passed(constructed: Constructed) -> None:
         for name in dogs_of_other_partitions("Billy"):
             runner.app.register_dog(name)
             runner.app.add_trick(name, "sit")
-        anyio.run(until, is_so(lambda: runner.view.get_count("sit") == 7))
+        anyio.run(until, is_so(lambda: runner.view.get_count("sit") == PARTITIONS - 1))
         with pytest.raises(TimeoutError):
             runner.wait(before + 1)
         assert runner.view.max_tracking_id("DogSchool") == before
@@ -137,7 +141,7 @@ def test_two_that_share_the_partitions_come_to_the_end_together(constructed: Con
             position = one.app.add_trick(name, "sit")
             for runner in (other, one):
                 runner.wait(position, timeout=SECONDS)
-        assert one.view.get_count("sit") == other.view.get_count("sit") == 8
+        assert one.view.get_count("sit") == other.view.get_count("sit") == PARTITIONS
 
 
 def test_nothing_at_or_below_what_the_library_has_tracked_is_applied(
@@ -170,13 +174,13 @@ def test_it_is_never_higher_than_what_is_applied(constructed: Constructed) -> No
             one.app.register_dog(name)
 
         def teach() -> None:
-            for number in range(1, 201):
+            for number in range(1, EVENTS + 1):
                 position = one.app.add_trick(dogs[number % len(dogs)], "sit")
                 taught[position] = number
 
         teaching = Thread(target=teach)
         teaching.start()
-        while teaching.is_alive() or view.get_count("sit") < 200:
+        while teaching.is_alive() or view.get_count("sit") < EVENTS:
             mark = view.max_tracking_id("DogSchool") or 0
             count = view.get_count("sit")
             known = [number for position, number in list(taught.items()) if position <= mark]

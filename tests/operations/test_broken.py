@@ -33,7 +33,7 @@ from .counted import activity, assert_counted_once, write
 from .operator import Operator
 
 TWO = {"KAFKA_TOPIC_PARTITIONS": "2"}
-OFTEN = Pacing(check_seconds=0.2)
+OFTEN = Pacing(check_seconds=0.2, metadata_ms=500)
 
 
 def start(pipeline: Pipeline) -> None:
@@ -161,7 +161,8 @@ async def is_known(pipeline: Pipeline) -> bool:
 async def test_a_topic_that_is_deleted_under_all_who_run_is_published_again_and_gone_on_with(
     environment: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with activity(environment | TWO) as pipeline:
+    async with activity(environment | TWO, relay=False) as pipeline:
+        pipeline.start_relay(check=0.2, grace=0.1)
         start(pipeline)
         await write(pipeline, "early", pages=4, edits=2)
         await assert_right(pipeline)
@@ -265,7 +266,7 @@ async def test_a_stopped_partition_goes_on_without_what_is_missing_if_an_operato
         assert f"--to-offset {at} --execute" in why
 
         operator = Operator(kafka, pipeline)
-        await operator.reset("to-offset", f"{at}")
+        await operator.commit(at)
         start(pipeline)
         await pipeline.settled()
         assert await stopped(pipeline) == {}
@@ -301,7 +302,7 @@ async def test_what_a_stranger_has_written_is_passed_over_if_an_operator_says_so
         assert "pass it over: stop its consumers, kafka-consumer-groups --group " in why
         assert f"--to-offset {at + 1} --execute" in why
 
-        await Operator(kafka, pipeline).reset("to-offset", f"{at + 1}")
+        await Operator(kafka, pipeline).commit(at + 1)
         start(pipeline)
         await pipeline.settled()
 

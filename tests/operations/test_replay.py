@@ -142,6 +142,7 @@ async def test_what_other_clients_commit_for_the_beginning_is_a_replay_and_for_t
         assert [by for *_, by in await dropped(pipeline.store)]
 
 
+@pytest.mark.usefixtures("programs")
 async def test_an_offset_set_back_with_kafka_s_tool_is_one_replay_of_the_partition(
     environment: dict[str, str], kafka: Kafka, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -168,6 +169,7 @@ async def test_an_offset_set_back_with_kafka_s_tool_is_one_replay_of_the_partiti
         assert SKIPPED not in caplog.text
 
 
+@pytest.mark.usefixtures("programs")
 async def test_an_offset_set_forward_with_kafka_s_tool_is_a_skip_that_is_recorded_for_ever(
     environment: dict[str, str], kafka: Kafka, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -203,6 +205,7 @@ async def test_an_offset_set_forward_with_kafka_s_tool_is_a_skip_that_is_recorde
         assert caplog.text.count(SKIPPED) == 1
 
 
+@pytest.mark.usefixtures("programs")
 async def test_a_group_that_is_gone_means_nothing(
     environment: dict[str, str], kafka: Kafka, caplog: pytest.LogCaptureFixture
 ) -> None:

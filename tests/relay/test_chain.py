@@ -99,7 +99,7 @@ async def test_a_topic_that_is_deleted_under_a_running_relay_is_soon_missed_and_
     under_test: RelayUnderTest, caplog: pytest.LogCaptureFixture, lost: set[str]
 ) -> None:
     counted = lost_by(under_test)
-    async with under_test.relaying(check=0.1):
+    async with under_test.relaying(check=0.1, grace=0.1):
         last = under_test.write(20)
         await under_test.progress.reached(last)
         under_test.progress.forget()

@@ -79,6 +79,8 @@ def runners(request: pytest.FixtureRequest, place: Place) -> Iterator[Runners]:
         yield library, ours
 
 
+# The runners' clients draw lots in threads of their own while an example is made.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @given(given=st.lists(EVENTS, min_size=1, max_size=20))
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

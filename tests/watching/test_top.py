@@ -165,6 +165,7 @@ async def test_without_a_terminal_it_is_printed_once_and_tells_what_is_down() ->
     assert status.stderr.startswith(b"error: ")
 
 
+@pytest.mark.usefixtures("programs")
 async def test_what_never_ran_is_told_from_what_has_nothing_to_do(
     environment: dict[str, str],
 ) -> None:
@@ -185,6 +186,7 @@ async def test_what_never_ran_is_told_from_what_has_nothing_to_do(
     assert "records applied" in runs
 
 
+@pytest.mark.usefixtures("programs")
 async def test_what_has_no_topic_yet_has_not_run(environment: dict[str, str]) -> None:
     status, top = await run_all(
         environment, ("consumer", "status", "activity"), ("compose", "top", "activity")
@@ -197,6 +199,7 @@ async def test_what_has_no_topic_yet_has_not_run(environment: dict[str, str]) ->
     assert b"has not run yet: there is no topic" in top.stdout
 
 
+@pytest.mark.usefixtures("programs")
 async def test_top_reads_what_is_so(environment: dict[str, str]) -> None:
     async with Pipeline(environment | {"KAFKA_TOPIC_PARTITIONS": "2"}) as pipeline:
         await pipeline.write("roses", "red\n")

@@ -27,7 +27,9 @@ LEAVES = (
     | st.builds(msgspec.msgpack.Ext, st.integers(0, 127), st.binary())
 )
 KEYS = st.text() | st.integers(-(2**63), 2**64 - 1) | st.sampled_from(["_type_", "_data_"])
-TREES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner))
+TREES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner), max_leaves=10
+)
 
 
 @given(st.dictionaries(KEYS, TREES) | st.lists(TREES))
