@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import anyio.abc
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from eventsourcing_kafka.compose.runner.memory import Names
@@ -32,7 +32,7 @@ from eventsourcing_kafka.producer.runtime.health import HealthCheck, Report
 from eventsourcing_kafka.producer.runtime.metrics_server import listen_as_set, serving_metrics
 from eventsourcing_kafka.producer.runtime.retry import first_error
 from eventsourcing_kafka.producer.wire import wire_of
-from eventsourcing_kafka.producer.wire.position import read_published
+from eventsourcing_kafka.producer.wire.position import last_published, read_published
 
 POLL_SECONDS = 0.02
 
@@ -41,6 +41,8 @@ PLACED_SECONDS = 30.0
 
 
 Question = Callable[[], Awaitable[bool]]
+Asked = Callable[[Mapping[str, int]], Awaitable[bool]]
+"""Asks whether all is applied up to a position of each application."""
 
 
 class Leading(msgspec.Struct, frozen=True):
@@ -52,10 +54,11 @@ class Leading(msgspec.Struct, frozen=True):
 
 
 class Following(msgspec.Struct, frozen=True):
-    """A consumer, and the topic that it reads."""
+    """A consumer, whose events it applies, and where they are published."""
 
     consumer: Consumer
-    topic: str
+    leader: str
+    topics: Topics
 
 
 class Parts:
@@ -90,7 +93,7 @@ class Parts:
     def add_consumer(self, consumer: Consumer, leader: str, settings: KafkaSettings) -> None:
         """Have the events of an application applied."""
         self._watched.append(ViewHealth(consumer, settings))
-        self._followings.append(Following(consumer, Topics.of(leader, settings).events))
+        self._followings.append(Following(consumer, leader, Topics.of(leader, settings)))
 
     def start(self) -> None:
         """Start all, and answer those who watch where `METRICS_PORT` says."""
@@ -172,7 +175,7 @@ class Parts:
         Nobody waits for ever: where Kafka can't be reached the log says so.
         """
         here = {leading.topics.events for leading in self._leadings}
-        placed = [each.consumer.placed for each in self._followings if each.topic in here]
+        placed = [each.consumer.placed for each in self._followings if each.topics.events in here]
         with anyio.move_on_after(PLACED_SECONDS):
             await self._until(lambda: _all_set(placed))
 
@@ -190,11 +193,11 @@ class Parts:
                 while (heads := await self._heads(position)) != before and not self._error:
                     await self._until(partial(self._is_published, heads))
                     for is_applied in applied:
-                        await self._until(is_applied)
+                        await self._until(partial(is_applied, heads))
                     before = heads
 
     @asynccontextmanager
-    async def _questions(self, kafka: AIOKafkaConsumer) -> AsyncIterator[Sequence[Question]]:
+    async def _questions(self, kafka: AIOKafkaConsumer) -> AsyncIterator[Sequence[Asked]]:
         """Connect to where each follower is; yield what asks whether it has applied all."""
         async with AsyncExitStack() as exits:
             connections = [
@@ -227,15 +230,25 @@ class Parts:
         return published.position if published else 0
 
     async def _is_applied(
-        self, following: Following, connection: Any, kafka: AIOKafkaConsumer
+        self,
+        following: Following,
+        connection: Any,
+        kafka: AIOKafkaConsumer,
+        heads: Mapping[str, int],
     ) -> bool:
-        topic = following.topic
-        partitions = range(await self._partitions_of(topic))
+        """Tell whether a follower has come to what the last position record says.
+
+        Not to the ends of the partitions: Kafka answers that a transaction is committed a little
+        before its records are there to be read.
+        """
+        partitions = range(await self._partitions_of(following.topics.events))
+        published = await last_published(kafka, following.topics) if partitions else None
+        head = heads.get(following.leader, 0)
+        if published is None:
+            return bool(partitions) and not head
         seen = await _applied(following.consumer, connection, partitions)
-        ends = await kafka.end_offsets([TopicPartition(topic, number) for number in partitions])
-        return bool(ends) and all(
-            number in seen and seen[number].offset >= end for (_, number), end in ends.items()
-        )
+        links = {number: tracking.link for number, tracking in seen.items()}
+        return published.position >= head and published.is_reached(links)
 
     async def _partitions_of(self, topic: str) -> int:
         """Return how many partitions a topic has, which is for ever once it is there."""

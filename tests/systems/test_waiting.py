@@ -1,13 +1,18 @@
 """Waiting as the library waits: for one position, under the application's own name."""
 
+from collections.abc import Collection
+from contextlib import ExitStack
+from threading import Event
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from eventsourcing.persistence import InfrastructureFactory
 from eventsourcing.projection import ProjectionRunner
 from eventsourcing.utils import Environment
 
 from eventsourcing_kafka.compose.runner import KafkaProjectionRunner, KafkaRunner
+from eventsourcing_kafka.consumer.engine.applying import Applier
 from examples.dogschool.application import DogSchool
 from examples.tricks.projection import Tricks, TricksView
 from tests.hosting.tallying import Left, chain
@@ -120,3 +125,36 @@ def test_a_view_goes_from_the_library_s_runner_to_ours_and_back(
         assert {trick: runner.view.get_count(trick) for trick in counts} == {
             trick: count * (number + 1) for trick, count in counts.items()
         }
+
+
+@pytest.mark.usefixtures("kafka")
+def test_ends_that_kafka_tells_late_do_not_end_a_wait(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = Event()
+    apply, ends = Applier.apply, AIOKafkaConsumer.end_offsets
+
+    async def apply_once_released(*args: Any) -> Any:
+        released.wait()
+        return await apply(*args)
+
+    async def end_offsets(
+        consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        found = await ends(consumer, partitions)
+        return {each: 0 if each.topic.endswith("events") else end for each, end in found.items()}
+
+    env = {**settings(place, dict.fromkeys(chain.nodes, popo)), **place.kafka}
+    with KafkaRunner(chain, env) as runner, ExitStack() as leaving:
+        leaving.callback(released.set)
+        school, left = runner.get(DogSchool), runner.get(Left)
+        monkeypatch.setattr(Applier, "apply", apply_once_released)
+        monkeypatch.setattr(AIOKafkaConsumer, "end_offsets", end_offsets)
+        school.register_dog("Billy")
+
+        with pytest.raises(TimeoutError):
+            runner.wait(0.5)
+
+        released.set()
+        runner.wait(SECONDS)
+        assert left.recorder.max_tracking_id("DogSchool")
