@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from itertools import count
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import psycopg
 from eventsourcing.persistence import DataError, IntegrityError, InternalError
@@ -40,11 +39,13 @@ REFUSALS = (
     UnicodeError,
     DataError,
     PartlyAppliedError,
+    psycopg.errors.PipelineAborted,
     *CONFLICTS,
 )
 """What Postgres, or the library, says of values that it does not take: not the server's fault.
 
-Also that the transaction has failed: then a policy has kept the reason to itself.
+Also that the transaction, or what was sent ahead in it, has failed: then a policy has kept the
+reason to itself.
 """
 
 REFUSED_IN_WRITING = (*REFUSALS, TypeError, ValueError)
@@ -168,7 +169,8 @@ class Applier:
         while True:
             try:
                 with processing(self._store.view.name, records):
-                    async with self._transaction(connection, apply):
+                    whole_batch = apply == self._together
+                    async with self._store.transaction(connection, whole_batch=whole_batch):
                         have_moved = await self._store.tracking.move(connection, moves)
                         parked, stopped = await apply(connection, records, have_moved)
                         if stopped:
@@ -200,10 +202,10 @@ class Applier:
         Raises `CannotApplyError` for the first that can't be applied; then nothing has changed.
         """
         try:
-            async with connection.transaction():
+            async with self._store.transaction(connection):
                 await self._together(connection, records)
         except REFUSED_IN_WRITING:
-            async with connection.transaction():
+            async with self._store.transaction(connection):
                 await self._one_by_one(connection, records)
 
     async def _together(
@@ -271,7 +273,7 @@ class Applier:
         """Apply one record, and tell how many are parked: again, while it conflicts with others."""
         for attempt in count(1):
             try:
-                async with connection.transaction():
+                async with self._store.transaction(connection):
                     return (await self._together(connection, [record])).parked
             except REFUSED_IN_WRITING as error:
                 if not isinstance(error, CONFLICTS) or attempt >= self._attempts:
@@ -329,12 +331,6 @@ class Applier:
         ]
         await _check(await self._store.tracking.move(connection, back))
         return cut
-
-    def _transaction(self, connection: Any, apply: object) -> AbstractAsyncContextManager[Any]:
-        """Begin that of a batch. Where records are tried one by one there are others inside."""
-        if apply == self._one_by_one:
-            return cast("AbstractAsyncContextManager[Any]", connection.transaction())
-        return self._store.batch(connection)
 
     def _is_raised(self, error: Exception) -> bool:
         return isinstance(error, CannotApplyError) and self._on_error is OnError.RAISE

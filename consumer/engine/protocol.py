@@ -154,8 +154,13 @@ class Store(Protocol):
     def run(self, work: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> Awaitable[T]:
         """Do some work on a working connection, where it may block."""
 
-    def batch(self, connection: Any) -> AbstractAsyncContextManager[Any]:
-        """Begin the transaction of a batch, which has none inside of it."""
+    def transaction(
+        self, connection: Any, *, whole_batch: bool = False
+    ) -> AbstractAsyncContextManager[Any]:
+        """Begin a transaction, or a savepoint in one; that of a whole batch has none inside of it.
+
+        Raises why it has failed, if a unit of work has kept that to itself.
+        """
 
     def redriving(self, connection: Any) -> AbstractAsyncContextManager[None]:
         """Begin a transaction in which consumers neither park nor apply anything."""

@@ -15,6 +15,7 @@ import psycopg
 from eventsourcing.postgres import BasePostgresFactory, PostgresFactory
 from eventsourcing.utils import Environment
 from psycopg import AsyncConnection, sql
+from psycopg.pq import TransactionStatus
 
 from eventsourcing_kafka.consumer.engine.parking import MAKE, Parking, Skip
 from eventsourcing_kafka.consumer.engine.protocol import Again, Capabilities, Store
@@ -25,11 +26,11 @@ from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
 from eventsourcing_kafka.producer.runtime.misspelt import slips, warn_of_unknown
 from eventsourcing_kafka.producer.runtime.postgres import (
+    Session,
     SessionPool,
     check_named,
     connect_arguments,
     connected,
-    sent_ahead,
 )
 from eventsourcing_kafka.producer.runtime.retry import SessionLostError
 from eventsourcing_kafka.producer.runtime.secrets import (
@@ -65,6 +66,8 @@ MADE_MEANWHILE = (
     psycopg.errors.DuplicateSchema,
     psycopg.errors.DuplicateTable,
 )
+KEPT = "A statement was refused, and its unit of work has kept that to itself."
+
 NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 
 
@@ -218,9 +221,15 @@ class ViewStore:
         """Do some work on such a connection: nothing that it waits for blocks."""
         return work(*args)
 
-    def batch(self, connection: AsyncConnection[Any]) -> AbstractAsyncContextManager[Any]:
-        """Begin the transaction of a batch, which has none inside of it."""
-        return sent_ahead(connection) if self.view.sent_ahead else connection.transaction()
+    def transaction(
+        self, connection: Any, *, whole_batch: bool = False
+    ) -> AbstractAsyncContextManager[Any]:
+        """Begin a transaction, or a savepoint in one; that of a whole batch has none inside of it.
+
+        Raises why it has failed, if a unit of work has kept that to itself.
+        """
+        ahead = whole_batch and self.view.sent_ahead
+        return connection.sent_ahead() if ahead else _not_failed(connection)
 
     @asynccontextmanager
     async def redriving(self, connection: AsyncConnection[Any]) -> AsyncIterator[None]:
@@ -523,6 +532,18 @@ class ViewStore:
             have_moved = await self.tracking.move(connection, [Move(skip.seen, skip.seen)])
             if await have_moved():
                 await self.parking.record_skip(connection, skip)
+
+
+@asynccontextmanager
+async def _not_failed(connection: Session) -> AsyncIterator[None]:
+    """Begin a transaction. Raises `InFailedSqlTransaction` if it has failed without a word.
+
+    Postgres rolls back what has failed when it is to commit it, and calls that no error.
+    """
+    async with connection.transaction():
+        yield
+        if connection.info.transaction_status is TransactionStatus.INERROR:
+            raise psycopg.errors.InFailedSqlTransaction(KEPT)
 
 
 def group_of(store: Store, settings: KafkaSettings) -> str:

@@ -143,6 +143,15 @@ class HostedStore(ViewStore):
         """Do some work on it in a worker thread: the follower's policy blocks."""
         return in_worker(work, *args)
 
+    def transaction(
+        self,
+        connection: Any,
+        *,
+        whole_batch: bool = False,  # noqa: ARG002 - others need it
+    ) -> AbstractAsyncContextManager[Any]:
+        """Begin a transaction, or a savepoint in one; its host tells whether it has failed."""
+        return cast("AbstractAsyncContextManager[Any]", connection.transaction())
+
     @asynccontextmanager
     async def redriving(self, connection: Any) -> AsyncIterator[None]:
         """Begin a transaction in which consumers neither park nor apply anything."""

@@ -20,6 +20,7 @@ import psycopg
 from eventsourcing.postgres import PostgresDatastore, PostgresFactory
 from eventsourcing.utils import Environment
 from psycopg import conninfo, sql
+from psycopg.generators import send
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -91,11 +92,96 @@ class PoolerError(OperatorError):
         )
 
 
+class NotAheadError(OperatorError):
+    """Statements are sent ahead, and this can't be."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} can't be where statements are sent before earlier ones are answered: "
+            "leave sent_ahead=True out of the view."
+        )
+
+
+class SessionCursor(psycopg.AsyncCursor[Any]):
+    """A cursor that says so when it is asked for what is not known yet, or can't be sent ahead."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows the statement was about. Raises `NotAheadError` if nobody knows yet."""
+        if self.pgresult is None and self._is_ahead():
+            raise NotAheadError("A look at rowcount")
+        return super().rowcount
+
+    def copy(self, *arguments: Any, **options: Any) -> Any:
+        """Do as psycopg does. Raises `NotAheadError`."""
+        if self._is_ahead():
+            raise NotAheadError("COPY")
+        return super().copy(*arguments, **options)
+
+    def stream(self, *arguments: Any, **options: Any) -> Any:
+        """Do as psycopg does. Raises `NotAheadError`."""
+        if self._is_ahead():
+            raise NotAheadError("stream()")
+        return super().stream(*arguments, **options)
+
+    def _is_ahead(self) -> bool:
+        return isinstance(self.connection, Session) and self.connection.is_ahead
+
+
 class Session(psycopg.AsyncConnection[Any]):
     """A connection in autocommit mode, with all set that a session relies on."""
 
     server = "Postgres"
     """Which server, and which database of it."""
+    is_ahead = False
+    """Whether statements do not wait for the answers to earlier ones."""
+
+    @asynccontextmanager
+    async def sent_ahead(self) -> AsyncIterator[None]:
+        """Begin a transaction whose statements, its COMMIT, too, wait for no earlier answers.
+
+        Whoever fetches rows waits for all that was sent before. What Postgres refuses is raised
+        there, or at the end: nothing is committed then.
+        """
+        try:
+            async with self.pipeline():
+                await self.execute("BEGIN")
+                self.is_ahead = True
+                try:
+                    yield
+                finally:
+                    self.is_ahead = False
+                await self.execute("COMMIT")
+        except Exception:
+            with suppress(psycopg.OperationalError):  # What is lost is rolled back.
+                await self.rollback()
+            raise
+
+    @asynccontextmanager
+    async def transaction(
+        self, savepoint_name: str | None = None, force_rollback: bool = False
+    ) -> AsyncIterator[psycopg.AsyncTransaction]:
+        """Begin a transaction; inside of one a savepoint, and so in one that is sent ahead."""
+        if self.is_ahead:  # psycopg knows that it is inside of one once BEGIN is answered.
+            await self.wait(send(self.pgconn))  # sync() writes to the socket once.
+            async with self.pipeline() as pipeline:
+                await pipeline.sync()
+        async with super().transaction(savepoint_name, force_rollback) as transaction:
+            yield transaction
+
+    async def commit(self) -> None:
+        """Do as psycopg does, which forbids it inside of a transaction."""
+        self._check_not_ahead("commit()")
+        await super().commit()
+
+    async def rollback(self) -> None:
+        """Do as psycopg does, which forbids it inside of a transaction."""
+        self._check_not_ahead("rollback()")
+        await super().rollback()
+
+    def _check_not_ahead(self, what: str) -> None:
+        if self.is_ahead:
+            raise psycopg.ProgrammingError(f"Explicit {what} forbidden within a transaction.")
 
     async def wait(self, *arguments: Any, **options: Any) -> Any:
         """Do as psycopg does, and say whose an error is, and what takes long."""
@@ -133,6 +219,7 @@ class Session(psycopg.AsyncConnection[Any]):
         with connecting_to(server), explained(server):
             session = await super().connect(conninfo, autocommit=True, **arguments)
         session.server = server
+        session.cursor_factory = SessionCursor
         try:
             with talking_to(server):
                 pid = await _begin(session, settings)
@@ -310,21 +397,3 @@ async def connected(
             yield session
     finally:
         await session.close()
-
-
-@asynccontextmanager
-async def sent_ahead(connection: psycopg.AsyncConnection[Any]) -> AsyncIterator[None]:
-    """Begin a transaction whose statements, its COMMIT, too, do not wait for each other's answers.
-
-    Whoever fetches rows waits for all that was sent before. What Postgres refuses is raised there,
-    or at the end: nothing is committed then. No COPY, and no transaction, can be inside of it.
-    """
-    try:
-        async with connection.pipeline():
-            await connection.execute("BEGIN")
-            yield
-            await connection.execute("COMMIT")
-    except Exception:
-        with suppress(psycopg.OperationalError):  # What is lost is rolled back.
-            await connection.rollback()
-        raise

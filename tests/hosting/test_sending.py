@@ -1,6 +1,7 @@
 """What is sent ahead of its answers in a batch is answered as anywhere, once somebody asks."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -65,6 +66,20 @@ def test_rows_and_their_number_are_those_of_the_statement(
 
 def tuple_of_one(_cursor: Any) -> Any:
     return tuple
+
+
+def test_more_than_a_socket_takes_at_once_is_answered(lent: Undivided) -> None:
+    def ask() -> Any:
+        cursor = lent.execute("SELECT length(%s) AS length", ["x" * 50_000_000])
+        return cursor.fetchall()
+
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(ask)
+        try:
+            assert asked.result(30) == [{"length": 50_000_000}]
+        except TimeoutError:
+            lent.pgconn.finish()  # Or it would be waited for, for ever.
+            raise
 
 
 def copy(lent: Undivided) -> None:

@@ -85,9 +85,9 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     together = Applier._together
 
-    async def counted(applier: Applier, connection: Any, records: Any) -> Any:
+    async def counted(applier: Applier, connection: Any, records: Any, *guard: Any) -> Any:
         sizes.append(len(records))
-        return await together(applier, connection, records)
+        return await together(applier, connection, records, *guard)
 
     monkeypatch.setattr(Applier, "_together", counted)
     return sizes

@@ -229,8 +229,13 @@ class LocalStore:
         """Do some work in a worker thread: the follower's policy and its recorder block."""
         return in_worker(work, *args)
 
-    def batch(self, connection: LocalConnection) -> AbstractAsyncContextManager[Any]:
-        """Begin a batch."""
+    def transaction(
+        self,
+        connection: LocalConnection,
+        *,
+        whole_batch: bool = False,  # noqa: ARG002 - others need it
+    ) -> AbstractAsyncContextManager[Any]:
+        """Begin a batch; or, in that, what is a savepoint where there are any."""
         return connection.transaction()
 
     @asynccontextmanager

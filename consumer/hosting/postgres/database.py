@@ -10,6 +10,7 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresDatastore
 from psycopg import Connection, Cursor, Pipeline
+from psycopg.generators import send
 from psycopg.pq import TransactionStatus
 
 from eventsourcing_kafka.consumer.engine.applying import PartlyAppliedError
@@ -70,6 +71,8 @@ class Undivided:
         if self._pipeline and self._has_sent:
             self._has_sent = False
             with self._noting():
+                # First: sync() writes to the socket once, and for what did not fit nobody answers.
+                self._connection.wait(send(self._connection.pgconn))
                 self._pipeline.sync()
 
     def wait_for_each(self) -> None:
