@@ -100,6 +100,8 @@ def is_transient(error: BaseException) -> bool:
             return error.retriable or isinstance(error, LOST) or type(error) is KafkaError
         case psycopg.errors.ProgramLimitExceeded():  # It is filed under operational errors.
             return False
+        case psycopg.InternalError() if error.sqlstate is None:  # Of an answer that breaks off.
+            return True
         case _:
             return isinstance(error, LOST)
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import anyio
 import anyio.lowlevel
+import psycopg
 import pytest
 from aiokafka.errors import (
     KafkaConnectionError,
@@ -70,10 +71,11 @@ async def test_a_client_that_cancels_its_own_fetch_does_not_cancel_the_view() ->
         KafkaTimeoutError("Failed to get offsets by times in 40000 ms"),
         for_code(OFFSET_NOT_AVAILABLE)("a leader that has just been elected"),
         OperationNotAttempted("another partition of the request has been deleted"),
+        psycopg.InternalError("received 2 results from command 'SAVEPOINT \"_pg3_2\"'"),
     ],
     ids=repr,
 )
-def test_what_aiokafka_says_of_a_lost_broker_is_waited_out(error: KafkaError) -> None:
+def test_what_clients_say_of_a_lost_server_is_waited_out(error: Exception) -> None:
     assert is_transient(error)
 
 
