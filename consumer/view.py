@@ -52,8 +52,9 @@ class View:
     all tables, or with `subtract`, a single aggregate can be replayed."""
     sent_ahead: bool = False
     """Whether its statements may be sent before earlier ones are answered: one round trip to read,
-    one to write and commit. For a unit of work that executes statements and fetches rows, without
-    COPY, or a look at how many rows were changed: those are refused."""
+    one to write and commit, where Postgres is 17 or later. For a unit of work that executes
+    statements and fetches rows, without COPY or a look at how many rows were changed: those are
+    refused."""
     subtract: Sequence[LiteralString] = ()
     """Statements that take an aggregate, `%(aggregate)s`, out of rows that are of several. They run
     before its own rows go."""

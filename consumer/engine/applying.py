@@ -228,8 +228,10 @@ class Applier:
         find_set_aside = await self._store.parking.set_aside(connection, concerned)
         unit = self._store.view.unit_of_work(self._store.schema)
         originators = {record.originator_id for record in concerned}
-        await unit.read(connection, originators, [r.event for r in concerned if r.event])
-        await _check(have_moved)
+        try:
+            await unit.read(connection, originators, [r.event for r in concerned if r.event])
+        finally:
+            await _check(have_moved)  # Else it has read what another consumer has applied.
         set_aside = await find_set_aside()
         if self._redriving:
             set_aside.parked.clear()  # All of them are tried again, in their order.

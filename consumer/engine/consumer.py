@@ -111,6 +111,7 @@ class Consumer:
             "synchronous_commit": "off",
             # What a process that stands still has locked goes to its successor.
             "idle_in_transaction_session_timeout": f"{stuck:.0f}s",
+            "transaction_timeout": f"{stuck:.0f}s",
         }
 
     async def run(self) -> None:

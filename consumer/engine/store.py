@@ -228,7 +228,7 @@ class ViewStore:
 
         Raises why it has failed, if a unit of work has kept that to itself.
         """
-        ahead = whole_batch and self.view.sent_ahead
+        ahead = whole_batch and self.view.sent_ahead and connection.sends_ahead
         return connection.sent_ahead() if ahead else _not_failed(connection)
 
     @asynccontextmanager

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import psycopg
+from anyio import to_thread
 from eventsourcing.postgres import PostgresDatastore, PostgresFactory
 from eventsourcing.utils import Environment
 from psycopg import conninfo, sql
@@ -64,9 +65,12 @@ RELIED_ON = {
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
+    "transaction_timeout": "0",
 }
+CANCEL_SECONDS = 1.0
+"""So long a server may take to hear that a statement is to be cancelled."""
 SINCE = {"transaction_timeout": 170_000}
-"""The same for settings that not every server knows, by the first version that does."""
+"""The first version that knows a setting, where not every server does."""
 
 
 class PostgresUnreachableError(UnreachableError, psycopg.OperationalError):
@@ -136,13 +140,24 @@ class Session(psycopg.AsyncConnection[Any]):
     is_ahead = False
     """Whether statements do not wait for the answers to earlier ones."""
 
+    @property
+    def sends_ahead(self) -> bool:
+        """Whether `sent_ahead` is safe.
+
+        A transaction of which a part is sent is not idle, and only `transaction_timeout` ends it
+        when the process that has sent it stands still.
+        """
+        return self.info.server_version >= SINCE["transaction_timeout"]
+
     @asynccontextmanager
     async def sent_ahead(self) -> AsyncIterator[None]:
         """Begin a transaction whose statements, its COMMIT, too, wait for no earlier answers.
 
         Whoever fetches rows waits for all that was sent before. What Postgres refuses is raised
-        there, or at the end: nothing is committed then.
+        there, or at the end: nothing is committed then. Cancelled, it has Postgres cancel what it
+        is at, or the COMMIT behind that would still be carried out.
         """
+        canceller = self.pgconn.get_cancel()
         try:
             async with self.pipeline():
                 await self.execute("BEGIN")
@@ -155,6 +170,10 @@ class Session(psycopg.AsyncConnection[Any]):
         except Exception:
             with suppress(psycopg.OperationalError):  # What is lost is rolled back.
                 await self.rollback()
+            raise
+        except BaseException:
+            with anyio.move_on_after(CANCEL_SECONDS, shield=True), suppress(psycopg.Error):
+                await to_thread.run_sync(canceller.cancel, abandon_on_cancel=True)
             raise
 
     @asynccontextmanager
@@ -297,10 +316,10 @@ async def _pid(session: psycopg.AsyncConnection[Any], statement: sql.SQL | sql.C
 
 def setting(settings: Mapping[str, str], server_version: int) -> sql.Composed:
     """Return a statement that sets what a session relies on, and then `settings`."""
-    newer = {name: "0" for name, since in SINCE.items() if server_version >= since}
     calls = [
         sql.SQL("set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
-        for name, value in {**RELIED_ON, **newer, **settings}.items()
+        for name, value in {**RELIED_ON, **settings}.items()
+        if server_version >= SINCE.get(name, 0)
     ]
     return sql.SQL("SELECT pg_backend_pid(), {}").format(sql.SQL(", ").join(calls))
 

@@ -71,6 +71,7 @@ LOST = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.TransactionTimeout,
     psycopg.errors.ReadOnlySqlTransaction,
     OperationalError,
     InterfaceError,

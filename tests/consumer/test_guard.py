@@ -1,8 +1,13 @@
 """The tracking moves only from where the consumer saw it last."""
 
+from dataclasses import replace
+
 import anyio
+import pytest
 
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Moved
+from eventsourcing_kafka.consumer.views.fts import VIEW
+from eventsourcing_kafka.consumer.views.fts.view import PagesUnitOfWork
 from tests.pipeline import WithoutKafka, pages_of, write_page
 
 
@@ -38,3 +43,20 @@ async def test_one_partition_that_was_moved_rolls_the_whole_batch_back(
         assert isinstance(outcome, Moved)
         assert await shortcut.pages() == []
         assert (await shortcut.seen())[0] == seen[0]
+
+
+@pytest.mark.parametrize("sent_ahead", [True, False])
+async def test_what_another_has_applied_is_no_error_of_who_reads_it(
+    environment: dict[str, str], sent_ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(*_: object) -> None:
+        raise LookupError("the page is further than this event")
+
+    async with WithoutKafka(environment, replace(VIEW, sent_ahead=sent_ahead)) as shortcut:
+        write_page(shortcut.wiki, "page", "one\n")
+        seen = await shortcut.seen()
+        batch, applier = shortcut.batch(seen), Applier(shortcut.store)
+        await applier.apply(shortcut.connection, batch, seen)
+        monkeypatch.setattr(PagesUnitOfWork, "read", read)
+
+        assert isinstance(await applier.apply(shortcut.connection, batch, seen), Moved)
