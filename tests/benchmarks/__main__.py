@@ -89,7 +89,7 @@ def main(
         list[str] | None, typer.Option(help=f"Some of: {', '.join(BENCHMARKS)}; repeatable.")
     ] = None,
     long: Annotated[
-        bool, typer.Option(help="A backlog of ten million events, too: half an hour more.")
+        bool, typer.Option(help="A backlog of ten million events, too: ten minutes, and 15 GB.")
     ] = False,
     page: Annotated[bool, typer.Option(help="Put the table into docs/FIGURES.md, too.")] = False,
 ) -> None:

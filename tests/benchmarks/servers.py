@@ -74,7 +74,7 @@ class World:
     ) -> None:
         self.scale = scale
         self.long = long
-        """Whether what takes half an hour is measured, too."""
+        """Whether what takes ten minutes by itself is measured, too."""
         self.repository = repository
         self._portal = portal
         self._kafka = kafka
