@@ -1,6 +1,7 @@
 """A view as it was at a position: a generation of its own, which nobody brings on."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -18,7 +19,12 @@ from eventsourcing_kafka.consumer.operations.as_of import (
     drop_generation,
     generations,
 )
-from eventsourcing_kafka.consumer.operations.filling import RebuildProgress, Source
+from eventsourcing_kafka.consumer.operations.filling import (
+    AlreadyRebuildingError,
+    RebuildProgress,
+    Source,
+    alone,
+)
 from eventsourcing_kafka.consumer.operations.history import write_model_of
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.consumer.operations.replay import replay_view
@@ -32,7 +38,7 @@ from eventsourcing_kafka.consumer.views.fts.search import search
 from tests.activity.counting import expected_activity, found_activity
 from tests.chaos.damage import delete_records
 from tests.consumer.interrupting import Interrupted
-from tests.pipeline import Pipeline
+from tests.pipeline import Pipeline, until
 
 from .counted import last_position, write
 from .test_broken import delete_all, topics_of
@@ -190,6 +196,13 @@ async def test_what_is_not_known_yet_or_is_somebody_else_s_is_refused(
         assert len(await search(pipeline.store.as_of(head), "page0")) == 1
 
 
+async def nobody_rebuilds(store: ViewStore) -> bool:
+    with suppress(AlreadyRebuildingError):
+        async with alone(store):
+            return True
+    return False
+
+
 # A client that is cancelled while it connects leaves its socket to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_interrupted_anywhere_it_goes_on_where_it_was(environment: dict[str, str]) -> None:
@@ -197,6 +210,7 @@ async def test_interrupted_anywhere_it_goes_on_where_it_was(environment: dict[st
         position, rows = await grown(pipeline, "early")
         await grown(pipeline, "late")
         for n in count(STRIDE, STRIDE):
+            await until(lambda: nobody_rebuilds(pipeline.store))  # The one before may yet end.
             with anyio.CancelScope() as scope:
                 interrupted = Interrupted(as_of(pipeline, position).run(nothing), n, scope.cancel)
                 await interrupted
