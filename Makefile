@@ -3,7 +3,7 @@
 PYTHON ?= python3
 REPO ?= .
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SPHINX := $(BIN)/python -m sphinx --quiet --fresh-env --nitpicky --fail-on-warning --doctree-dir build/.doctrees
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
@@ -23,10 +23,10 @@ quick: .venv/installed ## Run the tests that need no server
 	@$(BIN)/python -m pytest -m quick --numprocesses 2 --dist worksteal $(ARGS)
 
 test: .venv/installed ## Run the tests, against a real Kafka and a real Postgres
-	@$(PYTEST) --numprocesses 3 -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
 
 slow: .venv/installed ## Run the tests that start programs of their own: builds, browsers, servers, chaos
-	@$(PYTEST) --numprocesses 2 -m slow $(ARGS)
+	@$(PYTEST) -m slow $(ARGS)
 
 bench: .venv/installed ## Measure everything against its floor, into build/bench.* (QUICK=1, REPO=path)
 	@$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick) $(if $(filter command environment,$(origin REPO)),--repo $(REPO))
