@@ -194,7 +194,7 @@ class ObservedConsumer:
         return observed
 
     def _moving(self, move: Wrapped) -> Wrapped:
-        async def observed(table: Any, connection: Any, moves: Sequence[Any]) -> bool:
+        async def observed(table: Any, connection: Any, moves: Sequence[Any]) -> Any:
             if hand := self._in_hand.get():
                 self._end(hand, Outcome.FAILED)  # It is tried again.
                 hand.number = next(self._numbers) if hand.begun else hand.number
@@ -203,7 +203,7 @@ class ObservedConsumer:
                 )
                 self._journal.write(begun)
                 hand.begun = True
-            return bool(await move(table, connection, moves))
+            return await move(table, connection, moves)
 
         return observed
 

@@ -79,11 +79,11 @@ def constructed(request: pytest.FixtureRequest, env: Env, tmp_path: Path) -> Con
     }
 
 
-def dogs_of_other_partitions(name: str) -> list[str]:
+def dogs_of_other_partitions(name: str, partitions: int = PARTITIONS) -> list[str]:
     """Return names of dogs, one for each partition that is not this dog's."""
 
     def partition(name: str) -> int:
-        return partition_of(str(Dog.create_id(name)).encode(), PARTITIONS)
+        return partition_of(str(Dog.create_id(name)).encode(), partitions)
 
     found = {partition(each): each for each in (f"Dog {number}" for number in range(200))}
     return [each for number, each in found.items() if number != partition(name)]

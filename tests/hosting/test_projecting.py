@@ -43,6 +43,8 @@ Env = dict[str, str]
 
 HOST = "127.0.0.1"
 VIEW = "squeamish_dogschool"
+PARTITIONS = 8
+"""Of a topic for which nobody says how many."""
 AWAY = {"DOGSCHOOL_POSTGRES_HOST": HOST, "DOGSCHOOL_POSTGRES_PORT": "1"}
 """The write model's database is out of reach."""
 
@@ -102,7 +104,7 @@ async def test_it_needs_no_more_than_kafka_and_its_view_and_parks_what_it_can_no
             school.register_dog("Billy")
             for trick in ("beg", "poison", "sit"):
                 position = school.add_trick("Billy", trick)
-            for name in dogs_of_other_partitions("Billy"):
+            for name in dogs_of_other_partitions("Billy", PARTITIONS):
                 school.register_dog(name)
                 position = school.add_trick(name, "beg")
             runner.wait()
@@ -222,7 +224,7 @@ async def test_it_is_replayed_while_it_runs_where_its_view_says_how_it_is_emptie
     def teach(trick: str) -> int:
         with KafkaRunner(clinic, env, only=["DogSchool"]) as runner:
             school = runner.get(DogSchool)
-            for name in ("Billy", *dogs_of_other_partitions("Billy")):
+            for name in ("Billy", *dogs_of_other_partitions("Billy", PARTITIONS)):
                 if trick == "beg":
                     school.register_dog(name)
                 position = school.add_trick(name, trick)
