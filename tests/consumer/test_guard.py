@@ -8,6 +8,7 @@ import pytest
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, Moved
 from eventsourcing_kafka.consumer.views.fts import VIEW
 from eventsourcing_kafka.consumer.views.fts.view import PagesUnitOfWork
+from eventsourcing_kafka.producer.runtime.postgres import SINCE, Session
 from tests.pipeline import WithoutKafka, pages_of, write_page
 
 
@@ -60,3 +61,23 @@ async def test_what_another_has_applied_is_no_error_of_who_reads_it(
         monkeypatch.setattr(PagesUnitOfWork, "read", read)
 
         assert isinstance(await applier.apply(shortcut.connection, batch, seen), Moved)
+
+
+@pytest.mark.parametrize(("known_since", "is_ahead"), [(170_000, True), (990_000, False)])
+async def test_nothing_is_sent_ahead_where_postgres_bounds_no_transaction(
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    known_since: int,
+    is_ahead: bool,
+) -> None:
+    monkeypatch.setitem(SINCE, "transaction_timeout", known_since)
+    async with (
+        WithoutKafka(environment, replace(VIEW, sent_ahead=True)) as shortcut,
+        shortcut.store.working({"transaction_timeout": "300s"}) as connection,
+    ):
+        async with shortcut.store.transaction(connection, whole_batch=True):
+            assert isinstance(connection, Session)
+            assert connection.is_ahead is is_ahead
+        write_page(shortcut.wiki, "page", "one\n")
+        await shortcut.catch_up()
+        assert await shortcut.pages() == pages_of(shortcut.wiki)
