@@ -230,8 +230,10 @@ class Applier:
         originators = {record.originator_id for record in concerned}
         try:
             await unit.read(connection, originators, [r.event for r in concerned if r.event])
-        finally:
+        except Exception:
             await _check(have_moved)  # Else it has read what another consumer has applied.
+            raise
+        await _check(have_moved)
         set_aside = await find_set_aside()
         if self._redriving:
             set_aside.parked.clear()  # All of them are tried again, in their order.
