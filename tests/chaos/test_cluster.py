@@ -1,4 +1,4 @@
-"""Three brokers, of which one is killed and brought back under load."""
+"""Three brokers, of which one is killed, and is missed for a while or comes back under load."""
 
 from collections.abc import AsyncIterator, Callable
 from itertools import count
@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from eventsourcing_kafka.compose.audit import audit
 from eventsourcing_kafka.compose.servers.kafka import Kafka, cluster
@@ -16,7 +17,13 @@ from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.relay import read_risks
+from eventsourcing_kafka.producer.relay.topics import prepare_topics
+from eventsourcing_kafka.producer.runtime.retry import is_transient
 from tests.pipeline import Pipeline
+
+STARTS = 20
+"""Of relays, so that some meet the broker that is dead: each asks one that it chooses at random."""
+START_SECONDS = 5.0
 
 
 @pytest.fixture
@@ -72,6 +79,31 @@ async def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
     async with Pipeline({**environment, **setting}, consumers=0) as pipeline:
         await pipeline.published()
         assert await replicas(pipeline.settings) == 2
+
+
+async def test_a_relay_whose_topics_are_there_does_not_wait_for_a_broker_that_is_dead(
+    programs: None, tmp_path: Path
+) -> None:
+    unnoticed = {"broker.session.timeout.ms": "60000"}
+    async with cluster(tmp_path, heap="192m", properties=unnoticed) as brokers:
+        servers = ",".join(broker.bootstrap_servers for broker in brokers)
+        settings = KafkaSettings(bootstrap_servers=servers, topic_partitions=3)
+        assert await prepared(settings)
+        await brokers[0].kill()
+
+        assert any([await prepared(settings) for _ in range(STARTS)])
+
+
+async def prepared(settings: KafkaSettings) -> bool:
+    """Tell whether the topics are prepared, or a relay would have to try again, at once."""
+    topics = Topics.of("ContentManagement", settings)
+    with anyio.fail_after(START_SECONDS):
+        try:
+            async with started(AIOKafkaAdminClient(**settings.client())) as admin:
+                return await prepare_topics(admin, topics, settings) == 3
+        except KafkaError as error:
+            assert is_transient(error)
+            return False
 
 
 async def write_until(pipeline: Pipeline, stopped: anyio.Event) -> None:
