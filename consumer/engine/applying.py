@@ -36,6 +36,9 @@ REFUSALS = (
     psycopg.DataError,
     psycopg.IntegrityError,
     psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.CardinalityViolation,
+    psycopg.errors.WithCheckOptionViolation,
+    psycopg.errors.RaiseException,
     UnicodeError,
     DataError,
     PartlyAppliedError,
@@ -44,8 +47,9 @@ REFUSALS = (
 )
 """What Postgres, or the library, says of values that it does not take: not the server's fault.
 
-Also that the transaction, or what was sent ahead in it, has failed: then a policy has kept the
-reason to itself.
+So do a trigger that raises, and a statement that would write a row twice, though these are filed
+under errors of programs. Also that the transaction, or what was sent ahead in it, has failed: then
+a policy has kept the reason to itself.
 """
 
 REFUSED_IN_WRITING = (*REFUSALS, TypeError, ValueError)
@@ -274,11 +278,17 @@ class Applier:
         return _Effect(parked, stopped)
 
     async def _alone(self, connection: Any, record: ConsumedRecord) -> int:
-        """Apply one record, and tell how many are parked: again, while it conflicts with others."""
+        """Apply one record, and tell how many are parked: again, while it conflicts with others.
+
+        What would be refused at the end of the batch is refused here, as long as it is known which
+        record it is of.
+        """
         for attempt in count(1):
             try:
                 async with self._store.transaction(connection):
-                    return (await self._together(connection, [record])).parked
+                    parked = (await self._together(connection, [record])).parked
+                    await self._store.check_deferred(connection)
+                    return parked
             except REFUSED_IN_WRITING as error:
                 if not isinstance(error, CONFLICTS) or attempt >= self._attempts:
                     reason = error

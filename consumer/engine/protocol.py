@@ -162,6 +162,9 @@ class Store(Protocol):
         Raises why it has failed, if a unit of work has kept that to itself.
         """
 
+    async def check_deferred(self, connection: Any) -> None:
+        """Have that checked which would be at the end of the transaction only. Raises its error."""
+
     def redriving(self, connection: Any) -> AbstractAsyncContextManager[None]:
         """Begin a transaction in which consumers neither park nor apply anything."""
 

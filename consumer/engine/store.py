@@ -68,6 +68,17 @@ MADE_MEANWHILE = (
 )
 KEPT = "A statement was refused, and its unit of work has kept that to itself."
 
+# It takes back what the check has done: triggers that wait for the end of the transaction act then,
+# and what may be wrong until then may be so for the next event, too.
+CHECK_DEFERRED: LiteralString = """
+    DO $$
+    BEGIN
+        SET CONSTRAINTS ALL IMMEDIATE;
+        RAISE SQLSTATE 'OKAY1';
+    EXCEPTION WHEN SQLSTATE 'OKAY1' THEN
+    END $$
+"""
+
 NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 
 
@@ -230,6 +241,10 @@ class ViewStore:
         """
         ahead = whole_batch and self.view.sent_ahead and connection.sends_ahead
         return connection.sent_ahead() if ahead else _not_failed(connection)
+
+    async def check_deferred(self, connection: AsyncConnection[Any]) -> None:
+        """Have that checked which would be at the end of the transaction only. Raises its error."""
+        await connection.execute(CHECK_DEFERRED)
 
     @asynccontextmanager
     async def redriving(self, connection: AsyncConnection[Any]) -> AsyncIterator[None]:

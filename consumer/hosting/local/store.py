@@ -238,6 +238,9 @@ class LocalStore:
         """Begin a batch; or, in that, what is a savepoint where there are any."""
         return connection.transaction()
 
+    async def check_deferred(self, connection: LocalConnection) -> None:
+        """Check nothing: each record is a transaction of its own."""
+
     @asynccontextmanager
     async def redriving(self, connection: LocalConnection) -> AsyncIterator[None]:
         """Begin a transaction in which consumers neither park nor apply anything.

@@ -1,0 +1,178 @@
+"""What Postgres refuses when it commits, or by a trigger, is of the event that it is of."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, LiteralString
+
+import pytest
+from psycopg import AsyncConnection, sql
+
+from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.stack.stack import postgres_environment
+from eventsourcing_kafka.consumer.engine.applying import Applied, OnError
+from eventsourcing_kafka.consumer.engine.store import ViewStore
+from examples.dogschool.application import DogSchool
+
+from .stores import PARTITIONS, TRICKS, Following, TricksUnitOfWork, hosted
+
+KNOWN: LiteralString = """
+    CREATE TABLE {schema}.known (trick text PRIMARY KEY)
+"""
+KNOW: LiteralString = """
+    INSERT INTO {schema}.known VALUES ('sit'), ('roll')
+"""
+FOREIGN_KEY: LiteralString = """
+    ALTER TABLE {schema}.tricks
+        ADD FOREIGN KEY (trick) REFERENCES {schema}.known DEFERRABLE INITIALLY DEFERRED
+"""
+REFUSE: LiteralString = """
+    CREATE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF position('fly' IN NEW::text) > 0 THEN
+            RAISE 'no dog flies';
+        END IF;
+        RETURN NEW;
+    END $$
+"""
+DEFERRED_TRIGGER: LiteralString = """
+    CREATE CONSTRAINT TRIGGER refused AFTER INSERT ON {schema}.tricks
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {schema}.refuse()
+"""
+TRIGGER: LiteralString = """
+    CREATE TRIGGER refused BEFORE INSERT ON {schema}.tricks
+        FOR EACH ROW EXECUTE FUNCTION {schema}.refuse()
+"""
+WAYS = {
+    "ForeignKeyViolation": (KNOWN, KNOW, FOREIGN_KEY),
+    "RaiseException: no dog flies, deferred": (KNOWN, REFUSE, DEFERRED_TRIGGER),
+    "RaiseException: no dog flies": (KNOWN, REFUSE, TRIGGER),
+}
+"""What the reason begins with, and the tables that refuse so."""
+
+OF_A_RECORDER = (
+    """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF position('fly' IN convert_from(NEW.state, 'UTF8')) > 0 THEN
+            RAISE 'no dog flies';
+        END IF;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE CONSTRAINT TRIGGER refused AFTER INSERT ON patient_events
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()
+    """,
+)
+
+
+class LearningUnitOfWork(TricksUnitOfWork):
+    """Says only after it has counted a trick that it is known, as a deferred constraint allows."""
+
+    async def write(self, connection: AsyncConnection[Any]) -> None:
+        await super().write(connection)
+        if any(trick == "beg" for _, trick in self._times):
+            statement = sql.SQL("INSERT INTO {}.known VALUES ('beg')")
+            await connection.execute(statement.format(sql.Identifier(self._schema)))
+
+
+class CarelessUnitOfWork(TricksUnitOfWork):
+    """Would write a row twice in one statement, if there are two events of it."""
+
+    async def write(self, connection: AsyncConnection[Any]) -> None:
+        tricks = [key for key, times in self._times.items() for _ in range(times)]
+        statement = sql.SQL("""
+            INSERT INTO {}.tricks SELECT partition, trick, 1
+              FROM unnest(%s::integer[], %s::text[]) AS told (partition, trick)
+                ON CONFLICT (partition, trick) DO UPDATE SET times = tricks.times + 1
+        """).format(sql.Identifier(self._schema))
+        await connection.execute(
+            statement, [[key[0] for key in tricks], [key[1] for key in tricks]]
+        )
+
+
+@pytest.fixture
+def env(postgres: Postgres, database: Callable[[str], str]) -> dict[str, str]:
+    return postgres_environment(postgres, {"SYSTEM": database("system")})
+
+
+@pytest.fixture
+def school() -> Iterator[DogSchool]:
+    with DogSchool() as school:
+        yield school
+
+
+async def prepared(env: dict[str, str], school: DogSchool, **changes: Any) -> Following:
+    following = Following(ViewStore.of(replace(TRICKS, **changes), env), school, int)
+    async with following.store.connected() as connection:
+        await following.store.prepare(connection, PARTITIONS)
+    return following
+
+
+@pytest.mark.parametrize("sent_ahead", [True, False])
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_is_refused_parks_its_event_and_no_other(
+    env: dict[str, str], school: DogSchool, way: str, sent_ahead: bool
+) -> None:
+    create = (*TRICKS.create, *WAYS[way])
+    following = await prepared(
+        env, school, create=create, unit_of_work=LearningUnitOfWork, sent_ahead=sent_ahead
+    )
+    following.teach(0, "sit", "fly")
+    following.teach(1, "roll", "beg")
+
+    await following.catch_up()
+
+    assert await following.counts() == {"sit": 1, "roll": 1, "beg": 1}
+    (parked,) = await following.parked()
+    assert parked.reason.startswith(way.partition(",")[0])
+    assert {n: each.offset for n, each in (await following.seen()).items()} == {
+        number: len(records) for number, records in enumerate(following.topic)
+    }
+
+
+async def test_a_partition_stops_before_what_would_be_refused_late(
+    env: dict[str, str], school: DogSchool
+) -> None:
+    create = (*TRICKS.create, KNOWN, KNOW, FOREIGN_KEY)
+    following = await prepared(env, school, create=create)
+    following.teach(0, "sit", "fly")
+    following.teach(1, "roll")
+
+    outcome = await following.catch_up(OnError.STOP)
+
+    assert isinstance(outcome, Applied)
+    assert outcome.stopped[0].startswith("ForeignKeyViolation")
+    assert await following.counts() == {"sit": 1, "roll": 1}
+    assert (await following.seen())[0].offset == len(following.topic[0]) - 1
+
+
+async def test_what_is_refused_of_two_events_together_is_applied_one_by_one(
+    env: dict[str, str], school: DogSchool
+) -> None:
+    following = await prepared(env, school, unit_of_work=CarelessUnitOfWork)
+    following.teach(0, "sit", "sit")
+
+    await following.catch_up()
+
+    assert await following.counts() == {"sit": 2}
+    assert await following.parked() == []
+
+
+async def test_what_is_refused_late_of_a_hosted_application_parks_its_event(
+    env: dict[str, str],
+) -> None:
+    with hosted(env) as following:
+        async with following.store.working({}) as connection:
+            await following.store.run(following.store.prepare, connection, PARTITIONS)
+        async with following.store.connected() as connection:
+            for statement in OF_A_RECORDER:
+                await connection.execute(statement)
+        following.teach(0, "sit", "fly")
+        following.teach(1, "roll")
+
+        await following.catch_up()
+
+        assert await following.counts() == {"sit": 1, "roll": 1}
+        (parked,) = await following.parked()
+        assert parked.reason.startswith("RaiseException: no dog flies")
