@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 import anyio
 from eventsourcing.persistence import Notification
 
-LONGEST_LINGER = 0.05
-"""Seconds, at most: whoever has waited for a slow transaction is not to wait for it twice."""
+LONGEST_LINGER = 0.005
+"""Seconds, at most, about what a transaction takes: whoever has waited for a slow one is not to wait
+for it twice."""
 
 
 class Linger:

@@ -30,7 +30,8 @@ from tests.benchmarks.servers import Environment, Program, World, seconds_since
 from tests.benchmarks.views import SESSION
 
 TIMES = 150
-PAGES = 25
+PAGES = 100
+"""Edited in turn: a machine may stand still for a second, and no two edits of one conflict."""
 BODY = 2000
 """Characters."""
 COMMANDS_A_SECOND = 100
