@@ -9,51 +9,21 @@ from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
-import psycopg
-from eventsourcing.persistence import DataError, IntegrityError, InternalError
-
 from eventsourcing_kafka.consumer.engine.answers import Answer, already
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord, Followed, Span, follow
 from eventsourcing_kafka.consumer.engine.parking import SetAside
 from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.engine.refusals import (
+    CONFLICTS,
+    is_refusal,
+    is_refused_in_writing,
+)
 from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.unit_of_work import UnitOfWork
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.retry import is_transient
 from eventsourcing_kafka.producer.wire import OutdatedError
 from eventsourcing_kafka.producer.wire.tracing import processing
-
-CONFLICTS = (IntegrityError, InternalError, psycopg.errors.InFailedSqlTransaction)
-"""What an event shows that conflicts with what somebody else has recorded meanwhile: the library's
-error, as only hosted applications record events, or one that comes of going on after it."""
-
-
-class PartlyAppliedError(Exception):
-    """Of events that were applied together, one has failed and left a part of what it does."""
-
-
-REFUSALS = (
-    psycopg.DataError,
-    psycopg.IntegrityError,
-    psycopg.errors.ProgramLimitExceeded,
-    psycopg.errors.CardinalityViolation,
-    psycopg.errors.WithCheckOptionViolation,
-    psycopg.errors.RaiseException,
-    UnicodeError,
-    DataError,
-    PartlyAppliedError,
-    psycopg.errors.PipelineAborted,
-    *CONFLICTS,
-)
-"""What Postgres, or the library, says of values that it does not take: not the server's fault.
-
-So do a trigger that raises, and a statement that would write a row twice, though these are filed
-under errors of programs. Also that the transaction, or what was sent ahead in it, has failed: then
-a policy has kept the reason to itself.
-"""
-
-REFUSED_IN_WRITING = (*REFUSALS, TypeError, ValueError)
-"""And what Python says of values that do not go together, such as times without a zone."""
 
 UNGUARDED: Answer[bool] = partial(already, True)
 """The answer where no tracking moves."""
@@ -182,8 +152,8 @@ class Applier:
                             moves, records = _moves(parts), _news(parts)
             except _MovedByAnotherError:
                 return Moved()
-            except (CannotApplyError, *REFUSED_IN_WRITING) as error:
-                if apply == self._one_by_one or self._is_raised(error):
+            except Exception as error:
+                if apply == self._one_by_one or not self._is_of_a_record(error):
                     raise
                 apply = self._one_by_one  # So that the one that can't be applied is found.
             else:
@@ -208,7 +178,9 @@ class Applier:
         try:
             async with self._store.transaction(connection):
                 await self._together(connection, records)
-        except REFUSED_IN_WRITING:
+        except Exception as error:
+            if not is_refused_in_writing(error):
+                raise
             async with self._store.transaction(connection):
                 await self._one_by_one(connection, records)
 
@@ -289,7 +261,9 @@ class Applier:
                     parked = (await self._together(connection, [record])).parked
                     await self._store.check_deferred(connection)
                     return parked
-            except REFUSED_IN_WRITING as error:
+            except Exception as error:
+                if not is_refused_in_writing(error):
+                    raise
                 if not isinstance(error, CONFLICTS) or attempt >= self._attempts:
                     reason = error
                     break
@@ -346,6 +320,12 @@ class Applier:
         await _check(await self._store.tracking.move(connection, back))
         return cut
 
+    def _is_of_a_record(self, error: Exception) -> bool:
+        """Tell whether a record is to be found that can't be applied, and not raised."""
+        if isinstance(error, CannotApplyError):
+            return not self._is_raised(error)
+        return is_refused_in_writing(error)
+
     def _is_raised(self, error: Exception) -> bool:
         return isinstance(error, CannotApplyError) and self._on_error is OnError.RAISE
 
@@ -381,10 +361,8 @@ def _refused(unit: UnitOfWork, record: ConsumedRecord) -> Exception | None:
     if record.event:
         try:
             unit.apply(record.event, record.place)
-        except REFUSALS:
-            raise
         except Exception as error:
-            if is_transient(error):
+            if is_refusal(error) or is_transient(error):
                 raise
             return error
     return record.error

@@ -8,8 +8,8 @@ import anyio
 from eventsourcing.persistence import Notification
 
 LONGEST_LINGER = 0.005
-"""Seconds, at most, about what a transaction takes: whoever has waited for a slow one is not to wait
-for it twice."""
+"""Seconds, at most, which is about what a transaction takes: whoever has waited for a slow one is
+not to wait for it twice."""
 
 
 class Linger:

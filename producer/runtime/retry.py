@@ -99,8 +99,8 @@ def is_transient(error: BaseException) -> bool:
         case KafkaError():
             # A bare one is aiokafka's for a broker that it lost where it did not expect to.
             return error.retriable or isinstance(error, LOST) or type(error) is KafkaError
-        case psycopg.errors.ProgramLimitExceeded():  # It is filed under operational errors.
-            return False
+        case psycopg.errors.ProgramLimitExceeded() | psycopg.errors.TriggeredDataChangeViolation():
+            return False  # They are filed under operational errors.
         case psycopg.InternalError() if error.sqlstate is None:  # Of an answer that breaks off.
             return True
         case _:

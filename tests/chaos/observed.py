@@ -153,9 +153,11 @@ class ObservedConsumer:
     def install(self) -> None:
         """Watch all views of this process."""
         from eventsourcing_kafka.consumer.engine import applying
+        from eventsourcing_kafka.consumer.engine.refusals import is_refused_in_writing
         from eventsourcing_kafka.consumer.engine.tracking import TrackingTable
 
-        self._refused = (applying.CannotApplyError, *applying.REFUSED_IN_WRITING)
+        self._cannot_apply = applying.CannotApplyError
+        self._is_refused = is_refused_in_writing
         self._applied = applying.Applied
         _wrap(applying.Applier, "apply", self._applying)
         _wrap(applying, "_followed", self._finding_news)
@@ -169,8 +171,9 @@ class ObservedConsumer:
             try:
                 result = await apply(self_, connection, batch, seen)
                 outcome = Outcome.OK if isinstance(result, self._applied) else Outcome.FAILED
-            except self._refused:
-                outcome = Outcome.FAILED
+            except Exception as error:
+                if isinstance(error, self._cannot_apply) or self._is_refused(error):
+                    outcome = Outcome.FAILED
                 raise
             else:
                 return result

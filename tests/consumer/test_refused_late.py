@@ -1,6 +1,6 @@
 """What Postgres refuses when it commits, or by a trigger, is of the event that it is of."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, LiteralString
 
@@ -25,11 +25,11 @@ FOREIGN_KEY: LiteralString = """
     ALTER TABLE {schema}.tricks
         ADD FOREIGN KEY (trick) REFERENCES {schema}.known DEFERRABLE INITIALLY DEFERRED
 """
-REFUSE: LiteralString = """
+FUNCTION: LiteralString = """
     CREATE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        IF position('fly' IN NEW::text) > 0 THEN
-            RAISE 'no dog flies';
+        IF NEW.trick = 'fly' THEN
+            <refuse>;
         END IF;
         RETURN NEW;
     END $$
@@ -42,15 +42,26 @@ TRIGGER: LiteralString = """
     CREATE TRIGGER refused BEFORE INSERT ON {schema}.tricks
         FOR EACH ROW EXECUTE FUNCTION {schema}.refuse()
 """
+
+
+def refusing(statement: LiteralString, trigger: LiteralString = TRIGGER) -> Sequence[LiteralString]:
+    return KNOWN, FUNCTION.replace("<refuse>", statement), trigger
+
+
 WAYS = {
     "ForeignKeyViolation": (KNOWN, KNOW, FOREIGN_KEY),
-    "RaiseException: no dog flies, deferred": (KNOWN, REFUSE, DEFERRED_TRIGGER),
-    "RaiseException: no dog flies": (KNOWN, REFUSE, TRIGGER),
+    "RaiseException: no dog flies, late": refusing("RAISE 'no dog flies'", DEFERRED_TRIGGER),
+    "RaiseException: no dog flies": refusing("RAISE 'no dog flies'"),
+    "DatabaseError: by a code of its own": refusing(
+        "RAISE 'by a code of its own' USING ERRCODE = 'DOG01'"
+    ),
+    "TriggeredDataChangeViolation": refusing("RAISE triggered_data_change_violation"),
+    "CaseNotFound": refusing("CASE NEW.trick WHEN 'sit' THEN END CASE"),
+    "AssertFailure": refusing("ASSERT false"),
 }
 """What the reason begins with, and the tables that refuse so."""
 
-OF_A_RECORDER = (
-    """
+REFUSE_OF_A_RECORDER: LiteralString = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         IF position('fly' IN convert_from(NEW.state, 'UTF8')) > 0 THEN
@@ -58,6 +69,11 @@ OF_A_RECORDER = (
         END IF;
         RETURN NULL;
     END $$
+"""
+OF_A_RECORDER: Sequence[LiteralString] = (
+    """
+    CREATE TRIGGER refused AFTER INSERT ON patient_events
+        FOR EACH ROW EXECUTE FUNCTION refuse()
     """,
     """
     CREATE CONSTRAINT TRIGGER refused AFTER INSERT ON patient_events
@@ -159,14 +175,15 @@ async def test_what_is_refused_of_two_events_together_is_applied_one_by_one(
     assert await following.parked() == []
 
 
-async def test_what_is_refused_late_of_a_hosted_application_parks_its_event(
-    env: dict[str, str],
+@pytest.mark.parametrize("trigger", OF_A_RECORDER, ids=["at once", "late"])
+async def test_what_is_refused_of_a_hosted_application_parks_its_event(
+    env: dict[str, str], trigger: LiteralString
 ) -> None:
     with hosted(env) as following:
         async with following.store.working({}) as connection:
             await following.store.run(following.store.prepare, connection, PARTITIONS)
         async with following.store.connected() as connection:
-            for statement in OF_A_RECORDER:
+            for statement in (REFUSE_OF_A_RECORDER, trigger):
                 await connection.execute(statement)
         following.teach(0, "sit", "fly")
         following.teach(1, "roll")
@@ -175,4 +192,4 @@ async def test_what_is_refused_late_of_a_hosted_application_parks_its_event(
 
         assert await following.counts() == {"sit": 1, "roll": 1}
         (parked,) = await following.parked()
-        assert parked.reason.startswith("RaiseException: no dog flies")
+        assert "no dog flies" in parked.reason

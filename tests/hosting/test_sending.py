@@ -12,7 +12,7 @@ from eventsourcing.utils import Environment
 from psycopg import Connection, errors
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from eventsourcing_kafka.consumer.engine.applying import PartlyAppliedError
+from eventsourcing_kafka.consumer.engine.refusals import PartlyAppliedError
 from eventsourcing_kafka.consumer.hosting.postgres.collecting import collected_tracking
 from eventsourcing_kafka.consumer.hosting.postgres.database import LibraryDatabase, Undivided
 from eventsourcing_kafka.consumer.hosting.postgres.host import ProjectingUnitOfWork

@@ -13,7 +13,7 @@ from psycopg import Connection, Cursor, Pipeline
 from psycopg.generators import send
 from psycopg.pq import TransactionStatus
 
-from eventsourcing_kafka.consumer.engine.applying import PartlyAppliedError
+from eventsourcing_kafka.consumer.engine.refusals import PartlyAppliedError
 from eventsourcing_kafka.producer.runtime.compat import insert_on_open_transaction
 from eventsourcing_kafka.producer.runtime.retry import is_transient
 

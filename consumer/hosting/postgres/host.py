@@ -10,7 +10,7 @@ from eventsourcing.persistence import Tracking, TrackingRecorder
 from eventsourcing.projection import EventSourcedProjection
 from psycopg import Connection
 
-from eventsourcing_kafka.consumer.engine.applying import PartlyAppliedError
+from eventsourcing_kafka.consumer.engine.refusals import PartlyAppliedError
 from eventsourcing_kafka.consumer.hosting.follower import Follower
 from eventsourcing_kafka.consumer.hosting.postgres.collecting import (
     CollectingRecorder,
