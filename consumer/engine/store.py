@@ -68,14 +68,21 @@ MADE_MEANWHILE = (
 )
 KEPT = "A statement was refused, and its unit of work has kept that to itself."
 
-# It takes back what the check has done: triggers that wait for the end of the transaction act then,
-# and what may be wrong until then may be so for the next event, too.
+# What was to wait for the end of the transaction is done, and that of the next event waits again.
+# Not all that can wait: what does so only when it is told to refuses at once, and may be caught.
 CHECK_DEFERRED: LiteralString = """
     DO $$
+    DECLARE
+        waiting text;
     BEGIN
         SET CONSTRAINTS ALL IMMEDIATE;
-        RAISE SQLSTATE 'OKAY1';
-    EXCEPTION WHEN SQLSTATE 'OKAY1' THEN
+        SELECT string_agg(name, ', ') INTO waiting
+          FROM (SELECT format('%I.%I', nspname, conname) AS name
+                  FROM pg_constraint JOIN pg_namespace ON pg_namespace.oid = connamespace
+                 GROUP BY nspname, conname HAVING bool_and(condeferred)) AS named;
+        IF waiting <> '' THEN
+            EXECUTE 'SET CONSTRAINTS ' || waiting || ' DEFERRED';
+        END IF;
     END $$
 """
 

@@ -25,7 +25,7 @@ from aiokafka.errors import (
     UnknownError,
     UnknownMemberIdError,
 )
-from eventsourcing.persistence import InterfaceError, OperationalError
+from eventsourcing.persistence import InterfaceError, OperationalError, PersistenceError
 from psycopg_pool import PoolTimeout
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
@@ -87,8 +87,41 @@ LOST = (
 """What a lost server shows itself as: in psycopg, the library around it, asyncio and aiokafka."""
 
 
+OF_A_SERVER = ("08", "28", "40", "53", "55", "57", "58", "72", "F0", "HV", "XX")
+OF_A_PROGRAM = (
+    "03",
+    "0A",
+    "0B",
+    "0L",
+    "0P",
+    "24",
+    "25",
+    "26",
+    "2B",
+    "2D",
+    "34",
+    "3B",
+    "3D",
+    "3F",
+    "42",
+)
+OF_OTHERS = frozenset({*OF_A_SERVER, *OF_A_PROGRAM})
+"""Classes of Postgres's codes that are of its server, a session or a program. All others are of the
+values that it was given: its own, and those that the author of a trigger has made up.
+
+https://www.postgresql.org/docs/current/errcodes-appendix.html
+"""
+
+
 PLACE_LOST = (ProducerFenced, UnknownMemberIdError, IllegalGenerationError)
 """What Kafka answers to one who no longer has the turn, or the membership, that it acts on."""
+
+
+def is_of_values(error: BaseException | None) -> bool:
+    """Tell whether Postgres refuses what it was given, whoever says so: it would again."""
+    if isinstance(error, PersistenceError):
+        error = error.__cause__
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "XX")[:2] not in OF_OTHERS
 
 
 def is_transient(error: BaseException) -> bool:
@@ -99,8 +132,8 @@ def is_transient(error: BaseException) -> bool:
         case KafkaError():
             # A bare one is aiokafka's for a broker that it lost where it did not expect to.
             return error.retriable or isinstance(error, LOST) or type(error) is KafkaError
-        case psycopg.errors.ProgramLimitExceeded() | psycopg.errors.TriggeredDataChangeViolation():
-            return False  # They are filed under operational errors.
+        case psycopg.Error() | PersistenceError() if is_of_values(error):
+            return False  # psycopg files some under operational errors.
         case psycopg.InternalError() if error.sqlstate is None:  # Of an answer that breaks off.
             return True
         case _:
