@@ -35,6 +35,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
+    InvalidSessionTimeoutError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
@@ -53,6 +54,7 @@ from eventsourcing_kafka.producer.kafka.compat import rejoin
 from eventsourcing_kafka.producer.kafka.groups import owners_of
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.retry import SessionLostError
 from eventsourcing_kafka.producer.wire import EventTypes, WireFormat
 
@@ -60,6 +62,8 @@ logger = logging.getLogger(__name__)
 
 POLL_MS = 500
 MIRROR_SECONDS = 1.0
+SHARING_MS = 5000
+"""So long it may take until partitions are shared, once all have joined."""
 HEARTBEAT_MS = 1000
 """So often a member hears whether others have joined or left."""
 
@@ -182,8 +186,10 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
 
         A static member, with an `instance` of its own, keeps its partitions over a restart.
         """
+        # Who joins is answered once all have, or have been missed.
+        patience = max(settings.request_timeout_ms, settings.session_timeout_ms + SHARING_MS)
         consumer = AIOKafkaConsumer(
-            **settings.client(),
+            **settings.client() | {"request_timeout_ms": patience},
             client_id=f"{socket.gethostname()}-{os.getpid()}",  # Tells people whose it is.
             group_id=group,
             group_instance_id=instance,
@@ -267,6 +273,12 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             fetched = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=most)
         except NoOffsetForPartitionError:  # It is not placed yet.
             return {}
+        except InvalidSessionTimeoutError as error:
+            raise SettingsError(
+                f"Kafka takes no KAFKA_SESSION_TIMEOUT_MS={self._settings.session_timeout_ms}: its "
+                "brokers' group.min.session.timeout.ms and group.max.session.timeout.ms, 6000 and "
+                "1800000 if nobody has set them, say what it takes"
+            ) from error
         except OffsetOutOfRangeError as error:
             if not self._unplaced:  # It is ours, and not the group's.
                 self._note_out_of_range(error.args[0])

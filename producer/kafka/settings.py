@@ -49,6 +49,9 @@ class KafkaSettings(Security, frozen=True, kw_only=True, rename=variable_of):
 
     session_timeout_ms: int = 10_000
     """After so long a consumer that is silent loses its partitions to the others."""
+    request_timeout_ms: AtLeastOne = 10_000
+    """After so long a broker that is silent is given up, and it is asked who has its partitions. A
+    cluster misses such a one in about this time; Kafka's clients would wait for 30 seconds."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -69,7 +72,11 @@ class KafkaSettings(Security, frozen=True, kw_only=True, rename=variable_of):
 
     def client(self) -> dict[str, Any]:
         """Return the arguments that every aiokafka client takes."""
-        return {"bootstrap_servers": self.bootstrap_servers.split(","), **self.arguments()}
+        return {
+            "bootstrap_servers": self.bootstrap_servers.split(","),
+            "request_timeout_ms": self.request_timeout_ms,
+            **self.arguments(),
+        }
 
     def compression(self) -> str | None:
         """Return how a producer compresses, as aiokafka calls it."""

@@ -29,9 +29,6 @@ logger = logging.getLogger(__name__)
 USUAL_REPLICAS = 3
 IN_SYNC = 2
 """Replicas that must have a record before it counts as written, where there are enough of them."""
-CREATE_SECONDS = 10.0
-"""So long topics may take to be made. aiokafka waits four times as long for one broker that was the
-controller when it asked; who begins anew asks the one that is."""
 LARGEST_RECORD_BYTES = 2 * 1024 * 1024
 HEADERS_BYTES = 4096
 """Room for what a record has beside its value."""
@@ -171,13 +168,12 @@ async def _create(admin: AIOKafkaAdminClient, topics: Topics, settings: KafkaSet
     brokers = len((await admin.describe_cluster())["brokers"])
     replicas = settings.topic_replication_factor or min(USUAL_REPLICAS, brokers)
     in_sync = {"min.insync.replicas": str(IN_SYNC)} if replicas >= USUAL_REPLICAS else {}
-    with anyio.fail_after(CREATE_SECONDS):
-        response = await admin.create_topics(
-            [
-                NewTopic(name, partitions, replicas, topic_configs={**config, **in_sync})
-                for name, partitions, config in missing
-            ]
-        )
+    response = await admin.create_topics(
+        [
+            NewTopic(name, partitions, replicas, topic_configs={**config, **in_sync})
+            for name, partitions, config in missing
+        ]
+    )
     for _, code, message in response.topic_errors:
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:

@@ -20,6 +20,7 @@ from eventsourcing_kafka.consumer.engine.tracking import Tracking
 from eventsourcing_kafka.consumer.operations.status import read_status
 from eventsourcing_kafka.producer.kafka.clients import started
 from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
+from eventsourcing_kafka.producer.runtime.errors import SettingsError
 from eventsourcing_kafka.producer.runtime.retry import first_error
 from tests.pipeline import SECONDS, Pipeline, until
 
@@ -40,6 +41,19 @@ def group(pipeline: Pipeline) -> str:
 
 def partition(pipeline: Pipeline, number: int) -> TopicPartition:
     return TopicPartition(Topics.of("ContentManagement", pipeline.settings).events, number)
+
+
+async def test_a_session_timeout_that_kafka_does_not_take_is_named(
+    environment: dict[str, str],
+) -> None:
+    environment |= {"KAFKA_SESSION_TIMEOUT_MS": "5"}
+    async with Pipeline(environment, consumers=0) as pipeline:
+        with pytest.raises(ExceptionGroup) as raised:
+            await pipeline.consumer().run()
+
+    error = first_error(raised.value)
+    assert isinstance(error, SettingsError)
+    assert "KAFKA_SESSION_TIMEOUT_MS=5" in str(error)
 
 
 async def committed(pipeline: Pipeline) -> dict[int, OffsetAndMetadata]:
