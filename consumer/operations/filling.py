@@ -168,7 +168,7 @@ class Filling:
             applier=self._applier,
             write_model=self._write_model,
             all_published=self._source is Source.OUTBOX,
-            parked_hint="at the end it is said which",
+            parked_hint="they are listed once it is swapped in, or named if they keep it from that",
             # One at a time is filled: whatever its schema, that one has the right to this group.
             group=group_of(self._active.next_generation(), self._settings),
         )

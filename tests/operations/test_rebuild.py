@@ -515,7 +515,7 @@ async def test_a_generation_that_parks_more_than_the_present_one_is_not_swapped_
         reason = f"The first of them: Page.BodyUpdated of {page}: ValueError: not known yet."
         assert reason in str(refused.value)
         # In the list are those of the present one: none.
-        assert "1 events parked: at the end it is said which" in caplog.text
+        assert "1 events parked: they are listed once it is swapped in" in caplog.text
         assert "parked list" not in caplog.text
 
         assert await pipeline.pages() == before
