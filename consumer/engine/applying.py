@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -104,6 +104,10 @@ class _Effect(NamedTuple):
     """Of each partition that has one, the first record that is neither applied nor parked."""
 
 
+_Way = Callable[..., Awaitable[_Effect]]
+"""Applies records in a transaction, given a connection, these, and the guard's answer."""
+
+
 class _MovedByAnotherError(Exception):
     """Rolls the transaction back."""
 
@@ -139,7 +143,7 @@ class Applier:
         moves, records = _moves(parts), _news(parts)
         if not moves:
             return Applied([], broken=_broken(parts))
-        apply = self._together if self._store.capabilities.atomic else self._one_by_one
+        apply, *finer = self._ways()
         while True:
             try:
                 with processing(self._store.view.name, records):
@@ -153,9 +157,9 @@ class Applier:
             except _MovedByAnotherError:
                 return Moved()
             except Exception as error:
-                if apply == self._one_by_one or not self._is_of_a_record(error):
+                if not finer or not self._is_of_a_record(error):
                     raise
-                apply = self._one_by_one  # So that the one that can't be applied is found.
+                apply = finer.pop(0)  # So that the one that can't be applied is found.
             else:
                 return Applied(
                     [move.to for move in moves],
@@ -166,23 +170,42 @@ class Applier:
                     _broken(parts),
                 )
 
-    async def redrive(self, connection: Any, record: ConsumedRecord) -> None:
-        """Apply a record that was parked. Raises `CannotApplyError`, and nothing has changed."""
-        await self._alone(connection, record)
+    async def redrive(
+        self, connection: Any, record: ConsumedRecord, *, checked: bool = False
+    ) -> None:
+        """Apply a record that was parked. Raises `CannotApplyError`, and nothing has changed.
+
+        What would be refused at the end of the transaction only is refused here if it is `checked`.
+        """
+        await self._alone(connection, record, checked=checked)
 
     async def reapply(self, connection: Any, records: Sequence[ConsumedRecord]) -> None:
         """Apply records anew that the tracking is past, but for those that were dropped.
 
         Raises `CannotApplyError` for the first that can't be applied; then nothing has changed.
         """
-        try:
-            async with self._store.transaction(connection):
-                await self._together(connection, records)
-        except Exception as error:
-            if not is_refused_in_writing(error):
-                raise
-            async with self._store.transaction(connection):
-                await self._one_by_one(connection, records)
+        apply, *finer = self._ways()
+        while True:
+            try:
+                async with self._store.transaction(connection):
+                    await apply(connection, records)
+                    await self._store.check_deferred(connection)
+            except Exception as error:
+                if not finer or not is_refused_in_writing(error):
+                    raise
+                apply = finer.pop(0)
+            else:
+                return
+
+    def _ways(self) -> Sequence[_Way]:
+        """Return how records are applied: in the first way, or as long as one is refused the next.
+
+        The last one finds by itself what is refused at the end of the batch. It is the last, since
+        records may be right together of which the first alone is not.
+        """
+        if not self._store.capabilities.atomic:
+            return [self._one_by_one]
+        return [self._together, self._one_by_one, self._each_checked]
 
     async def _together(
         self,
@@ -235,6 +258,8 @@ class Applier:
         connection: Any,
         records: Sequence[ConsumedRecord],
         have_moved: Answer[bool] = UNGUARDED,
+        *,
+        checked: bool = False,
     ) -> _Effect:
         """Apply each record in a unit of its own, up to where its partition stops."""
         await _check(have_moved)
@@ -242,24 +267,30 @@ class Applier:
         for record in records:
             if record.partition not in stopped:
                 try:
-                    parked += await self._alone(connection, record)
+                    parked += await self._alone(connection, record, checked=checked)
                 except CannotApplyError as error:
                     if self._is_raised(error):
                         raise
                     stopped[record.partition] = error
         return _Effect(parked, stopped)
 
-    async def _alone(self, connection: Any, record: ConsumedRecord) -> int:
-        """Apply one record, and tell how many are parked: again, while it conflicts with others.
+    async def _each_checked(
+        self,
+        connection: Any,
+        records: Sequence[ConsumedRecord],
+        have_moved: Answer[bool] = UNGUARDED,
+    ) -> _Effect:
+        """Do so, and have that checked of each record which waits for the end of the batch."""
+        return await self._one_by_one(connection, records, have_moved, checked=True)
 
-        What would be refused at the end of the batch is refused here, as long as it is known which
-        record it is of.
-        """
+    async def _alone(self, connection: Any, record: ConsumedRecord, *, checked: bool) -> int:
+        """Apply one record, and tell how many are parked: again, while it conflicts with others."""
         for attempt in count(1):
             try:
                 async with self._store.transaction(connection):
                     parked = (await self._together(connection, [record])).parked
-                    await self._store.check_deferred(connection)
+                    if checked:
+                        await self._store.check_deferred(connection)
                     return parked
             except Exception as error:
                 if not is_refused_in_writing(error):

@@ -68,22 +68,12 @@ MADE_MEANWHILE = (
 )
 KEPT = "A statement was refused, and its unit of work has kept that to itself."
 
-# What was to wait for the end of the transaction is done, and that of the next event waits again.
-# Not all that can wait: what does so only when it is told to refuses at once, and may be caught.
-CHECK_DEFERRED: LiteralString = """
-    DO $$
-    DECLARE
-        waiting text;
-    BEGIN
-        SET CONSTRAINTS ALL IMMEDIATE;
-        SELECT string_agg(name, ', ') INTO waiting
-          FROM (SELECT format('%I.%I', nspname, conname) AS name
-                  FROM pg_constraint JOIN pg_namespace ON pg_namespace.oid = connamespace
-                 GROUP BY nspname, conname HAVING bool_and(condeferred)) AS named;
-        IF waiting <> '' THEN
-            EXECUTE 'SET CONSTRAINTS ' || waiting || ' DEFERRED';
-        END IF;
-    END $$
+# Only what waits by itself: what does so when it is told to refuses at once, and may be caught.
+SELECT_DEFER: LiteralString = """
+    SELECT 'SET CONSTRAINTS ' || string_agg(name, ', ') || ' DEFERRED'
+      FROM (SELECT format('%I.%I', nspname, conname) AS name
+              FROM pg_constraint JOIN pg_namespace ON pg_namespace.oid = connamespace
+             GROUP BY nspname, conname HAVING bool_and(condeferred)) AS waiting
 """
 
 NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
@@ -250,8 +240,15 @@ class ViewStore:
         return connection.sent_ahead() if ahead else _not_failed(connection)
 
     async def check_deferred(self, connection: AsyncConnection[Any]) -> None:
-        """Have that checked which would be at the end of the transaction only. Raises its error."""
-        await connection.execute(CHECK_DEFERRED)
+        """Have that checked which would be at the end of the transaction only. Raises its error.
+
+        What comes after it waits again.
+        """
+        await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor = await connection.execute(SELECT_DEFER)
+        row = await cursor.fetchone()
+        if row and row[0]:
+            await connection.execute(row[0])
 
     @asynccontextmanager
     async def redriving(self, connection: AsyncConnection[Any]) -> AsyncIterator[None]:

@@ -166,7 +166,7 @@ async def _stepped(
     for record in records:
         error = None
         try:
-            await applier.redrive(connection, record)
+            await applier.redrive(connection, record, checked=True)
         except CannotApplyError as failed:
             error = failed.story
         after = await _rows(scratch, connection)

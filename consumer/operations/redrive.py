@@ -13,6 +13,7 @@ from eventsourcing_kafka.consumer.engine.applying import (
 from eventsourcing_kafka.consumer.engine.batch import ConsumedRecord
 from eventsourcing_kafka.consumer.engine.parking import Dropped, Listed, Parked
 from eventsourcing_kafka.consumer.engine.protocol import Store
+from eventsourcing_kafka.consumer.engine.refusals import is_refusal
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.producer.runtime.errors import OperatorError, SettingsError
 from eventsourcing_kafka.producer.wire import WireFormat
@@ -100,6 +101,12 @@ async def _retry(store: Store, connection: Any, originator_id: str, wire: WireFo
             except CannotApplyError as error:
                 raise StillFailingError(event, error.__cause__) from error.__cause__
             await store.parking.remove(connection, [event])
+        try:
+            await store.check_deferred(connection)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            raise StillFailingError(events[-1], error) from error
         await store.tracking.notify(connection)
         return len(events)
 
