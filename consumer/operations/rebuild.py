@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from math import inf
-from typing import Any
+from typing import Any, LiteralString
 
 import anyio
 from aiokafka.errors import KafkaError
@@ -49,6 +49,13 @@ NEARLY = 1000
 Judge = Callable[[Sequence[Compared]], Awaitable[bool]]
 """Says whether to swap, of what was compared."""
 
+
+SELECT_FUNCTIONS: LiteralString = """
+    SELECT pg_get_functiondef(pg_proc.oid)
+      FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace
+     WHERE nspname = %s AND prosqlbody IS NULL AND prokind IN ('f', 'p') AND strpos(prosrc, %s) > 0
+"""
+"""Those of a schema that say a name in their bodies."""
 
 REFUSED = "refused"
 """The shape of a generation that was not to be: it may be looked at, and nobody goes on with it."""
@@ -331,8 +338,10 @@ def _as_far_as_there_is(active: Mapping[int, int], ends: Mapping[int, int]) -> M
 
 
 async def _rename(connection: AsyncConnection[Any], store: ViewStore, to: ViewStore) -> None:
-    await connection.execute(
-        sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(
-            sql.Identifier(store.schema), sql.Identifier(to.schema)
-        )
-    )
+    """Give a generation another name, also where its functions say it: their bodies are texts."""
+    old, new = sql.Identifier(store.schema), sql.Identifier(to.schema)
+    await connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(old, new))
+    said, says = (f"{name.as_string(connection)}." for name in (old, new))
+    cursor = await connection.execute(SELECT_FUNCTIONS, [to.schema, said])
+    for (definition,) in await cursor.fetchall():
+        await connection.execute(definition.replace(said, says))

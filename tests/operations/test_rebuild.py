@@ -219,6 +219,50 @@ async def test_the_kept_generation_is_swapped_back_and_brought_up_to_date(
         assert min(found) >= 2
 
 
+LOGGED = replace(
+    VIEW,
+    create=[
+        *VIEW.create,
+        "CREATE TABLE {schema}.pages_log (id uuid, pages text)",
+        """
+        CREATE FUNCTION {schema}.log() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE
+            pages text := '{schema}';
+        BEGIN
+            INSERT INTO {schema}.pages_log VALUES (NEW.id, pages);
+            RETURN NULL;
+        END $$
+        """,
+        """
+        CREATE TRIGGER logging AFTER INSERT ON {schema}.pages
+            FOR EACH ROW EXECUTE FUNCTION {schema}.log()
+        """,
+    ],
+)
+
+
+async def test_functions_of_a_view_go_on_under_the_name_that_it_has_after_a_swap(
+    environment: dict[str, str],
+) -> None:
+    async with Pipeline(environment | TWO, view=LOGGED) as pipeline:
+        job = rebuild(pipeline.store, pipeline.settings)
+        await write(pipeline, "page", pages=1)
+        await pipeline.settled()
+        await job.run(nothing, keep=True)
+        await write(pipeline, "after", pages=1)
+        await assert_right(pipeline)
+        await job.swap_back()
+        await write(pipeline, "back", pages=1)
+        await assert_right(pipeline)
+
+        async with pipeline.store.connected() as connection:
+            select = (
+                "SELECT count(*), (SELECT count(*) FROM {schema}.pages) FROM {schema}.pages_log"
+            )
+            cursor = await connection.execute(pipeline.store.sql(select))
+            assert await cursor.fetchall() == [(3, 3)]
+
+
 async def interrupt_while_filling(job: Rebuild) -> None:
     """Leave a generation half filled."""
     with anyio.CancelScope() as scope:
