@@ -68,12 +68,17 @@ MADE_MEANWHILE = (
 )
 KEPT = "A statement was refused, and its unit of work has kept that to itself."
 
-# Only what waits by itself: what does so when it is told to refuses at once, and may be caught.
+# Only what waits by itself: what does so when it is told to refuses at once, and may be caught. But
+# they are told by their names, which others of the same schema may have.
 SELECT_DEFER: LiteralString = """
-    SELECT 'SET CONSTRAINTS ' || string_agg(name, ', ') || ' DEFERRED'
-      FROM (SELECT format('%I.%I', nspname, conname) AS name
+    SELECT CASE WHEN bool_and(alone)
+                THEN 'SET CONSTRAINTS ' || string_agg(name, ', ') || ' DEFERRED'
+                WHEN NOT bool_and(alone) THEN 'SET CONSTRAINTS ALL DEFERRED'
+           END
+      FROM (SELECT format('%I.%I', nspname, conname) AS name, bool_and(condeferred) AS alone
               FROM pg_constraint JOIN pg_namespace ON pg_namespace.oid = connamespace
-             GROUP BY nspname, conname HAVING bool_and(condeferred)) AS waiting
+             WHERE has_schema_privilege(connamespace, 'USAGE')
+             GROUP BY nspname, conname HAVING bool_or(condeferred)) AS waiting
 """
 
 NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection, sql
 
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
-from eventsourcing_kafka.consumer.engine.applying import Applied, OnError
+from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, CannotApplyError, OnError
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.operations.redrive import StillFailingError, retry
 from examples.dogschool.application import DogSchool
@@ -85,6 +85,23 @@ COUNT: LiteralString = """
 UNIQUE: Sequence[LiteralString] = (
     "CREATE TABLE {schema}.soon (number integer UNIQUE DEFERRABLE INITIALLY IMMEDIATE)",
     "CREATE TABLE {schema}.late (number integer UNIQUE DEFERRABLE INITIALLY DEFERRED)",
+)
+
+OF_ONE_NAME: Sequence[LiteralString] = (
+    "CREATE TABLE {schema}.sooner (number integer CONSTRAINT one CHECK (number > 0))",
+    """
+    CREATE TABLE {schema}.later (
+        trick text CONSTRAINT one REFERENCES {schema}.known DEFERRABLE INITIALLY DEFERRED
+    )
+    """,
+)
+AS_SOMEBODY: Sequence[LiteralString] = (
+    "CREATE SCHEMA others",
+    "CREATE TABLE others.rows (number integer UNIQUE DEFERRABLE INITIALLY DEFERRED)",
+    "CREATE ROLE somebody",
+    "GRANT USAGE ON SCHEMA {schema} TO somebody",
+    "GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO somebody",
+    "SET LOCAL ROLE somebody",
 )
 
 REFUSE_OF_A_RECORDER: LiteralString = """
@@ -280,6 +297,43 @@ async def test_parked_events_that_are_right_together_are_applied_by_a_retry(
 
     assert await following.counts() == {"beg": 1}
     assert await following.parked() == []
+
+
+@pytest.mark.parametrize(
+    ("others", "waiting"),
+    [
+        (AS_SOMEBODY, "INSERT INTO {schema}.late VALUES (1), (1)"),
+        (OF_ONE_NAME, "INSERT INTO {schema}.later VALUES ('beg')"),
+    ],
+    ids=["constraints of a schema that is not for us", "two of one name"],
+)
+async def test_what_waits_goes_on_to_wait_whatever_else_there_is(
+    env: dict[str, str], others: Sequence[LiteralString], waiting: LiteralString
+) -> None:
+    store = await made(env, create=(*TRICKS.create, KNOWN, *UNIQUE))
+    async with store.connected() as connection, connection.transaction(force_rollback=True):
+        for statement in others:
+            await connection.execute(store.sql(statement))
+        await store.check_deferred(connection)
+        await connection.execute(store.sql(waiting))
+        with pytest.raises(psycopg.IntegrityError):
+            await store.check_deferred(connection)
+
+
+async def test_of_an_aggregate_that_is_applied_anew_it_is_said_which_event_is_refused_late(
+    env: dict[str, str], school: DogSchool
+) -> None:
+    create = (*TRICKS.create, KNOWN, KNOW, FOREIGN_KEY)
+    following = await prepared(env, school, create=create)
+    following.teach(0, "sit", "fly", "roll")
+    following.relay()
+    applier = Applier(following.store, OnError.RAISE, redriving=True)
+
+    async with following.store.connected() as connection:
+        with pytest.raises(CannotApplyError) as raised:
+            await applier.reapply(connection, following.topic[0])
+
+    assert raised.value.record == following.topic[0][2]
 
 
 @pytest.mark.parametrize("trigger", OF_A_RECORDER, ids=["at once", "late"])
