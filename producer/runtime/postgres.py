@@ -6,11 +6,12 @@ sessions is made for others, and poolers refuse libpq's `options`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -104,6 +105,10 @@ class NotAheadError(OperatorError):
             f"{what} can't be where statements are sent before earlier ones are answered: "
             "leave sent_ahead=True out of the view."
         )
+
+
+ENDS = 3
+"""So often a generator of psycopg's is told to end: the end of a pipeline waits for more."""
 
 
 class SessionCursor(psycopg.AsyncCursor[Any]):
@@ -202,13 +207,22 @@ class Session(psycopg.AsyncConnection[Any]):
         if self.is_ahead:
             raise psycopg.ProgrammingError(f"Explicit {what} forbidden within a transaction.")
 
-    async def wait(self, *arguments: Any, **options: Any) -> Any:
-        """Do as psycopg does, and say whose an error is, and what takes long."""
+    async def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
+        """Do as psycopg does, and say whose an error is, and what takes long.
+
+        Who is cancelled leaves nothing of a pipeline to the garbage collector, which would find the
+        connection closed, and complain.
+        """
         try:
             with telling_after(LONG_SECONDS, self._tell):
-                return await super().wait(*arguments, **options)
+                return await super().wait(gen, *arguments, **options)
         except psycopg.OperationalError as error:
             note_server(error, self.server)
+            raise
+        except asyncio.CancelledError:
+            for _ in range(ENDS):
+                with suppress(RuntimeError, psycopg.Error):
+                    gen.close()
             raise
 
     def _tell(self) -> None:

@@ -1,12 +1,13 @@
 """A transaction whose statements do not wait for each other's answers."""
 
-from collections.abc import AsyncIterator, Callable
-from typing import LiteralString
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Any, LiteralString
 
 import anyio
 import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
+from psycopg.waiting import Wait
 
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.producer.runtime.postgres import NotAheadError, Session, connected
@@ -175,3 +176,26 @@ async def test_more_than_a_socket_takes_at_once_is_answered(connection: Session)
             await connection.execute(large, ["x" * 50_000_000])
 
     assert await numbers(connection) == [1]
+
+
+async def test_what_is_waited_for_has_ended_when_the_wait_is_cancelled(
+    connection: Session,
+) -> None:
+    ends = []
+
+    def waits_once_more() -> Generator[Any, Any, None]:
+        try:
+            while True:
+                yield Wait.R
+        finally:
+            ends.append("told")
+            try:
+                yield Wait.R
+            finally:
+                ends.append("ended")
+
+    waiting = waits_once_more()
+    with anyio.move_on_after(0.01):
+        await connection.wait(waiting)
+
+    assert ends == ["told", "ended"]

@@ -45,6 +45,7 @@ def test_settings_come_from_the_environment() -> None:
             "KAFKA_GROUP_PREFIX": "g.",
             "KAFKA_TOPIC_PARTITIONS": "3",
             "KAFKA_TOPIC_REPLICATION_FACTOR": "2",
+            "KAFKA_REQUEST_TIMEOUT_MS": "5000",
             "HOME": "/home/ada",
         }
     )
@@ -55,8 +56,12 @@ def test_settings_come_from_the_environment() -> None:
         group_prefix="g.",
         topic_partitions=3,
         topic_replication_factor=2,
+        request_timeout_ms=5000,
     )
-    assert settings.client() == {"bootstrap_servers": ["one:1", "two:2"]}
+    assert settings.client() == {
+        "bootstrap_servers": ["one:1", "two:2"],
+        "request_timeout_ms": 5000,
+    }
 
 
 def test_settings_that_are_missing_or_empty_have_their_defaults() -> None:
