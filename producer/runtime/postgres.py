@@ -6,7 +6,6 @@ sessions is made for others, and poolers refuse libpq's `options`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
@@ -219,7 +218,7 @@ class Session(psycopg.AsyncConnection[Any]):
         except psycopg.OperationalError as error:
             note_server(error, self.server)
             raise
-        except asyncio.CancelledError:
+        except anyio.get_cancelled_exc_class():
             for _ in range(ENDS):
                 with suppress(RuntimeError, psycopg.Error):
                     gen.close()
