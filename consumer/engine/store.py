@@ -82,6 +82,7 @@ SELECT_DEFER: LiteralString = """
 """
 
 NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
+GONE_MEANWHILE = (psycopg.errors.UndefinedObject, psycopg.errors.InvalidSchemaName)
 
 
 class ShapeChangedError(OperatorError):
@@ -247,13 +248,17 @@ class ViewStore:
     async def check_deferred(self, connection: AsyncConnection[Any]) -> None:
         """Have that checked which would be at the end of the transaction only. Raises its error.
 
-        What comes after it waits again.
+        What comes after it waits again. Raises `SessionLostError` if somebody takes constraints
+        away meanwhile, as the swap of another view's generations does.
         """
         await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor = await connection.execute(SELECT_DEFER)
         row = await cursor.fetchone()
         if row and row[0]:
-            await connection.execute(row[0])
+            try:
+                await connection.execute(row[0])
+            except GONE_MEANWHILE as error:
+                raise SessionLostError("somebody else changes the schemas") from error
 
     @asynccontextmanager
     async def redriving(self, connection: AsyncConnection[Any]) -> AsyncIterator[None]:

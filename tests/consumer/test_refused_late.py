@@ -11,9 +11,11 @@ from psycopg import AsyncConnection, sql
 
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
+from eventsourcing_kafka.consumer.engine import store as store_module
 from eventsourcing_kafka.consumer.engine.applying import Applied, Applier, CannotApplyError, OnError
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.operations.redrive import StillFailingError, retry
+from eventsourcing_kafka.producer.runtime.retry import SessionLostError
 from examples.dogschool.application import DogSchool
 
 from .stores import PARTITIONS, TRICKS, Following, TricksUnitOfWork, hosted
@@ -317,6 +319,17 @@ async def test_what_waits_goes_on_to_wait_whatever_else_there_is(
         await store.check_deferred(connection)
         await connection.execute(store.sql(waiting))
         with pytest.raises(psycopg.IntegrityError):
+            await store.check_deferred(connection)
+
+
+@pytest.mark.parametrize("gone", ["others.one", "tricks.one"])
+async def test_constraints_that_are_gone_meanwhile_are_no_fault_of_an_event(
+    env: dict[str, str], monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    store = await made(env)
+    monkeypatch.setattr(store_module, "SELECT_DEFER", f"SELECT 'SET CONSTRAINTS {gone} DEFERRED'")
+    async with store.connected() as connection, connection.transaction(force_rollback=True):
+        with pytest.raises(SessionLostError):
             await store.check_deferred(connection)
 
 
