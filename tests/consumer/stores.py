@@ -204,6 +204,14 @@ class Following:
         raise AssertionError
 
 
+async def made(env: Mapping[str, str], **changes: Any) -> ViewStore:
+    """Make the tables of the view, with some changes to it."""
+    store = ViewStore.of(replace(TRICKS, **changes), env)
+    async with store.connected() as connection:
+        await store.prepare(connection, PARTITIONS)
+    return store
+
+
 @contextmanager
 def viewed(env: Mapping[str, str], *, sent_ahead: bool) -> Iterator[Following]:
     """Have a view in Postgres follow."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -11,10 +10,9 @@ from psycopg import AsyncConnection
 
 from eventsourcing_kafka.compose.servers.postgres import Postgres
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
-from eventsourcing_kafka.consumer.engine.store import ViewStore
 from examples.dogschool.application import DogSchool
 
-from .stores import PARTITIONS, TRICKS, Following, TricksUnitOfWork
+from .stores import Following, TricksUnitOfWork, made
 
 
 class KeepingUnitOfWork(TricksUnitOfWork):
@@ -30,12 +28,10 @@ class KeepingUnitOfWork(TricksUnitOfWork):
 async def test_an_error_that_is_kept_parks_its_event_and_no_other(
     postgres: Postgres, database: Callable[[str], str], sent_ahead: bool
 ) -> None:
-    view = replace(TRICKS, unit_of_work=KeepingUnitOfWork, sent_ahead=sent_ahead)
     env = postgres_environment(postgres, {"SYSTEM": database("system")})
+    store = await made(env, unit_of_work=KeepingUnitOfWork, sent_ahead=sent_ahead)
     with DogSchool() as school:
-        following = Following(ViewStore.of(view, env), school, int)
-        async with following.store.connected() as connection:
-            await following.store.prepare(connection, PARTITIONS)
+        following = Following(store, school, int)
         following.teach(0, "sit", "keep")
         following.teach(1, "roll")
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, LiteralString
 
 import psycopg
@@ -18,7 +17,7 @@ from eventsourcing_kafka.consumer.operations.redrive import StillFailingError, r
 from eventsourcing_kafka.producer.runtime.retry import SessionLostError
 from examples.dogschool.application import DogSchool
 
-from .stores import PARTITIONS, TRICKS, Following, TricksUnitOfWork, hosted
+from .stores import PARTITIONS, TRICKS, Following, TricksUnitOfWork, hosted, made
 
 KNOWN: LiteralString = """
     CREATE TABLE {schema}.known (trick text PRIMARY KEY)
@@ -179,13 +178,6 @@ def school() -> Iterator[DogSchool]:
 async def prepared(env: dict[str, str], school: DogSchool, **changes: Any) -> Following:
     store = await made(env, **changes)
     return Following(store, school, int)
-
-
-async def made(env: dict[str, str], **changes: Any) -> ViewStore:
-    store = ViewStore.of(replace(TRICKS, **changes), env)
-    async with store.connected() as connection:
-        await store.prepare(connection, PARTITIONS)
-    return store
 
 
 @pytest.mark.parametrize("sent_ahead", [True, False])
