@@ -117,10 +117,11 @@ class Lookout:
             return  # It has gone to another member.
         if seen.is_in_write_model and self._all_published and await self._read_on(seen):
             return
+        said = await self._last_published(seen)  # Before: what it names is there by then.
         found = await self._reader.search(seen)
         if self._subscription.seen.get(partition) != seen:
             return  # It has come on, or was moved, meanwhile.
-        deleted = await self._deleted(seen, found)
+        deleted = await self._deleted(seen, found, said)
         lacks = deleted is not None and deleted.last.position > seen.position
         match found:
             case _ if lacks and deleted and self._backfill:
@@ -138,16 +139,22 @@ class Lookout:
                 if not await self._pass_over(seen, following):
                     await self._stop(seen, following, found)
 
-    async def _deleted(self, seen: Tracking, found: Searched) -> Goal | None:
+    async def _deleted(self, seen: Tracking, found: Searched, said: Goal | None) -> Goal | None:
         """Return which record Kafka has deleted last of a partition; None if that is not known.
 
-        The first record that it has names that; where it has none the position record does.
+        The first record that it has names that; where it has none the position record has `said`.
         """
         if not found.bounds.begin or (found.place is not None and found.next):
             return None
         if found.next:
             return Goal(found.next.follows or START, found.next.offset)
-        return await self._last_published(seen)
+        if (
+            said
+            and said.last.position > seen.position
+            and await self._reader.may_hide(seen.partition, found.bounds.end, self._settings)
+        ):
+            return Goal(seen.link, found.bounds.end)  # More is not known to be.
+        return said
 
     async def _last_published(self, seen: Tracking) -> Goal | None:
         """Return which record is the last of a partition, as the position record says."""

@@ -4,6 +4,7 @@ Each view here counts what it applies: an event too many or too few would show.
 """
 
 import math
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -14,10 +15,12 @@ from typing import Any, LiteralString
 import anyio
 import psycopg
 import pytest
+from aiokafka import AIOKafkaProducer
 from eventsourcing.cipher import AESCipher
 
 from eventsourcing_kafka.compose.audit.audit import audit
 from eventsourcing_kafka.compose.servers.kafka import Kafka
+from eventsourcing_kafka.consumer.engine.search import ChainSearch, Searched
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.operations.filling import RebuildProgress, Source
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
@@ -25,9 +28,12 @@ from eventsourcing_kafka.consumer.operations.history import History, write_model
 from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.consumer.operations.replay import replay_view
 from eventsourcing_kafka.consumer.operations.status import read_ends
+from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat, wire_of
 from eventsourcing_kafka.producer.wire.chain import START
+from eventsourcing_kafka.producer.wire.position import read_published
 from examples.dogschool.application import DogSchool
 from tests.chaos.damage import delete_records
 from tests.consumer.stores import TRICKS
@@ -113,6 +119,72 @@ async def test_a_new_view_has_all_though_kafka_has_nothing_left(
         await assert_counted_once(pipeline)
     assert caplog.text.count(READS) == 2
     assert "the gap is not known" not in caplog.text
+
+
+async def last_links(pipeline: Pipeline) -> set[str]:
+    """Return the last record of each partition, by the last position record."""
+    topics = Topics.of("ContentManagement", pipeline.settings)
+    published = await read_published(topics, pipeline.settings)
+    assert published
+    return {link.text for link in published.ends}
+
+
+def said_deleted(caplog: pytest.LogCaptureFixture) -> set[str]:
+    """Return up to where something was said to be deleted."""
+    return set(re.findall(r"up to (\S+), has been deleted", caplog.text))
+
+
+async def test_what_comes_during_a_search_is_not_said_to_be_deleted(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = ChainSearch.search
+    searches = 0
+
+    async with deleted(environment) as pipeline:
+        early = await last_links(pipeline)
+
+        async def writing(reader: ChainSearch, *args: Any) -> Searched:
+            nonlocal searches
+            found = await search(reader, *args)
+            searches += 1
+            await write(pipeline, f"late{searches}", pages=4, edits=1)
+            await pipeline.published()
+            return found
+
+        monkeypatch.setattr(ChainSearch, "search", writing)
+        start(pipeline)
+        await assert_counted_once(pipeline)
+    assert said_deleted(caplog) == early
+
+
+async def test_what_an_open_transaction_hides_is_not_said_to_be_deleted(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with deleted(environment) as pipeline, foreign_transaction(pipeline) as end:
+        early = await last_links(pipeline)
+        await write(pipeline, "late", pages=4, edits=2)
+        await pipeline.published()
+        start(pipeline)
+
+        async def looked() -> bool:
+            return all(row.offset == row.head for row in (await status_of(pipeline)).values())
+
+        await until(looked)
+        await end()
+        await assert_counted_once(pipeline)
+    assert said_deleted(caplog) == early
+
+
+@asynccontextmanager
+async def foreign_transaction(pipeline: Pipeline) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Have another's transaction open in each partition; yield what ends it, and leaves nothing."""
+    topic = topics_of(pipeline)[0]
+    producer = AIOKafkaProducer(**pipeline.settings.client(), transactional_id=f"{topic}.foreign")
+    async with started(producer):
+        await producer.begin_transaction()
+        for partition in await pipeline.ends():
+            await producer.send_and_wait(topic, b"foreign", partition=partition)
+        yield producer.abort_transaction
 
 
 async def test_a_view_that_has_all_is_known_to_though_kafka_has_nothing_left_to_tell_it(
