@@ -19,9 +19,9 @@ from psycopg import AsyncConnection
 from eventsourcing_kafka.producer.contentmanagement.application import ContentManagement
 from eventsourcing_kafka.producer.contentmanagement.domainmodel import Page
 from eventsourcing_kafka.producer.kafka import compat
-from eventsourcing_kafka.producer.kafka.clients import started
+from eventsourcing_kafka.producer.kafka.clients import groupless_consumer, started
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
-from eventsourcing_kafka.producer.kafka.topics import Topics
+from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.relay import (
     Publisher,
@@ -36,6 +36,7 @@ from eventsourcing_kafka.producer.relay.tails import Tail
 from eventsourcing_kafka.producer.runtime.postgres import connect_arguments
 from eventsourcing_kafka.producer.wire import WireFormat
 from eventsourcing_kafka.producer.wire.position import Published, read_published
+from tests.pipeline import until
 
 PARTITIONS = 3
 PAGES = [UUID(int=number) for number in range(1, 6)]
@@ -136,9 +137,26 @@ class RelayUnderTest:
         self.progress.forget()
         async with self.relaying(limit=limit):
             await self.progress.reached(head)
+        await self.shown()
+
+    async def shown(self) -> None:
+        """Wait until position records that are committed can be read: Kafka answers before."""
+        if not await partitions_of(self.topics.position, self.settings):
+            return
+        async with (
+            groupless_consumer(self.settings) as committed,
+            groupless_consumer(self.settings, committed=False) as everything,
+        ):
+            at = [TopicPartition(self.topics.position, 0)]
+
+            async def is_shown() -> bool:
+                return bool(await committed.end_offsets(at) == await everything.end_offsets(at))
+
+            await until(is_shown)
 
     async def published(self) -> int:
         """Return the position of the last position record."""
+        await self.shown()
         last = await read_published(self.topics, self.settings)
         return last.position if last else 0
 
@@ -169,7 +187,10 @@ class RelayUnderTest:
 async def records_of(
     topics: Topics, settings: KafkaSettings, count: int
 ) -> list[ConsumerRecord[bytes, bytes]]:
-    """Return all that a read_committed reader finds in so many partitions, in offset order."""
+    """Return all that a read_committed reader finds in so many partitions, in offset order.
+
+    What is committed is not shown until Kafka has ended its transaction in its partition.
+    """
     consumer = AIOKafkaConsumer(
         **settings.client(), isolation_level="read_committed", enable_auto_commit=False
     )
@@ -177,7 +198,8 @@ async def records_of(
         partitions = [TopicPartition(topics.events, number) for number in range(count)]
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
+        async with groupless_consumer(settings, committed=False) as everything:
+            ends = await everything.end_offsets(partitions)
         found: list[ConsumerRecord[bytes, bytes]] = []
         with anyio.fail_after(20):
             while any([await consumer.position(at) < ends[at] for at in partitions]):
