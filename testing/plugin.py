@@ -3,7 +3,7 @@
     pytest_plugins = ["eventsourcing_kafka.testing.plugin"]
 
 A server starts when the first test asks for it. They are as forgetful as servers may be, and keep
-their data in memory where there is room for it.
+their data in memory where there is room for it, unless TMPDIR names another place.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def roomy_memory() -> Path | None:
     A database is 300 files. On a disk to make and drop one takes twice as long, and more where a
     file system looks for a place among those that have just gone.
     """
-    if "TMPDIR" not in os.environ:
+    if os.environ.keys().isdisjoint(("TMPDIR", "TEMP", "TMP")):
         with suppress(OSError):
             free = min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available)
             return MEMORY if free >= ROOM and os.access(MEMORY, os.W_OK) else None

@@ -28,6 +28,7 @@ from eventsourcing_kafka.producer.kafka.ranges import Bounds
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.wire.chain import START, Link
+from eventsourcing_kafka.producer.wire.position import Said
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Lookout:
         self._pacing = pacing
         self._backfill = backfill
         self._all_published = all_published
-        self._looked_at: dict[int, tuple[Tracking, Bounds]] = {}
+        self._looked_at: dict[int, tuple[Tracking, Bounds, Said | None]] = {}
         self._missed: dict[int, Link] = {}
 
     async def run(self) -> None:
@@ -95,10 +96,11 @@ class Lookout:
             and said[each.partition].position > each.position
         }
         for number in behind.union(await self._reader.lost(quiet, bounds)):
-            if self._looked_at.get(number) != (seen[number], bounds[number]):
+            told = bounds[number], said.get(number)
+            if self._looked_at.get(number) != (seen[number], *told):
                 await self._look(number)
                 if at := self._subscription.seen.get(number):
-                    self._looked_at[number] = at, bounds[number]
+                    self._looked_at[number] = at, *told
 
     def _tell_what_has_come(self) -> None:
         for number, missed in list(self._missed.items()):
@@ -121,7 +123,7 @@ class Lookout:
         found = await self._reader.search(seen)
         if self._subscription.seen.get(partition) != seen:
             return  # It has come on, or was moved, meanwhile.
-        deleted = await self._deleted(seen, found, said)
+        deleted = _deleted(found, said)
         lacks = deleted is not None and deleted.last.position > seen.position
         match found:
             case _ if lacks and deleted and self._backfill:
@@ -138,23 +140,6 @@ class Lookout:
             case Searched(next=Own() as following):
                 if not await self._pass_over(seen, following):
                     await self._stop(seen, following, found)
-
-    async def _deleted(self, seen: Tracking, found: Searched, said: Goal | None) -> Goal | None:
-        """Return which record Kafka has deleted last of a partition; None if that is not known.
-
-        The first record that it has names that; where it has none the position record has `said`.
-        """
-        if not found.bounds.begin or (found.place is not None and found.next):
-            return None
-        if found.next:
-            return Goal(found.next.follows or START, found.next.offset)
-        if (
-            said
-            and said.last.position > seen.position
-            and await self._reader.may_hide(seen.partition, found.bounds.end, self._settings)
-        ):
-            return Goal(seen.link, found.bounds.end)  # More is not known to be.
-        return said
 
     async def _last_published(self, seen: Tracking) -> Goal | None:
         """Return which record is the last of a partition, as the position record says."""
@@ -297,3 +282,15 @@ class Lookout:
             )
         ways.append("bring the right topic back, and start its consumers again")
         return f"{reason}One of: {'; '.join(ways)}. The audit tells which events are missing."
+
+
+def _deleted(found: Searched, said: Goal | None) -> Goal | None:
+    """Return which record Kafka has deleted last of a partition; None if that is not known.
+
+    The first record that it has names that; where it has none the position record has `said`.
+    """
+    if not found.bounds.begin or (found.place is not None and found.next):
+        return None
+    if found.next:
+        return Goal(found.next.follows or START, found.next.offset)
+    return said

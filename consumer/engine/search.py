@@ -15,9 +15,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from eventsourcing_kafka.consumer.engine.tracking import Tracking
-from eventsourcing_kafka.producer.kafka.clients import groupless_consumer
 from eventsourcing_kafka.producer.kafka.ranges import Bounds, bounds_of, records_in, steps_back
-from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics
 from eventsourcing_kafka.producer.wire import WireError, WireFormat
 from eventsourcing_kafka.producer.wire.chain import START, Link, link_in
@@ -107,17 +105,6 @@ class ChainSearch:
         if successor:
             return Searched(Bounds(begin, end), successor.offset - 1, successor, tail)
         return Searched(Bounds(begin, end), None, unapplied, tail)
-
-    async def may_hide(self, partition: int, end: int, settings: KafkaSettings) -> bool:
-        """Tell whether there is something after the end for readers of what is committed.
-
-        One transaction ends in each partition by itself: a position record that is shown may name
-        what is not shown yet.
-        """
-        at = TopicPartition(self.topic, partition)
-        async with groupless_consumer(settings, committed=False) as kafka:
-            ends = await kafka.end_offsets([at])
-        return bool(ends[at] > end)
 
     async def lost(
         self, trackings: Iterable[Tracking], bounds: Mapping[int, Bounds]

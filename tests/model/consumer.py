@@ -88,9 +88,6 @@ def next_deleted(rules: Rules, log: Log, view: View, source: Source) -> Name | N
     follows = next_record(rules, log, view._replace(place=-1 if place is None else place))
     if follows and place is not None:
         return None
-    found = read(log)
-    if not follows and found.stable < found.end:
-        return None  # It may come: R is shown by itself.
     goal = follows[1].before if follows else source.said
     there = {NOTHING, *source.stored}
     if goal.position <= view.last.position or not {view.last, goal} <= there:

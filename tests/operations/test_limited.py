@@ -35,11 +35,12 @@ from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat, wir
 from eventsourcing_kafka.producer.wire.chain import START
 from eventsourcing_kafka.producer.wire.position import read_published
 from examples.dogschool.application import DogSchool
+from tests.activity.counting import expected_activity, found_activity
 from tests.chaos.damage import delete_records
 from tests.consumer.stores import TRICKS
 from tests.pipeline import Pipeline, until
 
-from .counted import activity, assert_counted_once, write
+from .counted import activity, assert_counted_once, last_position, write
 from .operator import Operator
 from .test_broken import (
     OFTEN,
@@ -157,34 +158,46 @@ async def test_what_comes_during_a_search_is_not_said_to_be_deleted(
     assert said_deleted(caplog) == early
 
 
-async def test_what_an_open_transaction_hides_is_not_said_to_be_deleted(
-    environment: dict[str, str], caplog: pytest.LogCaptureFixture
-) -> None:
-    async with deleted(environment) as pipeline, foreign_transaction(pipeline) as end:
-        early = await last_links(pipeline)
-        await write(pipeline, "late", pages=4, edits=2)
-        await pipeline.published()
-        start(pipeline)
-
-        async def looked() -> bool:
-            return all(row.offset == row.head for row in (await status_of(pipeline)).values())
-
-        await until(looked)
-        await end()
-        await assert_counted_once(pipeline)
-    assert said_deleted(caplog) == early
-
-
 @asynccontextmanager
-async def foreign_transaction(pipeline: Pipeline) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Have another's transaction open in each partition; yield what ends it, and leaves nothing."""
-    topic = topics_of(pipeline)[0]
+async def foreign_transaction(
+    pipeline: Pipeline, topic: str, partitions: int
+) -> AsyncIterator[None]:
+    """Have another's transaction open in each partition meanwhile; it leaves nothing."""
     producer = AIOKafkaProducer(**pipeline.settings.client(), transactional_id=f"{topic}.foreign")
     async with started(producer):
         await producer.begin_transaction()
-        for partition in await pipeline.ends():
-            await producer.send_and_wait(topic, b"foreign", partition=partition)
-        yield producer.abort_transaction
+        for partition in range(partitions):
+            await producer.send_and_wait(topic, b"foreign", b"foreign", partition=partition)
+        yield
+        await producer.abort_transaction()
+
+
+async def test_what_is_deleted_before_kafka_tells_of_it_is_read_when_it_does(
+    environment: dict[str, str],
+) -> None:
+    async with deleted(environment) as pipeline:
+        start(pipeline)
+        await assert_counted_once(pipeline)
+        await stop(pipeline)
+        events, position = topics_of(pipeline)
+        early = await pipeline.do(last_position, pipeline.wiki)
+        async with foreign_transaction(pipeline, position, partitions=1):
+            await write(pipeline, "late", pages=4, edits=2)
+            late = await pipeline.do(last_position, pipeline.wiki)
+
+            async def are_there() -> bool:
+                return len(await records(pipeline)) == late - early
+
+            await until(are_there)
+            await delete_records(pipeline.settings.bootstrap_servers, events)
+            start(pipeline)
+
+            async def has_looked() -> bool:
+                rows = (await status_of(pipeline)).values()
+                return all(row.offset == row.head for row in rows)
+
+            await until(has_looked)
+        await assert_counted_once(pipeline)
 
 
 async def test_a_view_that_has_all_is_known_to_though_kafka_has_nothing_left_to_tell_it(
@@ -484,6 +497,51 @@ async def test_a_view_is_rebuilt_from_what_is_in_kafka_no_more(
         start(pipeline)
         await assert_counted_once(pipeline)
         await rebuilt(pipeline, Source.KAFKA)
+
+
+async def test_an_open_transaction_keeps_no_generation_from_what_is_deleted(
+    environment: dict[str, str],
+) -> None:
+    async with deleted(environment) as pipeline:
+        start(pipeline)
+        await assert_counted_once(pipeline)
+        events, _ = topics_of(pipeline)
+        async with foreign_transaction(pipeline, events, partitions=2):
+            await run_rebuild(pipeline)
+            expected = await pipeline.do(expected_activity, pipeline.wiki)
+            assert await found_activity(pipeline.store) == expected
+        await assert_counted_once(pipeline)
+
+
+async def test_a_generation_is_not_swapped_in_before_it_has_what_the_active_one_has_read(
+    environment: dict[str, str],
+) -> None:
+    async with deleted(environment) as pipeline:
+        killing = Killing(2)
+        start(pipeline, write_model=InSteps(pipeline, killing).opened)
+        await until(lambda: stands(killing))
+        await until(lambda: has_some(pipeline))
+        before = await found_activity(pipeline.store)
+        await run_rebuild(pipeline)
+        after = await found_activity(pipeline.store)
+        assert after.changes.total() >= before.changes.total() > 0
+        await stop(pipeline)
+        start(pipeline)
+        await assert_counted_once(pipeline)
+
+
+async def run_rebuild(pipeline: Pipeline) -> None:
+    write_model = write_model_of(pipeline.store.view, pipeline.environment)
+    rebuild = Rebuild(pipeline.store, pipeline.settings, write_model=write_model)
+    assert await rebuild.run(lambda _: None)
+
+
+async def has_some(pipeline: Pipeline) -> bool:
+    return any(row.records for row in await pipeline.progress())
+
+
+async def stands(killing: Killing) -> bool:
+    return killing.stands
 
 
 async def test_a_view_is_rebuilt_from_the_outbox_though_kafka_has_all(
