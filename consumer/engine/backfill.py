@@ -28,7 +28,12 @@ from eventsourcing_kafka.consumer.engine.logs import ViewLog
 from eventsourcing_kafka.consumer.engine.protocol import OpenWriteModel, Store, WriteModel
 from eventsourcing_kafka.consumer.engine.search import ChainSearch
 from eventsourcing_kafka.consumer.engine.subscription import Subscription
-from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking, place_in_write_model
+from eventsourcing_kafka.consumer.engine.tracking import (
+    Move,
+    Tracking,
+    place_behind,
+    place_in_write_model,
+)
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.topics import partition_of
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
@@ -198,7 +203,12 @@ class Backfill:
             if count % AT_ONCE == 0:
                 await anyio.lowlevel.checkpoint()
         return [
-            Span(number, _behind(begins[number]), _behind(last[number]), consumed)
+            Span(
+                number,
+                place_behind(begins[number].position),
+                place_behind(last[number].position),
+                consumed,
+            )
             for number, consumed in news.items()
         ]
 
@@ -265,8 +275,3 @@ def _told(error: BaseException, view: View) -> str:
         f"{describe(error)}. Give its consumers the settings of {view.application_name}, "
         f"{prefix}_POSTGRES_DBNAME and so on, with a role that may read its events."
     )
-
-
-def _behind(link: Link) -> int:
-    """Return where a partition goes on in the write model behind a record."""
-    return place_in_write_model(link.position) + 1

@@ -148,6 +148,11 @@ def place_in_write_model(position: int) -> int:
     return IN_WRITE_MODEL + position - 1
 
 
+def place_behind(position: int) -> int:
+    """Return where the write model is read on behind the event at a position."""
+    return place_in_write_model(position) + 1
+
+
 class Tracking(NamedTuple):
     """Up to where one partition is applied."""
 
@@ -174,7 +179,7 @@ class Tracking(NamedTuple):
 
     def in_write_model(self) -> Tracking:
         """Return the same, to go on from the write model."""
-        return self._replace(offset=place_in_write_model(self.position) + 1, record_offset=NOWHERE)
+        return self._replace(offset=place_behind(self.position), record_offset=NOWHERE)
 
 
 class Move(NamedTuple):

@@ -20,7 +20,7 @@ from eventsourcing_kafka.consumer.engine.applying import Applier
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.protocol import OpenWriteModel
 from eventsourcing_kafka.consumer.engine.store import ViewStore, group_of
-from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
+from eventsourcing_kafka.consumer.engine.tracking import Move, place_behind
 from eventsourcing_kafka.consumer.operations.status import offsets_of, read_said
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
@@ -190,18 +190,16 @@ class Filling:
         offsets = offsets_of(reached, self._said)
         return RebuildProgress(
             sum(offsets.values()),
-            # Where the active one is in the write model, places there are compared: a new one is at
-            # the first of them, though it would begin in Kafka.
+            # A goal in the write model is the place of an event: who is in Kafka has one, too.
             sum(
-                max(0, offset - (offsets[number] if offset >= 0 else _place(reached[number])))
+                max(
+                    0,
+                    offset
+                    - (offsets[number] if offset >= 0 else place_behind(reached[number].position)),
+                )
                 for number, offset in goal.items()
             ),
         )
-
-
-def _place(seen: Tracking) -> int:
-    """Return where in the write model a partition is, or would be."""
-    return seen.in_write_model().offset
 
 
 async def remove(connection: AsyncConnection[Any], store: ViewStore) -> None:

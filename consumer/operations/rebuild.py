@@ -22,7 +22,7 @@ from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.parking import Listed
 from eventsourcing_kafka.consumer.engine.protocol import Again, OpenWriteModel, Store
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore, replayable
-from eventsourcing_kafka.consumer.engine.tracking import Tracking
+from eventsourcing_kafka.consumer.engine.tracking import Tracking, place_behind
 from eventsourcing_kafka.consumer.operations.comparison import Compared, compare
 from eventsourcing_kafka.consumer.operations.filling import (
     LOOK_SECONDS,
@@ -34,7 +34,7 @@ from eventsourcing_kafka.consumer.operations.filling import (
     alone,
     remove,
 )
-from eventsourcing_kafka.consumer.operations.status import read_ends
+from eventsourcing_kafka.consumer.operations.status import read_ends, read_said
 from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
@@ -284,7 +284,8 @@ class Rebuild:
         """Return where the active generation is, for the new one not to be ahead of it."""
         active = await self._active.tracking.offsets(connection)
         await self._not_ahead(connection)
-        return _as_far_as_there_is(active, await self._ends())
+        places = await self._places(connection, active)
+        return _as_far_as_there_is(active, await self._ends(), places)
 
     async def _level(
         self, connection: AsyncConnection[Any], report: Callable[[RebuildProgress], None]
@@ -293,9 +294,28 @@ class Rebuild:
         active = await self._active.tracking.offsets(connection)
 
         async def goal() -> Mapping[int, int]:
-            return _as_far_as_there_is(active, await read_ends(self._next, self._settings))
+            places = await self._places(connection, active)
+            return _as_far_as_there_is(active, await read_ends(self._next, self._settings), places)
 
         await self._reached(connection, report, goal, 0, LOOK_SECONDS)
+
+    async def _places(
+        self, connection: AsyncConnection[Any], active: Mapping[int, int]
+    ) -> Mapping[int, int]:
+        """Return the places of what the active one has read from the write model, and is published.
+
+        It may have applied of another partition, or of another write model, what is not here.
+        """
+        reading = [number for number, offset in active.items() if offset < 0]
+        if not reading:
+            return {}
+        said = await read_said(self._next, self._settings)
+        at = await self._active.tracking.read(connection, reading)
+        return {
+            number: place_behind(min(seen.position, said[number].position))
+            for number, seen in at.items()
+            if number in said
+        }
 
     async def _reached(
         self,
@@ -332,9 +352,18 @@ class Rebuild:
         await self._active.tracking.notify(connection)
 
 
-def _as_far_as_there_is(active: Mapping[int, int], ends: Mapping[int, int]) -> Mapping[int, int]:
-    """Return where the active one is, which may follow a topic that is no more, and was longer."""
-    return {number: min(offset, ends.get(number, 0)) for number, offset in active.items()}
+def _as_far_as_there_is(
+    active: Mapping[int, int], ends: Mapping[int, int], places: Mapping[int, int]
+) -> Mapping[int, int]:
+    """Return where the active one is, which may follow a topic that is no more, and was longer.
+
+    Where it reads the write model its place there counts, if that is known.
+    """
+    return {
+        number: places.get(number, min(offset, ends[number]))
+        for number, offset in active.items()
+        if number in ends
+    }
 
 
 async def _rename(connection: AsyncConnection[Any], store: ViewStore, to: ViewStore) -> None:

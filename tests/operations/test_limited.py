@@ -22,6 +22,7 @@ from eventsourcing_kafka.compose.audit.audit import audit
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.consumer.engine.search import ChainSearch, Searched
 from eventsourcing_kafka.consumer.engine.store import ViewStore
+from eventsourcing_kafka.consumer.engine.tracking import place_behind
 from eventsourcing_kafka.consumer.operations.filling import RebuildProgress, Source
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
 from eventsourcing_kafka.consumer.operations.history import History, write_model_of
@@ -29,7 +30,7 @@ from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
 from eventsourcing_kafka.consumer.operations.replay import replay_view
 from eventsourcing_kafka.consumer.operations.status import read_ends
 from eventsourcing_kafka.producer.kafka.clients import started
-from eventsourcing_kafka.producer.kafka.topics import Topics
+from eventsourcing_kafka.producer.kafka.topics import Topics, partition_of
 from eventsourcing_kafka.producer.outbox import outbox_of
 from eventsourcing_kafka.producer.wire import Record, WireError, WireFormat, wire_of
 from eventsourcing_kafka.producer.wire.chain import START
@@ -38,7 +39,7 @@ from examples.dogschool.application import DogSchool
 from tests.activity.counting import expected_activity, found_activity
 from tests.chaos.damage import delete_records
 from tests.consumer.stores import TRICKS
-from tests.pipeline import Pipeline, until
+from tests.pipeline import SECONDS, Pipeline, until
 
 from .counted import activity, assert_counted_once, last_position, write
 from .operator import Operator
@@ -56,6 +57,7 @@ from .test_broken import (
     topics_of,
 )
 
+ONE = {"KAFKA_TOPIC_PARTITIONS": "1"}
 READS = "reading it from the write model"
 
 
@@ -325,7 +327,7 @@ async def test_what_is_deleted_meanwhile_is_read_as_well(
 async def test_a_copy_that_outlives_what_it_is_a_copy_of_misleads_nobody(
     environment: dict[str, str], left: int
 ) -> None:
-    async with activity(environment | {"KAFKA_TOPIC_PARTITIONS": "1"}) as pipeline:
+    async with activity(environment | ONE) as pipeline:
         await write(pipeline, "early", pages=2, edits=3)
         await pipeline.published()
         await append(pipeline, (await records(pipeline))[0])
@@ -516,7 +518,9 @@ async def test_an_open_transaction_keeps_no_generation_from_what_is_deleted(
 async def test_a_generation_is_not_swapped_in_before_it_has_what_the_active_one_has_read(
     environment: dict[str, str],
 ) -> None:
-    async with deleted(environment) as pipeline:
+    async with activity(environment | ONE) as pipeline:
+        await write(pipeline, "early", pages=4, edits=3)
+        await delete_published(pipeline)
         killing = Killing(2)
         start(pipeline, write_model=InSteps(pipeline, killing).opened)
         await until(lambda: stands(killing))
@@ -528,6 +532,30 @@ async def test_a_generation_is_not_swapped_in_before_it_has_what_the_active_one_
         await stop(pipeline)
         start(pipeline)
         await assert_counted_once(pipeline)
+
+
+async def test_a_generation_of_a_topic_of_more_partitions_waits_for_nothing_that_went_to_others(
+    environment: dict[str, str],
+) -> None:
+    async with activity(environment | ONE) as pipeline:
+        start(pipeline)
+        last = await pipeline.write("last", "one\n")
+        while partition_of(str(last).encode(), 2) == 0:
+            last = await pipeline.write(f"last{last.hex}", "one\n")
+        await assert_counted_once(pipeline)
+        await stop(pipeline)
+        await pipeline.relay.stop()
+        async with pipeline.store.connected() as connection:
+            in_write_model = "UPDATE {schema}.tracking SET next_offset = %s + position"
+            await connection.execute(pipeline.store.sql(in_write_model), [place_behind(0)])
+
+        other = {"KAFKA_TOPIC_PREFIX": f"{environment['KAFKA_TOPIC_PREFIX']}other."}
+        async with activity(environment | TWO | other) as anew:
+            await anew.published()
+            with anyio.fail_after(SECONDS):
+                await run_rebuild(anew)
+            start(anew)
+            await assert_counted_once(anew)
 
 
 async def run_rebuild(pipeline: Pipeline) -> None:
