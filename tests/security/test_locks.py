@@ -101,7 +101,7 @@ async def pipeline(stack: Locked) -> AsyncIterator[None]:
 
 
 async def written(stack: Locked, slug: str, *bodies: str) -> None:
-    """Write a page as the writer, and wait as the searcher until it can be found."""
+    """Write a page as the writer, and wait until both views have it, and a searcher finds it."""
 
     def write() -> tuple[int, UUID]:
         with open_application(ContentManagement, stack.settings(WRITER)) as wiki:
@@ -113,8 +113,9 @@ async def written(stack: Locked, slug: str, *bodies: str) -> None:
             return last.id, page
 
     position, page = await to_thread.run_sync(write)
-    store = ViewStore.of(fts.VIEW, stack.settings("fts_reader"))
-    await store.wait(position, page, seconds=SECONDS)
+    for view in (activity.VIEW, fts.VIEW):
+        store = ViewStore.of(view, stack.settings(f"{view.name}_reader"))
+        await store.wait(position, page, seconds=SECONDS)
     assert [found.id for found in await search(store, bodies[-1])] == [page]
 
 
@@ -189,21 +190,24 @@ async def test_a_view_reads_what_kafka_has_deleted_as_a_role_that_may_only_read(
 ) -> None:
     async with pipeline(stack):
         await written(stack, "alps", "gentian\n")
-    topic = [TopicPartition(EVENTS, number) for number in (0, 1)]
     async with started(AIOKafkaConsumer(**kafka(stack, ADMIN))) as consumer:
-        ends = await consumer.end_offsets(topic)
+        ends = await consumer.end_offsets([TopicPartition(EVENTS, number) for number in (0, 1)])
     async with started(AIOKafkaAdminClient(**kafka(stack, ADMIN))) as admin:
         await admin.delete_records({each: RecordsToDelete(end) for each, end in ends.items()})
     await run("eventsourcing-kafka consumer replay fts --yes", stack.settings("fts"))
     store = ViewStore.of(fts.VIEW, stack.settings("fts_reader"))
     assert await search(store, "gentian") == []
 
-    async def found() -> bool:
-        return bool(await search(store, "gentian"))
+    async def has_all() -> bool:
+        async with store.connected() as connection:
+            at = await store.tracking.offsets(connection)
+        return at == {number: end for (_, number), end in ends.items()}
 
+    # Until it is in Kafka again: the next to run it has no right to read the write model.
     role = {"CONTENTMANAGEMENT_POSTGRES_USER": HISTORY}
     async with running(stack, "fts", "consumer", "run", "fts", **role):
-        await until(found)
+        await until(has_all)
+    assert await search(store, "gentian")
 
 
 def forged(position: int, **headers: str | None) -> Record:
