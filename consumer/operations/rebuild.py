@@ -90,10 +90,9 @@ class MoreParkedError(OperatorError):
 class NotComparableError(OperatorError):
     """The generations can't be brought to the same positions."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, why: str) -> None:
         super().__init__(
-            f"The two generations of {name} do not come to the same positions, and the present "
-            "one stays. Do its consumers run? The next rebuild goes on from here."
+            f"The two generations of {name} can't be compared, and the present one stays: {why}"
         )
 
 
@@ -191,6 +190,7 @@ class Rebuild:
             await self._filling.prepare(connection, anew=anew)
             goal = partial(self._level_with, connection) if judge else self._ends
             if judge:
+                await self._check_comparable(connection)
                 await self._not_ahead(connection)
             async with self._filling.going_on():
                 await self._caught_up(connection, report, goal)
@@ -228,6 +228,18 @@ class Rebuild:
                 await _rename(connection, self._aside, self._kept)
                 await self._active.tracking.notify(connection)
 
+    async def _check_comparable(self, connection: AsyncConnection[Any]) -> None:
+        """See that an event is in the same partition for both."""
+        active = await self._active.tracking.count(connection)
+        following = await self._next.tracking.count(connection)
+        if active != following:
+            view = self._active.view
+            raise NotComparableError(
+                view.name,
+                f"it has followed {active} partitions, and the topic has {following}. Fill it anew "
+                f"without comparing: eventsourcing-kafka consumer rebuild {view.arguments}",
+            )
+
     async def _compared(self, connection: AsyncConnection[Any]) -> Sequence[Compared]:
         """Hold the generations against each other, where both have applied the same."""
         async with connection.transaction(force_rollback=True):
@@ -248,7 +260,11 @@ class Rebuild:
             while await self._next.tracking.positions(connection) != active:  # noqa: ASYNC110
                 await anyio.sleep(LOOK_SECONDS)
             return
-        raise NotComparableError(self._active.view.name)
+        raise NotComparableError(
+            self._active.view.name,
+            "they do not come to the same positions. Do its consumers run? The next rebuild goes "
+            "on from here.",
+        )
 
     async def _check_parked(self, connection: AsyncConnection[Any]) -> None:
         present = await self._active.parking.count(connection)

@@ -533,6 +533,26 @@ async def test_a_generation_that_is_ahead_of_the_present_one_is_not_compared_wit
             await job.run(nothing, judge=Remembered(swap=True))
 
 
+@pytest.mark.parametrize(("followed", "there"), [("1", "2"), ("2", "1")])
+async def test_generations_of_other_partitions_are_not_compared(
+    environment: dict[str, str], followed: str, there: str
+) -> None:
+    async with Pipeline(environment | {"KAFKA_TOPIC_PARTITIONS": followed}) as pipeline:
+        await write(pipeline, "page", pages=2)
+        await pipeline.settled()
+    other = {
+        "KAFKA_TOPIC_PARTITIONS": there,
+        "KAFKA_TOPIC_PREFIX": f"{environment['KAFKA_TOPIC_PREFIX']}other.",
+    }
+    async with Pipeline(environment | other, consumers=0) as pipeline:
+        await pipeline.published()
+
+        with pytest.raises(NotComparableError, match=f"{followed} partitions, .* has {there}"):
+            await rebuild(pipeline.store, pipeline.settings).run(
+                nothing, judge=Remembered(swap=True)
+            )
+
+
 async def test_a_generation_that_parks_more_than_the_present_one_is_not_swapped_in(
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
