@@ -31,6 +31,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.servers import UnreachableError, server_noted
+from eventsourcing_kafka.producer.runtime.sqlalchemy import driver_error
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,15 @@ https://www.postgresql.org/docs/current/errcodes-appendix.html
 """
 
 
+SQLITE_BUSY = (5, 6)
+"""Busy, and locked.
+
+https://www.sqlite.org/rescode.html
+"""
+SQLITE_PRIMARY = 0xFF
+"""The part of a code of SQLite's that says what is the matter; the rest says more of it."""
+
+
 PLACE_LOST = (ProducerFenced, UnknownMemberIdError, IllegalGenerationError)
 """What Kafka answers to one who no longer has the turn, or the membership, that it acts on."""
 
@@ -136,8 +146,15 @@ def is_transient(error: BaseException) -> bool:
             return False  # psycopg files some under operational errors.
         case psycopg.InternalError() if error.sqlstate is None:  # Of an answer that breaks off.
             return True
+        case _ if driver := driver_error(error):
+            return is_transient(driver)
         case _:
-            return isinstance(error, LOST)
+            return isinstance(error, LOST) or _is_busy(error)
+
+
+def _is_busy(error: BaseException) -> bool:
+    """Tell whether SQLite says that somebody else has the database, whose other errors stay."""
+    return getattr(error, "sqlite_errorcode", 0) & SQLITE_PRIMARY in SQLITE_BUSY
 
 
 async def retrying(

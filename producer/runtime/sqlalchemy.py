@@ -44,3 +44,12 @@ def libpq_arguments(datastore: SQLAlchemyDatastore) -> dict[str, Any]:
     dialect: Any = PGDialect_psycopg
     _, arguments = dialect().create_connect_args(engine_of(datastore).url)
     return dict(arguments)
+
+
+def driver_error(error: BaseException) -> BaseException | None:
+    """Return what the driver has raised, if an error is SQLAlchemy's about that.
+
+    The library makes its own of them, but not of what is refused before a transaction begins.
+    """
+    errors = sys.modules.get("sqlalchemy.exc")
+    return error.orig if errors is not None and isinstance(error, errors.DBAPIError) else None

@@ -3,8 +3,9 @@
 What every outbox promises is in `test_contract`, also for these.
 """
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,7 +25,9 @@ from eventsourcing_kafka.producer.runtime.postgres import (
     PostgresUnreachableError,
     connect_arguments,
 )
+from eventsourcing_kafka.producer.runtime.retry import LoopHealth, retrying
 from eventsourcing_kafka.producer.runtime.sqlalchemy import engine_of, libpq_arguments
+from tests.pipeline import until
 from tests.sqlalchemy import MODULE, url_of
 
 from .readers import WatchedOutbox, next_positions, read, reading, take_turns
@@ -162,3 +165,29 @@ def test_another_database_is_refused_with_what_would_have_to_be_promised(
 
         with pytest.raises(UnknownRecorderError, match="positions_are_in_commit_order = True"):
             outbox_of(app)
+
+
+async def test_a_database_of_sqlites_that_somebody_else_has_at_first_is_waited_for(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "wiki.sqlite"
+    stored = {"PERSISTENCE_MODULE": MODULE, "SQLALCHEMY_URL": f"sqlite:///{path}?timeout=0"}
+    heads: list[int] = []
+    health = LoopHealth()
+
+    with ContentManagement(stored) as app, closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+
+        async def session(_: Callable[[], None]) -> None:
+            heads.append(await outbox_of(app).head())
+
+        async def is_lost() -> bool:
+            return health.lost is not None
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(retrying, "outbox", session, health)
+            await until(is_lost)
+            assert heads == []
+            other.rollback()
+    assert heads == [0]
+    assert "database is locked" in str(health.lost)
