@@ -22,6 +22,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.compose.servers.postgres import Postgres
+from eventsourcing_kafka.compose.servers.processes import LOCK_FILE, remove_ownerless
 from eventsourcing_kafka.compose.stack.stack import postgres_environment
 
 NOT_DURABLE = {
@@ -41,6 +42,7 @@ QUICK_TO_GIVE_UP = {
 MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it has a name that nobody knows
 ROOM = 2 << 30
 """Bytes. The servers of one session take 200 MB."""
+PREFIX, DATA = "eventsourcing-kafka-test-", "data"
 
 
 def roomy_memory() -> Path | None:
@@ -56,6 +58,19 @@ def roomy_memory() -> Path | None:
     return None
 
 
+@contextmanager
+def server_folder(name: str) -> Iterator[Path]:
+    """Make a folder for a server's data, and remove those that killed sessions have left."""
+    parent = roomy_memory() or Path(tempfile.gettempdir())
+    for folder in parent.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # Another session makes it, or removes it, or it is another user's.
+            if (folder / DATA / LOCK_FILE).read_text():
+                remove_ownerless(folder / DATA)
+                folder.rmdir()
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{name}-", dir=parent) as made:
+        yield Path(made, DATA)
+
+
 @pytest.fixture(scope="session")
 def portal() -> Iterator[BlockingPortal]:
     """Runs the session's servers in a loop and a thread of their own, apart from any test's."""
@@ -67,10 +82,8 @@ def portal() -> Iterator[BlockingPortal]:
 def kafka(portal: BlockingPortal) -> Iterator[Kafka]:
     """A broker for all tests; one that kills its broker starts another."""
     with (
-        tempfile.TemporaryDirectory(prefix="kafka-", dir=roomy_memory()) as folder,
-        portal.wrap_async_context_manager(
-            Kafka(Path(folder, "data"), properties=QUICK_TO_GIVE_UP)
-        ) as kafka,
+        server_folder("kafka") as folder,
+        portal.wrap_async_context_manager(Kafka(folder, properties=QUICK_TO_GIVE_UP)) as kafka,
     ):
         yield kafka
 
@@ -79,10 +92,8 @@ def kafka(portal: BlockingPortal) -> Iterator[Kafka]:
 def postgres(portal: BlockingPortal) -> Iterator[Postgres]:
     """A database server for all tests; one that kills its server starts another."""
     with (
-        tempfile.TemporaryDirectory(prefix="postgres-", dir=roomy_memory()) as folder,
-        portal.wrap_async_context_manager(
-            Postgres(Path(folder, "data"), settings=NOT_DURABLE)
-        ) as postgres,
+        server_folder("postgres") as folder,
+        portal.wrap_async_context_manager(Postgres(folder, settings=NOT_DURABLE)) as postgres,
     ):
         yield postgres
 

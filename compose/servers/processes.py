@@ -12,6 +12,7 @@ import json
 import os
 import pwd
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +33,11 @@ from eventsourcing_kafka.compose.servers.errors import StackError
 
 HOST = "127.0.0.1"
 """Everything listens on the loopback only."""
+
+LOCK_FILE = "owner.lock"
+"""In each data folder: who owns it holds it locked, and is written there."""
+SERVER_FILE = "server.json"
+"""In a server's data folder: its process."""
 
 _LOG_LIMIT = 20_000_000  # bytes, after which a log is put aside at the next start
 
@@ -198,7 +204,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     Raises StackError when another living process owns it, when it holds something else,
     and when it can't be written. The claim ends with the process, also when it is killed.
     """
-    lock = folder / "owner.lock"
+    lock = folder / LOCK_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not lock.exists() and any(folder.iterdir()):
@@ -223,6 +229,18 @@ def lock_folder(folder: Path) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def remove_ownerless(folder: Path) -> None:
+    """Remove a data folder that a killed owner has left, and end what still runs in it.
+
+    One that has an owner stays.
+    """
+    with contextlib.suppress(StackError), lock_folder(folder):
+        for server in (folder / SERVER_FILE, *folder.glob(f"*/{SERVER_FILE}")):
+            left = process_in(server)
+            kill(process_tree(left.pid) if left else [])
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_port() -> int:

@@ -15,6 +15,7 @@ import psutil
 
 from eventsourcing_kafka.compose.servers.errors import StackError
 from eventsourcing_kafka.compose.servers.processes import (
+    SERVER_FILE,
     SupervisedProcess,
     describe_exit,
     free_port,
@@ -161,7 +162,7 @@ class Server(anyio.AsyncContextManagerMixin, ABC):
 
     @property
     def _process_file(self) -> Path:
-        return self.data / "server.json"
+        return self.data / SERVER_FILE
 
     def _failure(self, what: str) -> StackError:
         return StackError(f"{what}. Its log, {self.log}, ends:\n{self.new_log()}")

@@ -26,10 +26,9 @@ from eventsourcing_kafka.compose.servers.processes import (
     HOST,
     free_port,
     is_free,
-    kill,
     lock_folder,
     process_in,
-    process_tree,
+    remove_ownerless,
     require_free,
     write_process_file,
 )
@@ -349,11 +348,7 @@ def remove_dead_stacks() -> None:
             continue
         data = Path(written["data"])
         if written["temporary"] and data.exists():
-            with contextlib.suppress(StackError), lock_folder(data):
-                for server in data.glob("*/server.json"):
-                    left = process_in(server)
-                    kill(process_tree(left.pid) if left else [])
-                shutil.rmtree(data, ignore_errors=True)
+            remove_ownerless(data)
         file.unlink(missing_ok=True)
 
 
