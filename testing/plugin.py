@@ -67,7 +67,12 @@ def server_folder(name: str) -> Iterator[Path]:
             if (folder / DATA / LOCK_FILE).read_text():
                 remove_ownerless(folder / DATA)
                 folder.rmdir()
-    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{name}-", dir=parent) as made:
+    prefix = f"{PREFIX}{name}-"
+    with tempfile.TemporaryDirectory(
+        prefix=prefix,
+        dir=parent,
+        ignore_cleanup_errors=True,  # Another session removes it, too.
+    ) as made:
         yield Path(made, DATA)
 
 
