@@ -35,6 +35,7 @@ from eventsourcing_kafka.consumer.operations.filling import (
     PROGRESS_SECONDS,
     TOLD_PARKED,
     Filling,
+    Goal,
     RebuildProgress,
     Source,
     alone,
@@ -201,9 +202,9 @@ class ViewAsOf:
         said: Mapping[int, Said],
     ) -> None:
         """Wait until each partition has its last record at or below the position."""
-        goal = {number: each.about(self._position) for number, each in said.items()}
+        goals = {number: Goal(each.about(self._position)) for number, each in said.items()}
         while True:
-            report(await self._filling.progress(connection, goal))
+            report(await self._filling.progress(connection, goals))
             reached = await self._past.tracking.read(connection, list(said))
             if all(self._is_at_its_end(seen, said) for seen in reached.values()):
                 return

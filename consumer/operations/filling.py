@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from enum import StrEnum
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 import anyio
 import msgspec
@@ -20,7 +20,7 @@ from eventsourcing_kafka.consumer.engine.applying import Applier
 from eventsourcing_kafka.consumer.engine.consumer import Consumer
 from eventsourcing_kafka.consumer.engine.protocol import OpenWriteModel
 from eventsourcing_kafka.consumer.engine.store import ViewStore, group_of
-from eventsourcing_kafka.consumer.engine.tracking import Move, place_behind
+from eventsourcing_kafka.consumer.engine.tracking import Move, Tracking
 from eventsourcing_kafka.consumer.operations.status import offsets_of, read_said
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.kafka.topics import Topics, partitions_of
@@ -66,6 +66,22 @@ class RebuildProgress(msgspec.Struct, frozen=True):
     """Kafka offsets read. While the write model is read it is about as many as that would be."""
     gap: int
     """Kafka offsets left, likewise."""
+
+
+class Goal(NamedTuple):
+    """Up to where a partition is to be filled."""
+
+    offset: int
+    """Kafka's; below 0 if only the position tells."""
+    position: int | None = None
+    """Of the last event that is to be there, if that is known. Where the write model is read an
+    offset is a guess."""
+
+    def left(self, seen: Tracking, offset: int) -> int:
+        """Return how far it is from where a partition is, at about that offset."""
+        if self.position is not None and (self.offset < 0 or seen.is_in_write_model):
+            return max(0, self.position - seen.position)
+        return max(0, self.offset - offset)
 
 
 class AlreadyRebuildingError(OperatorError):
@@ -179,26 +195,18 @@ class Filling:
             filling.cancel_scope.cancel()
 
     async def progress(
-        self, connection: AsyncConnection[Any], goal: Mapping[int, int]
+        self, connection: AsyncConnection[Any], goals: Mapping[int, Goal]
     ) -> RebuildProgress:
-        """Return how far it is on its way to some offsets. Raises `GenerationStoppedError`."""
+        """Return how far it is on its way to its goals. Raises `GenerationStoppedError`."""
         for partition, why in self.stopped.items():
             raise GenerationStoppedError(self._active.view.name, partition, why)
-        reached = await self._generation.tracking.read(connection, list(goal))
+        reached = await self._generation.tracking.read(connection, list(goals))
         if any(seen.is_in_write_model for seen in reached.values()):
             self._said = self._said or await read_said(self._generation, self._settings)
         offsets = offsets_of(reached, self._said)
         return RebuildProgress(
             sum(offsets.values()),
-            # A goal in the write model is the place of an event: who is in Kafka has one, too.
-            sum(
-                max(
-                    0,
-                    offset
-                    - (offsets[number] if offset >= 0 else place_behind(reached[number].position)),
-                )
-                for number, offset in goal.items()
-            ),
+            sum(goals[number].left(seen, offsets[number]) for number, seen in reached.items()),
         )
 
 

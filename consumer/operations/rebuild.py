@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from math import inf
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 import anyio
 from aiokafka.errors import KafkaError
@@ -22,13 +22,14 @@ from eventsourcing_kafka.consumer.engine.batch import Span
 from eventsourcing_kafka.consumer.engine.parking import Listed
 from eventsourcing_kafka.consumer.engine.protocol import Again, OpenWriteModel, Store
 from eventsourcing_kafka.consumer.engine.store import ViewMissingError, ViewStore, replayable
-from eventsourcing_kafka.consumer.engine.tracking import Tracking, place_behind
+from eventsourcing_kafka.consumer.engine.tracking import NOWHERE, Tracking
 from eventsourcing_kafka.consumer.operations.comparison import Compared, compare
 from eventsourcing_kafka.consumer.operations.filling import (
     LOOK_SECONDS,
     PROGRESS_SECONDS,
     TOLD_PARKED,
     Filling,
+    Goal,
     RebuildProgress,
     Source,
     alone,
@@ -39,6 +40,7 @@ from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.printable import printable
+from eventsourcing_kafka.producer.wire.position import Said
 
 GOAL_SECONDS = 1.0
 SAME_SECONDS = 30.0
@@ -94,6 +96,31 @@ class NotComparableError(OperatorError):
         super().__init__(
             f"The two generations of {name} can't be compared, and the present one stays: {why}"
         )
+
+
+class _InKafka(NamedTuple):
+    """What Kafka has of each partition, and what the position record says of it."""
+
+    ends: Mapping[int, int]
+    said: Mapping[int, Said]
+
+    def as_far_as(self, offsets: Mapping[int, int], positions: Sequence[int]) -> Mapping[int, Goal]:
+        """Return the goal of having what the active one has, as far as it is there.
+
+        That may follow a topic that is no more, and was longer. If it had another count of
+        partitions an event of each may be in any: then all have to come as far as its farthest.
+        """
+        goals: dict[int, Goal] = {}
+        for number, end in self.ends.items():
+            if len(positions) == len(self.ends):
+                offset, position = min(offsets[number], end), positions[number]
+            else:
+                offset, position = NOWHERE, max(positions, default=0)
+            if said := self.said.get(number):
+                goals[number] = Goal(offset, min(position, said.position))
+            else:
+                goals[number] = Goal(end if offset < 0 else offset)
+        return goals
 
 
 class _NotAhead(Applier):
@@ -162,7 +189,7 @@ class Rebuild:
         self._nearly = nearly
         self._ahead = _NotAhead(self._next)
         self._filling = Filling(active, self._next, settings, self._ahead, write_model, source)
-        self._last_ends: Mapping[int, int] = {}
+        self._last_seen: _InKafka | None = None
 
     async def run(
         self,
@@ -188,7 +215,7 @@ class Rebuild:
                 raise ViewMissingError(self._active.view)
             await remove(connection, self._aside)
             await self._filling.prepare(connection, anew=anew)
-            goal = partial(self._level_with, connection) if judge else self._ends
+            goal = partial(self._level_with, connection) if judge else self._all_there_is
             if judge:
                 await self._check_comparable(connection)
                 await self._not_ahead(connection)
@@ -236,8 +263,9 @@ class Rebuild:
             view = self._active.view
             raise NotComparableError(
                 view.name,
-                f"it has followed {active} partitions, and the topic has {following}. Fill it anew "
-                f"without comparing: eventsourcing-kafka consumer rebuild {view.arguments}",
+                f"that has followed another count of partitions, {active}, than the {following} of "
+                "the topic. Fill it anew without comparing: "
+                f"eventsourcing-kafka consumer rebuild {view.arguments}",
             )
 
     async def _compared(self, connection: AsyncConnection[Any]) -> Sequence[Compared]:
@@ -278,7 +306,7 @@ class Rebuild:
         self,
         connection: AsyncConnection[Any],
         report: Callable[[RebuildProgress], None],
-        goal: Callable[[], Awaitable[Mapping[int, int]]],
+        goal: Callable[[], Awaitable[Mapping[int, Goal]]],
     ) -> None:
         """Wait until the new generation has nearly all that there is."""
         waited = True
@@ -287,57 +315,51 @@ class Rebuild:
                 connection, report, goal, self._nearly, self._progress_seconds
             )
 
-    async def _ends(self) -> Mapping[int, int]:
-        """Return where the partitions end, or ended before Kafka went away for a while."""
+    async def _in_kafka(self) -> _InKafka:
+        """Return what is in Kafka, or was before that went away for a while."""
         try:
-            self._last_ends = await read_ends(self._next, self._settings)
+            self._last_seen = await self._in_kafka_now()
         except KafkaError:
-            if not self._last_ends:
+            if not self._last_seen:
                 raise
-        return self._last_ends
+        return self._last_seen
 
-    async def _level_with(self, connection: AsyncConnection[Any]) -> Mapping[int, int]:
+    async def _in_kafka_now(self) -> _InKafka:
+        said = await read_said(self._next, self._settings)
+        return _InKafka(await read_ends(self._next, self._settings), said)
+
+    async def _all_there_is(self) -> Mapping[int, Goal]:
+        return {number: Goal(end) for number, end in (await self._in_kafka()).ends.items()}
+
+    async def _level_with(self, connection: AsyncConnection[Any]) -> Mapping[int, Goal]:
         """Return where the active generation is, for the new one not to be ahead of it."""
-        active = await self._active.tracking.offsets(connection)
+        offsets, positions = await self._active_at(connection)
         await self._not_ahead(connection)
-        places = await self._places(connection, active)
-        return _as_far_as_there_is(active, await self._ends(), places)
+        return (await self._in_kafka()).as_far_as(offsets, positions)
 
     async def _level(
         self, connection: AsyncConnection[Any], report: Callable[[RebuildProgress], None]
     ) -> None:
         """Wait until the new generation has all that the active one has, which is held."""
-        active = await self._active.tracking.offsets(connection)
+        offsets, positions = await self._active_at(connection)
 
-        async def goal() -> Mapping[int, int]:
-            places = await self._places(connection, active)
-            return _as_far_as_there_is(active, await read_ends(self._next, self._settings), places)
+        async def goal() -> Mapping[int, Goal]:
+            return (await self._in_kafka_now()).as_far_as(offsets, positions)
 
         await self._reached(connection, report, goal, 0, LOOK_SECONDS)
 
-    async def _places(
-        self, connection: AsyncConnection[Any], active: Mapping[int, int]
-    ) -> Mapping[int, int]:
-        """Return the places of what the active one has read from the write model, and is published.
-
-        It may have applied of another partition, or of another write model, what is not here.
-        """
-        reading = [number for number, offset in active.items() if offset < 0]
-        if not reading:
-            return {}
-        said = await read_said(self._next, self._settings)
-        at = await self._active.tracking.read(connection, reading)
-        return {
-            number: place_behind(min(seen.position, said[number].position))
-            for number, seen in at.items()
-            if number in said
-        }
+    async def _active_at(
+        self, connection: AsyncConnection[Any]
+    ) -> tuple[Mapping[int, int], Sequence[int]]:
+        """Return the offset and the position of each partition of the active generation."""
+        offsets = await self._active.tracking.offsets(connection)
+        return offsets, await self._active.tracking.positions(connection)
 
     async def _reached(
         self,
         connection: AsyncConnection[Any],
         report: Callable[[RebuildProgress], None],
-        goal: Callable[[], Awaitable[Mapping[int, int]]],
+        goal: Callable[[], Awaitable[Mapping[int, Goal]]],
         gap: int,
         seconds: float,
     ) -> bool:
@@ -347,11 +369,11 @@ class Rebuild:
         comes to where it was.
         """
         waited, asked = False, -inf
-        offsets: Mapping[int, int] = {}
+        goals: Mapping[int, Goal] = {}
         while True:
             if anyio.current_time() - asked >= GOAL_SECONDS:
-                offsets, asked = await goal(), anyio.current_time()
-            progress = await self._filling.progress(connection, offsets)
+                goals, asked = await goal(), anyio.current_time()
+            progress = await self._filling.progress(connection, goals)
             report(progress)
             if progress.gap <= gap:
                 return waited
@@ -366,20 +388,6 @@ class Rebuild:
         await _rename(connection, self._active, self._kept if keep else self._aside)
         await _rename(connection, self._next, self._active)
         await self._active.tracking.notify(connection)
-
-
-def _as_far_as_there_is(
-    active: Mapping[int, int], ends: Mapping[int, int], places: Mapping[int, int]
-) -> Mapping[int, int]:
-    """Return where the active one is, which may follow a topic that is no more, and was longer.
-
-    Where it reads the write model its place there counts, if that is known.
-    """
-    return {
-        number: places.get(number, min(offset, ends[number]))
-        for number, offset in active.items()
-        if number in ends
-    }
 
 
 async def _rename(connection: AsyncConnection[Any], store: ViewStore, to: ViewStore) -> None:
