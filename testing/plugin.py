@@ -51,7 +51,7 @@ def roomy_memory() -> Path | None:
     A database is 300 files. On a disk to make and drop one takes twice as long, and more where a
     file system looks for a place among those that have just gone.
     """
-    if os.environ.keys().isdisjoint(("TMPDIR", "TEMP", "TMP")):
+    if not any(map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))):
         with suppress(OSError):
             free = min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available)
             return MEMORY if free >= ROOM and os.access(MEMORY, os.W_OK) else None
