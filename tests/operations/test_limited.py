@@ -5,7 +5,15 @@ Each view here counts what it applies: an event too many or too few would show.
 
 import math
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -49,6 +57,7 @@ from .test_broken import (
     append,
     assert_right,
     delete_all,
+    make_topic,
     records,
     says,
     status_of,
@@ -589,16 +598,44 @@ async def test_a_generation_over_other_partitions_has_what_the_active_one_has(
         await stop(pipeline)
         await pipeline.relay.stop()
         if not in_kafka:
-            async with pipeline.store.connected() as connection:
-                in_write_model = "UPDATE {schema}.tracking SET next_offset = %s + position"
-                await connection.execute(pipeline.store.sql(in_write_model), [place_behind(0)])
+            await place_in_write_model(pipeline)
 
-        other = {"KAFKA_TOPIC_PREFIX": f"{environment['KAFKA_TOPIC_PREFIX']}other."}
-        async with activity(environment | of[there] | other) as anew:
+        async with activity(environment | of[there] | other_topics(environment)) as anew:
             await delete_published(anew)
             await rebuild_standing(anew, Standing(early // BATCH + 1))
             start(anew)
             await assert_counted_once(anew)
+
+
+async def test_a_generation_of_a_topic_of_which_nothing_is_said_waits_for_nothing_that_is_not_there(
+    environment: dict[str, str],
+) -> None:
+    async with activity(environment | ONE) as pipeline:
+        await write(pipeline, "page", pages=2, edits=2)
+        start(pipeline)
+        await assert_counted_once(pipeline)
+        await stop(pipeline)
+        await place_in_write_model(pipeline)
+
+    async with activity(environment | ONE | other_topics(environment), relay=False) as anew:
+        await make_topic(anew)
+        with anyio.fail_after(SECONDS):
+            await run_rebuild(anew)
+        anew.start_relay()
+        start(anew)
+        await assert_counted_once(anew)
+
+
+def other_topics(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings of topics in which nothing is published yet."""
+    return {"KAFKA_TOPIC_PREFIX": f"{environment['KAFKA_TOPIC_PREFIX']}other."}
+
+
+async def place_in_write_model(pipeline: Pipeline) -> None:
+    """Have the view go on from the write model, from where it is."""
+    statement = pipeline.store.sql("UPDATE {schema}.tracking SET next_offset = %s + position")
+    async with pipeline.store.connected() as connection:
+        await connection.execute(statement, [place_behind(0)])
 
 
 async def rebuild_standing(pipeline: Pipeline, standing: Standing) -> None:
