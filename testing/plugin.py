@@ -61,12 +61,13 @@ def roomy_memory() -> Path | None:
 @contextmanager
 def server_folder(name: str) -> Iterator[Path]:
     """Make a folder for a server's data, and remove those that killed sessions have left."""
-    parent = roomy_memory() or Path(tempfile.gettempdir())
-    for folder in parent.glob(f"{PREFIX}*"):
-        with suppress(OSError):  # Another session makes it, or removes it, or it is another user's.
-            if (folder / DATA / LOCK_FILE).read_text():
+    on_disk = Path(tempfile.gettempdir())
+    for folder in (*MEMORY.glob(f"{PREFIX}*"), *on_disk.glob(f"{PREFIX}*")):
+        with suppress(OSError):  # Another session makes it, or removes it.
+            if folder.lstat().st_uid == os.getuid() and (folder / DATA / LOCK_FILE).read_text():
                 remove_ownerless(folder / DATA)
                 folder.rmdir()
+    parent = roomy_memory() or on_disk
     prefix = f"{PREFIX}{name}-"
     with tempfile.TemporaryDirectory(
         prefix=prefix,

@@ -32,6 +32,7 @@ from eventsourcing_kafka.consumer.operations.filling import (
     Goal,
     RebuildProgress,
     Source,
+    TopicMissingError,
     alone,
     remove,
 )
@@ -40,11 +41,12 @@ from eventsourcing_kafka.consumer.view import View
 from eventsourcing_kafka.producer.kafka.settings import KafkaSettings
 from eventsourcing_kafka.producer.runtime.errors import OperatorError
 from eventsourcing_kafka.producer.runtime.printable import printable
+from eventsourcing_kafka.producer.runtime.retry import SessionLostError
 from eventsourcing_kafka.producer.wire.position import Said
 
 GOAL_SECONDS = 1.0
 SAME_SECONDS = 30.0
-"""How long to wait for both generations to come to the same positions."""
+"""How long to wait for both generations to come to the same positions, if they come no nearer."""
 NEARLY = 1000
 """With so many offsets left it is time to swap: writers that never pause leave some always."""
 
@@ -98,6 +100,17 @@ class NotComparableError(OperatorError):
         )
 
 
+class NotLevelError(OperatorError):
+    """The new generation does not come to where the active one is."""
+
+    def __init__(self, name: str, gap: int) -> None:
+        super().__init__(
+            f"The new generation of {name} comes no nearer to the present one, which stays: {gap} "
+            "are left, and nothing brings them. Is the write model's database away, or was the "
+            "topic made anew, and its relay does not run? The next rebuild goes on from here."
+        )
+
+
 class _InKafka(NamedTuple):
     """What Kafka has of each partition, and what the position record says of it."""
 
@@ -111,12 +124,14 @@ class _InKafka(NamedTuple):
         partitions an event of each may be in any: then all have to come as far as its farthest.
         """
         goals: dict[int, Goal] = {}
+        # A position record of another count is that of a topic that is no more.
+        last = self.said if len(self.said) == len(self.ends) else {}
         for number, end in self.ends.items():
             if len(positions) == len(self.ends):
                 offset, position = min(offsets[number], end), positions[number]
             else:
                 offset, position = NOWHERE, max(positions, default=0)
-            if said := self.said.get(number):
+            if said := last.get(number):
                 goals[number] = Goal(offset, min(position, said.position))
             else:
                 goals[number] = Goal(end if offset < 0 else offset)
@@ -190,6 +205,7 @@ class Rebuild:
         self._ahead = _NotAhead(self._next)
         self._filling = Filling(active, self._next, settings, self._ahead, write_model, source)
         self._last_seen: _InKafka | None = None
+        self._partitions = 0
 
     async def run(
         self,
@@ -207,14 +223,15 @@ class Rebuild:
         given what comes of comparing both at the same positions, and says whether to swap: if not,
         the new one stays to be looked at, and the next rebuild makes another. Raises
         `ViewMissingError` without an active one, `AlreadyRebuildingError`; and `MoreParkedError`,
-        unless it is to swap `even_if_parked`, or `NotComparableError`: then the new one
-        waits for the next rebuild.
+        unless it is to swap `even_if_parked`, `NotComparableError`, `NotLevelError` or
+        `TopicMissingError`: then the new one waits for the next rebuild.
         """
         async with alone(self._active) as connection, AsyncExitStack() as swap:
             if not await self._active.exists(connection):
                 raise ViewMissingError(self._active.view)
             await remove(connection, self._aside)
             await self._filling.prepare(connection, anew=anew)
+            self._partitions = await self._next.tracking.count(connection)
             goal = partial(self._level_with, connection) if judge else self._all_there_is
             if judge:
                 await self._check_comparable(connection)
@@ -263,8 +280,8 @@ class Rebuild:
             view = self._active.view
             raise NotComparableError(
                 view.name,
-                f"that has followed another count of partitions, {active}, than the {following} of "
-                "the topic. Fill it anew without comparing: "
+                f"the topic has another count of partitions ({following}) than the present one has "
+                f"followed ({active}). Fill it anew without comparing: "
                 f"eventsourcing-kafka consumer rebuild {view.arguments}",
             )
 
@@ -319,14 +336,21 @@ class Rebuild:
         """Return what is in Kafka, or was before that went away for a while."""
         try:
             self._last_seen = await self._in_kafka_now()
-        except KafkaError:
+        except (KafkaError, SessionLostError):
             if not self._last_seen:
                 raise
         return self._last_seen
 
     async def _in_kafka_now(self) -> _InKafka:
         said = await read_said(self._next, self._settings)
-        return _InKafka(await read_ends(self._next, self._settings), said)
+        ends = await read_ends(self._next, self._settings)
+        if len(ends) != self._partitions:
+            raise TopicMissingError(
+                f"The topic that fills the new generation of {self._next.view.name} has gone, or "
+                "was made anew with another count of partitions, and the present one stays. "
+                "Rebuild it again when its relay has made the topic."
+            )
+        return _InKafka(ends, said)
 
     async def _all_there_is(self) -> Mapping[int, Goal]:
         return {number: Goal(end) for number, end in (await self._in_kafka()).ends.items()}
@@ -340,13 +364,16 @@ class Rebuild:
     async def _level(
         self, connection: AsyncConnection[Any], report: Callable[[RebuildProgress], None]
     ) -> None:
-        """Wait until the new generation has all that the active one has, which is held."""
+        """Wait until the new generation has all that the active one has, which is held.
+
+        Not for ever: its consumers wait, too. Raises `NotLevelError` when it comes no nearer.
+        """
         offsets, positions = await self._active_at(connection)
 
         async def goal() -> Mapping[int, Goal]:
             return (await self._in_kafka_now()).as_far_as(offsets, positions)
 
-        await self._reached(connection, report, goal, 0, LOOK_SECONDS)
+        await self._reached(connection, report, goal, 0, LOOK_SECONDS, SAME_SECONDS)
 
     async def _active_at(
         self, connection: AsyncConnection[Any]
@@ -362,6 +389,7 @@ class Rebuild:
         goal: Callable[[], Awaitable[Mapping[int, Goal]]],
         gap: int,
         seconds: float,
+        patience: float = inf,
     ) -> bool:
         """Wait until the new generation is so near to a goal; tell whether it was not yet.
 
@@ -369,6 +397,7 @@ class Rebuild:
         comes to where it was.
         """
         waited, asked = False, -inf
+        least, since = inf, -inf
         goals: Mapping[int, Goal] = {}
         while True:
             if anyio.current_time() - asked >= GOAL_SECONDS:
@@ -377,6 +406,10 @@ class Rebuild:
             report(progress)
             if progress.gap <= gap:
                 return waited
+            if progress.gap < least:
+                least, since = progress.gap, anyio.current_time()
+            elif anyio.current_time() - since >= patience:
+                raise NotLevelError(self._active.view.name, progress.gap)
             waited = True
             await anyio.sleep(seconds)
 

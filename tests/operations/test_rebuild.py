@@ -547,9 +547,7 @@ async def test_generations_of_other_partitions_are_not_compared(
     async with Pipeline(environment | other, consumers=0) as pipeline:
         await pipeline.published()
 
-        with pytest.raises(
-            NotComparableError, match=f"partitions, {followed}, than the {there} of"
-        ):
+        with pytest.raises(NotComparableError, match=rf"\({there}\) than .*\({followed}\)"):
             await rebuild(pipeline.store, pipeline.settings).run(
                 nothing, judge=Remembered(swap=True)
             )
