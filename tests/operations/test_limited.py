@@ -24,6 +24,7 @@ import anyio
 import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from eventsourcing.cipher import AESCipher
 
 from eventsourcing_kafka.compose.audit.audit import audit
@@ -31,10 +32,14 @@ from eventsourcing_kafka.compose.servers.kafka import Kafka
 from eventsourcing_kafka.consumer.engine.search import ChainSearch, Searched
 from eventsourcing_kafka.consumer.engine.store import ViewStore
 from eventsourcing_kafka.consumer.engine.tracking import place_behind
-from eventsourcing_kafka.consumer.operations.filling import RebuildProgress, Source
+from eventsourcing_kafka.consumer.operations.filling import (
+    RebuildProgress,
+    Source,
+    TopicMissingError,
+)
 from eventsourcing_kafka.consumer.operations.health import ViewHealth
 from eventsourcing_kafka.consumer.operations.history import History, write_model_of
-from eventsourcing_kafka.consumer.operations.rebuild import Rebuild
+from eventsourcing_kafka.consumer.operations.rebuild import NotLevelError, Rebuild
 from eventsourcing_kafka.consumer.operations.replay import replay_view
 from eventsourcing_kafka.consumer.operations.status import read_ends
 from eventsourcing_kafka.producer.kafka.clients import started
@@ -624,6 +629,58 @@ async def test_a_generation_of_a_topic_of_which_nothing_is_said_waits_for_nothin
         anew.start_relay()
         start(anew)
         await assert_counted_once(anew)
+
+
+async def test_a_generation_whose_topic_goes_is_not_swapped_in(
+    environment: dict[str, str],
+) -> None:
+    async with activity(environment | ONE) as pipeline:
+        start(pipeline)
+        await write(pipeline, "page", pages=4, edits=3)
+        await assert_counted_once(pipeline)
+        await stop(pipeline)
+        await pipeline.relay.stop()
+        await delete_published(pipeline)
+        before = await found_activity(pipeline.store)
+        standing = Standing(1)
+
+        async with anyio.create_task_group() as group:
+            write_model = InSteps(pipeline, standing).opened
+            rebuild = Rebuild(pipeline.store, pipeline.settings, write_model=write_model)
+            group.start_soon(ends_with, TopicMissingError, rebuild)
+            await until(lambda: stands(standing))
+            async with started(AIOKafkaAdminClient(**pipeline.settings.client())) as admin:
+                await admin.delete_topics([topics_of(pipeline)[0]])
+        assert await found_activity(pipeline.store) == before
+
+
+async def test_a_view_is_let_go_if_nothing_brings_a_generation_nearer(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventsourcing_kafka.consumer.operations.rebuild.SAME_SECONDS", 0.5)
+    async with activity(environment | ONE) as pipeline:
+        start(pipeline)
+        await write(pipeline, "page", pages=4, edits=3)
+        await assert_counted_once(pipeline)
+        await stop(pipeline)
+        await delete_published(pipeline)
+
+        write_model = InSteps(pipeline, Killing(1)).opened
+        with anyio.fail_after(SECONDS):
+            await ends_with(
+                NotLevelError, Rebuild(pipeline.store, pipeline.settings, write_model=write_model)
+            )
+
+        start(pipeline)
+        await write(pipeline, "later", pages=1, edits=1)
+        await assert_counted_once(pipeline)
+        await run_rebuild(pipeline)
+        await assert_counted_once(pipeline)
+
+
+async def ends_with(error: type[Exception], rebuild: Rebuild) -> None:
+    with pytest.RaisesGroup(error, flatten_subgroups=True):
+        await rebuild.run(lambda _: None)
 
 
 def other_topics(environment: Mapping[str, str]) -> dict[str, str]:
