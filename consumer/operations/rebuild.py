@@ -46,7 +46,8 @@ from eventsourcing_kafka.producer.wire.position import Said
 
 GOAL_SECONDS = 1.0
 SAME_SECONDS = 30.0
-"""How long to wait for both generations to come to the same positions, if they come no nearer."""
+"""How long to wait for both generations to come to the same positions; before a swap, how long
+while the new one comes no nearer."""
 NEARLY = 1000
 """With so many offsets left it is time to swap: writers that never pause leave some always."""
 
@@ -275,13 +276,12 @@ class Rebuild:
     async def _check_comparable(self, connection: AsyncConnection[Any]) -> None:
         """See that an event is in the same partition for both."""
         active = await self._active.tracking.count(connection)
-        following = await self._next.tracking.count(connection)
-        if active != following:
+        if active != self._partitions:
             view = self._active.view
             raise NotComparableError(
                 view.name,
-                f"the topic has another count of partitions ({following}) than the present one has "
-                f"followed ({active}). Fill it anew without comparing: "
+                f"the topic has another count of partitions ({self._partitions}) than the present "
+                f"one has followed ({active}). Fill it anew without comparing: "
                 f"eventsourcing-kafka consumer rebuild {view.arguments}",
             )
 

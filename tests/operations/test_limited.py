@@ -112,6 +112,14 @@ async def deleted(environment: dict[str, str]) -> AsyncIterator[Pipeline]:
         yield pipeline
 
 
+async def have_applied(pipeline: Pipeline) -> None:
+    """Have a view apply some events, and stop it."""
+    start(pipeline)
+    await write(pipeline, "page", pages=4, edits=3)
+    await assert_counted_once(pipeline)
+    await stop(pipeline)
+
+
 async def delete_published(
     pipeline: Pipeline, before: Callable[[int, int], int] = lambda _, end: end
 ) -> None:
@@ -222,10 +230,7 @@ async def test_a_view_that_has_all_is_known_to_though_kafka_has_nothing_left_to_
     environment: dict[str, str],
 ) -> None:
     async with activity(environment | TWO) as pipeline:
-        start(pipeline)
-        await write(pipeline, "page", pages=4, edits=3)
-        await assert_counted_once(pipeline)
-        await stop(pipeline)
+        await have_applied(pipeline)
         async with pipeline.store.connected() as connection:
             # As one that has not come to pass the end of the last transaction.
             before = "UPDATE {schema}.tracking SET next_offset = record_offset + 1"
@@ -616,10 +621,7 @@ async def test_a_generation_of_a_topic_of_which_nothing_is_said_waits_for_nothin
     environment: dict[str, str],
 ) -> None:
     async with activity(environment | ONE) as pipeline:
-        await write(pipeline, "page", pages=2, edits=2)
-        start(pipeline)
-        await assert_counted_once(pipeline)
-        await stop(pipeline)
+        await have_applied(pipeline)
         await place_in_write_model(pipeline)
 
     async with activity(environment | ONE | other_topics(environment), relay=False) as anew:
@@ -635,10 +637,7 @@ async def test_a_generation_whose_topic_goes_is_not_swapped_in(
     environment: dict[str, str],
 ) -> None:
     async with activity(environment | ONE) as pipeline:
-        start(pipeline)
-        await write(pipeline, "page", pages=4, edits=3)
-        await assert_counted_once(pipeline)
-        await stop(pipeline)
+        await have_applied(pipeline)
         await pipeline.relay.stop()
         await delete_published(pipeline)
         before = await found_activity(pipeline.store)
@@ -659,10 +658,7 @@ async def test_a_view_is_let_go_if_nothing_brings_a_generation_nearer(
 ) -> None:
     monkeypatch.setattr("eventsourcing_kafka.consumer.operations.rebuild.SAME_SECONDS", 0.5)
     async with activity(environment | ONE) as pipeline:
-        start(pipeline)
-        await write(pipeline, "page", pages=4, edits=3)
-        await assert_counted_once(pipeline)
-        await stop(pipeline)
+        await have_applied(pipeline)
         await delete_published(pipeline)
 
         write_model = InSteps(pipeline, Killing(1)).opened
